@@ -1,0 +1,31 @@
+// From strided arrays to contiguous runs: noise shapes, shards, transposed and channels_last inputs.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels.h"
+
+namespace thinned {
+
+struct Dim {
+  int64_t size;
+  int64_t x, out;    // strides in elements
+  uint64_t position;  // stride in positions; 0 where the mask is shared along this dimension
+};
+
+// out = x * scale where kept, +0 where dropped, at position `base` + the sum of index * stride.
+struct Job {
+  Dtype dtype;
+  const void* x;  // unused for kMask
+  void* out;
+  std::vector<Dim> dims;
+  uint64_t base;
+  uint64_t seed, stream;
+  uint64_t threshold;  // 0 keeps all, 2^32 drops all
+  double scale;
+};
+
+void execute(const Kernels& kernels, Job job, int threads);
+
+}  // namespace thinned

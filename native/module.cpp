@@ -1,0 +1,83 @@
+// The Python module: addresses in, nothing out. Whoever calls has checked shapes, types and lifetimes.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "layout.h"
+#include "pool.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace {
+
+using thinned::Dim;
+using thinned::Dtype;
+using thinned::Job;
+using thinned::Kernels;
+
+std::atomic<const Kernels*> selected{thinned::available_kernels()[0]};
+
+// Letting go of the lock costs about as much as a thousand elements.
+constexpr int64_t kHoldLock = 4096;
+
+void run(Job job, int64_t total, int threads) {
+  const Kernels& kernels = *selected.load();
+  if (total < kHoldLock) return thinned::execute(kernels, std::move(job), 1);
+  nb::gil_scoped_release release;
+  thinned::execute(kernels, std::move(job), threads);
+}
+
+void dense(int dtype, uintptr_t x, uintptr_t out, int64_t n, uint64_t base, uint64_t seed,
+           uint64_t stream, uint64_t threshold, double scale, int threads) {
+  run({Dtype(dtype), reinterpret_cast<const void*>(x), reinterpret_cast<void*>(out),
+       {{n, 1, 1, 1}}, base, seed, stream, threshold, scale},
+      n, threads);
+}
+
+void strided(int dtype, uintptr_t x, uintptr_t out, const std::vector<int64_t>& shape,
+             const std::vector<int64_t>& x_strides, const std::vector<int64_t>& out_strides,
+             const std::vector<uint64_t>& position_strides, uint64_t base, uint64_t seed,
+             uint64_t stream, uint64_t threshold, double scale, int threads) {
+  std::vector<Dim> dims(shape.size());
+  int64_t total = 1;
+  for (size_t k = 0; k < shape.size(); ++k) {
+    dims[k] = {shape[k], x_strides.at(k), out_strides.at(k), position_strides.at(k)};
+    total *= shape[k];
+  }
+  run({Dtype(dtype), reinterpret_cast<const void*>(x), reinterpret_cast<void*>(out),
+       std::move(dims), base, seed, stream, threshold, scale},
+      total, threads);
+}
+
+std::vector<std::string> available_names() {
+  std::vector<std::string> names;
+  for (auto entry = thinned::available_kernels(); *entry; ++entry) names.push_back((*entry)->name);
+  return names;
+}
+
+bool select_kernels(const std::string& name) {
+  const Kernels* kernels = thinned::find_kernels(name.c_str());
+  if (kernels) selected.store(kernels);
+  return kernels != nullptr;
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.def("dense", &dense, "dtype"_a, "x"_a, "out"_a, "n"_a, "base"_a, "seed"_a, "stream"_a,
+        "threshold"_a, "scale"_a, "threads"_a);
+  m.def("strided", &strided, "dtype"_a, "x"_a, "out"_a, "shape"_a, "x_strides"_a, "out_strides"_a,
+        "position_strides"_a, "base"_a, "seed"_a, "stream"_a, "threshold"_a, "scale"_a,
+        "threads"_a);
+  m.def("available", &available_names);
+  m.def("select", &select_kernels, "name"_a);
+  m.def("selected", [] { return std::string(selected.load()->name); });
+  m.def("borrow_team", [](uintptr_t launcher) {
+    thinned::borrow_team(reinterpret_cast<thinned::TeamLauncher>(launcher));
+  });
+}

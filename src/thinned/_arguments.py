@@ -1,0 +1,70 @@
+"""What every front end asks of the arguments that all of them share."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from thinned.contract import Key, check_probability, inverse_scale, keep_probability, threshold
+
+DROP_ALL: Final = 2**32
+
+
+class _Required:
+    """The default of an argument that has none, so that its absence can be explained."""
+
+    def __repr__(self) -> str:
+        return "<required>"
+
+
+REQUIRED: Final[Any] = _Required()
+
+IDENTITY: Final = (0, 1.0)
+
+
+def check_key(key: Any) -> Key:
+    """The key, if it is one."""
+    if not isinstance(key, Key):
+        raise TypeError(f"key must be a thinned.Key, got {key!r}: make one with thinned.Key(seed)")
+    return key
+
+
+def check_training(training: Any) -> bool:
+    """Whether to drop; a functional call cannot know it by itself."""
+    if training is REQUIRED:
+        raise TypeError(
+            "training is missing: pass training=self.training (or True to drop, False to evaluate): "
+            "a functional dropout cannot see model.eval()"
+        )
+    return bool(training)
+
+
+def check_mode(mode: Any) -> bool:
+    """True for inverted scaling, False for classic."""
+    if mode == "inverted":
+        return True
+    if mode == "classic":
+        return False
+    raise ValueError(f'mode must be "inverted" or "classic", got {mode!r}')
+
+
+def drop_threshold(*, p: Any = None, rate: Any = None, keep_prob: Any = None) -> int:
+    """D of the one probability that was given, by whichever of its three names."""
+    given = {n: v for n, v in (("p", p), ("rate", rate), ("keep_prob", keep_prob)) if v is not None}
+    if len(given) != 1:
+        got = " and ".join(f"{name}={value!r}" for name, value in given.items()) or "none of them"
+        raise TypeError(f"pass exactly one of p, rate (drop) or keep_prob (keep), got {got}")
+    ((name, value),) = given.items()
+    number = check_probability(value, name)
+    return threshold(1.0 - number if name == "keep_prob" else number)
+
+
+def effect(drop: int, training: bool, inverted: bool) -> tuple[int, float]:
+    """What a call does (CONTRACT.md, section 4): drop by this threshold, multiply the rest by this factor.
+
+    `IDENTITY` is x itself. Classic evaluation at p = 1 is zero, as everything it averages is.
+    """
+    if training:
+        return drop, inverse_scale(drop) if inverted else 1.0
+    if inverted or drop == 0:
+        return IDENTITY
+    return (DROP_ALL, 0.0) if drop == DROP_ALL else (0, keep_probability(drop))

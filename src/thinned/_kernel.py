@@ -1,0 +1,90 @@
+"""The kernel as the front ends see it: the native module, or the NumPy reference in its place.
+
+Both offer `dense` and `strided`: one pass that reads x, decides and writes out, by address.
+"""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import Final
+
+from thinned import _reference
+from thinned.contract import check_integer
+
+_native: ModuleType | None
+try:
+    from thinned import _native
+except ImportError:  # no C++ compiler was found when the package was installed
+    _native = None
+
+# Element types, as the kernel numbers them.
+FLOAT32, FLOAT64, FLOAT16, BFLOAT16, MASK = range(5)
+DTYPES: Final = {"float32": FLOAT32, "float64": FLOAT64, "float16": FLOAT16, "bfloat16": BFLOAT16}
+
+REFERENCE: Final = "reference"
+
+
+def paths() -> list[str]:
+    """The code paths of this build on this machine, fastest first; `reference` is always last."""
+    return [*(_native.available() if _native is not None else []), REFERENCE]
+
+
+def path() -> str:
+    """The code path in use."""
+    return str(_native.selected()) if _native is not None and dense is _native.dense else REFERENCE
+
+
+def select(name: str) -> None:
+    """Use this code path from now on (for tests and benchmarks; users set THINNED_ISA)."""
+    global dense, strided
+    if name not in paths():
+        raise RuntimeError(
+            f"THINNED_ISA={name}: this machine offers {', '.join(paths())}; unset it or choose one of these"
+        )
+    if _native is not None and name != REFERENCE:
+        _native.select(name)
+        dense, strided = _native.dense, _native.strided
+    else:
+        dense, strided = _reference.dense, _reference.strided
+
+
+dense, strided = _reference.dense, _reference.strided
+select(os.environ.get("THINNED_ISA") or paths()[0])
+
+_threads: int | None = None
+
+
+def get_num_threads() -> int:
+    """How many threads one call of the NumPy front end may use.
+
+    Returns:
+        At least 1; unless set, the number of processors this process may run on.
+    """
+    if _threads is not None:
+        return _threads
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads one call of the NumPy front end may use. No result depends on it.
+
+    Args:
+        n: at least 1.
+
+    Raises:
+        TypeError: `n must be an integer, got …`.
+        ValueError: `n must be at least 1, got …`.
+
+    Example:
+        >>> set_num_threads(2)
+        >>> get_num_threads()
+        2
+    """
+    global _threads
+    n = check_integer("n", n)
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    _threads = n

@@ -1,0 +1,33 @@
+from collections.abc import Sequence
+
+def dense(
+    dtype: int,
+    x: int,
+    out: int,
+    n: int,
+    base: int,
+    seed: int,
+    stream: int,
+    threshold: int,
+    scale: float,
+    threads: int,
+) -> None: ...
+def strided(
+    dtype: int,
+    x: int,
+    out: int,
+    shape: Sequence[int],
+    x_strides: Sequence[int],
+    out_strides: Sequence[int],
+    position_strides: Sequence[int],
+    base: int,
+    seed: int,
+    stream: int,
+    threshold: int,
+    scale: float,
+    threads: int,
+) -> None: ...
+def available() -> list[str]: ...
+def select(name: str) -> bool: ...
+def selected() -> str: ...
+def borrow_team(launcher: int) -> None: ...

@@ -1,0 +1,201 @@
+"""The NumPy front end: `dropout` and `keep_mask` on arrays."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from thinned import _kernel
+from thinned._arguments import (
+    IDENTITY,
+    REQUIRED,
+    check_key,
+    check_mode,
+    check_training,
+    drop_threshold,
+    effect,
+)
+from thinned._position import Shape, as_shape, positions
+from thinned.contract import Bools, Key, threshold
+
+Array = npt.NDArray[Any]
+
+_ALIGNMENT = 64  # bytes; what streaming stores of every instruction set need
+
+
+def keep_mask(
+    shape: Shape, p: float, *, key: Key, global_shape: Shape | None = None, start: Shape | None = None
+) -> Bools:
+    """The mask itself: True where a position is kept.
+
+    Args:
+        shape: shape of the result, or of the shard wanted.
+        p: drop probability in [0, 1].
+        key: the mask's key.
+        global_shape: shape of the whole mask, where a part of it is wanted; at most 2^63 positions.
+        start: index in the whole mask at which the part begins; zeros if not given.
+
+    Returns:
+        bool array, C order, equal to the same slice of the whole mask.
+
+    Raises:
+        TypeError: `p must be a real number, got …`; `key must be a thinned.Key, got …`.
+        ValueError: `p must be in [0, 1], got …`; `x of shape … from … reaches outside global_shape …`.
+
+    Source:
+        CONTRACT.md, section 3.
+
+    Example:
+        >>> keep_mask((2, 5), 0.5, key=Key(0)).astype(int)
+        array([[1, 0, 1, 1, 1],
+               [1, 1, 1, 1, 1]])
+    """
+    drop = threshold(p)
+    key = check_key(key)
+    sizes = as_shape("shape", shape)
+    base, strides = positions(sizes, None, global_shape, start)
+    out = np.empty(sizes, dtype=np.bool_)
+    _run(_kernel.MASK, out, out, strides, base, key, drop, 1.0)
+    return out
+
+
+def dropout(
+    x: npt.ArrayLike,
+    p: float | None = None,
+    *,
+    key: Key,
+    training: bool = REQUIRED,
+    keep_prob: float | None = None,
+    rate: float | None = None,
+    mode: Literal["inverted", "classic"] = "inverted",
+    noise_shape: tuple[int | None, ...] | None = None,
+    global_shape: Shape | None = None,
+    start: Shape | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Drop elements of x by the mask of `key`, and scale the rest.
+
+    Its gradient is the same call on the upstream gradient: `dropout(grad, p, key=key, training=True)`. Nothing
+    needs to be kept for it.
+
+    Args:
+        x: array of any shape and strides; float32, float64, float16 or bfloat16 (ml_dtypes).
+        p: drop probability in [0, 1]. Exactly one of `p`, `rate` and `keep_prob` must be given.
+        key: the mask's key. Same key, same mask.
+        training: True drops, False evaluates. Required.
+        keep_prob: 1 − p, as TensorFlow 1 says it.
+        rate: p, as TensorFlow 2 and Keras say it.
+        mode: "inverted" multiplies what is kept by 1/(1−p) and evaluates to x itself; "classic" leaves what
+            is kept and evaluates to x · (1−p).
+        noise_shape: one entry a dimension: 1 shares the decision along it; None or x's size does not.
+        global_shape: shape of the whole array, where x is a shard of it.
+        start: index of x's first element in the whole array; zeros if not given.
+        out: array of x's shape and dtype to write to; x itself for in place.
+
+    Returns:
+        `out` if given, else x itself where nothing changes (p = 0, inverted evaluation), else a new array of
+        x's shape, dtype and layout. What is dropped is +0.0 exactly, whatever x held there.
+
+    Raises:
+        TypeError: `training is missing: …`; `pass exactly one of p, rate (drop) or keep_prob (keep), got …`;
+            `x must be float32, float64, float16 or bfloat16, got …`; `p must be a real number, got …`.
+        ValueError: `p must be in [0, 1], got …`; `noise_shape … does not fit x of shape …`;
+            `out …`, where it does not fit x or overlaps it.
+
+    Source:
+        CONTRACT.md, section 4; Srivastava et al., "Dropout", JMLR 2014.
+
+    Example:
+        >>> dropout(np.ones((2, 5), np.float32), 0.5, key=Key(0), training=True)
+        array([[2., 0., 2., 2., 2.],
+               [2., 2., 2., 2., 2.]], dtype=float32)
+    """
+    training = check_training(training)
+    drop = drop_threshold(p=p, rate=rate, keep_prob=keep_prob)
+    inverted = check_mode(mode)
+    key = check_key(key)
+    array = np.asarray(x)
+    dtype = _kernel.DTYPES.get(array.dtype.name) if array.dtype.isnative else None
+    if dtype is None:
+        raise TypeError(f"x must be float32, float64, float16 or bfloat16, got {array.dtype}")
+    base, strides = positions(array.shape, noise_shape, global_shape, start)
+    act, factor = effect(drop, training, inverted)
+    if out is not None:
+        _check_out(array, out)
+    elif (act, factor) == IDENTITY:
+        return array
+    else:
+        out = _fresh(array)
+    _run(dtype, array, out, strides, base, key, act, factor)
+    return out
+
+
+def _run(
+    dtype: int,
+    x: Array,
+    out: Array,
+    strides: tuple[int, ...],
+    base: int,
+    key: Key,
+    drop: int,
+    factor: float,
+) -> None:
+    threads = _kernel.get_num_threads()
+    if x.flags.c_contiguous and out.flags.c_contiguous and 0 not in strides and _is_dense(x.shape, strides):
+        _kernel.dense(
+            dtype, _address(x), _address(out), x.size, base, key.seed, key.stream, drop, factor, threads
+        )
+        return
+    item = x.itemsize
+    _kernel.strided(
+        dtype,
+        _address(x),
+        _address(out),
+        x.shape,
+        [s // item for s in x.strides],
+        [s // item for s in out.strides],
+        strides,
+        base,
+        key.seed,
+        key.stream,
+        drop,
+        factor,
+        threads,
+    )
+
+
+def _is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    expected = 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _address(x: Array) -> int:
+    return int(x.__array_interface__["data"][0])
+
+
+def _fresh(x: Array) -> Array:
+    """An empty array laid out like x; large ones aligned, so that stores can bypass the cache."""
+    if x.nbytes < 1 << 20 or not x.flags.c_contiguous:
+        return np.empty_like(x, subok=False)
+    room = np.empty(x.nbytes + _ALIGNMENT, dtype=np.uint8)
+    skip = -_address(room) % _ALIGNMENT
+    return room[skip : skip + x.nbytes].view(x.dtype).reshape(x.shape)
+
+
+def _check_out(x: Array, out: Any) -> None:
+    if not isinstance(out, np.ndarray) or out.shape != x.shape or out.dtype != x.dtype:
+        got = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else repr(out)
+        raise ValueError(f"out must be an array like x, {x.dtype} of shape {x.shape}, got {got}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only: pass a writeable array")
+    if any(size > 1 and stride == 0 for size, stride in zip(out.shape, out.strides, strict=True)):
+        raise ValueError(f"out has elements that share memory (strides {out.strides}): pass a copy of it")
+    same = _address(x) == _address(out) and x.strides == out.strides
+    if not same and np.may_share_memory(x, out) and np.shares_memory(x, out):
+        raise ValueError("out overlaps x without being x: pass x itself or a separate array")

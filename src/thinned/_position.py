@@ -1,0 +1,82 @@
+"""Where each element of x stands in its mask (CONTRACT.md, section 1: position)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from thinned.contract import check_integer
+
+Shape = int | Sequence[int]
+
+
+def as_shape(name: str, shape: Any) -> tuple[int, ...]:
+    """A tuple of sizes, from an integer or a sequence of them."""
+    entries = shape if isinstance(shape, (tuple, list)) or hasattr(shape, "__iter__") else (shape,)
+    sizes = tuple(check_integer(name, entry, "an integer or a sequence of integers") for entry in entries)
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"{name} must not be negative, got {sizes}")
+    return sizes
+
+
+def positions(
+    shape: tuple[int, ...], noise_shape: Any = None, global_shape: Any = None, start: Any = None
+) -> tuple[int, tuple[int, ...]]:
+    """Position of the first element, and how far one step along each dimension goes.
+
+    Args:
+        shape: x's.
+        noise_shape: one entry a dimension: 1 shares the decision along it (stride 0); None or x's size does not.
+        global_shape: the whole array's, where x is a shard of it.
+        start: index of x's first element in the whole array; zeros if not given.
+
+    Raises:
+        ValueError: naming both shapes, where they do not fit.
+    """
+    shared = _shared(shape, noise_shape)
+    if global_shape is None:
+        if start is not None:
+            raise ValueError(f"start={start!r} needs global_shape: the shape of the array it is a part of")
+        whole, first = shape, (0,) * len(shape)
+    else:
+        whole, first = _shard(shape, global_shape, start)
+    sizes = tuple(1 if one else size for one, size in zip(shared, whole, strict=True))
+    if math.prod(sizes) > 2**63:
+        raise ValueError(f"a mask has at most 2^63 positions, got shape {sizes}")
+    base, stride, strides = 0, 1, []
+    for one, size, begin in zip(reversed(shared), reversed(sizes), reversed(first), strict=True):
+        strides.append(0 if one else stride)
+        base += 0 if one else begin * stride
+        stride *= size
+    return base, tuple(reversed(strides))
+
+
+def _shared(shape: tuple[int, ...], noise_shape: Any) -> tuple[bool, ...]:
+    if noise_shape is None:
+        return (False,) * len(shape)
+    try:
+        noise = tuple(noise_shape)
+    except TypeError:
+        noise = (noise_shape,)
+    fits = len(noise) == len(shape) and all(
+        n is None or (not isinstance(n, bool) and n in (1, size)) for n, size in zip(noise, shape, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"noise_shape {noise} does not fit x of shape {shape}: give one entry a dimension, "
+            "1 to share the decision along it, None or x's size not to"
+        )
+    return tuple(n == 1 for n in noise)
+
+
+def _shard(shape: tuple[int, ...], global_shape: Any, start: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    whole = as_shape("global_shape", global_shape)
+    first = (0,) * len(whole) if start is None else as_shape("start", start)
+    if not len(whole) == len(first) == len(shape):
+        raise ValueError(
+            f"global_shape {whole} and start {first} need one entry for each dimension of x, shape {shape}"
+        )
+    if any(begin + size > total for begin, size, total in zip(first, shape, whole, strict=True)):
+        raise ValueError(f"x of shape {shape} from {first} reaches outside global_shape {whole}")
+    return whole, first

@@ -1,0 +1,125 @@
+"""The kernel's verbs in plain NumPy, for where the native module could not be built: slower, same bits.
+
+Like the native module it is given addresses, and the caller answers for their shapes, types and lifetimes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from thinned.contract import (
+    PURPOSE_HIGH,
+    PURPOSE_LOW,
+    Bools,
+    Key,
+    block_words,
+    keep,
+    multiply,
+    round_bfloat16,
+    widen_bfloat16,
+)
+
+_DTYPES = (np.float32, np.float64, np.float16, np.uint16, np.bool_)
+_BFLOAT16, _MASK = 3, 4
+_CHUNK = 1 << 18  # positions at a time: bounds the memory of the intermediate words
+
+
+def dense(
+    dtype: int,
+    x: int,
+    out: int,
+    n: int,
+    base: int,
+    seed: int,
+    stream: int,
+    threshold: int,
+    scale: float,
+    threads: int,
+) -> None:
+    """Contiguous x and out, positions base … base + n − 1."""
+    strided(dtype, x, out, (n,), (1,), (1,), (1,), base, seed, stream, threshold, scale, threads)
+
+
+def strided(
+    dtype: int,
+    x: int,
+    out: int,
+    shape: Sequence[int],
+    x_strides: Sequence[int],
+    out_strides: Sequence[int],
+    position_strides: Sequence[int],
+    base: int,
+    seed: int,
+    stream: int,
+    threshold: int,
+    scale: float,
+    threads: int,
+) -> None:
+    """Any strides, in elements and in positions."""
+    target = _array_at(out, dtype, shape, out_strides)
+    source = target if dtype == _MASK else _array_at(x, dtype, shape, x_strides)
+    _fill(source, target, dtype, position_strides, base, Key(seed, stream), threshold, scale)
+
+
+def _fill(
+    x: npt.NDArray[Any],
+    out: npt.NDArray[Any],
+    dtype: int,
+    strides: Sequence[int],
+    base: int,
+    key: Key,
+    threshold: int,
+    scale: float,
+) -> None:
+    if out.size > _CHUNK:
+        axis = int(np.argmax(out.shape))
+        half = out.shape[axis] // 2
+        for part, first in ((slice(None, half), 0), (slice(half, None), half)):
+            index = (slice(None),) * axis + (part,)
+            _fill(x[index], out[index], dtype, strides, base + first * strides[axis], key, threshold, scale)
+        return
+    kept = _kept(out.shape, strides, base, key, threshold)
+    if dtype == _MASK:
+        out[...] = kept
+        return
+    if dtype == _BFLOAT16:
+        with np.errstate(all="ignore"):
+            value = round_bfloat16(widen_bfloat16(x) * np.float32(scale))
+    else:
+        value = multiply(x, scale)
+    out[...] = np.where(kept, value, np.zeros((), dtype=out.dtype))
+
+
+def _kept(shape: Sequence[int], strides: Sequence[int], base: int, key: Key, threshold: int) -> Bools:
+    if threshold in (0, 2**32) or not all(shape):
+        return np.full(shape, threshold == 0)
+    if len(shape) == 1 and strides[0] == 1:
+        n = shape[0]
+        u = _run(key, base, n, PURPOSE_HIGH) << np.uint64(16) | _run(key, base, n, PURPOSE_LOW)
+        return np.asarray(u >= np.uint64(threshold))
+    position = np.full((1,) * len(shape), base, dtype=np.uint64)
+    for axis, (size, stride) in enumerate(zip(shape, strides, strict=True)):
+        steps = np.arange(size if stride else 1, dtype=np.uint64) * np.uint64(stride)
+        position = position + steps.reshape((-1,) + (1,) * (len(shape) - axis - 1))
+    return np.broadcast_to(keep(key, position, threshold), shape)
+
+
+def _run(key: Key, start: int, n: int, purpose: int) -> npt.NDArray[np.uint64]:
+    """Halfwords of n neighbouring positions: the output viewed as a little-endian uint16 array."""
+    blocks = np.arange(start >> 3, ((start + n - 1) >> 3) + 1, dtype=np.uint64)
+    words = np.stack(block_words(key, blocks, purpose), axis=1).astype("<u4")
+    return words.reshape(-1).view("<u2")[start & 7 :][:n].astype(np.uint64)
+
+
+def _array_at(address: int, dtype: int, shape: Sequence[int], strides: Sequence[int]) -> npt.NDArray[Any]:
+    item = np.dtype(_DTYPES[dtype])
+    if not all(shape):
+        return np.empty(shape, dtype=item)
+    first = np.frombuffer((ctypes.c_char * item.itemsize).from_address(address), dtype=item)
+    steps = [stride * item.itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(first, tuple(shape), steps)
