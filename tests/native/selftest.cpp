@@ -1,0 +1,262 @@
+// The kernel without Python: every path of this machine against a loop that says the contract once more,
+// position by position. Built plain, under sanitizers, and for emulators; prints what it ran.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "contract.h"
+#include "layout.h"
+#include "pool.h"
+#include "value.h"
+
+namespace {
+
+using namespace thinned;
+
+int failures = 0;
+long checks = 0;
+
+void check(bool ok, const char* what, const char* path, uint64_t a = 0, uint64_t b = 0) {
+  ++checks;
+  if (ok) return;
+  if (++failures <= 20)
+    std::printf("FAILED %s on %s (%llu, %llu)\n", what, path, (unsigned long long)a,
+                (unsigned long long)b);
+}
+
+bool kept(uint64_t seed, uint64_t stream, uint64_t threshold, uint64_t i) {
+  auto half = [&](uint32_t purpose) {
+    Words w = philox({{uint32_t(i >> 3), uint32_t(i >> 35) + (purpose << 28), uint32_t(stream),
+                       uint32_t(stream >> 32)}},
+                     uint32_t(seed), uint32_t(seed >> 32));
+    return uint64_t(w.w[(i % 8) / 2] >> (16 * (i % 2)) & 0xffff);
+  };
+  return half(0) * 65536 + half(1) >= threshold;
+}
+
+void known_answers() {
+  struct {
+    Words counter;
+    uint32_t k0, k1;
+    Words out;
+  } cases[] = {
+      {{{0, 0, 0, 0}}, 0, 0, {{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}}},
+      {{{~0u, ~0u, ~0u, ~0u}}, ~0u, ~0u, {{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}}},
+      {{{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}},
+       0xa4093822,
+       0x299f31d0,
+       {{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}}}};
+  for (auto& c : cases) {
+    Words got = philox(c.counter, c.k0, c.k1);
+    check(std::memcmp(&got, &c.out, sizeof got) == 0, "philox known answer", "scalar");
+  }
+  const char* rows = "1011111111000110100000001";
+  for (uint64_t i = 0; i < 25; ++i)
+    check(kept(0, 0, uint64_t(1) << 31, i) == (rows[i] == '1'), "5x5 known answer", "scalar", i);
+  const uint64_t ties[] = {28166, 43346, 166986, 174685, 206461, 245668, 614574};
+  for (int k = 0; k < 7; ++k)
+    check(kept(5, 5, 429496730, ties[k]) == (k == 4 || k == 6), "tie known answer", "scalar", k);
+}
+
+// Numbers that matter: ordinary, subnormal, infinite, NaN, negative zero.
+template <class T>
+std::vector<T> inputs(size_t n, std::mt19937_64& random) {
+  std::vector<T> x(n);
+  for (auto& v : x) {
+    uint64_t bits = random();
+    if constexpr (sizeof(T) == 2) {
+      v.bits = uint16_t(bits);
+    } else if (random() % 4) {
+      v = T(std::normal_distribution<double>()(random));
+    } else {
+      std::memcpy(&v, &bits, sizeof v);  // any pattern at all
+    }
+  }
+  return x;
+}
+
+bool is_nan(float f) { return f != f; }
+bool is_nan(double f) { return f != f; }
+bool is_nan(Half h) { return (h.bits & 0x7fff) > 0x7c00; }
+bool is_nan(Brain b) { return (b.bits & 0x7fff) > 0x7f80; }
+
+template <class T>
+bool same(T a, T b) {
+  return std::memcmp(&a, &b, sizeof a) == 0 || (is_nan(a) && is_nan(b));
+}
+
+template <class T>
+void compare(const Kernels& kernels, Dtype dtype, uint64_t seed, uint64_t stream, uint64_t threshold,
+             uint64_t start, int64_t n, double scale, int shift, std::mt19937_64& random) {
+  auto x = inputs<T>(size_t(n + shift), random);
+  auto big = std::vector<T>(size_t(n + shift + 8));
+  for (bool streaming : {false, true}) {
+    std::memset(static_cast<void*>(big.data()), 0x5a, big.size() * sizeof(T));
+    kernels.run[dtype](make_draw(seed, stream, threshold), x.data() + shift, big.data() + shift, start,
+                       n, scale, streaming);
+    bool ok = true;
+    for (int64_t j = 0; j < n; ++j) {
+      T want{};
+      if (kept(seed, stream, threshold, start + uint64_t(j)))
+        want = times(x[size_t(j + shift)], typename ScaleOf<T>::type(scale));
+      ok &= same(big[size_t(j + shift)], want);
+    }
+    for (size_t j = 0; j < 8; ++j) {  // nothing before or after was touched
+      T poison;
+      std::memset(&poison, 0x5a, sizeof poison);
+      ok &= std::memcmp(&big[size_t(n + shift) + j], &poison, sizeof poison) == 0;
+      if (int(j) < shift) ok &= std::memcmp(&big[j], &poison, sizeof poison) == 0;
+    }
+    check(ok, "run", kernels.name, start, uint64_t(n));
+  }
+}
+
+void runs(const Kernels& kernels) {
+  std::mt19937_64 random(7);
+  const uint64_t bases[] = {0, uint64_t(1) << 31, uint64_t(1) << 32, uint64_t(1) << 35,
+                            uint64_t(1) << 60};
+  const uint64_t thresholds[] = {429496730, uint64_t(1) << 31, 4294967, 1, 0xffffffff, 65535, 65536};
+  std::vector<uint8_t> out(400), guard(8, 0x5a);
+  for (uint64_t base : bases)
+    for (int alignment = 0; alignment < 16; ++alignment)
+      for (int64_t n = 0; n <= 300; n += n < 20 || n > 280 ? 1 : 7) {
+        uint64_t start = base + uint64_t(alignment) - (base ? 160 : 0), seed = random(), stream = random();
+        uint64_t threshold = thresholds[random() % 7];
+        kernels.run[kMask](make_draw(seed, stream, threshold), nullptr, out.data(), start, n, 1, false);
+        bool ok = true;
+        for (int64_t j = 0; j < n; ++j)
+          ok &= out[size_t(j)] == kept(seed, stream, threshold, start + uint64_t(j));
+        check(ok, "mask", kernels.name, start, uint64_t(n));
+        double scale = 4294967296.0 / double((uint64_t(1) << 32) - threshold);
+        int shift = int(random() % 9);
+        compare<float>(kernels, kFloat32, seed, stream, threshold, start, n, scale, shift, random);
+        compare<double>(kernels, kFloat64, seed, stream, threshold, start, n, scale, shift, random);
+        compare<Half>(kernels, kFloat16, seed, stream, threshold, start, n, scale, shift, random);
+        compare<Brain>(kernels, kBfloat16, seed, stream, threshold, start, n, scale, shift, random);
+      }
+  // Long enough to meet ties, at the positions that the contract names.
+  std::vector<uint8_t> mask(614575);
+  kernels.run[kMask](make_draw(5, 5, 429496730), nullptr, mask.data(), 0, int64_t(mask.size()), 1, false);
+  bool ok = true;
+  for (uint64_t i = 0; i < mask.size(); ++i) ok &= mask[i] == kept(5, 5, 429496730, i);
+  check(ok, "ties", kernels.name);
+}
+
+// Every 16-bit pattern through both conversions.
+void conversions(const Kernels& kernels) {
+  for (double scale : {1.0, 1.1111111112260892, 3.0, 0.3, 1e-7, 4294967296.0}) {
+    std::vector<Half> h(65536), h_out(65536);
+    std::vector<Brain> b(65536), b_out(65536);
+    for (uint32_t v = 0; v < 65536; ++v) h[v].bits = b[v].bits = uint16_t(v);
+    kernels.run[kFloat16](make_draw(1, 2, 1), h.data(), h_out.data(), 0, 65536, scale, false);
+    kernels.run[kBfloat16](make_draw(1, 2, 1), b.data(), b_out.data(), 0, 65536, scale, false);
+    bool ok = true;
+    for (uint32_t v = 0; v < 65536; ++v) {
+      if (!kept(1, 2, 1, v)) continue;
+      ok &= same(h_out[v], times(h[v], float(scale))) && same(b_out[v], times(b[v], float(scale)));
+    }
+    check(ok, "conversions", kernels.name);
+  }
+}
+
+// Random strided jobs, against the same loop over a multi-index, at one and at several threads.
+void layouts(const Kernels& kernels, int rounds) {
+  std::mt19937_64 random(11);
+  for (int round = 0; round < rounds; ++round) {
+    Job job{};
+    job.dtype = kFloat32;
+    size_t rank = random() % 5;
+    std::vector<size_t> order(rank);
+    for (size_t k = 0; k < rank; ++k) order[k] = k;
+    std::shuffle(order.begin(), order.end(), random);
+    job.dims.resize(rank);
+    int64_t step = 1;
+    uint64_t place = 1;
+    for (size_t k = rank; k-- > 0;) {
+      job.dims[k].size = int64_t(1 + random() % (round % 10 ? 20 : 90));
+      job.dims[k].position = random() % 4 ? place : 0;
+      if (job.dims[k].position) place *= uint64_t(job.dims[k].size) + random() % 3;
+    }
+    for (size_t k : order) {
+      job.dims[k].x = job.dims[k].out = step;
+      step *= job.dims[k].size + int64_t(random() % 2);
+    }
+    job.base = random() >> (1 + random() % 60);
+    job.seed = random();
+    job.stream = random();
+    const uint64_t thresholds[] = {0, 429496730, uint64_t(1) << 31, kDropAll};
+    job.threshold = thresholds[random() % 4];
+    job.scale = 1.5;
+    auto x = inputs<float>(size_t(step), random);
+    std::vector<float> want(x.size(), -7.0f);
+    std::vector<int64_t> index(rank, 0);
+    for (bool more = true; more;) {
+      int64_t offset = 0;
+      uint64_t position = job.base;
+      for (size_t k = 0; k < rank; ++k) {
+        offset += index[k] * job.dims[k].x;
+        position += uint64_t(index[k]) * job.dims[k].position;
+      }
+      bool keep = job.threshold == 0 ||
+                  (job.threshold != kDropAll && kept(job.seed, job.stream, job.threshold, position));
+      want[size_t(offset)] = keep ? x[size_t(offset)] * 1.5f : 0.0f;
+      more = false;
+      for (size_t k = rank; k-- > 0;) {
+        if (++index[k] < job.dims[k].size) {
+          more = true;
+          break;
+        }
+        index[k] = 0;
+      }
+    }
+    for (int threads : {1, 2, 5}) {
+      std::vector<float> out(x.size(), -7.0f);
+      job.x = x.data();
+      job.out = out.data();
+      execute(kernels, job, threads);
+      bool ok = true;
+      for (size_t j = 0; j < out.size(); ++j) ok &= same(out[j], want[j]);
+      check(ok, "layout", kernels.name, uint64_t(round), uint64_t(threads));
+    }
+  }
+}
+
+// Many callers at once: each gets its own result.
+void callers(const Kernels& kernels) {
+  std::vector<std::thread> threads;
+  std::vector<int> bad(6, 0);
+  for (size_t t = 0; t < bad.size(); ++t)
+    threads.emplace_back([&, t] {
+      std::vector<uint8_t> one(40000), two(40000);
+      for (int round = 0; round < 20; ++round) {
+        Job job{kMask, nullptr, one.data(), {{40000, 1, 1, 1}}, 5, t, uint64_t(round), 1u << 30, 1};
+        execute(kernels, job, 1);
+        job.out = two.data();
+        execute(kernels, job, 4);
+        bad[t] += one != two;
+      }
+    });
+  for (auto& t : threads) t.join();
+  for (int b : bad) check(b == 0, "callers", kernels.name);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int rounds = argc > 1 ? std::atoi(argv[1]) : 300;
+  known_answers();
+  std::printf("paths:");
+  for (auto k = available_kernels(); *k; ++k) {
+    std::printf(" %s", (*k)->name);
+    runs(**k);
+    conversions(**k);
+    layouts(**k, rounds);
+    callers(**k);
+  }
+  std::printf("\n%ld checks passed, %d failed\n", checks - failures, failures);
+  return failures != 0;
+}
