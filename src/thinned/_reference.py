@@ -100,8 +100,8 @@ def _kept(shape: Sequence[int], strides: Sequence[int], base: int, key: Key, thr
         return np.full(shape, threshold == 0)
     if len(shape) == 1 and strides[0] == 1:
         n = shape[0]
-        u = _run(key, base, n, PURPOSE_HIGH) << np.uint64(16) | _run(key, base, n, PURPOSE_LOW)
-        return np.asarray(u >= np.uint64(threshold))
+        u = _run(key, base, n, PURPOSE_HIGH) << 16 | _run(key, base, n, PURPOSE_LOW)
+        return np.asarray(u >= threshold)
     position = np.full((1,) * len(shape), base, dtype=np.uint64)
     for axis, (size, stride) in enumerate(zip(shape, strides, strict=True)):
         steps = np.arange(size if stride else 1, dtype=np.uint64) * np.uint64(stride)
@@ -112,7 +112,7 @@ def _kept(shape: Sequence[int], strides: Sequence[int], base: int, key: Key, thr
 def _run(key: Key, start: int, n: int, purpose: int) -> npt.NDArray[np.uint64]:
     """Halfwords of n neighbouring positions: the output viewed as a little-endian uint16 array."""
     blocks = np.arange(start >> 3, ((start + n - 1) >> 3) + 1, dtype=np.uint64)
-    words = np.stack(block_words(key, blocks, purpose), axis=1).astype("<u4")
+    words = np.stack(np.broadcast_arrays(*block_words(key, blocks, purpose)), axis=1).astype("<u4")
     return words.reshape(-1).view("<u2")[start & 7 :][:n].astype(np.uint64)
 
 

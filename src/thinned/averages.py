@@ -6,16 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from thinned import Key, dropout, get_num_threads
 from thinned.contract import check_integer, check_probability
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Vector = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -27,7 +24,8 @@ KEEP: Final = (1.0, 0.7, 0.5, 0.3)
 # BLAS starts threads of its own for longer dot products: they would get in the way of ours, and the last
 # bits of a sum would depend on how many there are.
 _ROW = 8192
-_TICK = 20  # draws between two reports of progress: each costs as much as a tenth of a draw
+# Draws and columns done in one call: enough to make up for its overhead, few enough to stay in the cache.
+_DRAWS, _COLUMNS = 32, 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,9 @@ def run(
 ) -> Averages:
     """Average the activation W · x of a vector of ones over many dropout masks.
 
-    Every draw is a real mask over the real x, and a real dot product. Draw d of a keep rate takes row d of one
-    mask of shape (masks, size), so no two draws share a random number, and threads change nothing.
+    Every draw is a real mask over the real x, and a real dot product. Draw d of a keep rate takes row d of
+    one mask of shape (masks, size), so no two draws share a random number, and threads change nothing. The
+    masks are made in blocks of draws and columns, each a shard of that one.
 
     Args:
         size: elements of x (all 1) and of W (standard normal), at least 1.
@@ -124,7 +123,8 @@ def run(
     key = Key(seed).fold("averages")
     begin = time.perf_counter()
     drawn = [
-        _draw(x, weights, rate, key.fold(index), masks, progress or _ignore) for index, rate in enumerate(rates)
+        _draw(x, weights, rate, key.fold(index), masks, progress or _ignore)
+        for index, rate in enumerate(rates)
     ]
     seconds = time.perf_counter() - begin
     found = tuple(_describe(rate, total, values) for rate, values in zip(rates, drawn, strict=True))
@@ -140,38 +140,49 @@ def _draw(
     x: Vector, weights: Vector, keep: float, key: Key, masks: int, progress: Callable[[int], None]
 ) -> Doubles:
     """The unscaled activation of every mask, float64, shape (masks,)."""
-    activations = np.empty(masks)
+    activations = np.zeros(masks)
 
-    def work(draws: Iterable[int]) -> None:
-        room = np.empty((1, x.size), dtype=np.float32)
-        done = 0
-        for done, draw in enumerate(draws, 1):
-            kept = dropout(
-                x[np.newaxis],
-                keep_prob=keep,
-                key=key,
-                training=True,
-                mode="classic",
-                global_shape=(masks, x.size),
-                start=(draw, 0),
-                out=None if keep == 1 else room,  # nothing is dropped: x itself
-            )
-            activations[draw] = _dot(weights, kept[0])
-            if done % _TICK == 0:
-                progress(_TICK)
-        progress(done % _TICK)
+    def work(blocks: Iterable[slice]) -> None:
+        room = np.empty(_DRAWS * min(_COLUMNS, x.size), dtype=np.float32)
+        for block in blocks:
+            for begin in range(0, x.size, _COLUMNS):
+                columns = slice(begin, begin + _COLUMNS)
+                kept = _drop(x[columns], keep, key, block, (masks, x.size), begin, room)
+                activations[block] += _dot(kept, weights[columns])
+            progress(block.stop - block.start)
 
-    threads = min(get_num_threads(), masks)
+    blocks = [slice(first, min(first + _DRAWS, masks)) for first in range(0, masks, _DRAWS)]
+    threads = min(get_num_threads(), len(blocks))
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, (range(first, masks, threads) for first in range(threads))))
+        list(pool.map(work, (blocks[first::threads] for first in range(threads))))
     return activations
 
 
-def _dot(a: Vector, b: Vector) -> float:
-    """A · b, in float32 along short rows whose sums are added in float64."""
-    whole = a.size // _ROW * _ROW
-    rows = np.matmul(a[:whole].reshape(-1, 1, _ROW), b[:whole].reshape(-1, _ROW, 1))
-    return float(rows.sum(dtype=np.float64)) + float(np.dot(a[whole:], b[whole:]))
+def _drop(
+    x: Vector, keep: float, key: Key, draws: slice, whole: tuple[int, int], begin: int, room: Vector
+) -> Vector:
+    """These columns of x under the masks of these draws: shape (draws, columns), in `room`."""
+    shape = (draws.stop - draws.start, x.size)
+    return dropout(
+        np.broadcast_to(x, shape),
+        keep_prob=keep,
+        key=key,
+        training=True,
+        mode="classic",
+        global_shape=whole,
+        start=(draws.start, begin),
+        out=None if keep == 1 else room[: shape[0] * shape[1]].reshape(shape),  # at 1 it is x itself
+    )
+
+
+def _dot(kept: Vector, weights: Vector) -> Doubles:
+    """Each row of `kept` times the weights: in float32 along short rows, whose sums are added in float64."""
+    draws, columns = kept.shape
+    whole = columns // _ROW * _ROW
+    short = np.matmul(kept[:, :whole].reshape(draws, -1, 1, _ROW), weights[:whole].reshape(-1, _ROW, 1))
+    rest = np.matmul(kept[:, np.newaxis, whole:], weights[whole:, np.newaxis])
+    activations: Doubles = short.sum(axis=(1, 2, 3), dtype=np.float64) + rest[:, 0, 0]
+    return activations
 
 
 def _describe(keep: float, total: float, unscaled: Doubles) -> KeepRate:
@@ -182,6 +193,12 @@ def _describe(keep: float, total: float, unscaled: Doubles) -> KeepRate:
 def _statistics(values: Doubles) -> Statistics:
     deviation = float(values.std(ddof=1))
     return Statistics(float(values.mean()), deviation, deviation / float(np.sqrt(values.size)))
+
+
+def worst_deviation(result: Averages) -> float:
+    """How far the farthest scaled mean lies from ΣW, in its standard errors; 0 if nothing is dropped."""
+    drawn = [rate.scaled for rate in result.rates if rate.scaled.error > 0 and rate.keep < 1]
+    return max((abs(scaled.mean - result.total) / scaled.error for scaled in drawn), default=0.0)
 
 
 def time_plain_loop(size: int, keep: Sequence[float], seed: int, draws: int) -> float:
@@ -206,28 +223,6 @@ def time_plain_loop(size: int, keep: Sequence[float], seed: int, draws: int) -> 
             (weights * (x * mask)).sum()
             seconds += (time.perf_counter() - begin) if draw else 0.0
     return seconds / (draws * len(keep))
-
-
-def plot(result: Averages, axes: Axes) -> None:
-    """Draw the mean activation against the keep rate, with the standard deviation over masks as bars.
-
-    Args:
-        result: of `run`.
-        axes: matplotlib axes to draw into.
-    """
-    keep = [rate.keep for rate in result.rates]
-    ends = np.array([0.0, 1.0])
-    axes.axhline(result.total, color="#9a9a9a", linewidth=1, label="ΣW, no dropout")
-    axes.plot(ends, ends * result.total, color="#9a9a9a", linewidth=1, linestyle="--", label="keep · ΣW")
-    for name, colour, shift in (("unscaled", "#b5482a", -0.006), ("scaled", "#2a6f97", 0.006)):
-        found: list[Statistics] = [getattr(rate, name) for rate in result.rates]
-        style: dict[str, Any] = {"fmt": "o", "markersize": 6, "capsize": 3, "linewidth": 1.2, "color": colour}
-        label = "unscaled" if name == "unscaled" else "scaled by 1/keep"
-        axes.errorbar(
-            [k + shift for k in keep], [s.mean for s in found], [s.deviation for s in found], label=label, **style
-        )
-    axes.set(xlabel="keep rate", ylabel="activation W · x", xlim=(0, 1.06))
-    axes.legend(loc="best", frameon=False)
 
 
 def _at_least(name: str, value: int, least: int) -> int:

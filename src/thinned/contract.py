@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-UInt32s = npt.NDArray[np.uint32]
 UInt64s = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
 
@@ -27,68 +26,61 @@ PURPOSE_NOISE_HIGH, PURPOSE_NOISE_LOW = 2, 3
 PURPOSE_ROUNDING = 4
 PURPOSE_FOLD = 15
 
-_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
-_ROUNDS = 10
-_WORD = 0xFFFFFFFF
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
+ROUNDS = 10
+WORD = 0xFFFFFFFF
 
 
 # Section 2: random numbers.
 
 
-def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[UInt32s, ...]:
+def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
     """Philox4x32-10: four 32-bit output words from four counter words and two key words.
 
     Args:
-        counter: four words, integers or integer arrays that broadcast together, each in [0, 2^32).
+        counter: four words in [0, 2^32): Python integers, or uint64 arrays that broadcast together.
         key: two words in [0, 2^32).
 
     Returns:
-        Four uint32 arrays of the counters' common shape.
+        Four words of the same kind, each in [0, 2^32).
 
     Source:
         Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011; section 2.
 
     Example:
-        >>> [f"{int(word):08x}" for word in philox((0, 0, 0, 0), (0, 0))]
+        >>> [f"{word:08x}" for word in philox((0, 0, 0, 0), (0, 0))]
         ['6627e8d5', 'e169c58d', 'bc57ac4c', '9b00dbd8']
     """
-    c0, c1, c2, c3 = (np.asarray(word, dtype=np.uint64) for word in counter)
+    c0, c1, c2, c3 = counter
     k0, k1 = key
-    for _ in range(_ROUNDS):
-        product0 = c0 * np.uint64(_MULTIPLIERS[0])
-        product1 = c2 * np.uint64(_MULTIPLIERS[1])
+    for _ in range(ROUNDS):
+        product0 = c0 * MULTIPLIERS[0]
+        product1 = c2 * MULTIPLIERS[1]
         c0, c1, c2, c3 = (
-            (product1 >> np.uint64(32)) ^ c1 ^ np.uint64(k0),
-            product1 & np.uint64(_WORD),
-            (product0 >> np.uint64(32)) ^ c3 ^ np.uint64(k1),
-            product0 & np.uint64(_WORD),
+            (product1 >> 32) ^ c1 ^ k0,
+            product1 & WORD,
+            (product0 >> 32) ^ c3 ^ k1,
+            product0 & WORD,
         )
-        k0 = (k0 + _KEY_INCREMENTS[0]) & _WORD
-        k1 = (k1 + _KEY_INCREMENTS[1]) & _WORD
-    return tuple(np.broadcast_arrays(*(word.astype(np.uint32) for word in (c0, c1, c2, c3))))
+        k0 = (k0 + KEY_INCREMENTS[0]) & WORD
+        k1 = (k1 + KEY_INCREMENTS[1]) & WORD
+    return c0, c1, c2, c3
 
 
-def block_words(key: Key, blocks: Any, purpose: int) -> tuple[UInt32s, ...]:
-    """The four words that serve the eight positions of each block (b = position >> 3)."""
-    b = np.asarray(blocks, dtype=np.uint64)
-    counter = (
-        b & np.uint64(_WORD),
-        (b >> np.uint64(32)) + np.uint64(purpose << 28),
-        key.stream & _WORD,
-        key.stream >> 32,
-    )
-    return philox(counter, (key.seed & _WORD, key.seed >> 32))
+def block_words(key: Key, block: Any, purpose: int) -> tuple[Any, Any, Any, Any]:
+    """The four words that serve the eight positions of a block (b = position >> 3), or of many."""
+    counter = (block & WORD, (block >> 32) + (purpose << 28), key.stream & WORD, key.stream >> 32)
+    return philox(counter, (key.seed & WORD, key.seed >> 32))
 
 
-def halfword(key: Key, positions: Any, purpose: int) -> UInt32s:
+def halfword(key: Key, positions: Any, purpose: int) -> UInt64s:
     """h_t(i): halfword i mod 8 of the block's output, low half first (section 2)."""
     i = np.asarray(positions, dtype=np.uint64)
-    words = np.stack(block_words(key, i >> np.uint64(3), purpose))
-    index = ((i & np.uint64(7)) >> np.uint64(1)).astype(np.intp)
+    words = np.stack(np.broadcast_arrays(*block_words(key, i >> 3, purpose)))
+    index = ((i & 7) >> 1).astype(np.intp)
     word = np.take_along_axis(words, index[np.newaxis], axis=0)[0]
-    shift = (np.uint32(16) * (i & np.uint64(1))).astype(np.uint32)
-    halves: UInt32s = (word >> shift) & np.uint32(0xFFFF)
+    halves: UInt64s = word >> (16 * (i & 1)) & 0xFFFF
     return halves
 
 
@@ -120,9 +112,8 @@ def threshold(p: float) -> int:
 
 def keep(key: Key, positions: Any, drop_threshold: int) -> Bools:
     """Kept iff u(i) = h_0(i) · 2^16 + h_1(i) is at least the threshold (section 3)."""
-    high = halfword(key, positions, PURPOSE_HIGH).astype(np.uint64)
-    low = halfword(key, positions, PURPOSE_LOW).astype(np.uint64)
-    kept: Bools = (high << np.uint64(16) | low) >= np.uint64(drop_threshold)
+    u = halfword(key, positions, PURPOSE_HIGH) << 16 | halfword(key, positions, PURPOSE_LOW)
+    kept: Bools = u >= drop_threshold
     return kept
 
 
@@ -260,7 +251,7 @@ class Key:
         if not 0 <= number < 2**60:
             raise ValueError(f"data must be in [0, 2^60), got {number}")
         w0, w1, _, _ = block_words(self, number, PURPOSE_FOLD)
-        return Key(self.seed, int(w0) | int(w1) << 32)
+        return Key(self.seed, w0 | w1 << 32)
 
 
 # What every argument of the contract must be.

@@ -1,0 +1,92 @@
+"""What a result has to say of the machine it comes from."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import cpuinfo  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]
+
+from thinned import _kernel, get_num_threads
+
+_FACTS = ("level", "type", "size", "shared_cpu_list")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine, and how busy it was when the run began.
+
+    Args:
+        processor: its name.
+        architecture: its instruction set.
+        cores: physical ones, as far as the system shows them.
+        caches: one entry a level and kind; empty where the system does not tell.
+        memory: bytes.
+        system: name and version.
+        path: the kernel's code path.
+        paths: all code paths that this machine can run, fastest first.
+        threads: that each competitor may use.
+        load: load average over the minute before the run.
+        date: when the run began, UTC.
+        versions: of Python and of the packages compared.
+    """
+
+    processor: str
+    architecture: str
+    cores: int | None
+    caches: tuple[str, ...]
+    memory: int
+    system: str
+    path: str
+    paths: tuple[str, ...]
+    threads: int
+    load: float
+    date: str
+    versions: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """In a few words."""
+        return f"{self.processor}, {self.threads} threads, {self.path}"
+
+
+def describe() -> Machine:
+    """This machine, now."""
+    packages = {name: version(name) for name in ("numpy", "torch", "thinned")}
+    return Machine(
+        processor=cpuinfo.get_cpu_info().get("brand_raw", "unknown"),
+        architecture=platform.machine(),
+        cores=psutil.cpu_count(logical=False),
+        caches=_caches(),
+        memory=psutil.virtual_memory().total,
+        system=f"{platform.system()} {platform.release().split('-')[0]}",
+        path=_kernel.path(),
+        paths=tuple(_kernel.paths()),
+        threads=get_num_threads(),
+        load=round(psutil.getloadavg()[0], 2),
+        date=datetime.now(UTC).isoformat(timespec="minutes"),
+        versions={"python": platform.python_version(), **packages},
+    )
+
+
+def _caches() -> tuple[str, ...]:
+    """From Linux itself: py-cpuinfo gives the second level's size for the third's on AMD processors."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    seen = set()
+    for cache in sorted(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cache/index[0-9]*")):
+        level, kind, size, shared = (_read(cache / name) for name in _FACTS)
+        if kind != "Instruction" and (level, kind, shared) not in seen:
+            seen.add((level, kind, shared))
+            found[level, kind, size] += 1
+    return tuple(
+        f"L{level} {many} × {size.removesuffix('K')} KiB" for (level, _, size), many in sorted(found.items())
+    )
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="ascii").strip() if path.exists() else "?"

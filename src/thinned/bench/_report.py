@@ -1,0 +1,153 @@
+"""A run as JSON, for programs, and as Markdown, for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from thinned.bench._machine import Machine
+from thinned.bench._row import Result
+from thinned.bench._suite import Measured
+from thinned.bench._verdict import Figure
+from thinned.bench._words import duration, measured, reading, target, verdict
+
+SUFFIXES: Final = (".json", ".md")
+
+LEGEND: Final = """\
+Every ratio is of two times taken in this run, in short batches by turns: the median over the rounds, with
+the quartiles in brackets. The verdict is on the median. "thinned" is called with a key; "unkeyed" draws its
+key from torch's generator, as F.dropout draws; "kernel alone" is the call beneath the front end. A line
+without a verdict is for orientation."""
+
+_QUICK_WARNING: Final = "**A quick run: its sizes are not those of the targets, and no figure in it counts.**"
+
+
+def as_dict(run: Measured) -> dict[str, Any]:
+    """Everything, ready for JSON.
+
+    Args:
+        run: what `thinned.bench.run` returned.
+
+    Returns:
+        `machine`, `settings`, `quick`, and `rows`: for each its name, machine, figures with
+        target and verdict, and the competitors' median seconds.
+    """
+    return {
+        "machine": asdict(run.machine),
+        "settings": asdict(run.settings),
+        "quick": run.settings.shrink != 1,
+        "rows": [_row(name, result, run.machine) for name, result in run.results.items()],
+    }
+
+
+def _row(name: str, result: Result, machine: Machine) -> dict[str, Any]:
+    return {
+        "name": name,
+        "machine": machine.name,
+        "skipped": result.skipped or None,
+        "figures": [_figure(figure) for figure in result.figures],
+        "seconds": result.seconds,
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {
+        "what": figure.what,
+        "unit": figure.unit,
+        "target": f"{figure.bound.sense} {figure.bound.limit:g}" if figure.bound else None,
+        "measured": figure.median,
+        "quartiles": [figure.low, figure.high],
+        "met": figure.met,
+    }
+
+
+def as_markdown(run: Measured) -> str:
+    """The machine, a table of targets and measurements, and the times behind them.
+
+    Args:
+        run: what `thinned.bench.run` returned.
+
+    Returns:
+        A whole document.
+    """
+    parts = [
+        "# What `thinned bench` measured",
+        "\n".join(f"- {name}: {value}" for name, value in machine_lines(run)),
+        *([_QUICK_WARNING] if run.settings.shrink != 1 else []),
+        f"**{reading(run)}**",
+        LEGEND,
+        "\n".join(_targets(run)),
+        "## Median times of one call",
+        "Not stable from run to run, and no target: they show what the ratios are made of.",
+        "\n".join(_times(run)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def machine_lines(run: Measured) -> Iterator[tuple[str, str]]:
+    """What there is to say of the machine, line by line."""
+    machine = run.machine
+    cores = f"{machine.cores} cores" if machine.cores else "number of cores unknown"
+    yield "processor", f"{machine.processor} ({machine.architecture}), {cores}"
+    if machine.caches:
+        yield "caches", ", ".join(machine.caches)
+    yield "memory", f"{machine.memory / 2**30:.1f} GiB"
+    yield "system", machine.system
+    yield "code path", f"{machine.path} (of {', '.join(machine.paths)})"
+    yield "threads", f"{machine.threads}, for each competitor"
+    yield "versions", ", ".join(f"{name} {number}" for name, number in machine.versions.items())
+    yield "begun", f"{machine.date}, load average {machine.load:.2f}"
+    yield "rounds", str(run.settings.repeats)
+
+
+def _targets(run: Measured) -> Iterator[str]:
+    yield "| row | target | measured | verdict |"
+    yield "|---|---|---|---|"
+    for name, result in run.results.items():
+        if result.skipped:
+            yield f"| {name} | | not measured: {result.skipped} | |"
+        for index, figure in enumerate(result.figures):
+            first = "" if index else name
+            yield f"| {first} | {target(figure)} | {measured(figure)} | {verdict(figure)} |"
+
+
+def _times(run: Measured) -> Iterator[str]:
+    yield "| row | competitors |"
+    yield "|---|---|"
+    for name, result in run.results.items():
+        if result.seconds:
+            times = ", ".join(f"{who} {duration(seconds)}" for who, seconds in result.seconds.items())
+            yield f"| {name} | {times} |"
+
+
+def write(run: Measured, path: Path) -> None:
+    """Write a run to a file.
+
+    Args:
+        run: what `thinned.bench.run` returned.
+        path: its suffix says what is written: `.json` or `.md`.
+
+    Raises:
+        ValueError: `a result is written as .json or .md, got …`.
+        OSError: where the file cannot be written.
+    """
+    check_suffix(path)
+    text = as_markdown(run) if path.suffix == ".md" else _as_json(run)
+    path.write_text(text, encoding="utf-8")
+
+
+def _as_json(run: Measured) -> str:
+    return json.dumps(as_dict(run), indent=2, ensure_ascii=False) + "\n"
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse a file whose suffix names no format, before a run of minutes.
+
+    Raises:
+        ValueError: `a result is written as .json or .md, got …`.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"a result is written as {' or '.join(SUFFIXES)}, got {str(path)!r}")

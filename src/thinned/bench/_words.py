@@ -1,0 +1,53 @@
+"""Figures in words: what is asked, what was found, what follows."""
+
+from __future__ import annotations
+
+from thinned.bench._suite import Measured
+from thinned.bench._verdict import Figure
+
+
+def number(figure: Figure, value: float) -> str:
+    """A value of the figure, as people write it."""
+    if figure.unit != "×":
+        return f"{value:,.0f}"
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
+def target(figure: Figure) -> str:
+    """What is asked: for example "thinned / clone ≤ 0.95"."""
+    asked = "" if figure.bound is None else f" {figure.bound.sense} {figure.bound.limit:g}"
+    return figure.what + asked
+
+
+def measured(figure: Figure) -> str:
+    """What was found: for example "0.86 × (0.84–0.88)"."""
+    middle = f"{number(figure, figure.median)} {figure.unit}"
+    if figure.low == figure.high:
+        return middle
+    return f"{middle} ({number(figure, figure.low)}–{number(figure, figure.high)})"
+
+
+def verdict(figure: Figure) -> str:
+    """Whether it is met: "met", "missed", or nothing where nothing is asked."""
+    return {True: "met", False: "missed", None: ""}[figure.met]
+
+
+def reading(run: Measured) -> str:
+    """How many targets are met."""
+    verdicts = [f.met for r in run.results.values() for f in r.figures if f.bound]
+    skipped = sum(bool(result.skipped) for result in run.results.values())
+    rest = f"; {skipped} row{'s' * (skipped != 1)} not measured" if skipped else ""
+    return f"{sum(map(bool, verdicts))} of {len(verdicts)} targets met{rest}."
+
+
+def duration(seconds: float) -> str:
+    """With the unit that suits it.
+
+    Example:
+        >>> duration(0.0123)
+        '12.3 ms'
+    """
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"

@@ -1,0 +1,27 @@
+"""The command line, `thinned`: one file a command."""
+
+try:
+    import click
+    import rich  # noqa: F401
+except ModuleNotFoundError as missing:
+    raise SystemExit(
+        f'thinned: the command line needs {missing.name}, which is not installed: pip install "thinned[cli]"'
+    ) from None
+
+from thinned import __version__
+from thinned.cli.averages import averages
+from thinned.cli.demo import demo
+from thinned.cli.info import info
+from thinned.cli.mask import mask
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, prog_name="thinned", message="%(prog)s %(version)s")
+def main() -> None:
+    """Dropout, exact and the same everywhere: a mask is a function of (seed, stream, position, p)."""
+
+
+for command in (info, mask, averages, demo):
+    main.add_command(command)

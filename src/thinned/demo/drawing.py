@@ -1,0 +1,62 @@
+"""Figures that read well on a light page and on a dark one: on paper of their own."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PAPER: Final = "#fcfbf8"
+INK: Final = "#24292e"
+GREY: Final = "#8a8f94"
+RED: Final = "#b5482a"
+BLUE: Final = "#23658f"
+GREEN: Final = "#4b7f52"
+
+_STYLE: Final[dict[Any, Any]] = {
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e3db",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "font.size": 10,
+    "legend.frameon": False,
+}
+
+
+def canvas(width: float = 7.0, height: float = 3.6) -> tuple[Figure, Axes]:
+    """An empty figure of this size in inches, and its axes."""
+    figure, (axes,) = row(1, width, height)
+    return figure, axes
+
+
+def row(count: int, width: float = 7.0, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    """An empty figure with this many axes side by side."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        return figure, [figure.add_subplot(1, count, place + 1) for place in range(count)]
+
+
+def to_svg(figure: Figure, name: str) -> str:
+    """The figure as an SVG element whose ids begin with `name`, so that many fit into one page."""
+    file = io.StringIO()
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": name, "svg.fonttype": "path"}):
+        figure.savefig(
+            file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg") :]
+    return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", svg)

@@ -1,0 +1,50 @@
+"""The report: one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.resources import files
+
+import cpuinfo  # type: ignore[import-untyped]
+import torch
+from jinja2 import Environment, StrictUndefined
+
+from thinned import __version__, _kernel, get_num_threads
+from thinned.demo.section import Section
+
+_PACKAGES = ("numpy", "torch", "scikit-learn", "matplotlib")
+
+
+def render(sections: Sequence[Section], command: str) -> str:
+    """The page.
+
+    Args:
+        sections: what `run` returned.
+        command: the command that made it, to be shown.
+
+    Returns:
+        HTML. Every figure is inline; nothing is loaded from elsewhere. The data lie in it as JSON, in the
+        element of id "data", one entry a section.
+    """
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        files("thinned.demo").joinpath("report.html.j2").read_text(encoding="utf-8")
+    )
+    data = {section.name: section.data for section in sections}
+    return template.render(sections=sections, data=data, machine=describe_machine(), command=command)
+
+
+def describe_machine() -> dict[str, str]:
+    """Processor, threads, code path and versions."""
+    processor = cpuinfo.get_cpu_info().get("brand_raw") or platform.machine()
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    return {
+        "processor": str(processor),
+        "threads": f"{get_num_threads()} (thinned), {torch.get_num_threads()} (torch)",
+        "code path": f"{_kernel.path()} (of {', '.join(_kernel.paths())})",
+        "versions": f"thinned {__version__}, Python {platform.python_version()}, {packages}",
+    }

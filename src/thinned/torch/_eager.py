@@ -1,0 +1,57 @@
+"""The short way for an ordinary CPU tensor: the same kernel call without the dispatcher.
+
+The operator costs 14 µs in a call and 25 µs more with its autograd registration, against 0.6 µs for the
+kernel on 1,024 elements; this way costs about 4. Nothing else differs, and a test holds both to equal bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from thinned.contract import Key
+from thinned.torch import _native
+
+# What one pass needs beside its input: key, threshold, factor, base and strides.
+Pass = tuple[Key, int, float, int, tuple[int, ...] | None]
+
+
+def applies(input: Tensor) -> bool:
+    """Whether nothing is watching that would have to see an operator."""
+    return (
+        type(input) in (Tensor, torch.nn.Parameter)
+        and input.device.type == "cpu"
+        and input.layout == torch.strided
+        and not torch.compiler.is_compiling()
+        and not torch._C._len_torch_dispatch_stack()
+        and not torch._C._are_functorch_transforms_active()
+        and torch._C._get_tracing_state() is None
+    )
+
+
+def dropout(input: Tensor, what: Pass, inplace: bool) -> Tensor:
+    """Drop, with a gradient if one is wanted."""
+    if (input.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
+        result: Tensor = _Dropout.apply(input, what, inplace)  # type: ignore[no-untyped-call]
+        return result
+    return _native.run(input, input if inplace else torch.empty_like(input), *what)
+
+
+class _Dropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, what: Pass, inplace: bool) -> Tensor:
+        ctx.what, ctx.inplace = what, inplace
+        if inplace:
+            ctx.mark_dirty(input)
+        return _native.run(input, input if inplace else torch.empty_like(input), *what)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return dropout(grad, ctx.what, False), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return dropout(tangent, ctx.what, ctx.inplace)

@@ -1,0 +1,149 @@
+"""Dropout as functions of tensors, in the manner of `torch.nn.functional`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from thinned._arguments import (
+    DROP_ALL,
+    IDENTITY,
+    REQUIRED,
+    check_key,
+    check_mode,
+    check_training,
+    effect,
+)
+from thinned._position import Shape, as_shape, positions
+from thinned.contract import Key, check_probability, threshold
+from thinned.torch import _eager, _native, _operator
+
+__all__ = ["dropout", "keep_mask"]
+
+
+def dropout(
+    input: Tensor,
+    p: float = 0.5,
+    training: bool = REQUIRED,
+    inplace: bool = False,
+    *,
+    key: Key | None = None,
+    generator: torch.Generator | None = None,
+    noise_shape: tuple[int | None, ...] | None = None,
+    mode: Literal["inverted", "classic"] = "inverted",
+    global_shape: Shape | None = None,
+    start: Shape | None = None,
+) -> Tensor:
+    """Equivalent to `torch.nn.functional.dropout`, by the mask of a key.
+
+    The gradient uses the same mask, recomputed: nothing of the input's size is saved for it.
+
+    Args:
+        input: tensor of any shape and strides; float32, float64, float16 or bfloat16.
+        p: drop probability in [0, 1].
+        training: True drops, False evaluates. Required: a function cannot see `model.eval()`.
+        inplace: write to `input` itself.
+        key: the mask's key; no global state is touched. Without one, 128 bits are drawn from `generator`.
+        generator: where a key is drawn from; torch's default CPU generator if not given, so that
+            `torch.manual_seed`, `fork_rng` and activation checkpointing work, and tensors on all devices get
+            the same mask from the same seed.
+        noise_shape: one entry a dimension: 1 shares the decision along it; None or input's size does not.
+        mode: "inverted" multiplies what is kept by 1/(1−p) and evaluates to input itself; "classic" leaves
+            what is kept and evaluates to input · (1−p).
+        global_shape: shape of the whole tensor, where input is a shard of it.
+        start: index of input's first element in the whole tensor; zeros if not given.
+
+    Returns:
+        `input` itself in place or where nothing changes (p = 0, inverted evaluation), else a new tensor of
+        its shape, dtype and layout. What is dropped is +0.0 exactly, and so is its gradient.
+
+    Raises:
+        TypeError: `training is missing: pass training=self.training …`; `input must be float32, …, got …`;
+            `p must be a real number, got …`; `pass key or generator, not both`.
+        ValueError: `p must be in [0, 1], got …`; `noise_shape … does not fit x of shape …`;
+            `inplace=True needs …`.
+
+    Source:
+        CONTRACT.md, sections 3 and 4; Srivastava et al., "Dropout", JMLR 2014.
+
+    Example:
+        >>> import torch, thinned
+        >>> dropout(torch.ones(2, 5), 0.5, training=True, key=thinned.Key(0))
+        tensor([[2., 0., 2., 2., 2.],
+                [2., 2., 2., 2., 2.]])
+    """
+    training = check_training(training)
+    drop = _threshold(p)
+    inverted = check_mode(mode)
+    _native.check_dtype(input)
+    if key is not None:
+        key = check_key(key)
+        if generator is not None:
+            raise TypeError("pass key or generator, not both")
+    if noise_shape is None and global_shape is None and start is None:
+        base, strides = 0, None
+    else:
+        base, strides = positions(tuple(input.shape), noise_shape, global_shape, start)
+    if inplace:
+        _check_inplace(input)
+    act, factor = effect(drop, training, inverted)
+    if (act, factor) == IDENTITY:
+        return input
+    if act == 0:
+        return input.mul_(factor) if inplace else input * factor
+    if act == DROP_ALL:
+        return input.masked_fill_(_everything(input), 0) if inplace else input.masked_fill(_everything(input), 0)
+    if _eager.applies(input):
+        if key is None:
+            key = _operator.draw_key_now(generator)
+        return _eager.dropout(input, (key, drop, factor, base, strides), inplace)
+    bits = _operator.draw_key(generator) if key is None else _operator.key_to_tensor(key)
+    noise = None if noise_shape is None else _sizes(noise_shape, input)
+    whole = None if global_shape is None else as_shape("global_shape", global_shape)
+    first = None if start is None else as_shape("start", start)
+    result: Tensor = torch.ops.thinned.dropout(input, bits, drop / 2.0**32, inverted, noise, whole, first)
+    return input.copy_(result) if inplace else result
+
+
+def keep_mask(
+    shape: Shape, p: float, *, key: Key, global_shape: Shape | None = None, start: Shape | None = None
+) -> Tensor:
+    """The mask itself as a bool CPU tensor: True where kept. See `thinned.keep_mask`.
+
+    Example:
+        >>> import thinned
+        >>> keep_mask(5, 0.5, key=thinned.Key(0))
+        tensor([ True, False,  True,  True,  True])
+    """
+    drop = _threshold(p)
+    sizes = as_shape("shape", shape)
+    positions(sizes, None, global_shape, start)
+    whole = None if global_shape is None else as_shape("global_shape", global_shape)
+    first = None if start is None else as_shape("start", start)
+    bits = _operator.key_to_tensor(check_key(key))
+    result: Tensor = torch.ops.thinned.keep_mask(sizes, bits, drop / 2.0**32, whole, first)
+    return result
+
+
+def _threshold(p: Any) -> int:
+    if isinstance(p, Tensor) and p.requires_grad:
+        raise ValueError("p has no gradient: a mask is not differentiable in p; pass p.detach()")
+    return threshold(check_probability(p))
+
+
+def _sizes(noise_shape: tuple[int | None, ...], input: Tensor) -> list[int]:
+    return [size if n is None else n for n, size in zip(noise_shape, input.shape, strict=True)]
+
+
+def _everything(input: Tensor) -> Tensor:
+    return torch.ones((), dtype=torch.bool, device=input.device)
+
+
+def _check_inplace(input: Tensor) -> None:
+    if any(size > 1 and stride == 0 for size, stride in zip(input.shape, input.stride(), strict=True)):
+        raise ValueError(
+            f"inplace=True needs elements that do not share memory, got an expanded tensor of strides "
+            f"{tuple(input.stride())}: pass input.clone() or inplace=False"
+        )

@@ -1,0 +1,38 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+from thinned import _kernel
+
+# Examples are drawn afresh in every run but reproducible from the printed blob; no example is timed.
+settings.register_profile("thinned", deadline=None, print_blob=True, max_examples=60)
+settings.load_profile("thinned")
+
+
+@pytest.fixture(params=_kernel.paths())
+def path(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every code path that this machine has, the NumPy reference included."""
+    before = _kernel.path()
+    _kernel.select(request.param)
+    yield request.param
+    _kernel.select(before)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """One thread and two."""
+    before = _kernel._threads
+    _kernel.set_num_threads(request.param)
+    yield request.param
+    _kernel._threads = before
+
+
+@pytest.fixture(params=["float32", "float64", "float16", "bfloat16"])
+def dtype_name(request: pytest.FixtureRequest) -> str:
+    """The four element types."""
+    return str(request.param)

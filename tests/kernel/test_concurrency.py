@@ -1,0 +1,90 @@
+"""Many Python threads at once, and children forked after the parent has used the pool."""
+
+import multiprocessing
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import thinned
+from thinned import Key, _kernel
+
+N = 300_000
+
+
+@pytest.fixture(autouse=True)
+def four_threads():
+    thinned.set_num_threads(4)
+    yield
+    _kernel._threads = None
+
+
+def digest(stream):
+    return thinned.keep_mask(N, 0.3, key=Key(1, stream)).tobytes()
+
+
+def test_many_python_threads_get_their_own_masks():
+    thinned.set_num_threads(1)
+    expected = [digest(s) for s in range(8)]
+    thinned.set_num_threads(4)
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            assert list(pool.map(digest, range(8))) == expected
+
+
+def _child(queue):
+    queue.put(digest(5))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_forked_children_after_the_parent_used_the_pool():
+    expected = digest(5)
+    context = multiprocessing.get_context("fork")
+    for _ in range(3):
+        queue = context.Queue()
+        children = [context.Process(target=_child, args=(queue,)) for _ in range(3)]
+        for child in children:
+            child.start()
+        assert [queue.get(timeout=60) for _ in children] == [expected] * 3
+        for child in children:
+            child.join(timeout=60)
+            assert child.exitcode == 0
+    assert digest(5) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_fork_while_other_threads_are_inside_the_kernel():
+    expected = digest(5)
+    context = multiprocessing.get_context("fork")
+    with ThreadPoolExecutor(3) as pool:
+        work = [pool.submit(lambda: [digest(s) for s in range(60)]) for _ in range(3)]
+        queue = context.Queue()
+        child = context.Process(target=_child, args=(queue,))
+        child.start()
+        assert queue.get(timeout=60) == expected
+        child.join(timeout=60)
+        assert child.exitcode == 0
+        for job in work:
+            job.result(timeout=60)
+
+
+def test_the_lock_is_released_during_a_pass():
+    """Another Python thread runs many times between the beginning and the end of one long call."""
+    thinned.set_num_threads(1)
+    inside, ticks = threading.Event(), 0
+
+    def work():
+        inside.set()
+        thinned.keep_mask(2**29, 0.1, key=Key(0))
+        inside.clear()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    while worker.is_alive():
+        time.sleep(0.002)
+        ticks += inside.is_set()
+    assert ticks >= 5, "the interpreter stood still while the kernel ran"

@@ -1,0 +1,188 @@
+"""Every code path of this machine, bit for bit against the reference."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import thinned
+from thinned import Key, _kernel, contract, threshold
+
+BASES = [0, 2**31, 2**32, 2**35, 2**60]
+
+
+def window(start, n, p, key):
+    return thinned.keep_mask(n, p, key=key, global_shape=2**63, start=start)
+
+
+def test_the_native_module_is_built_where_a_compiler_is():
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("cl")
+    if compiler is None:
+        pytest.skip("no C++ compiler on this machine: the reference does the work")
+    assert _kernel.paths() != [_kernel.REFERENCE]
+
+
+@pytest.mark.parametrize(
+    ("shape", "p", "key", "kept", "digest"),
+    [
+        ((1000,), 0.1, Key(42, 7), 918, "0a115cad0721bf632c29a01cb034ba99fd13916e7913baf343fd90fd33edf0db"),
+        (
+            (65536,),
+            0.3,
+            Key(2**63 + 11, 2**40 + 3),
+            45905,
+            "3b8e885e75b7ef6513bc2c1d0b1cec9b26fcfb5dd44fc8886605245cb18c79dd",
+        ),
+        ((257, 3, 5), 0.001, Key(1), 3853, "ff2138fcb8f99d3e7c7ef7ddb0dc26ee6b696937b932dd9ff56c37aa6a64c90a"),
+    ],
+)
+def test_known_digests(path, threads, shape, p, key, kept, digest):
+    mask = thinned.keep_mask(shape, p, key=key)
+    assert int(mask.sum()) == kept
+    assert hashlib.sha256(mask.astype(np.uint8).tobytes()).hexdigest() == digest
+
+
+def test_known_rows_and_crossing(path, threads):
+    rows = thinned.keep_mask((5, 5), 0.5, key=Key(0))
+    assert " ".join("".join(map(str, row.astype(int))) for row in rows) == "10111 11111 00011 01000 00001"
+    crossing = window(2**35 - 5, 64, 0.25, Key(9, 9)).astype(int)
+    assert "".join(map(str, crossing)) == "1111110111001111111111001111111111111111101011111111111111101111"
+
+
+def test_known_ties(path, threads):
+    mask = thinned.keep_mask(614575, 0.1, key=Key(5, 5))
+    ties = [28166, 43346, 166986, 174685, 206461, 245668, 614574]
+    assert mask[ties].astype(int).tolist() == [0, 0, 0, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_every_alignment_and_length(path, threads, base):
+    """Starts 0…15 and lengths 0…300, across the places where a counter word turns over."""
+    key, p = Key(2**63 + 5, 2**40 + 3), 0.1
+    first = base - 160 if base else 0
+    expected = contract.keep(key, np.arange(320, dtype=np.uint64) + np.uint64(first), threshold(p))
+    lengths = range(301) if path != _kernel.REFERENCE else range(0, 301, 43)
+    for alignment in range(16):
+        for n in lengths:
+            got = window(first + alignment, n, p, key)
+            assert np.array_equal(got, expected[alignment : alignment + n]), (alignment, n)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_values_at_every_alignment(path, threads, base, dtype_name):
+    dtype = np_dtype(dtype_name)
+    key, p, first = Key(7, 9), 0.3, base - 96 if base else 0
+    x = np.random.default_rng(1).standard_normal(320).astype(dtype)
+    kept = contract.keep(key, np.arange(320, dtype=np.uint64) + np.uint64(first), threshold(p))
+    expected = contract.apply_mask(x, kept, thinned.scale(p))
+    for alignment in range(16):
+        for n in (0, 1, 7, 8, 63, 64, 65, 127, 128, 129, 200, 300):
+            part = slice(alignment, alignment + n)
+            got = thinned.dropout(
+                x[part], p, key=key, training=True, global_shape=2**63, start=first + alignment
+            )
+            assert got.tobytes() == expected[part].tobytes(), (alignment, n)
+
+
+@given(
+    seed=st.integers(0, 2**64 - 1),
+    stream=st.integers(0, 2**64 - 1),
+    p=st.one_of(st.floats(0, 1), st.integers(0, 2**16).map(lambda k: k / 2**16), st.just(2.0**-32)),
+    start=st.integers(0, 2**63 - 5000),
+    n=st.integers(0, 4000),
+)
+def test_any_window(seed, stream, p, start, n):
+    expected = contract.keep(Key(seed, stream), np.arange(n, dtype=np.uint64) + np.uint64(start), threshold(p))
+    before = _kernel.path()
+    try:
+        for name in _kernel.paths():
+            _kernel.select(name)
+            assert np.array_equal(window(start, n, p, Key(seed, stream)), expected), name
+    finally:
+        _kernel.select(before)
+
+
+@pytest.mark.parametrize("n", [100_000, (1 << 22) + 13])
+def test_threads_and_streaming_stores_change_nothing(n, dtype_name):
+    """Sizes at which a pass is shared out and, for the large one, stores bypass the cache."""
+    x = np.random.default_rng(2).standard_normal(n).astype(np_dtype(dtype_name))
+    before, seen = _kernel.path(), set()
+    try:
+        for name in [path for path in _kernel.paths() if path != _kernel.REFERENCE]:
+            _kernel.select(name)
+            for count in (1, 2, 3, 7):
+                thinned.set_num_threads(count)
+                y = thinned.dropout(x, 0.1, key=Key(3), training=True)
+                seen.add(hashlib.sha256(y.tobytes()).hexdigest())
+        _kernel.select(_kernel.REFERENCE)
+        seen.add(hashlib.sha256(thinned.dropout(x, 0.1, key=Key(3), training=True).tobytes()).hexdigest())
+    finally:
+        _kernel.select(before)
+        _kernel._threads = None
+    assert len(seen) == 1
+
+
+def np_dtype(name):
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+def test_every_half_precision_number_through_every_path(path):
+    import ml_dtypes
+
+    bits = np.arange(2**16, dtype=np.uint16)
+    for dtype in (np.float16, ml_dtypes.bfloat16):
+        x = bits.view(dtype)
+        for p in (2.0**-32, 0.1, 0.7, 0.999):
+            got = thinned.dropout(x, p, key=Key(4), training=True)
+            kept = contract.keep(Key(4), np.arange(2**16), threshold(p))
+            expected = contract.apply_mask(x, kept, thinned.scale(p))
+            nan = np.isnan(expected.astype(np.float32))
+            assert np.array_equal(got.view(np.uint16)[~nan], expected.view(np.uint16)[~nan])
+            assert np.isnan(got[nan].astype(np.float32)).all()
+
+
+def run_python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_thinned_isa_forces_a_path():
+    for name in _kernel.paths():
+        result = run_python("from thinned import _kernel; print(_kernel.path())", THINNED_ISA=name)
+        assert result.stdout.strip() == name, result.stderr
+
+
+def test_thinned_isa_that_the_machine_lacks():
+    result = run_python("import thinned", THINNED_ISA="sparc")
+    assert result.returncode != 0
+    assert f"THINNED_ISA=sparc: this machine offers {', '.join(_kernel.paths())}" in result.stderr
+
+
+def test_without_the_native_module_the_reference_does_the_work():
+    code = """
+import sys
+sys.modules["thinned._native"] = None
+import thinned, hashlib, numpy as np
+from thinned import _kernel
+assert _kernel.paths() == ["reference"]
+m = thinned.keep_mask(1000, 0.1, key=thinned.Key(42, 7))
+print(hashlib.sha256(m.tobytes()).hexdigest())
+"""
+    result = run_python(code)
+    assert result.stdout.strip() == "0a115cad0721bf632c29a01cb034ba99fd13916e7913baf343fd90fd33edf0db", result.stderr

@@ -1,0 +1,109 @@
+"""`torch.library` and the machinery around it: opcheck, fake tensors, compiled code."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.library import opcheck
+
+from thinned import Key
+from thinned.torch import functional, nn
+
+BITS = torch.tensor([3, -4])
+
+SAMPLES = [
+    (torch.randn(5, 7), BITS, 0.3),
+    (torch.randn(5, 7, requires_grad=True), BITS, 0.3, False),
+    (torch.randn(7, 5, dtype=torch.bfloat16).t().requires_grad_(), BITS, 0.5, True, [5, 1]),
+    (torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last), BITS, 0.5, True, None, [9, 9, 9, 9], [1, 2, 3, 4]),
+    (torch.randn(0, 3, requires_grad=True), BITS, 0.5),
+]
+
+
+@pytest.mark.parametrize("arguments", SAMPLES, ids=range(len(SAMPLES)))
+def test_opcheck_dropout(arguments):
+    opcheck(torch.ops.thinned.dropout.default, arguments)
+
+
+def test_opcheck_keep_mask():
+    opcheck(torch.ops.thinned.keep_mask.default, ([4, 5], BITS, 0.3))
+    opcheck(torch.ops.thinned.keep_mask.default, ([4, 5], BITS, 0.3, [8, 8], [1, 2]))
+
+
+def test_opcheck_draw_key():
+    """Random by purpose: what asks for two equal results is left out."""
+    opcheck(torch.ops.thinned.draw_key.default, (torch.empty(2, dtype=torch.int64),), test_utils=("test_schema", "test_faketensor"))
+    assert torch.Tag.nondeterministic_seeded in torch.ops.thinned.draw_key.default.tags
+
+
+def test_fake_tensors():
+    with FakeTensorMode():
+        x = torch.empty(3, 4, 5, 6).to(memory_format=torch.channels_last)
+        y = functional.dropout(x, 0.5, True)
+        assert y.stride() == x.stride()
+        assert y.shape == x.shape
+
+
+def test_meta_tensors():
+    assert functional.dropout(torch.empty(3, device="meta"), 0.5, True, key=Key(1)).device.type == "meta"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("keyed", [True, False])
+def test_compiled_code_has_the_masks_of_eager_code(keyed, backend):
+    """And of its own backward; two layers in one graph draw two keys."""
+    key = Key(5, 2**63) if keyed else None
+
+    def f(x):
+        one = functional.dropout(x, 0.5, True, key=key)
+        return one, functional.dropout(x.t(), 0.5, True, key=key.fold(1) if key else None)
+
+    results = []
+    for run in (f, torch.compile(f, fullgraph=True, backend=backend)):
+        torch.manual_seed(3)
+        x = torch.ones(40, 30, requires_grad=True)
+        one, two = run(x)
+        torch.manual_seed(3)
+        again = run(x)
+        assert torch.equal(one, again[0])
+        assert torch.equal(two, again[1])
+        (one + two.t()).sum().backward()
+        results.append((one.detach(), two.detach(), x.grad))
+    for eager, compiled in zip(*results, strict=True):
+        assert torch.equal(eager, compiled)
+    one, two, grad = results[0]
+    assert torch.equal(grad, one + two.t())
+    assert not torch.equal(one, two.t())
+
+
+def test_the_module_is_found_wherever_torchs_is_looked_for():
+    layer = nn.Dropout(0.3, noise_shape=(None, 1), mode="classic")
+    assert isinstance(layer, torch.nn.Dropout)
+    assert layer.extra_repr() == "p=0.3, inplace=False, noise_shape=(None, 1), mode='classic'"
+    assert repr(nn.Dropout(0.3)) == repr(torch.nn.Dropout(0.3))
+    assert layer.state_dict() == {}
+
+
+def test_the_module_trains_evaluates_copies_and_pickles():
+    import copy
+    import io
+
+    x = torch.ones(1000)
+    layer = nn.Dropout(0.25)
+    buffer = io.BytesIO()
+    torch.save(layer, buffer)
+    buffer.seek(0)
+    for each in (layer, copy.deepcopy(layer), torch.load(buffer, weights_only=False)):
+        torch.manual_seed(1)
+        y = each(x)
+        torch.manual_seed(1)
+        assert torch.equal(y, functional.dropout(x, 0.25, True))
+        assert each.eval()(x) is x
+
+
+def test_classic_evaluates_to_the_expectation():
+    x = torch.randn(50)
+    layer = nn.Dropout(0.25, mode="classic")
+    y = layer(x)
+    assert torch.equal(y[y != 0], x[y != 0])
+    assert torch.equal(layer.eval()(x), x * 0.75)
