@@ -77,8 +77,8 @@ def dropout(
 ) -> Array:
     """Drop elements of x by the mask of `key`, and scale the rest.
 
-    Its gradient is the same call on the upstream gradient: `dropout(grad, p, key=key, training=True)`. Nothing
-    needs to be kept for it.
+    Its gradient is the same call on the upstream gradient, `dropout(grad, p, key=key, training=True)`:
+    nothing needs to be kept for it.
 
     Args:
         x: array of any shape and strides; float32, float64, float16 or bfloat16 (ml_dtypes).

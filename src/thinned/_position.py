@@ -27,7 +27,8 @@ def positions(
 
     Args:
         shape: x's.
-        noise_shape: one entry a dimension: 1 shares the decision along it (stride 0); None or x's size does not.
+        noise_shape: one entry a dimension: 1 shares the decision along it (stride 0); None or x's size
+            does not.
         global_shape: the whole array's, where x is a shard of it.
         start: index of x's first element in the whole array; zeros if not given.
 
@@ -60,7 +61,8 @@ def _shared(shape: tuple[int, ...], noise_shape: Any) -> tuple[bool, ...]:
     except TypeError:
         noise = (noise_shape,)
     fits = len(noise) == len(shape) and all(
-        n is None or (not isinstance(n, bool) and n in (1, size)) for n, size in zip(noise, shape, strict=True)
+        n is None or (not isinstance(n, bool) and n in (1, size))
+        for n, size in zip(noise, shape, strict=True)
     )
     if not fits:
         raise ValueError(

@@ -120,6 +120,7 @@ def _array_at(address: int, dtype: int, shape: Sequence[int], strides: Sequence[
     item = np.dtype(_DTYPES[dtype])
     if not all(shape):
         return np.empty(shape, dtype=item)
-    first = np.frombuffer((ctypes.c_char * item.itemsize).from_address(address), dtype=item)
+    memory = memoryview((ctypes.c_char * item.itemsize).from_address(address)).cast("B")
+    first: npt.NDArray[Any] = np.frombuffer(memory, dtype=item)
     steps = [stride * item.itemsize for stride in strides]
     return np.lib.stride_tricks.as_strided(first, tuple(shape), steps)

@@ -7,7 +7,6 @@ to be checked, not to be fast.
 from __future__ import annotations
 
 import hashlib
-import math
 import operator
 from dataclasses import dataclass
 from typing import Any
@@ -121,7 +120,7 @@ def keep(key: Key, positions: Any, drop_threshold: int) -> Bools:
 
 
 def keep_probability(drop_threshold: int) -> float:
-    """q = 1 − D/2^32, the realised keep probability, in double."""
+    """The realised keep probability q = 1 − D/2^32, in double."""
     return 1.0 - drop_threshold / 2.0**32
 
 
@@ -269,15 +268,15 @@ def check_integer(name: str, value: Any, kind: str = "an integer") -> int:
 
 def check_probability(value: Any, name: str = "p") -> float:
     """The double that a probability holds, after a check of its type and range."""
-    if type(value) is not float:
-        dtype = getattr(value, "dtype", None)
-        is_number = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
-        if not is_number and (dtype is None or str(dtype).endswith("bool") or getattr(value, "ndim", 0)):
-            raise TypeError(f"{name} must be a real number, got {value!r}")
-        try:
-            value = float(value)
-        except (TypeError, ValueError):
-            raise TypeError(f"{name} must be a real number, got {value!r}") from None
-    if not 0.0 <= value <= 1.0 or math.isnan(value):
-        raise ValueError(f"{name} must be in [0, 1], got {value}")
-    return float(value)
+    number: float = value if type(value) is float else _as_double(value, name)
+    if not 0.0 <= number <= 1.0:  # NaN compares false
+        raise ValueError(f"{name} must be in [0, 1], got {number}")
+    return number
+
+
+def _as_double(value: Any, name: str) -> float:
+    """A double from any real number: Python's, NumPy's, or an array or tensor of no dimension."""
+    kind = str(getattr(value, "dtype", type(value).__name__))
+    if ("float" in kind or "int" in kind) and not np.ndim(value):
+        return float(value)
+    raise TypeError(f"{name} must be a real number, got {value!r}")

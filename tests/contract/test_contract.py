@@ -77,7 +77,9 @@ def test_keys_compare_hash_and_take_numpy_integers():
         Key(1).seed = 2
 
 
-@pytest.mark.parametrize(("data", "error"), [(-1, ValueError), (2**60, ValueError), (1.0, TypeError), (True, TypeError)])
+@pytest.mark.parametrize(
+    ("data", "error"), [(-1, ValueError), (2**60, ValueError), (1.0, TypeError), (True, TypeError)]
+)
 def test_fold_refuses(data, error):
     with pytest.raises(error, match="data must be"):
         Key(0).fold(data)

@@ -39,7 +39,13 @@ def test_the_native_module_is_built_where_a_compiler_is():
             45905,
             "3b8e885e75b7ef6513bc2c1d0b1cec9b26fcfb5dd44fc8886605245cb18c79dd",
         ),
-        ((257, 3, 5), 0.001, Key(1), 3853, "ff2138fcb8f99d3e7c7ef7ddb0dc26ee6b696937b932dd9ff56c37aa6a64c90a"),
+        (
+            (257, 3, 5),
+            0.001,
+            Key(1),
+            3853,
+            "ff2138fcb8f99d3e7c7ef7ddb0dc26ee6b696937b932dd9ff56c37aa6a64c90a",
+        ),
     ],
 )
 def test_known_digests(path, threads, shape, p, key, kept, digest):
@@ -98,7 +104,9 @@ def test_values_at_every_alignment(path, threads, base, dtype_name):
     n=st.integers(0, 4000),
 )
 def test_any_window(seed, stream, p, start, n):
-    expected = contract.keep(Key(seed, stream), np.arange(n, dtype=np.uint64) + np.uint64(start), threshold(p))
+    expected = contract.keep(
+        Key(seed, stream), np.arange(n, dtype=np.uint64) + np.uint64(start), threshold(p)
+    )
     before = _kernel.path()
     try:
         for name in _kernel.paths():
@@ -185,4 +193,6 @@ m = thinned.keep_mask(1000, 0.1, key=thinned.Key(42, 7))
 print(hashlib.sha256(m.tobytes()).hexdigest())
 """
     result = run_python(code)
-    assert result.stdout.strip() == "0a115cad0721bf632c29a01cb034ba99fd13916e7913baf343fd90fd33edf0db", result.stderr
+    assert result.stdout.strip() == "0a115cad0721bf632c29a01cb034ba99fd13916e7913baf343fd90fd33edf0db", (
+        result.stderr
+    )

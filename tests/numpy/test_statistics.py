@@ -1,4 +1,4 @@
-"""Rates, correlations and independence, each with its z-score: |z| < 5 fails once in 1.7 million by chance."""
+"""Rates, correlations, independence, each with its z-score: |z| < 5 fails by chance once in 1.7 million."""
 
 import math
 
@@ -53,7 +53,15 @@ def test_rows_and_channels_are_independent(axis):
 
 @pytest.mark.parametrize(
     "other",
-    [Key(5, 1), Key(5, 2**32), Key(6, 0), Key(5 + 2**32, 0), Key(5).fold(0), Key(5).fold("layer"), Key(5).fold(0).fold(1)],
+    [
+        Key(5, 1),
+        Key(5, 2**32),
+        Key(6, 0),
+        Key(5 + 2**32, 0),
+        Key(5).fold(0),
+        Key(5).fold("layer"),
+        Key(5).fold(0).fold(1),
+    ],
     ids=str,
 )
 def test_streams_are_independent(other):

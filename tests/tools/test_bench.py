@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,16 @@ def test_markdown_describes_the_machine_and_then_the_verdicts() -> None:
     assert "| none | | not measured: no such path | |" in text
     assert "| good | a 3 µs |" in text
     assert "1 of 3 targets met; 1 row not measured." in text
-    assert "quick run" not in text
+    assert bench.warnings(run) == []
+
+
+def test_a_busy_machine_and_a_quick_run_are_warned_of() -> None:
+    run = made_up()
+    busy = replace(run, machine=replace(run.machine, load=3.1), settings=bench.QUICK)
+    quick_run, load = bench.warnings(busy)
+    assert "no figure in it counts" in quick_run
+    assert "load average 3.10" in load
+    assert f"**{load}**" in bench.as_markdown(busy)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,11 @@ LAYOUTS = list(layouts())
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_outputs_equal_numpys_to_the_bit(layout, dtype, training, mode):
     x = layouts(dtype)[layout]
-    for kwargs in ({}, {"noise_shape": (2, None, 1, 1)}, {"global_shape": (9, 9, 9, 9), "start": (1, 2, 3, 4)}):
+    for kwargs in (
+        {},
+        {"noise_shape": (2, None, 1, 1)},
+        {"global_shape": (9, 9, 9, 9), "start": (1, 2, 3, 4)},
+    ):
         got = dropout(x, 0.3, training, key=Key(7, 1), mode=mode, **kwargs)
         expected = thinned.dropout(to_numpy(x), 0.3, key=Key(7, 1), training=training, mode=mode, **kwargs)
         assert to_numpy(got).tobytes() == np.ascontiguousarray(expected).tobytes()
@@ -80,7 +84,9 @@ def test_the_three_ways_give_equal_bits(dtype):
 
 @pytest.mark.parametrize("start", [0, 2**31 - 20, 2**35 - 20, 2**60])
 def test_the_plain_way_reaches_every_position(start):
-    expected = contract.keep(Key(2**64 - 1, 2**63), np.arange(40, dtype=np.uint64) + np.uint64(start), threshold(0.4))
+    expected = contract.keep(
+        Key(2**64 - 1, 2**63), np.arange(40, dtype=np.uint64) + np.uint64(start), threshold(0.4)
+    )
     got = _plain.keep_mask((40,), Key(2**64 - 1, 2**63), threshold(0.4), start, (1,), torch.device("cpu"))
     assert got.tolist() == expected.tolist()
 
@@ -127,7 +133,9 @@ def test_under_activation_checkpointing(layout, preserve, keyed, reentrant):
 @pytest.mark.parametrize("mode", ["inverted", "classic"])
 @pytest.mark.parametrize("noise", [None, (1, None)])
 @pytest.mark.parametrize("operator", [False, True])
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own forward AD
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script. is deprecated:DeprecationWarning"
+)  # torch's own forward AD
 def test_gradcheck(mode, noise, operator, monkeypatch):
     if operator:
         monkeypatch.setattr(_eager, "applies", lambda input: False)

@@ -93,7 +93,7 @@ def test_training_not_given():
 def test_key_and_generator():
     with pytest.raises(TypeError, match="pass key or generator, not both"):
         dropout(X, 0.5, True, key=Key(0), generator=torch.Generator())
-    with pytest.raises(TypeError, match="make one with thinned.Key"):
+    with pytest.raises(TypeError, match=r"make one with thinned\.Key"):
         dropout(X, 0.5, True, key=3)
 
 

@@ -14,7 +14,15 @@ SAMPLES = [
     (torch.randn(5, 7), BITS, 0.3),
     (torch.randn(5, 7, requires_grad=True), BITS, 0.3, False),
     (torch.randn(7, 5, dtype=torch.bfloat16).t().requires_grad_(), BITS, 0.5, True, [5, 1]),
-    (torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last), BITS, 0.5, True, None, [9, 9, 9, 9], [1, 2, 3, 4]),
+    (
+        torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        BITS,
+        0.5,
+        True,
+        None,
+        [9, 9, 9, 9],
+        [1, 2, 3, 4],
+    ),
     (torch.randn(0, 3, requires_grad=True), BITS, 0.5),
 ]
 
@@ -31,7 +39,11 @@ def test_opcheck_keep_mask():
 
 def test_opcheck_draw_key():
     """Random by purpose: what asks for two equal results is left out."""
-    opcheck(torch.ops.thinned.draw_key.default, (torch.empty(2, dtype=torch.int64),), test_utils=("test_schema", "test_faketensor"))
+    opcheck(
+        torch.ops.thinned.draw_key.default,
+        (torch.empty(2, dtype=torch.int64),),
+        test_utils=("test_schema", "test_faketensor"),
+    )
     assert torch.Tag.nondeterministic_seeded in torch.ops.thinned.draw_key.default.tags
 
 

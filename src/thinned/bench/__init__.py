@@ -6,7 +6,7 @@ from thinned.bench._row import Result, Row
 from thinned.bench._suite import QUICK, ROWS, Measured, run, select
 from thinned.bench._timing import Race, Settings, alternate, race
 from thinned.bench._verdict import Bound, Figure, at_least, at_most, spread
-from thinned.bench._words import measured, reading, target, verdict
+from thinned.bench._words import measured, reading, target, verdict, warnings
 
 __all__ = [
     "QUICK",
@@ -34,5 +34,6 @@ __all__ = [
     "spread",
     "target",
     "verdict",
+    "warnings",
     "write",
 ]

@@ -12,7 +12,7 @@ from thinned.bench._machine import Machine
 from thinned.bench._row import Result
 from thinned.bench._suite import Measured
 from thinned.bench._verdict import Figure
-from thinned.bench._words import duration, measured, reading, target, verdict
+from thinned.bench._words import duration, measured, reading, target, verdict, warnings
 
 SUFFIXES: Final = (".json", ".md")
 
@@ -21,8 +21,6 @@ Every ratio is of two times taken in this run, in short batches by turns: the me
 the quartiles in brackets. The verdict is on the median. "thinned" is called with a key; "unkeyed" draws its
 key from torch's generator, as F.dropout draws; "kernel alone" is the call beneath the front end. A line
 without a verdict is for orientation."""
-
-_QUICK_WARNING: Final = "**A quick run: its sizes are not those of the targets, and no figure in it counts.**"
 
 
 def as_dict(run: Measured) -> dict[str, Any]:
@@ -76,7 +74,7 @@ def as_markdown(run: Measured) -> str:
     parts = [
         "# What `thinned bench` measured",
         "\n".join(f"- {name}: {value}" for name, value in machine_lines(run)),
-        *([_QUICK_WARNING] if run.settings.shrink != 1 else []),
+        *(f"**{warning}**" for warning in warnings(run)),
         f"**{reading(run)}**",
         LEGEND,
         "\n".join(_targets(run)),

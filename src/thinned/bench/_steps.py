@@ -28,7 +28,7 @@ def _step(model: nn.Module, loss: Loss) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad()
-        loss(model).backward()  # type: ignore[no-untyped-call]
+        loss(model).backward()
         optimizer.step()
 
     return step

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from thinned.bench._suite import Measured
 from thinned.bench._verdict import Figure
+
+# One busy core of two turned a parallel region of 10 µs into one of 10 ms.
+_BUSY: Final = 0.5
 
 
 def number(figure: Figure, value: float) -> str:
@@ -38,6 +43,17 @@ def reading(run: Measured) -> str:
     skipped = sum(bool(result.skipped) for result in run.results.values())
     rest = f"; {skipped} row{'s' * (skipped != 1)} not measured" if skipped else ""
     return f"{sum(map(bool, verdicts))} of {len(verdicts)} targets met{rest}."
+
+
+def warnings(run: Measured) -> list[str]:
+    """What keeps the figures from counting, or from being trusted."""
+    found = []
+    if run.settings.shrink != 1:
+        found.append("A quick run: its sizes are not those of the targets, and no figure in it counts.")
+    if run.machine.load > _BUSY:
+        load = f"load average {run.machine.load:.2f}"
+        found.append(f"The machine was busy when the run began ({load}): measure again on a quiet one.")
+    return found
 
 
 def duration(seconds: float) -> str:

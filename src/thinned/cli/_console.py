@@ -42,8 +42,9 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as missing:
+        package = (missing.name or "a package").partition(".")[0]
         raise click.ClickException(
-            f'{missing.name} is not installed, and this needs it: pip install "thinned[{name}]"'
+            f'{package} is not installed, and this needs it: pip install "thinned[{name}]"'
         ) from None
 
 

@@ -76,7 +76,7 @@ def _save(found: Measured, path: Path) -> None:
 
 
 def _show(found: Measured, outs: tuple[Path, ...]) -> None:
-    from thinned.bench import machine_lines, measured, reading, target, verdict
+    from thinned.bench import machine_lines, measured, reading, target, verdict, warnings
 
     machine = Table(show_header=False, box=None, pad_edge=False)
     for name, value in machine_lines(found):
@@ -93,8 +93,6 @@ def _show(found: Measured, outs: tuple[Path, ...]) -> None:
                 measured(figure),
                 f"[{colour}]{verdict(figure)}[/{colour}]",
             )
-    show(machine, table, reading(found))
-    if found.settings.shrink != 1:
-        show("A quick run: its sizes are not those of the targets, and no figure in it counts.")
+    show(machine, table, reading(found), *warnings(found))
     for out in outs:
         show(f"Results written to {escape(str(out))}")

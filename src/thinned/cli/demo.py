@@ -18,9 +18,7 @@ from thinned.cli._console import extra, progress_bar, show
     default=Path("thinned-report.html"),
     help="The report to write.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0, 2**31), default=0, help="Of every split, network and mask."
-)
+@click.option("--seed", type=click.IntRange(0, 2**31), default=0, help="Of every split, network and mask.")
 @click.option("--quick", is_flag=True, help="Small sizes, a few seconds: to see that it works.")
 def demo(out: Path, seed: int, quick: bool) -> None:
     """Train small networks on handwritten digits and write a report on what dropout does."""

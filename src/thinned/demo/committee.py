@@ -59,7 +59,9 @@ def section(trained: list[Trained], samples: int, seed: int, tick: Tick) -> Sect
         if close
         else "Its mean error has not come within a tenth of a point of weight scaling's."
     )
-    rank = ("better than" if gap.mean > 0 else "not quite as good as") if stands_out(gap) else "as good as"
+    rank = (
+        ("beats" if gap.mean > 0 else "is not quite as good as") if stands_out(gap) else "cannot be told from"
+    )
     return Section(
         name="committee",
         title="Averaging k thinned networks",
@@ -76,7 +78,7 @@ def section(trained: list[Trained], samples: int, seed: int, tick: Tick) -> Sect
 
             The networks are those trained above with inverted dropout ({len(trained)} seeds). A single member
             is wrong on {alone.percent()}; averaging {some} brings that to {few.percent()}. {reached} At
-            k = {samples} the difference to weight scaling is {in_words(gap)}: one pass is
+            k = {samples} the difference to weight scaling is {in_words(gap)}: one pass
             {rank} averaging {samples}.
         """),
         figure=_figure(committee, scaling),
@@ -111,8 +113,7 @@ def _figure(committee: Doubles, scaling: list[float]) -> str:
     axes.set_xticks(ticks, [str(k) for k in ticks])
     axes.minorticks_off()
     axes.set(xlabel="k, networks averaged", ylabel="test error, %")
-    axes.set_ylim(bottom=0)
-    axes.legend(loc="upper right")
+    axes.legend(loc="upper right", frameon=False)
     return to_svg(figure, "committee")
 
 

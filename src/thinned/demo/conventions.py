@@ -78,8 +78,13 @@ def section(trained: list[Trained]) -> Section:
     plain, inverted, classic = (errors[name] for name in NAMES)
     means = {name: spread(errors[name]) for name in NAMES}
     gap, gain = difference(inverted, classic), difference(inverted, plain)
-    verdict = "On these seeds they differ." if stands_out(gap) else "As theory has it, the two agree."
-    why = " (1 − p is a power of two, so nothing is rounded)" if data["scaling_gap"] == 0 else ""
+    verdict = "On these seeds they differ." if stands_out(gap) else "No difference shows, as theory has it."
+    same = (
+        f"gives the same scores up to rounding: the largest difference on any test image is "
+        f"{data['scaling_gap']:.1e}, where scores reach {data['largest_score']:.0f}"
+        if data["scaling_gap"]
+        else f"gives exactly the same scores: 1 − p = {1 - P:g} is a power of two, so nothing is rounded"
+    )
     effect = ("lowers" if gain.mean < 0 else "raises") if stands_out(gain) else "does not clearly change"
     return Section(
         name="conventions",
@@ -93,17 +98,17 @@ def section(trained: list[Trained]) -> Section:
             Dropout can be scaled in two places. Inverted dropout divides what is kept by 1 − p while training
             and leaves evaluation alone. Classic dropout, the paper's, leaves training alone and, when
             evaluating, multiplies by 1 − p the weights that follow. Both make the average input of the next
-            layer the same in training and evaluation. A classic network's weights behind a dropout mean the
-            same as inverted ones 1/(1 − p) times smaller; it was started and stepped accordingly, so that the
-            two differ in nothing but the convention and their masks. They should then err equally often.
+            layer the same in training and evaluation. To be the same function, a network needs weights
+            {1 / (1 - P):g} times as large behind classic dropout as behind inverted. The classic networks
+            were started and stepped in those units, so that the two kinds differ in nothing but convention
+            and masks. They should then err equally often.
 
             Each network has two hidden layers with dropout at p = {P} after each and learns {TRAIN_IMAGES}
             images of digits; all others test it. Inverted minus classic, pair by pair: {in_words(gap)}.
             {verdict} Dropout {effect} the error here: inverted minus none is {in_words(gain)}.
 
             The classic network was evaluated by scaling its weights. Evaluating it with mode="classic",
-            which scales the activations, gives the same scores up to rounding: the largest difference on any
-            test image is {data["scaling_gap"]:.1e}, where scores reach {data["largest_score"]:.0f}{why}.
+            which scales the activations instead, {same}.
         """),
         figure=_figure(errors),
         caption="Test error by kind: one pale dot a seed; the mean with its standard error.",

@@ -81,7 +81,7 @@ def train(
             for batch in torch.randperm(TRAIN_IMAGES, generator=order).view(-1, _BATCH):
                 loss = nn.functional.cross_entropy(net(data.train_x[batch]), data.train_y[batch])
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
             tick(1)
     return net.eval()

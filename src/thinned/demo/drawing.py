@@ -9,6 +9,7 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 PAPER: Final = "#fcfbf8"
 INK: Final = "#24292e"
@@ -17,6 +18,7 @@ RED: Final = "#b5482a"
 BLUE: Final = "#23658f"
 GREEN: Final = "#4b7f52"
 
+_MARGIN = 0.12  # inches
 _STYLE: Final[dict[Any, Any]] = {
     "figure.facecolor": PAPER,
     "axes.facecolor": PAPER,
@@ -33,7 +35,6 @@ _STYLE: Final[dict[Any, Any]] = {
     "ytick.color": INK,
     "text.color": INK,
     "font.size": 10,
-    "legend.frameon": False,
 }
 
 
@@ -46,7 +47,7 @@ def canvas(width: float = 7.0, height: float = 3.6) -> tuple[Figure, Axes]:
 def row(count: int, width: float = 7.0, height: float = 3.6) -> tuple[Figure, list[Axes]]:
     """An empty figure with this many axes side by side."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN))
         return figure, [figure.add_subplot(1, count, place + 1) for place in range(count)]
 
 

@@ -68,7 +68,7 @@ def plot(result: averages.Averages, axes: Axes) -> None:
             label=label,
         )
     axes.set(xlabel="keep rate", ylabel="activation W · x", xlim=(0, 1.05))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=4, fontsize=9)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=4, fontsize=9, frameon=False)
 
 
 def _table(result: averages.Averages) -> Table:

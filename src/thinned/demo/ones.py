@@ -8,7 +8,7 @@ import torch
 from matplotlib.axes import Axes
 
 from thinned import Key
-from thinned.demo.drawing import BLUE, INK, row, to_svg
+from thinned.demo.drawing import BLUE, INK, PAPER, row, to_svg
 from thinned.demo.section import Section, Table, paragraphs
 from thinned.torch.functional import dropout
 
@@ -74,7 +74,9 @@ def _squares(axes: Axes, x: torch.Tensor, title: str) -> None:
     axes.set_title(title, fontsize=10)
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    axes.imshow(x.numpy() / 2, cmap="Blues", vmin=0, vmax=1.6)
+    axes.pcolormesh(
+        range(5), range(5), x.numpy(), cmap="Blues", vmin=-0.3, vmax=3.4, edgecolors=PAPER, linewidth=4
+    )
     for i in range(5):
         for j in range(5):
             value = float(x[i, j])

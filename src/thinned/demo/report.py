@@ -31,11 +31,20 @@ def render(sections: Sequence[Section], command: str) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["typeset"] = _typeset
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     template = environment.from_string(
         files("thinned.demo").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
     data = {section.name: section.data for section in sections}
     return template.render(sections=sections, data=data, machine=describe_machine(), command=command)
+
+
+def _typeset(text: str) -> str:
+    """Keep a number, its error and its unit on one line."""
+    for mark in (" ±", "± ", " %", " ×", " ms"):
+        text = text.replace(mark, mark.replace(" ", "\u00a0"))
+    return text
 
 
 def describe_machine() -> dict[str, str]:

@@ -60,7 +60,7 @@ def _optimizer(net: nn.Module) -> torch.optim.Optimizer:
 
 def _step(net: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
     optimizer.zero_grad()
-    nn.functional.cross_entropy(net(x), y).backward()  # type: ignore[no-untyped-call]
+    nn.functional.cross_entropy(net(x), y).backward()
     optimizer.step()
 
 

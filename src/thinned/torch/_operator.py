@@ -1,8 +1,8 @@
 """The operators `thinned::dropout`, `thinned::keep_mask` and `thinned::draw_key`.
 
-They are what torch.compile, torch.func, fake tensors, tensor subclasses and every device see. A key travels as
-an int64 tensor of two elements, so that a graph does not depend on its value. Nothing of the input is saved:
-the backward pass recomputes the mask from the key.
+They are what torch.compile, fake tensors, tensor subclasses and every device see. A key travels as an int64
+tensor of two elements, so that a graph does not depend on its value. Nothing of the input is saved: the
+backward pass recomputes the mask from the key.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ _library.define(
     "SymInt[]? global_shape=None, SymInt[]? start=None) -> Tensor"
 )
 _library.define(
-    "keep_mask(SymInt[] shape, Tensor key, float p, SymInt[]? global_shape=None, SymInt[]? start=None) -> Tensor"
+    "keep_mask(SymInt[] shape, Tensor key, float p, SymInt[]? global_shape=None, SymInt[]? start=None)"
+    " -> Tensor"
 )
-# It writes to a tensor that its caller makes: two calls that only returned one would look like one expression
-# computed twice to AOTAutograd, which merges those whatever their tags say, and two layers would share a mask.
+# It writes to a tensor that its caller makes. AOTAutograd takes two calls that only return one for the same
+# expression and merges them, whatever their tags say: two layers would share a mask.
 _library.define(
     "draw_key(Tensor(a!) bits, Generator? generator=None) -> ()", tags=(torch.Tag.nondeterministic_seeded,)
 )
@@ -131,6 +132,4 @@ torch.library.register_fake(
     lib=_library,
 )
 torch.library.register_fake("thinned::draw_key", lambda bits, generator=None: None, lib=_library)
-torch.library.register_autograd(
-    "thinned::dropout", _backward, setup_context=_setup_context, lib=_library
-)
+torch.library.register_autograd("thinned::dropout", _backward, setup_context=_setup_context, lib=_library)

@@ -14,9 +14,7 @@ from thinned.contract import Key
 _CHUNK = 1 << 22  # positions at a time: bounds the memory of the intermediate words
 
 
-def dropout(
-    input: Tensor, key: Key, drop: int, factor: float, base: int, strides: tuple[int, ...]
-) -> Tensor:
+def dropout(input: Tensor, key: Key, drop: int, factor: float, base: int, strides: tuple[int, ...]) -> Tensor:
     """A new tensor: kept → input · factor, dropped → +0.0."""
     kept = keep_mask(tuple(input.shape), key, drop, base, strides, input.device)
     if input.dtype == torch.float64:

@@ -94,7 +94,9 @@ def dropout(
     if act == 0:
         return input.mul_(factor) if inplace else input * factor
     if act == DROP_ALL:
-        return input.masked_fill_(_everything(input), 0) if inplace else input.masked_fill(_everything(input), 0)
+        return (
+            input.masked_fill_(_everything(input), 0) if inplace else input.masked_fill(_everything(input), 0)
+        )
     if _eager.applies(input):
         if key is None:
             key = _operator.draw_key_now(generator)

@@ -1,0 +1,68 @@
+"""The direction of the code: contract ← kernel ← front ends ← tools, never sideways, never back."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import thinned
+
+ROOT = Path(thinned.contract.__file__).parent
+
+# Room by room. A room may import those above it in this list, and itself.
+ROOMS = {
+    "contract": ["contract", "_position", "_arguments"],
+    "kernel": ["_kernel", "_reference", "_native"],
+    "front ends": ["", "_numpy", "torch"],
+    "tools": ["averages", "bench", "demo", "cli"],
+}
+LEVEL = {name: level for level, names in enumerate(ROOMS.values()) for name in names}
+# Tools stand on one another: the command line on all of them, the demo and the bench on the experiment.
+TOOL_MAY_USE = {
+    "averages": set(),
+    "bench": {"averages"},
+    "demo": {"averages"},
+    "cli": {"averages", "bench", "demo"},
+}
+
+
+def room(module):
+    """The first name below `thinned`: "torch" for thinned.torch.nn, "" for the package itself."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports(file):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: imports are absolute here"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                submodule = ROOT.parent / inner.replace(".", "/")
+                is_module = (
+                    submodule.is_dir() or submodule.with_suffix(".py").exists() or alias.name == "_native"
+                )
+                yield inner if is_module else node.module
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_imports_go_one_way(file):
+    name = room("thinned." + ".".join(file.relative_to(ROOT).with_suffix("").parts)).replace("__init__", "")
+    for target in (room(m) for m in imports(file) if m.split(".")[0] == "thinned"):
+        assert target in LEVEL, f"{file.name} imports thinned.{target}, which has no room: give it one"
+        if target == name:
+            continue
+        if LEVEL[target] == LEVEL[name] and LEVEL[name] >= 2:
+            allowed = name == "" or target in TOOL_MAY_USE.get(name, ())
+            assert allowed, f"{file.relative_to(ROOT)} imports sideways: thinned.{target}"
+        assert LEVEL[target] <= LEVEL[name], f"{file.relative_to(ROOT)} imports backwards: thinned.{target}"
+
+
+def test_every_module_has_a_room():
+    assert {room("thinned." + f.relative_to(ROOT).parts[0].removesuffix(".py")) for f in FILES} - {
+        "__init__"
+    } <= set(LEVEL)

@@ -1,0 +1,77 @@
+"""What a user sees: public names, what importing loads, and examples that run."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import thinned
+
+PUBLIC = {
+    "thinned": ["Key", "dropout", "get_num_threads", "keep_mask", "scale", "set_num_threads", "threshold"],
+    "thinned.torch": ["functional", "nn"],
+    "thinned.torch.functional": ["dropout", "keep_mask"],
+    "thinned.torch.nn": ["Dropout"],
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names(name):
+    module = importlib.import_module(name)
+    assert sorted(module.__all__) == PUBLIC[name]
+    for public in module.__all__:
+        item = getattr(module, public)
+        assert inspect.getdoc(item), f"{name}.{public} has no docstring"
+        if callable(item) and item.__module__.startswith("thinned."):
+            assert "Example" in item.__doc__ or not inspect.signature(item).parameters, public
+
+
+def loaded_by(statement):
+    code = (
+        f"import sys; {statement}; "
+        "print(*sorted({m.split('.')[0] for m in sys.modules} - set(sys.stdlib_module_names)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    return {name for name in result.stdout.split() if not name.startswith("_") and "scikit_build" not in name}
+
+
+def test_import_thinned_loads_numpy_alone():
+    # What the interpreter starts with in this environment is not ours.
+    assert loaded_by("import thinned") - loaded_by("pass") == {"numpy", "thinned"}
+
+
+def test_import_thinned_torch_loads_no_other_framework_and_no_tool():
+    loaded = loaded_by("import thinned.torch") - loaded_by("import torch")
+    assert loaded == {"thinned"}
+
+
+def modules():
+    for info in pkgutil.walk_packages(thinned.__path__, "thinned."):
+        if not info.name.endswith("._native"):
+            yield info.name
+
+
+@pytest.mark.parametrize("name", ["thinned", *modules()])
+def test_examples_in_docstrings(name):
+    module = importlib.import_module(name)
+    threads = thinned._kernel._threads
+    try:
+        result = doctest.testmod(module, extraglobs={"np": importlib.import_module("numpy")})
+    finally:
+        thinned._kernel._threads = threads
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", ["README.md"])
+def test_examples_in_documents(name):
+    path = Path(__file__).parents[2] / name
+    result = doctest.testfile(str(path), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.attempted > 0
+    assert result.failed == 0
