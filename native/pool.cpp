@@ -4,8 +4,10 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
-#include <vector>
 
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
 #define THINNED_FORKS 1
@@ -26,23 +28,47 @@ struct Work {
   }
 };
 
+inline void pause() {
+#if defined(__x86_64__) || defined(_M_X64)
+  _mm_pause();
+#elif defined(__aarch64__) && defined(__GNUC__)
+  asm volatile("yield");
+#endif
+}
+
+// Waits for a short while without going to sleep: waking a thread costs 15 µs or more, as much as a pass over
+// 65,536 elements takes on two threads. False where the condition has not come true in that while.
+template <class Condition>
+bool spin_until(Condition condition) {
+  for (int k = 0; k < 1000; ++k) {
+    if (condition()) return true;
+    pause();
+  }
+  return false;
+}
+
 class Pool {
  public:
   bool try_run(Work& work) {
     std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
     if (!turn) return false;
-    const int helpers = work.parts - 1;
+    bool asleep;
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      while (int(threads_) < helpers) start();
+      while (threads_ < work.parts - 1) start();
       work_ = &work;
-      wanted_ = helpers;
+      wanted_ = work.parts - 1;
+      asleep = asleep_ > 0;
     }
-    wake_.notify_all();
+    if (asleep) wake_.notify_all();
     work.drain();
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      wanted_ = 0;  // whoever has not begun need not: no part is left
+    }
+    spin_until([&] { return busy_.load() == 0; });
     std::unique_lock<std::mutex> lock(mutex_);
-    wanted_ = 0;  // whoever has not begun need not: no part is left
-    done_.wait(lock, [&] { return busy_ == 0; });
+    done_.wait(lock, [&] { return busy_.load() == 0; });
     work_ = nullptr;
     return true;
   }
@@ -53,9 +79,12 @@ class Pool {
     ++threads_;
   }
   void serve() {
-    std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
-      wake_.wait(lock, [&] { return wanted_ > 0; });
+      spin_until([&] { return wanted_.load() > 0; });
+      std::unique_lock<std::mutex> lock(mutex_);
+      ++asleep_;
+      wake_.wait(lock, [&] { return wanted_.load() > 0; });
+      --asleep_;
       --wanted_;
       ++busy_;
       Work& work = *work_;
@@ -69,7 +98,8 @@ class Pool {
   std::mutex turn_, mutex_;
   std::condition_variable wake_, done_;
   Work* work_ = nullptr;
-  int wanted_ = 0, busy_ = 0, threads_ = 0;
+  std::atomic<int> wanted_{0}, busy_{0};  // changed under mutex_, looked at without
+  int threads_ = 0, asleep_ = 0;
 };
 
 // Never destroyed: its threads may outlive every static object.

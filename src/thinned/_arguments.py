@@ -49,6 +49,8 @@ def check_mode(mode: Any) -> bool:
 
 def drop_threshold(*, p: Any = None, rate: Any = None, keep_prob: Any = None) -> int:
     """D of the one probability that was given, by whichever of its three names."""
+    if rate is None and keep_prob is None and p is not None:
+        return threshold(p)
     given = {n: v for n, v in (("p", p), ("rate", rate), ("keep_prob", keep_prob)) if v is not None}
     if len(given) != 1:
         got = " and ".join(f"{name}={value!r}" for name, value in given.items()) or "none of them"

@@ -5,6 +5,7 @@ Both offer `dense` and `strided`: one pass that reads x, decides and writes out,
 
 from __future__ import annotations
 
+import functools
 import os
 from types import ModuleType
 from typing import Final
@@ -20,7 +21,6 @@ except ImportError:  # no C++ compiler was found when the package was installed
 
 # Element types, as the kernel numbers them.
 FLOAT32, FLOAT64, FLOAT16, BFLOAT16, MASK = range(5)
-DTYPES: Final = {"float32": FLOAT32, "float64": FLOAT64, "float16": FLOAT16, "bfloat16": BFLOAT16}
 
 REFERENCE: Final = "reference"
 
@@ -55,17 +55,20 @@ select(os.environ.get("THINNED_ISA") or paths()[0])
 _threads: int | None = None
 
 
+@functools.cache
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def get_num_threads() -> int:
     """How many threads one call of the NumPy front end may use.
 
     Returns:
         At least 1; unless set, the number of processors this process may run on.
     """
-    if _threads is not None:
-        return _threads
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return _processors() if _threads is None else _threads
 
 
 def set_num_threads(n: int) -> None:

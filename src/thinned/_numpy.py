@@ -17,11 +17,16 @@ from thinned._arguments import (
     drop_threshold,
     effect,
 )
-from thinned._position import Shape, as_shape, positions
+from thinned._position import Shape, as_shape, positions, row_major
 from thinned.contract import Bools, Key, threshold
 
 Array = npt.NDArray[Any]
 
+_DTYPES = {
+    np.dtype(np.float32): _kernel.FLOAT32,
+    np.dtype(np.float64): _kernel.FLOAT64,
+    np.dtype(np.float16): _kernel.FLOAT16,
+}
 _ALIGNMENT = 64  # bytes; what streaming stores of every instruction set need
 
 
@@ -117,17 +122,15 @@ def dropout(
     inverted = check_mode(mode)
     key = check_key(key)
     array = np.asarray(x)
-    dtype = _kernel.DTYPES.get(array.dtype.name) if array.dtype.isnative else None
-    if dtype is None:
-        raise TypeError(f"x must be float32, float64, float16 or bfloat16, got {array.dtype}")
+    dtype = _kernel_dtype(array)
     base, strides = positions(array.shape, noise_shape, global_shape, start)
     act, factor = effect(drop, training, inverted)
-    if out is not None:
-        _check_out(array, out)
-    elif (act, factor) == IDENTITY:
-        return array
-    else:
+    if out is None:
+        if (act, factor) == IDENTITY:
+            return array
         out = _fresh(array)
+    else:
+        _check_out(array, out)
     _run(dtype, array, out, strides, base, key, act, factor)
     return out
 
@@ -142,41 +145,28 @@ def _run(
     drop: int,
     factor: float,
 ) -> None:
-    threads = _kernel.get_num_threads()
-    if x.flags.c_contiguous and out.flags.c_contiguous and 0 not in strides and _is_dense(x.shape, strides):
-        _kernel.dense(
-            dtype, _address(x), _address(out), x.size, base, key.seed, key.stream, drop, factor, threads
-        )
+    to = _address(out)
+    source = to if x is out else _address(x)
+    what = (base, key.seed, key.stream, drop, factor, _kernel.get_num_threads())
+    if strides == row_major(x.shape) and x.flags.c_contiguous and out.flags.c_contiguous:
+        _kernel.dense(dtype, source, to, x.size, *what)
         return
-    item = x.itemsize
-    _kernel.strided(
-        dtype,
-        _address(x),
-        _address(out),
-        x.shape,
-        [s // item for s in x.strides],
-        [s // item for s in out.strides],
-        strides,
-        base,
-        key.seed,
-        key.stream,
-        drop,
-        factor,
-        threads,
-    )
+    x_strides = [step // x.itemsize for step in x.strides]
+    out_strides = [step // x.itemsize for step in out.strides]
+    _kernel.strided(dtype, source, to, x.shape, x_strides, out_strides, strides, *what)
 
 
-def _is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    expected = 1
-    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
-        if size != 1 and stride != expected:
-            return False
-        expected *= size
-    return True
+def _kernel_dtype(x: Array) -> int:
+    dtype = _DTYPES.get(x.dtype)
+    if dtype is None and x.dtype.name == "bfloat16":  # ml_dtypes registers it: NumPy has none
+        return _kernel.BFLOAT16
+    if dtype is None:
+        raise TypeError(f"x must be float32, float64, float16 or bfloat16, got {x.dtype}")
+    return dtype
 
 
 def _address(x: Array) -> int:
-    return int(x.__array_interface__["data"][0])
+    return int(x.ctypes.data)
 
 
 def _fresh(x: Array) -> Array:
@@ -194,8 +184,9 @@ def _check_out(x: Array, out: Any) -> None:
         raise ValueError(f"out must be an array like x, {x.dtype} of shape {x.shape}, got {got}")
     if not out.flags.writeable:
         raise ValueError("out is read-only: pass a writeable array")
-    if any(size > 1 and stride == 0 for size, stride in zip(out.shape, out.strides, strict=True)):
+    if out.size and any(size > 1 and step == 0 for size, step in zip(out.shape, out.strides, strict=True)):
         raise ValueError(f"out has elements that share memory (strides {out.strides}): pass a copy of it")
-    same = _address(x) == _address(out) and x.strides == out.strides
-    if not same and np.may_share_memory(x, out) and np.shares_memory(x, out):
-        raise ValueError("out overlaps x without being x: pass x itself or a separate array")
+    if out is not x and np.may_share_memory(x, out):
+        same = _address(x) == _address(out) and x.strides == out.strides
+        if not same and np.shares_memory(x, out):
+            raise ValueError("out overlaps x without being x: pass x itself or a separate array")

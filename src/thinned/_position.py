@@ -23,7 +23,7 @@ def as_shape(name: str, shape: Any) -> tuple[int, ...]:
 def positions(
     shape: tuple[int, ...], noise_shape: Any = None, global_shape: Any = None, start: Any = None
 ) -> tuple[int, tuple[int, ...]]:
-    """Position of the first element, and how far one step along each dimension goes.
+    """Position of the first element, and how far one step along each dimension goes, in positions.
 
     Args:
         shape: x's.
@@ -35,6 +35,8 @@ def positions(
     Raises:
         ValueError: naming both shapes, where they do not fit.
     """
+    if noise_shape is None and global_shape is None and start is None:
+        return 0, row_major(shape)
     shared = _shared(shape, noise_shape)
     if global_shape is None:
         if start is not None:
@@ -51,6 +53,15 @@ def positions(
         base += 0 if one else begin * stride
         stride *= size
     return base, tuple(reversed(strides))
+
+
+def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of a dense C-order array."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
 
 
 def _shared(shape: tuple[int, ...], noise_shape: Any) -> tuple[bool, ...]:

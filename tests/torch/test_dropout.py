@@ -8,7 +8,8 @@ from torch.utils.checkpoint import checkpoint
 
 import thinned
 from thinned import Key, contract, threshold
-from thinned.torch import _eager, _native, _plain
+from thinned._position import row_major
+from thinned.torch import _eager, _plain
 from thinned.torch.functional import dropout, keep_mask
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -74,9 +75,9 @@ def test_the_three_ways_give_equal_bits(dtype):
     """The short eager way, the operator, and torch's own operators for devices without a kernel."""
     drop = threshold(0.3)
     for x in layouts(dtype).values():
-        short = _eager.dropout(x, (Key(5), drop, thinned.scale(0.3), 0, None), False)
+        short = _eager.dropout(x, (5, 0, drop, thinned.scale(0.3), 0, None), False)
         operator = torch.ops.thinned.dropout(x, torch.tensor([5, 0]), 0.3)
-        strides = _native.row_major(tuple(x.shape))
+        strides = row_major(tuple(x.shape))
         plain = _plain.dropout(x, Key(5), drop, thinned.scale(0.3), 0, strides)
         assert to_numpy(short).tobytes() == to_numpy(operator).tobytes() == to_numpy(plain).tobytes()
         assert short.stride() == operator.stride() == plain.stride()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from thinned import _kernel
+from thinned._position import row_major
 from thinned.contract import Key
 
 _DTYPES = {
@@ -27,79 +28,33 @@ def check_dtype(input: Tensor) -> None:
         raise TypeError(f"input must be float32, float64, float16 or bfloat16, got {input.dtype}")
 
 
-def run(
-    input: Tensor,
-    out: Tensor,
-    key: Key,
-    drop: int,
-    factor: float,
-    base: int,
-    strides: tuple[int, ...] | None,
-) -> Tensor:
-    """Write the dropped input to `out`; `strides` of None are those of a whole, unshared mask."""
+# What one pass needs beside its tensors: seed, stream, drop threshold, factor, position of the first element,
+# and strides in positions (None: those of a whole, unshared mask).
+Pass = tuple[int, int, int, float, int, tuple[int, ...] | None]
+
+
+def run(input: Tensor, out: Tensor, what: Pass) -> Tensor:
+    """Write the dropped input to `out`, which may be the input."""
     _borrow_team()
-    threads = torch.get_num_threads()
-    if strides is None and input.is_contiguous() and out.is_contiguous():
-        _kernel.dense(
-            _DTYPES[input.dtype],
-            input.data_ptr(),
-            out.data_ptr(),
-            input.numel(),
-            base,
-            key.seed,
-            key.stream,
-            drop,
-            factor,
-            threads,
-        )
-        return out
-    shape = tuple(input.shape)
-    _kernel.strided(
-        _DTYPES[input.dtype],
-        input.data_ptr(),
-        out.data_ptr(),
-        shape,
-        input.stride(),
-        out.stride(),
-        row_major(shape) if strides is None else strides,
-        base,
-        key.seed,
-        key.stream,
-        drop,
-        factor,
-        threads,
-    )
+    seed, stream, drop, factor, base, strides = what
+    rest = (base, seed, stream, drop, factor, torch.get_num_threads())
+    dtype, source, to = _DTYPES[input.dtype], input.data_ptr(), out.data_ptr()
+    if strides is None:
+        if input.is_contiguous() and out.is_contiguous():
+            _kernel.dense(dtype, source, to, input.numel(), *rest)
+            return out
+        strides = row_major(tuple(input.shape))
+    _kernel.strided(dtype, source, to, tuple(input.shape), input.stride(), out.stride(), strides, *rest)
     return out
 
 
 def mask(out: Tensor, key: Key, drop: int, base: int, strides: tuple[int, ...]) -> Tensor:
-    """Write a mask to `out`, a contiguous bool tensor."""
+    """Write a mask to `out`, a bool tensor."""
     _borrow_team()
-    _kernel.strided(
-        _kernel.MASK,
-        out.data_ptr(),
-        out.data_ptr(),
-        tuple(out.shape),
-        out.stride(),
-        out.stride(),
-        strides,
-        base,
-        key.seed,
-        key.stream,
-        drop,
-        1.0,
-        torch.get_num_threads(),
-    )
+    rest = (base, key.seed, key.stream, drop, 1.0, torch.get_num_threads())
+    shape, steps, to = tuple(out.shape), out.stride(), out.data_ptr()
+    _kernel.strided(_kernel.MASK, to, to, shape, steps, steps, strides, *rest)
     return out
-
-
-def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides of a dense C-order array."""
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size
-    return tuple(reversed(strides))
 
 
 @functools.cache

@@ -35,6 +35,7 @@ _library.define(
 )
 
 Sizes = Sequence[int] | None
+_WORD = 2**64 - 1
 
 
 def key_to_tensor(key: Key) -> Tensor:
@@ -42,10 +43,10 @@ def key_to_tensor(key: Key) -> Tensor:
     return torch.tensor([_signed(key.seed), _signed(key.stream)], dtype=torch.int64)
 
 
-def key_from_tensor(key: Tensor) -> Key:
-    """The key of such a tensor."""
+def words_of(key: Tensor) -> tuple[int, int]:
+    """Seed and stream of such a tensor."""
     seed, stream = key.tolist()
-    return Key(seed % 2**64, stream % 2**64)
+    return seed & _WORD, stream & _WORD
 
 
 def draw_key(generator: torch.Generator | None = None) -> Tensor:
@@ -55,11 +56,11 @@ def draw_key(generator: torch.Generator | None = None) -> Tensor:
     return bits
 
 
-def draw_key_now(generator: torch.Generator | None = None) -> Key:
-    """The key that `draw_key` would draw, without the dispatcher."""
+def draw_words(generator: torch.Generator | None = None) -> tuple[int, int]:
+    """The seed and stream that `draw_key` would draw, without the dispatcher."""
     bits = torch.empty(2, dtype=torch.int64)
     _draw(bits, generator)
-    return key_from_tensor(bits)
+    return words_of(bits)
 
 
 def _draw(bits: Tensor, generator: torch.Generator | None = None) -> None:
@@ -84,7 +85,7 @@ def _cpu(
 ) -> Tensor:
     drop, factor = effect(threshold(p), True, inverted)
     base, strides = positions(tuple(input.shape), noise_shape, global_shape, start)
-    return _native.run(input, torch.empty_like(input), key_from_tensor(key), drop, factor, base, strides)
+    return _native.run(input, torch.empty_like(input), (*words_of(key), drop, factor, base, strides))
 
 
 def _any_device(
@@ -98,7 +99,7 @@ def _any_device(
 ) -> Tensor:
     drop, factor = effect(threshold(p), True, inverted)
     base, strides = positions(tuple(input.shape), noise_shape, global_shape, start)
-    return _plain.dropout(input, key_from_tensor(key), drop, factor, base, strides)
+    return _plain.dropout(input, Key(*words_of(key)), drop, factor, base, strides)
 
 
 def _keep_mask(
@@ -106,7 +107,7 @@ def _keep_mask(
 ) -> Tensor:
     base, strides = positions(tuple(shape), None, global_shape, start)
     out = torch.empty(tuple(shape), dtype=torch.bool)
-    return _native.mask(out, key_from_tensor(key), threshold(p), base, strides)
+    return _native.mask(out, Key(*words_of(key)), threshold(p), base, strides)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

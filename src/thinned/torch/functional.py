@@ -17,7 +17,7 @@ from thinned._arguments import (
     effect,
 )
 from thinned._position import Shape, as_shape, positions
-from thinned.contract import Key, check_probability, threshold
+from thinned.contract import Key, threshold
 from thinned.torch import _eager, _native, _operator
 
 __all__ = ["dropout", "keep_mask"]
@@ -98,9 +98,8 @@ def dropout(
             input.masked_fill_(_everything(input), 0) if inplace else input.masked_fill(_everything(input), 0)
         )
     if _eager.applies(input):
-        if key is None:
-            key = _operator.draw_key_now(generator)
-        return _eager.dropout(input, (key, drop, factor, base, strides), inplace)
+        seed, stream = _operator.draw_words(generator) if key is None else (key.seed, key.stream)
+        return _eager.dropout(input, (seed, stream, drop, factor, base, strides), inplace)
     bits = _operator.draw_key(generator) if key is None else _operator.key_to_tensor(key)
     noise = None if noise_shape is None else _sizes(noise_shape, input)
     whole = None if global_shape is None else as_shape("global_shape", global_shape)
@@ -132,7 +131,7 @@ def keep_mask(
 def _threshold(p: Any) -> int:
     if isinstance(p, Tensor) and p.requires_grad:
         raise ValueError("p has no gradient: a mask is not differentiable in p; pass p.detach()")
-    return threshold(check_probability(p))
+    return threshold(p)
 
 
 def _sizes(noise_shape: tuple[int | None, ...], input: Tensor) -> list[int]:
