@@ -21,7 +21,7 @@ lint: $(BUILT)
 	$(BIN)/mypy
 
 bench: $(BUILT)
-	$(BIN)/thinned bench --out benchmarks/results
+	$(BIN)/thinned bench --out benchmarks/results.json --out benchmarks/results.md
 
 # Python sources are installed in place: only what the build reads makes it run again.
 $(BUILT): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)

@@ -18,6 +18,8 @@ struct Kernels {
                        double scale, bool streaming);
   // out = x * scale over n contiguous elements.
   void (*scaled[kDtypes])(const void* x, void* out, int64_t n, double scale);
+  // Sum of a[j] * w[j], in an order that is the same for every instruction set.
+  double (*product)(const float* a, const float* w, int64_t n);
 };
 
 const Kernels* portable_kernels();

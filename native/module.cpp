@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "dot.h"
 #include "layout.h"
 #include "pool.h"
 
@@ -54,6 +55,14 @@ void strided(int dtype, uintptr_t x, uintptr_t out, const std::vector<int64_t>& 
       total, threads);
 }
 
+void dots(uintptr_t x, uintptr_t w, uintptr_t out, int64_t n, int64_t draws, uint64_t base,
+          uint64_t seed, uint64_t stream, uint64_t threshold, int threads) {
+  nb::gil_scoped_release release;
+  thinned::dots(*selected.load(), reinterpret_cast<const float*>(x),
+                reinterpret_cast<const float*>(w), reinterpret_cast<double*>(out), n, draws, base,
+                seed, stream, threshold, threads);
+}
+
 std::vector<std::string> available_names() {
   std::vector<std::string> names;
   for (auto entry = thinned::available_kernels(); *entry; ++entry) names.push_back((*entry)->name);
@@ -74,6 +83,8 @@ NB_MODULE(_native, m) {
   m.def("strided", &strided, "dtype"_a, "x"_a, "out"_a, "shape"_a, "x_strides"_a, "out_strides"_a,
         "position_strides"_a, "base"_a, "seed"_a, "stream"_a, "threshold"_a, "scale"_a,
         "threads"_a);
+  m.def("dots", &dots, "x"_a, "w"_a, "out"_a, "n"_a, "draws"_a, "base"_a, "seed"_a, "stream"_a,
+        "threshold"_a, "threads"_a);
   m.def("available", &available_names);
   m.def("select", &select_kernels, "name"_a);
   m.def("selected", [] { return std::string(selected.load()->name); });

@@ -1,6 +1,7 @@
 """The kernel as the front ends see it: the native module, or the NumPy reference in its place.
 
-Both offer `dense` and `strided`: one pass that reads x, decides and writes out, by address.
+Both offer, by address, `dense` and `strided`: one pass that reads x, decides and writes out; and `dots`:
+inner products of one vector with many thinned copies of another, none of which is stored.
 """
 
 from __future__ import annotations
@@ -37,19 +38,19 @@ def path() -> str:
 
 def select(name: str) -> None:
     """Use this code path from now on (for tests and benchmarks; users set THINNED_ISA)."""
-    global dense, strided
+    global dense, dots, strided
     if name not in paths():
         raise RuntimeError(
             f"THINNED_ISA={name}: this machine offers {', '.join(paths())}; unset it or choose one of these"
         )
     if _native is not None and name != REFERENCE:
         _native.select(name)
-        dense, strided = _native.dense, _native.strided
+        dense, dots, strided = _native.dense, _native.dots, _native.strided
     else:
-        dense, strided = _reference.dense, _reference.strided
+        dense, dots, strided = _reference.dense, _reference.dots, _reference.strided
 
 
-dense, strided = _reference.dense, _reference.strided
+dense, dots, strided = _reference.dense, _reference.dots, _reference.strided
 select(os.environ.get("THINNED_ISA") or paths()[0])
 
 _threads: int | None = None

@@ -27,6 +27,18 @@ def strided(
     scale: float,
     threads: int,
 ) -> None: ...
+def dots(
+    x: int,
+    w: int,
+    out: int,
+    n: int,
+    draws: int,
+    base: int,
+    seed: int,
+    stream: int,
+    threshold: int,
+    threads: int,
+) -> None: ...
 def available() -> list[str]: ...
 def select(name: str) -> bool: ...
 def selected() -> str: ...

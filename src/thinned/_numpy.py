@@ -135,6 +135,34 @@ def dropout(
     return out
 
 
+def thinned_dots(x: Array, w: Array, p: float, *, key: Key, draws: int, first: int = 0) -> Array:
+    """The activations w · (x ∘ mask) of many masks, unscaled, in one pass that stores none of them.
+
+    Draw d takes row d of a mask of shape (…, n): positions d · n to d · n + n − 1.
+
+    Args:
+        x: float32, shape (n,), contiguous.
+        w: float32, shape (n,), contiguous.
+        p: drop probability in [0, 1].
+        key: the masks' key.
+        draws: how many.
+        first: the first draw's number.
+
+    Returns:
+        float64, shape (draws,). Sums of 4,096 products are float32, their sums float64.
+
+    Raises:
+        ValueError: `x and w must be contiguous float32 vectors of one length, got …`.
+    """
+    if not x.shape == w.shape == (x.size,) or any(a.dtype != np.float32 or a.strides != (4,) for a in (x, w)):
+        got = f"{x.dtype} of shape {x.shape} and {w.dtype} of shape {w.shape}"
+        raise ValueError(f"x and w must be contiguous float32 vectors of one length, got {got}")
+    out = np.empty(draws)
+    words = (first * x.size, key.seed, key.stream, threshold(p), _kernel.get_num_threads())
+    _kernel.dots(_address(x), _address(w), _address(out), x.size, draws, *words)
+    return out
+
+
 def _run(
     dtype: int,
     x: Array,

@@ -66,6 +66,26 @@ def strided(
     _fill(source, target, dtype, position_strides, base, Key(seed, stream), threshold, scale)
 
 
+def dots(
+    x: int,
+    w: int,
+    out: int,
+    n: int,
+    draws: int,
+    base: int,
+    seed: int,
+    stream: int,
+    threshold: int,
+    threads: int,
+) -> None:
+    """Sums of w · x over what each of the draws keeps; draw d begins at position base + d · n."""
+    source, weights = (_array_at(address, 0, (n,), (1,)) for address in (x, w))
+    sums, thin = _array_at(out, 1, (draws,), (1,)), np.empty(n, dtype=np.float32)
+    for d in range(draws):
+        _fill(source, thin, 0, (1,), base + d * n, Key(seed, stream), threshold, 1.0)
+        sums[d] = np.dot(thin.astype(np.float64), weights.astype(np.float64))
+
+
 def _fill(
     x: npt.NDArray[Any],
     out: npt.NDArray[Any],

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from thinned import Key, dropout, get_num_threads
+from thinned import Key
+from thinned._numpy import thinned_dots
 from thinned.contract import check_integer, check_probability
 
 Vector = npt.NDArray[np.float32]
@@ -21,11 +21,7 @@ SIZE: Final = 1_000_000
 MASKS: Final = 1000
 KEEP: Final = (1.0, 0.7, 0.5, 0.3)
 
-# BLAS starts threads of its own for longer dot products: they would get in the way of ours, and the last
-# bits of a sum would depend on how many there are.
-_ROW = 8192
-# Draws and columns done in one call: enough to make up for its overhead, few enough to stay in the cache.
-_DRAWS, _COLUMNS = 32, 32 * 1024
+_DRAWS: Final = 32  # in one call: enough that x and W are read from the nearest cache, few enough for progress
 
 
 @dataclass(frozen=True)
@@ -91,15 +87,15 @@ def run(
     """Average the activation W · x of a vector of ones over many dropout masks.
 
     Every draw is a real mask over the real x, and a real dot product. Draw d of a keep rate takes row d of
-    one mask of shape (masks, size), so no two draws share a random number, and threads change nothing. The
-    masks are made in blocks of draws and columns, each a shard of that one.
+    one mask of shape (masks, size), so no two draws share a random number, and threads change nothing. Mask,
+    multiplication and sum are one pass of the kernel.
 
     Args:
         size: elements of x (all 1) and of W (standard normal), at least 1.
         masks: masks for each keep rate, at least 2.
         keep: keep rates, each in (0, 1].
         seed: of W and of the masks, in [0, 2^64).
-        progress: called with the number of draws done since the last call; from several threads.
+        progress: called with the number of draws done since the last call.
 
     Returns:
         The statistics of each keep rate.
@@ -140,49 +136,12 @@ def _draw(
     x: Vector, weights: Vector, keep: float, key: Key, masks: int, progress: Callable[[int], None]
 ) -> Doubles:
     """The unscaled activation of every mask, float64, shape (masks,)."""
-    activations = np.zeros(masks)
-
-    def work(blocks: Iterable[slice]) -> None:
-        room = np.empty(_DRAWS * min(_COLUMNS, x.size), dtype=np.float32)
-        for block in blocks:
-            for begin in range(0, x.size, _COLUMNS):
-                columns = slice(begin, begin + _COLUMNS)
-                kept = _drop(x[columns], keep, key, block, (masks, x.size), begin, room)
-                activations[block] += _dot(kept, weights[columns])
-            progress(block.stop - block.start)
-
-    blocks = [slice(first, min(first + _DRAWS, masks)) for first in range(0, masks, _DRAWS)]
-    threads = min(get_num_threads(), len(blocks))
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, (blocks[first::threads] for first in range(threads))))
-    return activations
-
-
-def _drop(
-    x: Vector, keep: float, key: Key, draws: slice, whole: tuple[int, int], begin: int, room: Vector
-) -> Vector:
-    """These columns of x under the masks of these draws: shape (draws, columns), in `room`."""
-    shape = (draws.stop - draws.start, x.size)
-    return dropout(
-        np.broadcast_to(x, shape),
-        keep_prob=keep,
-        key=key,
-        training=True,
-        mode="classic",
-        global_shape=whole,
-        start=(draws.start, begin),
-        out=None if keep == 1 else room[: shape[0] * shape[1]].reshape(shape),  # at 1 it is x itself
-    )
-
-
-def _dot(kept: Vector, weights: Vector) -> Doubles:
-    """Each row of `kept` times the weights: in float32 along short rows, whose sums are added in float64."""
-    draws, columns = kept.shape
-    whole = columns // _ROW * _ROW
-    short = np.matmul(kept[:, :whole].reshape(draws, -1, 1, _ROW), weights[:whole].reshape(-1, _ROW, 1))
-    rest = np.matmul(kept[:, np.newaxis, whole:], weights[whole:, np.newaxis])
-    activations: Doubles = short.sum(axis=(1, 2, 3), dtype=np.float64) + rest[:, 0, 0]
-    return activations
+    parts = []
+    for first in range(0, masks, _DRAWS):
+        draws = min(_DRAWS, masks - first)
+        parts.append(thinned_dots(x, weights, 1.0 - keep, key=key, draws=draws, first=first))
+        progress(draws)
+    return np.concatenate(parts)
 
 
 def _describe(keep: float, total: float, unscaled: Doubles) -> KeepRate:
