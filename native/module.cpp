@@ -9,6 +9,7 @@
 
 #include "dot.h"
 #include "layout.h"
+#include "memory.h"
 #include "pool.h"
 
 namespace nb = nanobind;
@@ -85,6 +86,9 @@ NB_MODULE(_native, m) {
         "threads"_a);
   m.def("dots", &dots, "x"_a, "w"_a, "out"_a, "n"_a, "draws"_a, "base"_a, "seed"_a, "stream"_a,
         "threshold"_a, "threads"_a);
+  m.def("prefer_large_pages", [](uintptr_t begin, size_t bytes) {
+    thinned::prefer_large_pages(reinterpret_cast<void*>(begin), bytes);
+  });
   m.def("available", &available_names);
   m.def("select", &select_kernels, "name"_a);
   m.def("selected", [] { return std::string(selected.load()->name); });

@@ -53,6 +53,13 @@ def select(name: str) -> None:
 dense, dots, strided = _reference.dense, _reference.dots, _reference.strided
 select(os.environ.get("THINNED_ISA") or paths()[0])
 
+
+def prefer_large_pages(begin: int, bytes: int) -> None:
+    """Ask for large pages under fresh memory (NumPy does the same for its own large arrays)."""
+    if _native is not None:
+        _native.prefer_large_pages(begin, bytes)
+
+
 _threads: int | None = None
 
 

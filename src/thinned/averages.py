@@ -21,7 +21,9 @@ SIZE: Final = 1_000_000
 MASKS: Final = 1000
 KEEP: Final = (1.0, 0.7, 0.5, 0.3)
 
-_DRAWS: Final = 32  # in one call: enough that x and W are read from the nearest cache, few enough for progress
+_DRAWS: Final = (
+    32  # in one call: enough that x and W are read from the nearest cache, few enough for progress
+)
 
 
 @dataclass(frozen=True)

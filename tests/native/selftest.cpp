@@ -177,7 +177,7 @@ void layouts(const Kernels& kernels, int rounds) {
     int64_t step = 1;
     uint64_t place = 1;
     for (size_t k = rank; k-- > 0;) {
-      job.dims[k].size = int64_t(1 + random() % (round % 10 ? 20 : 90));
+      job.dims[k].size = int64_t(1 + random() % (rank == 2 ? 300 : 20));
       job.dims[k].position = random() % 4 ? place : 0;
       if (job.dims[k].position) place *= uint64_t(job.dims[k].size) + random() % 3;
     }

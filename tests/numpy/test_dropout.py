@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 import thinned
 from thinned import Key, contract, scale, threshold
+from thinned._numpy import thinned_dots
 
 
 def reference(x, p, key, *, positions=None, factor=None):
@@ -189,6 +190,40 @@ def test_same_key_same_mask():
     one = thinned.dropout(x, 0.5, key=Key(1, 2), training=True)
     assert np.array_equal(one, thinned.dropout(x, 0.5, key=Key(1, 2), training=True))
     assert not np.array_equal(one, thinned.dropout(x, 0.5, key=Key(1, 3), training=True))
+
+
+@pytest.mark.parametrize("n", [1, 100, 4096, 50_001])
+def test_thinned_dots_are_the_dots_of_thinned_vectors(path, threads, n):
+    """To rounding of the sum; and the same bits for every number of threads."""
+    x, w = np.random.default_rng(0).standard_normal((2, n)).astype(np.float32)
+    for p in (0.0, 0.3, 1.0):
+        got = thinned_dots(x, w, p, key=Key(6), draws=3, first=5)
+        masks = thinned.keep_mask((3, n), p, key=Key(6), global_shape=(8, n), start=(5, 0))
+        expected = (masks * x.astype(np.float64)) @ w.astype(np.float64)
+        # Sums of 4,096 float32 products of standard normals: rounding of about 2^-24 · √4096 each.
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5 * np.sqrt(n))
+        if path != "reference":
+            thinned.set_num_threads(1)
+            assert np.array_equal(got, thinned_dots(x, w, p, key=Key(6), draws=3, first=5))
+
+
+def test_thinned_dots_refuse_what_does_not_fit():
+    x = np.ones(4, np.float32)
+    for w in (np.ones(4), np.ones(5, np.float32), np.ones((2, 2), np.float32), np.ones(8, np.float32)[::2]):
+        with pytest.raises(ValueError, match="contiguous float32 vectors of one length"):
+            thinned_dots(x, w, 0.5, key=Key(0), draws=1)
+
+
+def test_large_transposed_arrays(path):
+    """Wide enough for several tiles in both directions."""
+    for shape in ((300, 211), (5, 130, 150)):
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        for axes in ((1, 0), (2, 0, 1), (2, 1, 0), (1, 0, 2)):
+            if len(axes) != x.ndim:
+                continue
+            y = np.transpose(x, axes)
+            got = thinned.dropout(y, 0.4, key=Key(8), training=True)
+            assert np.array_equal(got, reference(np.ascontiguousarray(y), 0.4, Key(8)))
 
 
 def test_one_mask_in_every_dtype():

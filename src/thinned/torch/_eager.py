@@ -34,7 +34,7 @@ def dropout(input: Tensor, what: Pass, inplace: bool) -> Tensor:
     if (input.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
         result: Tensor = _apply(input, what, inplace)  # type: ignore[no-untyped-call]
         return result
-    return _native.run(input, input if inplace else torch.empty_like(input), what)
+    return _native.run(input, input if inplace else _native.fresh(input), what)
 
 
 class _Dropout(torch.autograd.Function):
@@ -43,7 +43,7 @@ class _Dropout(torch.autograd.Function):
         ctx.what, ctx.inplace = what, inplace
         if inplace:
             ctx.mark_dirty(input)
-        return _native.run(input, input if inplace else torch.empty_like(input), what)
+        return _native.run(input, input if inplace else _native.fresh(input), what)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -54,6 +54,6 @@ class _Dropout(torch.autograd.Function):
         return dropout(tangent, ctx.what, ctx.inplace)
 
 
-# torch's Python wrapper of `apply` serves functorch, which never comes this way; without it a forward and backward
-# pass over 1,024 elements takes 0.7 of torch's time instead of 1.1.
+# torch's Python wrapper of `apply` serves functorch, which never comes this way. It takes 3.4 of the 11 µs of
+# a call.
 _apply = super(torch.autograd.Function, _Dropout).apply

@@ -85,7 +85,7 @@ def _cpu(
 ) -> Tensor:
     drop, factor = effect(threshold(p), True, inverted)
     base, strides = positions(tuple(input.shape), noise_shape, global_shape, start)
-    return _native.run(input, torch.empty_like(input), (*words_of(key), drop, factor, base, strides))
+    return _native.run(input, _native.fresh(input), (*words_of(key), drop, factor, base, strides))
 
 
 def _any_device(
