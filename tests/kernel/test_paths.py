@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from known_answers import CROSSING, DIGESTS, ROWS, TIES
 
 import thinned
 from thinned import Key, _kernel, contract, threshold
@@ -28,26 +29,7 @@ def test_the_native_module_is_built_where_a_compiler_is():
     assert _kernel.paths() != [_kernel.REFERENCE]
 
 
-@pytest.mark.parametrize(
-    ("shape", "p", "key", "kept", "digest"),
-    [
-        ((1000,), 0.1, Key(42, 7), 918, "0a115cad0721bf632c29a01cb034ba99fd13916e7913baf343fd90fd33edf0db"),
-        (
-            (65536,),
-            0.3,
-            Key(2**63 + 11, 2**40 + 3),
-            45905,
-            "3b8e885e75b7ef6513bc2c1d0b1cec9b26fcfb5dd44fc8886605245cb18c79dd",
-        ),
-        (
-            (257, 3, 5),
-            0.001,
-            Key(1),
-            3853,
-            "ff2138fcb8f99d3e7c7ef7ddb0dc26ee6b696937b932dd9ff56c37aa6a64c90a",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("shape", "p", "key", "kept", "digest"), DIGESTS)
 def test_known_digests(path, threads, shape, p, key, kept, digest):
     mask = thinned.keep_mask(shape, p, key=key)
     assert int(mask.sum()) == kept
@@ -56,15 +38,13 @@ def test_known_digests(path, threads, shape, p, key, kept, digest):
 
 def test_known_rows_and_crossing(path, threads):
     rows = thinned.keep_mask((5, 5), 0.5, key=Key(0))
-    assert " ".join("".join(map(str, row.astype(int))) for row in rows) == "10111 11111 00011 01000 00001"
-    crossing = window(2**35 - 5, 64, 0.25, Key(9, 9)).astype(int)
-    assert "".join(map(str, crossing)) == "1111110111001111111111001111111111111111101011111111111111101111"
+    assert " ".join("".join(map(str, row)) for row in rows.astype(int)) == ROWS
+    assert "".join(map(str, window(2**35 - 5, 64, 0.25, Key(9, 9)).astype(int))) == CROSSING
 
 
 def test_known_ties(path, threads):
     mask = thinned.keep_mask(614575, 0.1, key=Key(5, 5))
-    ties = [28166, 43346, 166986, 174685, 206461, 245668, 614574]
-    assert mask[ties].astype(int).tolist() == [0, 0, 0, 0, 1, 0, 1]
+    assert mask[list(TIES)].astype(int).tolist() == list(TIES.values())
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -4,6 +4,8 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,9 @@ from pathlib import Path
 import pytest
 
 import thinned
+from thinned.cli import main
+
+ROOT = Path(__file__).parents[2]
 
 PUBLIC = {
     "thinned": ["Key", "dropout", "get_num_threads", "keep_mask", "scale", "set_num_threads", "threshold"],
@@ -69,9 +74,20 @@ def test_examples_in_docstrings(name):
     assert result.failed == 0
 
 
+@pytest.mark.parametrize("name", ["README.md", "benchmarks/README.md"])
+def test_commands_in_documents(name):
+    """Every `thinned …` line is one that the command line takes: no unknown command, option or value."""
+    lines = re.findall(r"^(?:\$ )?thinned (.+?)(?:  +#.*)?$", (ROOT / name).read_text(), re.MULTILINE)
+    assert lines
+    for line in lines:
+        command, *arguments = shlex.split(line)
+        main.commands[command].make_context(command, arguments)
+
+
 @pytest.mark.parametrize("name", ["README.md"])
 def test_examples_in_documents(name):
-    path = Path(__file__).parents[2] / name
-    result = doctest.testfile(str(path), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+    result = doctest.testfile(
+        str(ROOT / name), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE
+    )
     assert result.attempted > 0
     assert result.failed == 0

@@ -74,7 +74,7 @@ def _signed(word: int) -> int:
     return word - 2**64 if word >= 2**63 else word
 
 
-def _cpu(
+def _dropout(
     input: Tensor,
     key: Tensor,
     p: float,
@@ -85,21 +85,10 @@ def _cpu(
 ) -> Tensor:
     drop, factor = effect(threshold(p), True, inverted)
     base, strides = positions(tuple(input.shape), noise_shape, global_shape, start)
-    return _native.run(input, _native.fresh(input), (*words_of(key), drop, factor, base, strides))
-
-
-def _any_device(
-    input: Tensor,
-    key: Tensor,
-    p: float,
-    inverted: bool = True,
-    noise_shape: Sizes = None,
-    global_shape: Sizes = None,
-    start: Sizes = None,
-) -> Tensor:
-    drop, factor = effect(threshold(p), True, inverted)
-    base, strides = positions(tuple(input.shape), noise_shape, global_shape, start)
-    return _plain.dropout(input, Key(*words_of(key)), drop, factor, base, strides)
+    what = (*words_of(key), drop, factor, base, strides)
+    if input.is_cpu:
+        return _native.run(input, _native.fresh(input), what)
+    return _plain.dropout(input, what)
 
 
 def _keep_mask(
@@ -120,8 +109,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return torch.ops.thinned.dropout(grad, key, *ctx.arguments), None, *(None for _ in ctx.arguments)
 
 
-_library.impl("dropout", _cpu, "CPU")
-_library.impl("dropout", _any_device, "CompositeExplicitAutograd")
+_library.impl("dropout", _dropout, "CompositeExplicitAutograd")
 _library.impl("keep_mask", _keep_mask, "CPU")
 _library.impl("draw_key", _draw, "CPU")
 torch.library.register_fake(

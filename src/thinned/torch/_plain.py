@@ -9,14 +9,18 @@ import torch
 from torch import Tensor
 
 from thinned import contract
+from thinned._position import row_major
 from thinned.contract import Key
+from thinned.torch._native import Pass
 
 _CHUNK = 1 << 22  # positions at a time: bounds the memory of the intermediate words
 
 
-def dropout(input: Tensor, key: Key, drop: int, factor: float, base: int, strides: tuple[int, ...]) -> Tensor:
+def dropout(input: Tensor, what: Pass) -> Tensor:
     """A new tensor: kept → input · factor, dropped → +0.0."""
-    kept = keep_mask(tuple(input.shape), key, drop, base, strides, input.device)
+    seed, stream, drop, factor, base, strides = what
+    shape = tuple(input.shape)
+    kept = keep_mask(shape, Key(seed, stream), drop, base, strides or row_major(shape), input.device)
     if input.dtype == torch.float64:
         value = input * factor
     else:
