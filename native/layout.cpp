@@ -1,6 +1,7 @@
 #include "layout.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "pool.h"

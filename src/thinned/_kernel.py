@@ -17,7 +17,7 @@ from thinned.contract import check_integer
 _native: ModuleType | None
 try:
     from thinned import _native
-except ImportError:  # no C++ compiler was found when the package was installed
+except ModuleNotFoundError:  # no C++ compiler was found when the package was installed
     _native = None
 
 # Element types, as the kernel numbers them.

@@ -85,6 +85,14 @@ def test_expanded_input():
         dropout(x, 0.5, True, True)
 
 
+def test_a_lazily_negated_input():
+    """Its memory holds the opposite of its value."""
+    x = torch.randn(50, dtype=torch.complex64).conj().imag
+    assert x.is_neg()
+    expected = dropout(x.clone(), 0.5, True, key=Key(2))
+    assert torch.equal(dropout(x, 0.5, True, key=Key(2)), expected)
+
+
 def test_training_not_given():
     with pytest.raises(TypeError, match=r"pass training=self\.training"):
         dropout(X, 0.5)

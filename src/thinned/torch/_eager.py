@@ -19,10 +19,11 @@ from thinned.torch._native import Pass
 def applies(input: Tensor) -> bool:
     """Whether nothing is watching that would have to see an operator."""
     return (
-        type(input) in (Tensor, torch.nn.Parameter)
+        not torch.compiler.is_compiling()
+        and type(input) in (Tensor, torch.nn.Parameter)
         and input.is_cpu
         and input.layout == torch.strided
-        and not torch.compiler.is_compiling()
+        and not input.is_neg()
         and not torch._C._len_torch_dispatch_stack()
         and not torch._C._are_functorch_transforms_active()
         and torch._C._get_tracing_state() is None

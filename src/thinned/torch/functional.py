@@ -86,17 +86,16 @@ def dropout(
         base, strides = 0, None
     else:
         base, strides = positions(tuple(input.shape), noise_shape, global_shape, start)
-    if inplace:
-        _check_inplace(input)
     act, factor = effect(drop, training, inverted)
     if (act, factor) == IDENTITY:
         return input
+    if inplace:
+        _check_inplace(input)
     if act == 0:
         return input.mul_(factor) if inplace else input * factor
     if act == DROP_ALL:
-        return (
-            input.masked_fill_(_everything(input), 0) if inplace else input.masked_fill(_everything(input), 0)
-        )
+        everything = torch.ones((), dtype=torch.bool, device=input.device)
+        return input.masked_fill_(everything, 0) if inplace else input.masked_fill(everything, 0)
     if _eager.applies(input):
         seed, stream = _operator.draw_words(generator) if key is None else (key.seed, key.stream)
         return _eager.dropout(input, (seed, stream, drop, factor, base, strides), inplace)
@@ -136,10 +135,6 @@ def _threshold(p: Any) -> int:
 
 def _sizes(noise_shape: tuple[int | None, ...], input: Tensor) -> list[int]:
     return [size if n is None else n for n, size in zip(noise_shape, input.shape, strict=True)]
-
-
-def _everything(input: Tensor) -> Tensor:
-    return torch.ones((), dtype=torch.bool, device=input.device)
 
 
 def _check_inplace(input: Tensor) -> None:
