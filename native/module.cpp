@@ -64,6 +64,23 @@ void dots(uintptr_t x, uintptr_t w, uintptr_t out, int64_t n, int64_t draws, uin
                 seed, stream, threshold, threads);
 }
 
+// The first bytes of what NumPy's array interface, version 3, hands out in a capsule.
+struct ArrayInterface {
+  int two, dimensions;
+  char kind;
+  int item_size, flags;
+  const Py_ssize_t *shape, *strides;
+  void* data;
+};
+
+// Where an array's elements begin. By way of Python attributes it takes 2 µs, as long as a pass over 4,096.
+uintptr_t address(nb::handle array) {
+  nb::object capsule = array.attr("__array_struct__");
+  auto* interface = static_cast<ArrayInterface*>(PyCapsule_GetPointer(capsule.ptr(), nullptr));
+  if (!interface || interface->two != 2) throw nb::type_error("array must be a NumPy array");
+  return reinterpret_cast<uintptr_t>(interface->data);
+}
+
 std::vector<std::string> available_names() {
   std::vector<std::string> names;
   for (auto entry = thinned::available_kernels(); *entry; ++entry) names.push_back((*entry)->name);
@@ -86,6 +103,7 @@ NB_MODULE(_native, m) {
         "threads"_a);
   m.def("dots", &dots, "x"_a, "w"_a, "out"_a, "n"_a, "draws"_a, "base"_a, "seed"_a, "stream"_a,
         "threshold"_a, "threads"_a);
+  m.def("address", &address, "array"_a);
   m.def("prefer_large_pages", [](uintptr_t begin, size_t bytes) {
     thinned::prefer_large_pages(reinterpret_cast<void*>(begin), bytes);
   });

@@ -1,7 +1,8 @@
 """The kernel as the front ends see it: the native module, or the NumPy reference in its place.
 
 Both offer, by address, `dense` and `strided`: one pass that reads x, decides and writes out; and `dots`:
-inner products of one vector with many thinned copies of another, none of which is stored.
+inner products of one vector with many thinned copies of another, none of which is stored. `address` says
+where an array begins.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def select(name: str) -> None:
         dense, dots, strided = _reference.dense, _reference.dots, _reference.strided
 
 
+address = _reference.address if _native is None else _native.address
 dense, dots, strided = _reference.dense, _reference.dots, _reference.strided
 select(os.environ.get("THINNED_ISA") or paths()[0])
 

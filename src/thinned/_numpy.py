@@ -159,7 +159,7 @@ def thinned_dots(x: Array, w: Array, p: float, *, key: Key, draws: int, first: i
         raise ValueError(f"x and w must be contiguous float32 vectors of one length, got {got}")
     out = np.empty(draws)
     words = (first * x.size, key.seed, key.stream, threshold(p), _kernel.get_num_threads())
-    _kernel.dots(_address(x), _address(w), _address(out), x.size, draws, *words)
+    _kernel.dots(_kernel.address(x), _kernel.address(w), _kernel.address(out), x.size, draws, *words)
     return out
 
 
@@ -167,21 +167,23 @@ def _run(
     dtype: int,
     x: Array,
     out: Array,
-    strides: tuple[int, ...],
+    strides: tuple[int, ...] | None,
     base: int,
     key: Key,
     drop: int,
     factor: float,
 ) -> None:
-    to = _address(out)
-    source = to if x is out else _address(x)
+    to = _kernel.address(out)
+    source = to if x is out else _kernel.address(x)
     what = (base, key.seed, key.stream, drop, factor, _kernel.get_num_threads())
-    if strides == row_major(x.shape) and x.flags.c_contiguous and out.flags.c_contiguous:
+    whole = strides is None or strides == row_major(x.shape)
+    if whole and x.flags.c_contiguous and out.flags.c_contiguous:
         _kernel.dense(dtype, source, to, x.size, *what)
         return
     x_strides = [step // x.itemsize for step in x.strides]
     out_strides = [step // x.itemsize for step in out.strides]
-    _kernel.strided(dtype, source, to, x.shape, x_strides, out_strides, strides, *what)
+    steps = row_major(x.shape) if strides is None else strides
+    _kernel.strided(dtype, source, to, x.shape, x_strides, out_strides, steps, *what)
 
 
 def _kernel_dtype(x: Array) -> int:
@@ -193,16 +195,12 @@ def _kernel_dtype(x: Array) -> int:
     return dtype
 
 
-def _address(x: Array) -> int:
-    return int(x.ctypes.data)
-
-
 def _fresh(x: Array) -> Array:
     """An empty array laid out like x; large ones aligned, so that stores can bypass the cache."""
     if x.nbytes < 1 << 20 or not x.flags.c_contiguous:
         return np.empty_like(x, subok=False)
     room = np.empty(x.nbytes + _ALIGNMENT, dtype=np.uint8)
-    skip = -_address(room) % _ALIGNMENT
+    skip = -_kernel.address(room) % _ALIGNMENT
     return room[skip : skip + x.nbytes].view(x.dtype).reshape(x.shape)
 
 
@@ -215,6 +213,6 @@ def _check_out(x: Array, out: Any) -> None:
     if out.size and any(size > 1 and step == 0 for size, step in zip(out.shape, out.strides, strict=True)):
         raise ValueError(f"out has elements that share memory (strides {out.strides}): pass a copy of it")
     if out is not x and np.may_share_memory(x, out):
-        same = _address(x) == _address(out) and x.strides == out.strides
+        same = _kernel.address(x) == _kernel.address(out) and x.strides == out.strides
         if not same and np.shares_memory(x, out):
             raise ValueError("out overlaps x without being x: pass x itself or a separate array")

@@ -22,7 +22,7 @@ def as_shape(name: str, shape: Any) -> tuple[int, ...]:
 
 def positions(
     shape: tuple[int, ...], noise_shape: Any = None, global_shape: Any = None, start: Any = None
-) -> tuple[int, tuple[int, ...]]:
+) -> tuple[int, tuple[int, ...] | None]:
     """Position of the first element, and how far one step along each dimension goes, in positions.
 
     Args:
@@ -32,11 +32,14 @@ def positions(
         global_shape: the whole array's, where x is a shard of it.
         start: index of x's first element in the whole array; zeros if not given.
 
+    Returns:
+        The first position and the strides; None for those of a whole, unshared mask, which are `row_major`.
+
     Raises:
         ValueError: naming both shapes, where they do not fit.
     """
     if noise_shape is None and global_shape is None and start is None:
-        return 0, row_major(shape)
+        return 0, None
     shared = _shared(shape, noise_shape)
     if global_shape is None:
         if start is not None:
@@ -77,7 +80,7 @@ def _shared(shape: tuple[int, ...], noise_shape: Any) -> tuple[bool, ...]:
     )
     if not fits:
         raise ValueError(
-            f"noise_shape {noise} does not fit x of shape {shape}: give one entry a dimension, "
+            f"noise_shape {noise} does not fit x of shape {tuple(shape)}: give one entry a dimension, "
             "1 to share the decision along it, None or x's size not to"
         )
     return tuple(n == 1 for n in noise)
@@ -88,8 +91,9 @@ def _shard(shape: tuple[int, ...], global_shape: Any, start: Any) -> tuple[tuple
     first = (0,) * len(whole) if start is None else as_shape("start", start)
     if not len(whole) == len(first) == len(shape):
         raise ValueError(
-            f"global_shape {whole} and start {first} need one entry for each dimension of x, shape {shape}"
+            f"global_shape {whole} and start {first} need one entry for each dimension of x, "
+            f"shape {tuple(shape)}"
         )
     if any(begin + size > total for begin, size, total in zip(first, shape, whole, strict=True)):
-        raise ValueError(f"x of shape {shape} from {first} reaches outside global_shape {whole}")
+        raise ValueError(f"x of shape {tuple(shape)} from {first} reaches outside global_shape {whole}")
     return whole, first

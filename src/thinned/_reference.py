@@ -29,6 +29,11 @@ _BFLOAT16, _MASK = 3, 4
 _CHUNK = 1 << 18  # positions at a time: bounds the memory of the intermediate words
 
 
+def address(array: npt.NDArray[Any]) -> int:
+    """Where an array's elements begin."""
+    return int(array.ctypes.data)
+
+
 def dense(
     dtype: int,
     x: int,

@@ -42,7 +42,7 @@ def run(input: Tensor, out: Tensor, what: Pass) -> Tensor:
     rest = (base, seed, stream, drop, factor, torch.get_num_threads())
     dtype, source, to = _DTYPES[input.dtype], input.data_ptr(), out.data_ptr()
     if strides is None:
-        if input.is_contiguous() and out.is_contiguous():
+        if input.is_contiguous():  # and so is out: it is the input or was made like it
             _kernel.dense(dtype, source, to, input.numel(), *rest)
             return out
         strides = row_major(tuple(input.shape))
@@ -62,12 +62,12 @@ def fresh(input: Tensor) -> Tensor:
     return out
 
 
-def mask(out: Tensor, key: Key, drop: int, base: int, strides: tuple[int, ...]) -> Tensor:
+def mask(out: Tensor, key: Key, drop: int, base: int, strides: tuple[int, ...] | None) -> Tensor:
     """Write a mask to `out`, a bool tensor."""
     _borrow_team()
     rest = (base, key.seed, key.stream, drop, 1.0, torch.get_num_threads())
     shape, steps, to = tuple(out.shape), out.stride(), out.data_ptr()
-    _kernel.strided(_kernel.MASK, to, to, shape, steps, steps, strides, *rest)
+    _kernel.strided(_kernel.MASK, to, to, shape, steps, steps, steps if strides is None else strides, *rest)
     return out
 
 

@@ -82,10 +82,7 @@ def dropout(
         key = check_key(key)
         if generator is not None:
             raise TypeError("pass key or generator, not both")
-    if noise_shape is None and global_shape is None and start is None:
-        base, strides = 0, None
-    else:
-        base, strides = positions(tuple(input.shape), noise_shape, global_shape, start)
+    base, strides = positions(input.shape, noise_shape, global_shape, start)
     act, factor = effect(drop, training, inverted)
     if (act, factor) == IDENTITY:
         return input
