@@ -1,5 +1,6 @@
 // Which instruction sets this machine has. Compiled without any of them.
 #include <cstring>
+#include <utility>
 
 #include "kernels.h"
 
@@ -47,6 +48,20 @@ struct List {
 };
 
 }  // namespace
+
+void one_run(const Kernels& kernels, Dtype dtype, const Draw& draw, const Run& run, double scale,
+             bool streaming) {
+  struct Once {
+    Run run;
+    bool done;
+  } once{run, false};
+  auto next = [](void* source, Run& out) {
+    auto& s = *static_cast<Once*>(source);
+    out = s.run;
+    return !std::exchange(s.done, true);
+  };
+  kernels.runs[dtype](draw, next, &once, scale, streaming);
+}
 
 const Kernels* const* available_kernels() {
   static const List list;

@@ -32,7 +32,7 @@ void tiles(void* context, int part, int parts) {
       const float* kept = t.x + first;
       if (t.threshold) {
         const uint64_t start = t.base + uint64_t(d) * uint64_t(t.n) + uint64_t(first);
-        t.kernels.run[kFloat32](t.draw, kept, thin, start, n, 1.0, false);
+        one_run(t.kernels, kFloat32, t.draw, {kept, thin, start, n}, 1.0, false);
         kept = thin;
       }
       t.sums[size_t(k * t.draws + d)] = t.kernels.product(kept, t.w + first, n);

@@ -16,6 +16,8 @@ struct Avx2 {
   static constexpr uintptr_t kStreamAlignment = 32;
 
   static V set(uint64_t v) { return _mm256_set1_epi64x(int64_t(v)); }
+  static V load(const uint64_t* v) { return _mm256_loadu_si256(reinterpret_cast<const V*>(v)); }
+  static constexpr int order(int lane) { return lane; }
   static H halves(uint16_t v) { return _mm256_set1_epi16(int16_t(v)); }
   static V add(V a, V b) { return _mm256_add_epi64(a, b); }
   static V mul(V a, V b) { return _mm256_mul_epu32(a, b); }

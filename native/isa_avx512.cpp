@@ -16,6 +16,7 @@ struct Avx512 {
   static constexpr uintptr_t kStreamAlignment = 64;
 
   static V set(uint64_t v) { return _mm512_set1_epi64(int64_t(v)); }
+  static V load(const uint64_t* v) { return _mm512_loadu_si512(v); }
   static H halves(uint16_t v) { return _mm512_set1_epi16(int16_t(v)); }
   static V add(V a, V b) { return _mm512_add_epi64(a, b); }
   static V mul(V a, V b) { return _mm512_mul_epu32(a, b); }
@@ -24,6 +25,7 @@ struct Avx512 {
   static V low32(V a) { return _mm512_maskz_mov_epi32(0x5555, a); }
   static V bit_xor(V a, V b) { return _mm512_xor_si512(a, b); }
   // The counters stand so that unpacking 64-bit lanes puts the 128-bit blocks in natural order.
+  static constexpr int order(int lane) { return (lane >> 1) + 4 * (lane & 1); }
   static V counters(int chain) {
     return add(set(uint64_t(8 * chain)), _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7));
   }

@@ -21,6 +21,7 @@ struct Lanes128 {
   using V = uint64x2_t;
   using H = uint16x8_t;
   static V set(uint64_t v) { return vdupq_n_u64(v); }
+  static V load(const uint64_t* v) { return vld1q_u64(v); }
   static H halves(uint16_t v) { return vdupq_n_u16(v); }
   static V add(V a, V b) { return vaddq_u64(a, b); }
   static V mul(V a, V b) { return vmull_u32(vmovn_u64(a), vmovn_u64(b)); }
@@ -59,6 +60,7 @@ struct Lanes128 {
   using V = __m128i;
   using H = __m128i;
   static V set(uint64_t v) { return _mm_set1_epi64x(int64_t(v)); }
+  static V load(const uint64_t* v) { return _mm_loadu_si128(reinterpret_cast<const V*>(v)); }
   static H halves(uint16_t v) { return _mm_set1_epi16(int16_t(v)); }
   static V add(V a, V b) { return _mm_add_epi64(a, b); }
   static V mul(V a, V b) { return _mm_mul_epu32(a, b); }
@@ -103,6 +105,7 @@ struct Lanes128 {
 struct Baseline : Lanes128 {
   static constexpr int lanes = 2, chains = 4;
   static constexpr uintptr_t kStreamAlignment = 16;
+  static constexpr int order(int lane) { return lane; }
 
   struct Drops {
     H of[2 * chains];  // eight positions each, in order, all ones where dropped

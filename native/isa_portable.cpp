@@ -11,6 +11,8 @@ struct Portable {
   static constexpr uintptr_t kStreamAlignment = 1;
 
   static V set(uint64_t v) { return v; }
+  static V load(const uint64_t* v) { return *v; }
+  static constexpr int order(int lane) { return lane; }
   static H halves(uint16_t v) { return v; }
   static V add(V a, V b) { return a + b; }
   static V mul(V a, V b) { return uint64_t(uint32_t(a)) * uint32_t(b); }

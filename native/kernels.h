@@ -10,17 +10,33 @@ namespace thinned {
 enum Dtype : int { kFloat32 = 0, kFloat64 = 1, kFloat16 = 2, kBfloat16 = 3, kMask = 4, kDtypes = 5 };
 constexpr int kItemSize[kDtypes] = {4, 8, 2, 2, 1};
 
+// Positions [start, start + n) of contiguous memory; x is unused for the mask.
+struct Run {
+  const void* x;
+  void* out;
+  uint64_t start;
+  int64_t n;
+};
+
+// Hands out one run after another; false when there is none left.
+using NextRun = bool (*)(void* source, Run&);
+
 struct Kernels {
   const char* name;
-  // Positions [start, start + n): x and out are contiguous (x unused for the mask). `streaming` asks
-  // for stores that bypass the cache, where the alignment of out allows them.
-  void (*run[kDtypes])(const Draw&, const void* x, void* out, uint64_t start, int64_t n,
-                       double scale, bool streaming);
+  // All runs of a source. `streaming` asks for stores that bypass the cache, where the alignment of out
+  // allows them.
+  void (*runs[kDtypes])(const Draw&, NextRun next, void* source, double scale, bool streaming);
+  // out = x * scale where the keep byte is 1, +0 where it is 0, over n contiguous elements.
+  void (*masked[kDtypes])(const void* x, void* out, const uint8_t* keep, int64_t n, double scale);
   // out = x * scale over n contiguous elements.
   void (*scaled[kDtypes])(const void* x, void* out, int64_t n, double scale);
   // Sum of a[j] * w[j], in an order that is the same for every instruction set.
   double (*product)(const float* a, const float* w, int64_t n);
 };
+
+// One run alone.
+void one_run(const Kernels& kernels, Dtype dtype, const Draw& draw, const Run& run, double scale,
+             bool streaming);
 
 const Kernels* portable_kernels();
 // Null where this build or this machine lacks the instructions.

@@ -95,6 +95,7 @@ void strided_row(const T* x, int64_t dx, T* out, int64_t dout, const uint8_t* ke
 void apply_row(const Kernels& kernels, Dtype t, const void* x, int64_t dx, void* out, int64_t dout,
                const uint8_t* keep, int64_t dkeep, int64_t n, double scale) {
   const bool dense = dx == 1 && dout == 1;
+  if (dense && dkeep == 1) return kernels.masked[t](x, out, keep, n, scale);
   if (t != kMask && dense && dkeep == 0) {
     if (*keep) return kernels.scaled[t](x, out, n, scale);
     std::memset(out, 0, size_t(n * kItemSize[t]));
@@ -137,52 +138,96 @@ int64_t share(int64_t total, int part, int parts, int64_t multiple) {
 }
 
 // Contiguous runs: elements numbered through, each part takes a stretch of whole groups.
-void run_part(void* context, int part, int parts) {
-  const Plan& p = *static_cast<const Plan*>(context);
-  const Dtype t = p.job.dtype;
-  const int64_t length = p.along.size;
-  Cursor cursor(p.outer);
-  int64_t first = share(cursor.total() * length, part, parts, 1024),
-          last = share(cursor.total() * length, part + 1, parts, 1024);
-  if (first >= last) return;
-  cursor.seek(first / length);
-  int64_t offset = first % length;
-  const auto keep = uint8_t(p.job.threshold == 0);
-  while (first < last) {
-    int64_t n = std::min(last - first, length - offset);
-    const void* x = t == kMask ? nullptr : at(p.job.x, cursor.x + offset, t);
-    void* out = at(p.job.out, cursor.out + offset, t);
-    if (p.constant())
-      apply_row(p.kernels, t, x, 1, out, 1, &keep, 0, n, p.job.scale);
-    else
-      p.kernels.run[t](p.draw, x, out, p.job.base + cursor.position + uint64_t(offset), n,
-                       p.job.scale, p.streaming);
-    first += n;
+struct Stretch {
+  const Plan& plan;
+  Cursor cursor;
+  int64_t first, last, offset;
+
+  Stretch(const Plan& p, int part, int parts) : plan(p), cursor(p.outer) {
+    const int64_t total = cursor.total() * p.along.size;
+    first = share(total, part, parts, 1024);
+    last = share(total, part + 1, parts, 1024);
+    if (first >= last) return;
+    cursor.seek(first / p.along.size);
+    offset = first % p.along.size;
+  }
+
+  bool next(Run& run) {
+    if (first >= last) return false;
+    const Job& job = plan.job;
+    run.n = std::min(last - first, plan.along.size - offset);
+    run.x = job.dtype == kMask ? nullptr : at(job.x, cursor.x + offset, job.dtype);
+    run.out = at(job.out, cursor.out + offset, job.dtype);
+    run.start = job.base + cursor.position + uint64_t(offset);
+    first += run.n;
     offset = 0;
     cursor.next();
+    return true;
   }
+};
+
+void run_part(void* context, int part, int parts) {
+  const Plan& p = *static_cast<const Plan*>(context);
+  Stretch stretch(p, part, parts);
+  if (!p.constant()) {
+    auto next = [](void* source, Run& run) { return static_cast<Stretch*>(source)->next(run); };
+    return p.kernels.runs[p.job.dtype](p.draw, next, &stretch, p.job.scale, p.streaming);
+  }
+  const auto keep = uint8_t(p.job.threshold == 0);
+  for (Run run; stretch.next(run);)
+    apply_row(p.kernels, p.job.dtype, run.x, 1, run.out, 1, &keep, 0, run.n, p.job.scale);
 }
 
-// Keep bytes of positions [start, start + n).
-void keep_run(const Plan& p, uint64_t start, int64_t n, uint8_t* keep) {
-  if (p.constant())
-    std::memset(keep, p.job.threshold == 0, size_t(n));
-  else
-    p.kernels.run[kMask](p.draw, nullptr, keep, start, n, 1.0, false);
+// Keep bytes of a tile: `m` runs of `n` positions, one a row.
+struct KeepRows {
+  uint8_t (&keep)[kTile][kTile];
+  uint64_t start, step;
+  int64_t n, m, row;
+
+  bool next(Run& run) {
+    if (row == m) return false;
+    run = {nullptr, keep[row], start + uint64_t(row) * step, n};
+    ++row;
+    return true;
+  }
+};
+
+// Turns an 8 by 8 square of bytes, by halves, quarters and eighths.
+void transpose_8x8(const uint8_t* from, uint8_t* to) {
+  uint64_t r[8];
+  for (int k = 0; k < 8; ++k) std::memcpy(&r[k], from + k * kTile, 8);
+  auto swap = [&](int a, int b, int shift, uint64_t mask) {
+    const uint64_t t = ((r[a] >> shift) ^ r[b]) & mask;
+    r[b] ^= t;
+    r[a] ^= t << shift;
+  };
+  for (int k = 0; k < 4; ++k) swap(k, k + 4, 32, 0x00000000ffffffffu);
+  for (int k : {0, 1, 4, 5}) swap(k, k + 2, 16, 0x0000ffff0000ffffu);
+  for (int k : {0, 2, 4, 6}) swap(k, k + 1, 8, 0x00ff00ff00ff00ffu);
+  for (int k = 0; k < 8; ++k) std::memcpy(to + k * kTile, &r[k], 8);
 }
 
-// One tile: `n` positions along by `m` elements across. Keep bytes are made along the positions and used
-// along the memory.
+// One tile: `n` positions along by `m` elements across. Keep bytes are made along the positions, turned,
+// and used along the memory.
 void tile(const Plan& p, int64_t x0, int64_t out0, uint64_t position, int64_t n, int64_t m) {
-  uint8_t keep[kTile][kTile];
+  alignas(64) uint8_t keep[kTile][kTile] = {}, turned[kTile][kTile];
   const Dtype t = p.job.dtype;
   const bool shared = p.across.position == 0;
-  for (int64_t j = 0; j < (shared ? 1 : m); ++j)
-    keep_run(p, position + uint64_t(j) * p.across.position, n, keep[j]);
+  if (p.constant()) {
+    std::memset(keep, p.job.threshold == 0, sizeof keep);
+    std::memset(turned, p.job.threshold == 0, sizeof turned);
+  } else {
+    KeepRows rows{keep, position, p.across.position, n, shared ? 1 : m, 0};
+    auto next = [](void* source, Run& run) { return static_cast<KeepRows*>(source)->next(run); };
+    p.kernels.runs[kMask](p.draw, next, &rows, 1.0, false);
+    if (!shared)
+      for (int64_t j = 0; j < m; j += 8)
+        for (int64_t i = 0; i < n; i += 8) transpose_8x8(&keep[j][i], &turned[i][j]);
+  }
   for (int64_t i = 0; i < n; ++i)
     apply_row(p.kernels, t, t == kMask ? nullptr : at(p.job.x, x0 + i * p.along.x, t), p.across.x,
-              at(p.job.out, out0 + i * p.along.out, t), p.across.out, &keep[0][i],
-              shared ? 0 : kTile, m, p.job.scale);
+              at(p.job.out, out0 + i * p.along.out, t), p.across.out,
+              shared ? &keep[0][i] : turned[i], shared ? 0 : 1, m, p.job.scale);
 }
 
 void tile_part(void* context, int part, int parts) {

@@ -1,7 +1,8 @@
-// One contiguous run: any start, any length. Whole groups go through the vector code of S; the two
-// ragged ends, and a group in which a first halfword ties, go through keep bytes.
+// Contiguous runs: any start, any length. Whole groups go through the vector code of S; ragged ends, and a
+// group in which a first halfword ties, go through keep bytes. Runs shorter than a group share one: each lane
+// takes whatever block the next of them needs.
 //
-// S gives, beside what lanes.h needs: Drops, halves, decide (true where a first halfword ties),
+// S gives, beside what lanes.h needs: Drops, halves, load, order, decide (true where a first halfword ties),
 // keep_bytes, and apply<Streaming>(x, out, drops, scale) for every element type.
 #pragma once
 
@@ -18,13 +19,39 @@ struct Keep {  // the element of a mask: one byte, and no input
   uint8_t byte;
 };
 
+template <int Bytes>
+struct BitsOf;
+template <>
+struct BitsOf<2> {
+  using type = uint16_t;
+};
+template <>
+struct BitsOf<4> {
+  using type = uint32_t;
+};
+template <>
+struct BitsOf<8> {
+  using type = uint64_t;
+};
+
+// N elements: kept where the byte is 1, +0 where it is 0. The bits are masked, as a choice would be compiled to
+// branches; and by way of copies, which nothing can overlap, as x may be out. So the compiler uses vectors.
+template <int N, class T, class Scale>
+inline void apply_block(const T* x, T* out, const uint8_t* keep, Scale scale) {
+  using Bits = typename BitsOf<sizeof(T)>::type;
+  T v[N];
+  Bits bits[N];
+  for (int k = 0; k < N; ++k) v[k] = times(x[k], scale);
+  std::memcpy(bits, v, sizeof v);
+  for (int k = 0; k < N; ++k) bits[k] &= Bits(Bits(0) - Bits(keep[k]));
+  std::memcpy(static_cast<void*>(out), bits, sizeof bits);
+}
+
 template <class T, class Scale>
 inline void apply_bytes(const T* x, T* out, const uint8_t* keep, int64_t n, Scale scale) {
-  for (int64_t j = 0; j < n; ++j) {
-    T v = times(x[j], scale);
-    if (!keep[j]) std::memset(&v, 0, sizeof v);
-    out[j] = v;
-  }
+  const int64_t whole = n / 8 * 8;
+  for (int64_t j = 0; j < whole; j += 8) apply_block<8>(x + j, out + j, keep + j, scale);
+  for (int64_t j = whole; j < n; ++j) apply_block<1>(x + j, out + j, keep + j, scale);
 }
 inline void apply_bytes(const Keep*, Keep* out, const uint8_t* keep, int64_t n, float) {
   std::memcpy(out, keep, size_t(n));
@@ -39,7 +66,7 @@ inline const Keep* advance(const Keep*, int64_t) { return nullptr; }
 template <class S>
 class Generator {
  public:
-  static constexpr int kGroup = 8 * S::lanes * S::chains;  // positions of one group
+  static constexpr int kBlocks = S::lanes * S::chains, kGroup = 8 * kBlocks;  // positions of one group
 
   explicit Generator(const Draw& d)
       : draw_(d),
@@ -51,18 +78,25 @@ class Generator {
   void bytes(uint64_t start, uint8_t (&keep)[kGroup]) {
     uint64_t block = start >> 3;
     // A group that crosses a multiple of 2^35 has two upper counter words: rare, so the slow way.
-    if (uint32_t(block) > UINT32_MAX - uint32_t(kGroup / 8 - 1))
+    if (uint32_t(block) > UINT32_MAX - uint32_t(kBlocks - 1))
       return exact_keep(draw_, start, kGroup, keep);
-    typename S::V product[S::chains], a[S::chains], b[S::chains];
-    typename S::Drops drops;
-    upper(block >> 32);
+    typename S::V product[S::chains];
     first_products<S>(block, product);
-    generate<S>(schedule_, product, a, b);
-    if (S::decide(a, b, limit_, tie_, drops) && draw_.low)
-      exact_keep(draw_, start, kGroup, keep);
-    else
-      S::keep_bytes(drops, keep);
+    if (!bytes_of(block >> 32, product, keep)) exact_keep(draw_, start, kGroup, keep);
   }
+
+  // Keep bytes of any blocks that share their upper 32 bits; false where one ties and h_1 must decide.
+  bool bytes(uint64_t high, const uint32_t (&blocks)[kBlocks], uint8_t (&keep)[kGroup]) {
+    typename S::V product[S::chains];
+    uint64_t lanes[S::lanes];
+    for (int c = 0; c < S::chains; ++c) {
+      for (int l = 0; l < S::lanes; ++l) lanes[l] = blocks[S::lanes * c + S::order(l)];
+      product[c] = S::mul(S::load(lanes), S::set(kMul0));
+    }
+    return bytes_of(high, product, keep);
+  }
+
+  const Draw& draw() const { return draw_; }
 
   // A stretch [start, start + n) inside one group.
   template <class T, class Scale>
@@ -75,11 +109,11 @@ class Generator {
   // As many whole groups as fit in n and share one upper counter word; returns the positions done.
   template <bool Streaming, class T, class Scale>
   int64_t groups(const T* x, T* out, uint64_t start, int64_t n, Scale scale) {
-    const uint64_t block = start >> 3, room = (kDropAll - uint32_t(block)) / (kGroup / 8);
+    const uint64_t block = start >> 3, room = (kDropAll - uint32_t(block)) / kBlocks;
     const int64_t fit = n / kGroup, count = uint64_t(fit) < room ? fit : int64_t(room);
     if (!count) return 0;
     upper(block >> 32);
-    const Schedule<S> schedule = schedule_;
+    const Schedule<S>& schedule = schedule_;
     typename S::V product[S::chains], a[S::chains], b[S::chains];
     first_products<S>(block, product);
     for (int64_t g = 0; g < count; ++g) {
@@ -97,6 +131,16 @@ class Generator {
   }
 
  private:
+  bool bytes_of(uint64_t high, const typename S::V (&product)[S::chains], uint8_t (&keep)[kGroup]) {
+    typename S::V a[S::chains], b[S::chains];
+    typename S::Drops drops;
+    upper(high);
+    generate<S>(schedule_, product, a, b);
+    if (S::decide(a, b, limit_, tie_, drops) && draw_.low) return false;
+    S::keep_bytes(drops, keep);
+    return true;
+  }
+
   void upper(uint64_t value) {
     if (value != schedule_.upper) schedule_ = Schedule<S>(draw_, value);
   }
@@ -118,8 +162,7 @@ class Generator {
 };
 
 template <class S, class T, bool Streaming, class Scale>
-void run_typed(const Draw& d, const T* x, T* out, uint64_t start, int64_t n, Scale scale) {
-  Generator<S> generator(d);
+void long_run(Generator<S>& generator, const T* x, T* out, uint64_t start, int64_t n, Scale scale) {
   constexpr int64_t kGroup = Generator<S>::kGroup;
   while (n > 0) {
     int64_t done = 0;
@@ -138,18 +181,83 @@ void run_typed(const Draw& d, const T* x, T* out, uint64_t start, int64_t n, Sca
   }
 }
 
-template <class S, class T>
-void run_any(const Draw& d, const void* x, void* out, uint64_t start, int64_t n, double scale,
-             bool streaming) {
-  using Scale = typename ScaleOf<T>::type;
-  auto run = run_typed<S, T, false, Scale>;
-  if (streaming) {
-    // The first whole group lies at the next multiple of 8 positions: its address decides.
-    auto first = reinterpret_cast<uintptr_t>(out) + uintptr_t(-start & 7) * sizeof(T);
-    if (first % S::kStreamAlignment == 0) run = run_typed<S, T, true, Scale>;
+// Short runs that wait until their blocks fill a group.
+template <class S, class T, class Scale>
+class Waiting {
+ public:
+  static constexpr int kBlocks = Generator<S>::kBlocks;
+
+  Waiting(Generator<S>& generator, Scale scale) : generator_(generator), scale_(scale) {}
+
+  // False where the run is too long to wait.
+  bool take(const T* x, T* out, uint64_t start, int64_t n) {
+    const uint64_t first = start >> 3, last = (start + uint64_t(n) - 1) >> 3;
+    const bool whole = n >= 8 * kBlocks && (start & 7) == 0;
+    if (whole || last - first >= kBlocks || first >> 32 != last >> 32) return false;
+    const int count = int(last - first) + 1;
+    if (used_ + count > kBlocks || runs_ == kBlocks || (runs_ && high_ != first >> 32)) flush();
+    high_ = first >> 32;
+    run_[runs_++] = {x, out, start, n, used_};
+    for (int k = 0; k < count; ++k) blocks_[used_++] = uint32_t(first) + uint32_t(k);
+    return true;
   }
-  run(d, static_cast<const T*>(x), static_cast<T*>(out), start, n, Scale(scale));
+
+  void flush() {
+    if (!runs_) return;
+    alignas(64) uint8_t keep[Generator<S>::kGroup];
+    const bool decided = generator_.bytes(high_, blocks_, keep);
+    for (int r = 0; r < runs_; ++r) {
+      const auto& w = run_[r];
+      uint8_t* bytes = keep + 8 * w.place + (w.start & 7);
+      if (!decided) exact_keep(generator_.draw(), w.start, w.n, bytes);
+      apply_bytes(w.x, w.out, bytes, w.n, scale_);
+    }
+    runs_ = used_ = 0;
+  }
+
+ private:
+  struct Run {
+    const T* x;
+    T* out;
+    uint64_t start;
+    int64_t n;
+    int place;  // of its first block among those of the group
+  };
+  Generator<S>& generator_;
+  Scale scale_;
+  Run run_[kBlocks];
+  uint32_t blocks_[kBlocks] = {};
+  uint64_t high_ = 0;
+  int runs_ = 0, used_ = 0;
+};
+
+template <class S, class T>
+void runs_any(const Draw& d, NextRun next, void* source, double scale, bool streaming) {
+  using Scale = typename ScaleOf<T>::type;
+  const Scale s = Scale(scale);
+  Generator<S> generator(d);
+  Waiting<S, T, Scale> waiting(generator, s);
+  Run run;
+  while (next(source, run)) {
+    if (run.n <= 0) continue;
+    const T* x = static_cast<const T*>(run.x);
+    T* out = static_cast<T*>(run.out);
+    if (waiting.take(x, out, run.start, run.n)) continue;
+    // The first whole group lies at the next multiple of 8 positions: its address decides.
+    const auto first = reinterpret_cast<uintptr_t>(out) + uintptr_t(-run.start & 7) * sizeof(T);
+    if (streaming && first % S::kStreamAlignment == 0)
+      long_run<S, T, true>(generator, x, out, run.start, run.n, s);
+    else
+      long_run<S, T, false>(generator, x, out, run.start, run.n, s);
+  }
+  waiting.flush();
   if (streaming) S::fence();
+}
+
+template <class T>
+void masked_any(const void* x, void* out, const uint8_t* keep, int64_t n, double scale) {
+  apply_bytes(static_cast<const T*>(x), static_cast<T*>(out), keep, n,
+              typename ScaleOf<T>::type(scale));
 }
 
 template <class T>
@@ -178,8 +286,10 @@ template <class S>
 const Kernels* table(const char* name) {
   static const Kernels kernels = {
       name,
-      {run_any<S, float>, run_any<S, double>, run_any<S, Half>, run_any<S, Brain>,
-       run_any<S, Keep>},
+      {runs_any<S, float>, runs_any<S, double>, runs_any<S, Half>, runs_any<S, Brain>,
+       runs_any<S, Keep>},
+      {masked_any<float>, masked_any<double>, masked_any<Half>, masked_any<Brain>,
+       masked_any<Keep>},
       {scaled_any<float>, scaled_any<double>, scaled_any<Half>, scaled_any<Brain>, nullptr},
       product};
   return &kernels;

@@ -76,6 +76,34 @@ def test_values_at_every_alignment(path, threads, base, dtype_name):
             assert got.tobytes() == expected[part].tobytes(), (alignment, n)
 
 
+@pytest.mark.parametrize("width", [1, 3, 8, 13, 40, 64, 70, 200])
+@pytest.mark.parametrize("middle", [0, 2**31, 2**35, 2**60])
+def test_short_runs(path, threads, width, middle):
+    """Rows of a shard, shorter and longer than a group, that step over a counter word's turn."""
+    whole = width + 5
+    first_row = max(0, middle // whole - 40)
+    positions = (first_row + np.arange(80, dtype=np.uint64))[:, None] * np.uint64(whole)
+    positions = positions + np.arange(2, 2 + width, dtype=np.uint64)
+    for p in (0.1, 0.5):
+        expected = contract.keep(Key(3, 2**50), positions, threshold(p))
+        shard = {"global_shape": (first_row + 80, whole), "start": (first_row, 2)}
+        assert np.array_equal(thinned.keep_mask((80, width), p, key=Key(3, 2**50), **shard), expected)
+        x = np.random.default_rng(0).standard_normal((80, width)).astype(np.float32)
+        got = thinned.dropout(x, p, key=Key(3, 2**50), training=True, **shard)
+        assert np.array_equal(got, contract.apply_mask(x, expected, thinned.scale(p)))
+
+
+def test_short_runs_that_tie(path):
+    """Positions whose first halfword ties, in rows of one element each."""
+    ties = {position: kept for position, kept in TIES.items() if position < 2**18}
+    whole = {"global_shape": (2**18, 2)}
+    for position, kept in ties.items():
+        row, column = divmod(position, 2)
+        start = (max(row - 20, 0), column)
+        mask = thinned.keep_mask((41, 1), 0.1, key=Key(5, 5), start=start, **whole)
+        assert mask[row - start[0], 0] == kept
+
+
 @given(
     seed=st.integers(0, 2**64 - 1),
     stream=st.integers(0, 2**64 - 1),

@@ -96,8 +96,8 @@ void compare(const Kernels& kernels, Dtype dtype, uint64_t seed, uint64_t stream
   auto big = std::vector<T>(size_t(n + shift + 8));
   for (bool streaming : {false, true}) {
     std::memset(static_cast<void*>(big.data()), 0x5a, big.size() * sizeof(T));
-    kernels.run[dtype](make_draw(seed, stream, threshold), x.data() + shift, big.data() + shift, start,
-                       n, scale, streaming);
+    one_run(kernels, dtype, make_draw(seed, stream, threshold),
+            {x.data() + shift, big.data() + shift, start, n}, scale, streaming);
     bool ok = true;
     for (int64_t j = 0; j < n; ++j) {
       T want{};
@@ -126,7 +126,8 @@ void runs(const Kernels& kernels) {
       for (int64_t n = 0; n <= 300; n += n < 20 || n > 280 ? 1 : 7) {
         uint64_t start = base + uint64_t(alignment) - (base ? 160 : 0), seed = random(), stream = random();
         uint64_t threshold = thresholds[random() % 7];
-        kernels.run[kMask](make_draw(seed, stream, threshold), nullptr, out.data(), start, n, 1, false);
+        one_run(kernels, kMask, make_draw(seed, stream, threshold), {nullptr, out.data(), start, n}, 1,
+                false);
         bool ok = true;
         for (int64_t j = 0; j < n; ++j)
           ok &= out[size_t(j)] == kept(seed, stream, threshold, start + uint64_t(j));
@@ -140,7 +141,8 @@ void runs(const Kernels& kernels) {
       }
   // Long enough to meet ties, at the positions that the contract names.
   std::vector<uint8_t> mask(614575);
-  kernels.run[kMask](make_draw(5, 5, 429496730), nullptr, mask.data(), 0, int64_t(mask.size()), 1, false);
+  one_run(kernels, kMask, make_draw(5, 5, 429496730), {nullptr, mask.data(), 0, int64_t(mask.size())}, 1,
+          false);
   bool ok = true;
   for (uint64_t i = 0; i < mask.size(); ++i) ok &= mask[i] == kept(5, 5, 429496730, i);
   check(ok, "ties", kernels.name);
@@ -152,8 +154,8 @@ void conversions(const Kernels& kernels) {
     std::vector<Half> h(65536), h_out(65536);
     std::vector<Brain> b(65536), b_out(65536);
     for (uint32_t v = 0; v < 65536; ++v) h[v].bits = b[v].bits = uint16_t(v);
-    kernels.run[kFloat16](make_draw(1, 2, 1), h.data(), h_out.data(), 0, 65536, scale, false);
-    kernels.run[kBfloat16](make_draw(1, 2, 1), b.data(), b_out.data(), 0, 65536, scale, false);
+    one_run(kernels, kFloat16, make_draw(1, 2, 1), {h.data(), h_out.data(), 0, 65536}, scale, false);
+    one_run(kernels, kBfloat16, make_draw(1, 2, 1), {b.data(), b_out.data(), 0, 65536}, scale, false);
     bool ok = true;
     for (uint32_t v = 0; v < 65536; ++v) {
       if (!kept(1, 2, 1, v)) continue;
