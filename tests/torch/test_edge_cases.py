@@ -93,6 +93,22 @@ def test_a_lazily_negated_input():
     assert torch.equal(dropout(x, 0.5, True, key=Key(2)), expected)
 
 
+def test_gradients_that_have_no_memory_of_their_own():
+    """Lazily negated, all zero, batched: the backward pass takes each by its value."""
+    mask = keep_mask(50, 0.5, key=Key(2))
+    x = torch.randn(50, requires_grad=True)
+    y = dropout(x, 0.5, True, key=Key(2))
+    negated = torch.randn(50, dtype=torch.complex64).conj().imag
+    (got,) = torch.autograd.grad(y, x, negated, retain_graph=True)
+    assert torch.equal(got, torch.where(mask, negated * 2, 0.0))
+    (got,) = torch.autograd.grad(y, x, torch._efficientzerotensor(50), retain_graph=True)
+    assert torch.equal(got, torch.zeros(50))
+    batch = torch.randn(3, 50)
+    (got,) = torch.autograd.grad(y, x, batch, is_grads_batched=True)
+    assert torch.equal(got, torch.where(mask, batch * 2, 0.0))
+    assert torch.equal(dropout(torch._efficientzerotensor(50), 0.5, True, key=Key(2)), torch.zeros(50))
+
+
 def test_training_not_given():
     with pytest.raises(TypeError, match=r"pass training=self\.training"):
         dropout(X, 0.5)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from thinned.torch import _native
+from thinned.torch import _native, _plain
 from thinned.torch._native import Pass
 
 
@@ -24,6 +24,8 @@ def applies(input: Tensor) -> bool:
         and input.is_cpu
         and input.layout == torch.strided
         and not input.is_neg()
+        and torch._C._has_storage(input)
+        and not input._is_zerotensor()
         and not torch._C._len_torch_dispatch_stack()
         and not torch._C._are_functorch_transforms_active()
         and torch._C._get_tracing_state() is None
@@ -48,11 +50,17 @@ class _Dropout(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return dropout(grad, ctx.what, False), None, None
+        return _again(grad, ctx.what), None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        return dropout(tangent, ctx.what, ctx.inplace)
+        result = _again(tangent, ctx.what)
+        return tangent.copy_(result) if ctx.inplace else result
+
+
+def _again(grad: Tensor, what: Pass) -> Tensor:
+    """The same pass over what autograd hands in, which need not have memory: a batch, a zero tensor."""
+    return dropout(grad, what, False) if applies(grad) else _plain.dropout(grad, what)
 
 
 # torch's Python wrapper of `apply` serves functorch, which never comes this way. It takes 3.4 of the 11 µs of
