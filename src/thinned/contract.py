@@ -242,15 +242,19 @@ class Key:
             >>> Key(1, 0).fold(0)
             Key(seed=1, stream=10219199065749188407)
         """
-        if isinstance(data, str):
-            digest = hashlib.sha256(data.encode("utf-8")).digest()
-            number = int.from_bytes(digest[:8], "little") >> 4
-        else:
-            number = check_integer("data", data, "an integer or a string")
-        if not 0 <= number < 2**60:
-            raise ValueError(f"data must be in [0, 2^60), got {number}")
-        w0, w1, _, _ = block_words(self, number, PURPOSE_FOLD)
+        w0, w1, _, _ = block_words(self, fold_number(data), PURPOSE_FOLD)
         return Key(self.seed, w0 | w1 << 32)
+
+
+def fold_number(data: int | str) -> int:
+    """The integer in [0, 2^60) that `Key.fold` folds in: data itself, or 60 bits of a string's SHA-256."""
+    if isinstance(data, str):
+        digest = hashlib.sha256(data.encode("utf-8")).digest()
+        return int.from_bytes(digest[:8], "little") >> 4
+    number = check_integer("data", data, "an integer or a string")
+    if not 0 <= number < 2**60:
+        raise ValueError(f"data must be in [0, 2^60), got {number}")
+    return number
 
 
 # What every argument of the contract must be.

@@ -19,9 +19,10 @@ ROOT = Path(__file__).parents[2]
 
 PUBLIC = {
     "thinned": ["Key", "dropout", "get_num_threads", "keep_mask", "scale", "set_num_threads", "threshold"],
-    "thinned.torch": ["functional", "nn"],
+    "thinned.torch": ["functional", "keyed", "nn", "schedules", "set_step"],
     "thinned.torch.functional": ["dropout", "keep_mask"],
     "thinned.torch.nn": ["Dropout"],
+    "thinned.torch.schedules": ["Early", "Late", "Linear", "Schedule"],
 }
 
 

@@ -23,7 +23,7 @@ def test_p_out_of_range(p, training):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("p", [True, "0.5", None, torch.tensor(True), torch.ones(2)])
+@pytest.mark.parametrize("p", [True, "0.5", None, torch.tensor(True)])
 def test_p_of_the_wrong_type(p, training):
     with pytest.raises(TypeError, match="p must be a real number, got"):
         dropout(X, p, training)

@@ -9,21 +9,22 @@ from thinned import Key
 from thinned.torch import functional, nn
 
 BITS = torch.tensor([3, -4])
+P = torch.tensor(0.3, dtype=torch.float64)
 
 SAMPLES = [
-    (torch.randn(5, 7), BITS, 0.3),
-    (torch.randn(5, 7, requires_grad=True), BITS, 0.3, False),
-    (torch.randn(7, 5, dtype=torch.bfloat16).t().requires_grad_(), BITS, 0.5, True, [5, 1]),
+    (torch.randn(5, 7), BITS, P),
+    (torch.randn(5, 7, requires_grad=True), BITS, P, False),
+    (torch.randn(7, 5, dtype=torch.bfloat16).t().requires_grad_(), BITS, P, True, [5, 1]),
     (
         torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last),
         BITS,
-        0.5,
+        P,
         True,
         None,
         [9, 9, 9, 9],
         [1, 2, 3, 4],
     ),
-    (torch.randn(0, 3, requires_grad=True), BITS, 0.5),
+    (torch.randn(0, 3, requires_grad=True), BITS, P),
 ]
 
 
@@ -33,8 +34,8 @@ def test_opcheck_dropout(arguments):
 
 
 def test_opcheck_keep_mask():
-    opcheck(torch.ops.thinned.keep_mask.default, ([4, 5], BITS, 0.3))
-    opcheck(torch.ops.thinned.keep_mask.default, ([4, 5], BITS, 0.3, [8, 8], [1, 2]))
+    opcheck(torch.ops.thinned.keep_mask.default, ([4, 5], BITS, P))
+    opcheck(torch.ops.thinned.keep_mask.default, ([4, 5], BITS, P, [8, 8], [1, 2]))
 
 
 def test_opcheck_draw_key():

@@ -1,5 +1,6 @@
-"""The PyTorch front end (extra `thinned[torch]`): `functional` and `nn`, named as torch names them."""
+"""The PyTorch front end (extra `thinned[torch]`), named as torch names things: `functional` and `nn`."""
 
-from thinned.torch import functional, nn
+from thinned.torch import functional, nn, schedules
+from thinned.torch._keyed import keyed, set_step
 
-__all__ = ["functional", "nn"]
+__all__ = ["functional", "keyed", "nn", "schedules", "set_step"]

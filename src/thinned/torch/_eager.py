@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from thinned._position import row_major
 from thinned.torch import _native, _plain
 from thinned.torch._native import Pass
 
@@ -60,7 +61,11 @@ class _Dropout(torch.autograd.Function):
 
 def _again(grad: Tensor, what: Pass) -> Tensor:
     """The same pass over what autograd hands in, which need not have memory: a batch, a zero tensor."""
-    return dropout(grad, what, False) if applies(grad) else _plain.dropout(grad, what)
+    if applies(grad):
+        return dropout(grad, what, False)
+    seed, stream, drop, factor, base, strides = what
+    strides = row_major(tuple(grad.shape)) if strides is None else strides
+    return _plain.dropout(grad, (seed, stream), drop, factor, base, strides)
 
 
 # torch's Python wrapper of `apply` serves functorch, which never comes this way. It takes 3.4 of the 11 µs of

@@ -1,117 +1,149 @@
-"""The operators `thinned::dropout`, `thinned::keep_mask` and `thinned::draw_key`.
+"""The operators `thinned::dropout` and `thinned::keep_mask`.
 
-They are what torch.compile, fake tensors, tensor subclasses and every device see. A key travels as an int64
-tensor of two elements, so that a graph does not depend on its value. Nothing of the input is saved: the
-backward pass recomputes the mask from the key.
+They are what torch.compile, torch.func, fake tensors, tensor subclasses and every device see. Key and p are
+tensors, so that a graph depends on neither value. Nothing of the input is saved: the backward pass recomputes
+the mask from the key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from thinned._arguments import effect
-from thinned._position import positions
+from thinned._position import positions, row_major
 from thinned.contract import Key, threshold
-from thinned.torch import _native, _plain
+from thinned.torch import _key, _native, _plain
+from thinned.torch._autograd import self_adjoint
 
-_library = torch.library.Library("thinned", "DEF")
+_library = torch.library.Library("thinned", "FRAGMENT")
 
+# p is a number, or has one entry, its size or 1, for each dimension of the input. Dimensions of key in front
+# of its last are the input's first ones, one key each; positions count in what remains.
 _library.define(
-    "dropout(Tensor input, Tensor key, float p, bool inverted=True, SymInt[]? noise_shape=None, "
+    "dropout(Tensor input, Tensor key, Tensor p, bool inverted=True, SymInt[]? noise_shape=None, "
     "SymInt[]? global_shape=None, SymInt[]? start=None) -> Tensor"
 )
 _library.define(
-    "keep_mask(SymInt[] shape, Tensor key, float p, SymInt[]? global_shape=None, SymInt[]? start=None)"
+    "keep_mask(SymInt[] shape, Tensor key, Tensor p, SymInt[]? global_shape=None, SymInt[]? start=None)"
     " -> Tensor"
-)
-# It writes to a tensor that its caller makes. AOTAutograd takes two calls that only return one for the same
-# expression and merges them, whatever their tags say: two layers would share a mask.
-_library.define(
-    "draw_key(Tensor(a!) bits, Generator? generator=None) -> ()", tags=(torch.Tag.nondeterministic_seeded,)
 )
 
 Sizes = Sequence[int] | None
-_WORD = 2**64 - 1
+
+# Below so many elements to each of many keys, a loop of kernel calls (6 µs each) is slower than torch's own
+# operators (0.3 µs an element).
+_WORTH_A_CALL = 20
 
 
-def key_to_tensor(key: Key) -> Tensor:
-    """An int64 tensor of two elements: seed and stream, as two's complement."""
-    return torch.tensor([_signed(key.seed), _signed(key.stream)], dtype=torch.int64)
+def dropout(input: Tensor, key: Tensor, p: Tensor, *rest: Any) -> Tensor:
+    """Call `thinned::dropout`."""
+    result: Tensor = torch.ops.thinned.dropout(input, key, p, *rest)
+    return result
 
 
-def words_of(key: Tensor) -> tuple[int, int]:
-    """Seed and stream of such a tensor."""
-    seed, stream = key.tolist()
-    return seed & _WORD, stream & _WORD
-
-
-def draw_key(generator: torch.Generator | None = None) -> Tensor:
-    """128 fresh bits from the generator, torch's default CPU generator if none is given."""
-    bits = torch.empty(2, dtype=torch.int64)
-    torch.ops.thinned.draw_key(bits, generator)
-    return bits
-
-
-def draw_words(generator: torch.Generator | None = None) -> tuple[int, int]:
-    """The seed and stream that `draw_key` would draw, without the dispatcher."""
-    bits = torch.empty(2, dtype=torch.int64)
-    _draw(bits, generator)
-    return words_of(bits)
-
-
-def _draw(bits: Tensor, generator: torch.Generator | None = None) -> None:
-    if generator is None or generator.device.type == "cpu":
-        bits.random_(-(2**63), None, generator=generator)
-    else:
-        bits.copy_(bits.to(generator.device).random_(-(2**63), None, generator=generator))
-
-
-def _signed(word: int) -> int:
-    return word - 2**64 if word >= 2**63 else word
+def keep_mask(shape: Sequence[int], key: Tensor, p: Tensor, *rest: Any) -> Tensor:
+    """Call `thinned::keep_mask`."""
+    result: Tensor = torch.ops.thinned.keep_mask(shape, key, p, *rest)
+    return result
 
 
 def _dropout(
     input: Tensor,
     key: Tensor,
-    p: float,
+    p: Tensor,
     inverted: bool = True,
     noise_shape: Sizes = None,
     global_shape: Sizes = None,
     start: Sizes = None,
 ) -> Tensor:
-    drop, factor = effect(threshold(p), True, inverted)
-    base, strides = positions(tuple(input.shape), noise_shape, global_shape, start)
-    what = (*words_of(key), drop, factor, base, strides)
-    if input.is_cpu:
-        return _native.run(input, _native.fresh(input), what)
-    return _plain.dropout(input, what)
+    many = key.dim() - 1
+    shape = tuple(input.shape[many:])
+    base, strides = positions(shape, noise_shape, global_shape, start)
+    calls = max(key.numel() // 2, 1) * max(p.numel(), 1)
+    if not input.is_cpu or (calls > 1 and input.numel() < calls * _WORTH_A_CALL):
+        words, drops, factors = _tensors(input, key, p, inverted)
+        return _plain.dropout(input, words, drops, factors, base, strides or row_major(shape))
+    if calls == 1 and not many and not p.dim():
+        drop, factor = effect(threshold(p.item()), True, inverted)
+        return _native.run(input, _native.fresh(input), (*_key.words_of(key), drop, factor, base, strides))
+    out = _native.fresh(input)
+    steps = (0,) * many + (strides or row_major(shape))
+    for index, each, rate in _cells(key, p, input.dim()):
+        drop, factor = effect(threshold(rate), True, inverted)
+        offset = sum(i * step for i, step in zip(index, steps, strict=True) if isinstance(i, int))
+        inner = tuple(step for i, step in zip(index, steps, strict=True) if not isinstance(i, int))
+        _native.run(input[index], out[index], (*_key.words_of(each), drop, factor, base + offset, inner))
+    return out
+
+
+def _cells(key: Tensor, p: Tensor, rank: int) -> Iterator[tuple[tuple[int | slice, ...], Tensor, float]]:
+    """The parts of the input that have one key and one p: their index, key and p."""
+    many = key.dim() - 1
+    sizes = p.shape if p.dim() else (1,) * rank
+    every: list[Any] = [range(n) for n in key.shape[:-1]]
+    every += [range(n) if n > 1 else [slice(None)] for n in sizes[many:]]
+    for index in itertools.product(*every):
+        of_p = tuple(i if n > 1 else 0 for i, n in zip(index, sizes, strict=True)) if p.dim() else ()
+        yield index, key[index[:many]], p[of_p].item()
+
+
+def _tensors(input: Tensor, key: Tensor, p: Tensor, inverted: bool) -> tuple[Any, Tensor, Tensor]:
+    """Key words, drop threshold and factor, of shapes that broadcast to the input's."""
+    if p.is_cpu and not bool(((p >= 0) & (p <= 1)).all()):
+        raise ValueError(f"p must be in [0, 1], got {p.tolist()}")
+    seed, stream = key.to(input.device).unbind(-1)
+    each = (*seed.shape, *(1,) * (input.dim() - seed.dim()))
+    drop = torch.round(p.to(input.device, torch.float64) * 2.0**32).long()
+    factor = torch.where(drop < 2**32, 2.0**32 / (2.0**32 - drop.double()), 0.0)
+    words = (seed.reshape(each), stream.reshape(each))
+    return words, drop, factor if inverted else torch.ones_like(factor)
+
+
+def _dropout_vmap(
+    info: Any,
+    in_dims: Any,
+    input: Tensor,
+    key: Tensor,
+    p: Tensor,
+    inverted: bool = True,
+    noise_shape: Sizes = None,
+    global_shape: Sizes = None,
+    start: Sizes = None,
+) -> tuple[Tensor, int]:
+    at_input, at_key, at_p, *_ = in_dims
+    size = info.batch_size
+    input = input.movedim(at_input, 0) if at_input is not None else input.expand(size, *input.shape)
+    if at_p is not None:
+        p = p.movedim(at_p, 0)
+        p = p.reshape(size, *(p.shape[1:] if p.dim() > 1 else (1,) * (input.dim() - 1)))
+    elif p.dim():
+        p = p.unsqueeze(0)
+    if at_key is not None:
+        key = key.movedim(at_key, 0)
+    elif key.dim() > 1:
+        key = key.expand(size, *key.shape)
+    else:
+        noise_shape = (1, *(input.shape[1:] if noise_shape is None else noise_shape))
+        global_shape = None if global_shape is None else (size, *global_shape)
+        start = None if start is None else (0, *start)
+    return dropout(input, key, p, inverted, noise_shape, global_shape, start), 0
 
 
 def _keep_mask(
-    shape: Sequence[int], key: Tensor, p: float, global_shape: Sizes = None, start: Sizes = None
+    shape: Sequence[int], key: Tensor, p: Tensor, global_shape: Sizes = None, start: Sizes = None
 ) -> Tensor:
     base, strides = positions(tuple(shape), None, global_shape, start)
     out = torch.empty(tuple(shape), dtype=torch.bool)
-    return _native.mask(out, Key(*words_of(key)), threshold(p), base, strides)
-
-
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    _, key, *ctx.arguments = inputs
-    ctx.save_for_backward(key)
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    (key,) = ctx.saved_tensors
-    return torch.ops.thinned.dropout(grad, key, *ctx.arguments), None, *(None for _ in ctx.arguments)
+    return _native.mask(out, Key(*_key.words_of(key)), threshold(p.item()), base, strides)
 
 
 _library.impl("dropout", _dropout, "CompositeExplicitAutograd")
 _library.impl("keep_mask", _keep_mask, "CPU")
-_library.impl("draw_key", _draw, "CPU")
 torch.library.register_fake(
     "thinned::dropout", lambda input, *_args, **_kwargs: torch.empty_like(input), lib=_library
 )
@@ -120,5 +152,6 @@ torch.library.register_fake(
     lambda shape, key, *_args, **_kwargs: torch.empty(shape, dtype=torch.bool, device=key.device),
     lib=_library,
 )
-torch.library.register_fake("thinned::draw_key", lambda bits, generator=None: None, lib=_library)
-torch.library.register_autograd("thinned::dropout", _backward, setup_context=_setup_context, lib=_library)
+torch.library.register_vmap("thinned::dropout", _dropout_vmap, lib=_library)
+_key.vmap_with_keys(_library, "dropout")
+self_adjoint(_library, "dropout")

@@ -5,66 +5,84 @@ A 32-bit word travels in an int64; the product of two of them wraps as the contr
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from thinned import contract
-from thinned._position import row_major
-from thinned.contract import Key
-from thinned.torch._native import Pass
 
 _CHUNK = 1 << 22  # positions at a time: bounds the memory of the intermediate words
 
 
-def dropout(input: Tensor, what: Pass) -> Tensor:
-    """A new tensor: kept → input · factor, dropped → +0.0."""
-    seed, stream, drop, factor, base, strides = what
+def dropout(
+    input: Tensor, key: tuple[Any, Any], drop: Any, factor: Any, base: int, strides: tuple[int, ...]
+) -> Tensor:
+    """A new tensor: kept → input · factor, dropped → +0.0.
+
+    Key words, drop threshold and factor are numbers, or tensors that broadcast against
+    the input. Strides are in positions, of the input's last dimensions (0 where shared).
+    """
     shape = tuple(input.shape)
-    kept = keep_mask(shape, Key(seed, stream), drop, base, strides or row_major(shape), input.device)
+    kept = keep_mask(shape, key, drop, base, strides, input.device)
     if input.dtype == torch.float64:
         value = input * factor
     else:
-        wide = torch.tensor(factor, dtype=torch.float32, device=input.device)
+        wide = torch.as_tensor(factor, device=input.device).float()
         value = (input.float() * wide).to(input.dtype)
     out = torch.empty_like(input)
     return out.copy_(torch.where(kept, value, torch.zeros((), dtype=input.dtype, device=input.device)))
 
 
 def keep_mask(
-    shape: tuple[int, ...], key: Key, drop: int, base: int, strides: tuple[int, ...], device: torch.device
+    shape: tuple[int, ...],
+    key: tuple[Any, Any],
+    drop: Any,
+    base: int,
+    strides: tuple[int, ...],
+    device: torch.device,
 ) -> Tensor:
-    """True where kept, for any strides in positions (0 where shared)."""
-    if drop in (0, 2**32) or 0 in shape:
-        return torch.full(shape, drop == 0, dtype=torch.bool, device=device)
+    """True where kept."""
+    if 0 in shape or (isinstance(drop, int) and drop in (0, contract.WORD + 1)):
+        return torch.full(shape, isinstance(drop, int) and drop == 0, dtype=torch.bool, device=device)
     position = torch.full((1,) * len(shape), base, dtype=torch.int64, device=device)
-    for axis, (size, stride) in enumerate(zip(shape, strides, strict=True)):
+    sizes = shape[len(shape) - len(strides) :]
+    for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True)):
         steps = torch.arange(size if stride else 1, dtype=torch.int64, device=device) * stride
-        position = position + steps.reshape((-1,) + (1,) * (len(shape) - axis - 1))
+        position = position + steps.reshape((-1,) + (1,) * (len(sizes) - axis - 1))
+    if any(isinstance(part, Tensor) and part.numel() > 1 for part in (*key, drop)):
+        return _keep(position, key, drop).expand(shape)
     kept = [_keep(part, key, drop) for part in position.reshape(-1).split(_CHUNK)]
     return torch.cat(kept).reshape(position.shape).expand(shape)
 
 
-def _keep(position: Tensor, key: Key, drop: int) -> Tensor:
+def _keep(position: Tensor, key: tuple[Any, Any], drop: Any) -> Tensor:
     high, low = (_halfword(position, key, t) for t in (contract.PURPOSE_HIGH, contract.PURPOSE_LOW))
-    return (high << 16 | low) >= drop
+    kept: Tensor = (high << 16 | low) >= drop
+    return kept
 
 
-def _halfword(position: Tensor, key: Key, purpose: int) -> Tensor:
+def _halfword(position: Tensor, key: tuple[Any, Any], purpose: int) -> Tensor:
     block = position >> 3
-    words = torch.stack(
-        _philox(
-            block & contract.WORD,
-            (block >> 32) + (purpose << 28),
-            torch.full_like(block, key.stream & contract.WORD),
-            torch.full_like(block, key.stream >> 32),
-            (key.seed & contract.WORD, key.seed >> 32),
-        )
+    seed, stream = key
+    counter = (block & contract.WORD, (block >> 32) + (purpose << 28), *_words(stream))
+    words = _philox(*counter, _words(seed))
+    index = (position & 7) >> 1
+    word = torch.where(
+        index < 2,
+        torch.where(index == 0, words[0], words[1]),
+        torch.where(index == 2, words[2], words[3]),
     )
-    word = words.gather(0, ((position & 7) >> 1).unsqueeze(0)).squeeze(0)
-    return (word >> (16 * (position & 1))) & 0xFFFF
+    half: Tensor = (word >> (16 * (position & 1))) & 0xFFFF
+    return half
 
 
-def _philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, key: tuple[int, int]) -> list[Tensor]:
+def _words(number: Any) -> tuple[Any, Any]:
+    """Low and high word of a 64-bit number, or of a tensor of them as two's complement."""
+    return number & contract.WORD, (number >> 32) & contract.WORD
+
+
+def _philox(c0: Any, c1: Any, c2: Any, c3: Any, key: tuple[Any, Any]) -> tuple[Any, Any, Any, Any]:
     k0, k1 = key
     m0, m1 = contract.MULTIPLIERS
     for _ in range(contract.ROUNDS):
@@ -77,4 +95,4 @@ def _philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, key: tuple[int, int]
         )
         k0 = (k0 + contract.KEY_INCREMENTS[0]) & contract.WORD
         k1 = (k1 + contract.KEY_INCREMENTS[1]) & contract.WORD
-    return [c0, c1, c2, c3]
+    return c0, c1, c2, c3

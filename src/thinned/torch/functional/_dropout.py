@@ -1,8 +1,8 @@
-"""Dropout as functions of tensors, in the manner of `torch.nn.functional`."""
+"""Dropout of single elements, and of whatever a noise shape says."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,18 +18,16 @@ from thinned._arguments import (
 )
 from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, threshold
-from thinned.torch import _eager, _native, _operator
-
-__all__ = ["dropout", "keep_mask"]
+from thinned.torch import _eager, _key, _native, _operator, _rate
 
 
 def dropout(
     input: Tensor,
-    p: float = 0.5,
+    p: float | Tensor = 0.5,
     training: bool = REQUIRED,
     inplace: bool = False,
     *,
-    key: Key | None = None,
+    key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
     noise_shape: tuple[int | None, ...] | None = None,
     mode: Literal["inverted", "classic"] = "inverted",
@@ -42,10 +40,12 @@ def dropout(
 
     Args:
         input: tensor of any shape and strides; float32, float64, float16 or bfloat16.
-        p: drop probability in [0, 1].
+        p: drop probability in [0, 1]; or a floating tensor of no dimension, or with one for each of input's,
+            its size or 1: a probability for each sample, say. Compiled code serves all values of a tensor.
         training: True drops, False evaluates. Required: a function cannot see `model.eval()`.
         inplace: write to `input` itself.
-        key: the mask's key; no global state is touched. Without one, 128 bits are drawn from `generator`.
+        key: the mask's key, or an int64 tensor of its seed and stream; no global state is touched. Without
+            one, 128 bits are drawn from `generator`.
         generator: where a key is drawn from; torch's default CPU generator if not given, so that
             `torch.manual_seed`, `fork_rng` and activation checkpointing work, and tensors on all devices get
             the same mask from the same seed.
@@ -62,8 +62,9 @@ def dropout(
     Raises:
         TypeError: `training is missing: pass training=self.training …`; `input must be float32, …, got …`;
             `p must be a real number, got …`; `pass key or generator, not both`.
-        ValueError: `p must be in [0, 1], got …`; `noise_shape … does not fit x of shape …`;
-            `inplace=True needs …`.
+        ValueError: `p must be in [0, 1], got …`; `p of shape … does not fit …`; `p has no gradient …`;
+            `noise_shape … does not fit x of shape …`; `inplace=True needs …`.
+        RuntimeError: `vmap: dropout draws a key, and randomness="error" …`, without a key.
 
     Source:
         CONTRACT.md, sections 3 and 4; Srivastava et al., "Dropout", JMLR 2014.
@@ -75,33 +76,41 @@ def dropout(
                 [2., 2., 2., 2., 2.]])
     """
     training = check_training(training)
-    drop = _threshold(p)
     inverted = check_mode(mode)
     _native.check_dtype(input)
+    drop = _rate.threshold(p, input)
     if key is not None:
-        key = check_key(key)
+        key = _key.check(key)
         if generator is not None:
             raise TypeError("pass key or generator, not both")
     base, strides = positions(input.shape, noise_shape, global_shape, start)
-    act, factor = effect(drop, training, inverted)
-    if (act, factor) == IDENTITY:
-        return input
+    if drop is not None:
+        act, factor = effect(drop, training, inverted)
+        if (act, factor) == IDENTITY:
+            return input
+    elif not training:
+        return input if inverted else _into(input, _rate.expectation(input, p), inplace)
     if inplace:
         _check_inplace(input)
-    if act == 0:
-        return input.mul_(factor) if inplace else input * factor
-    if act == DROP_ALL:
-        everything = torch.ones((), dtype=torch.bool, device=input.device)
-        return input.masked_fill_(everything, 0) if inplace else input.masked_fill(everything, 0)
-    if _eager.applies(input):
-        seed, stream = _operator.draw_words(generator) if key is None else (key.seed, key.stream)
-        return _eager.dropout(input, (seed, stream, drop, factor, base, strides), inplace)
-    bits = _operator.draw_key(generator) if key is None else _operator.key_to_tensor(key)
-    noise = None if noise_shape is None else _sizes(noise_shape, input)
-    whole = None if global_shape is None else as_shape("global_shape", global_shape)
-    first = None if start is None else as_shape("start", start)
-    result: Tensor = torch.ops.thinned.dropout(input, bits, drop / 2.0**32, inverted, noise, whole, first)
-    return input.copy_(result) if inplace else result
+    if drop is not None:
+        if act == 0:
+            return input.mul_(factor) if inplace else input * factor
+        if act == DROP_ALL:
+            everything = torch.ones((), dtype=torch.bool, device=input.device)
+            return input.masked_fill_(everything, 0) if inplace else input.masked_fill(everything, 0)
+        if _eager.applies(input):
+            what = (*_key.as_words(key, generator), drop, factor, base, strides)
+            return _eager.dropout(input, what, inplace)
+    result = _operator.dropout(
+        input,
+        _key.as_tensor(key, generator),
+        _rate.as_tensor(p, drop),
+        inverted,
+        None if noise_shape is None else _sizes(noise_shape, input),
+        None if global_shape is None else as_shape("global_shape", global_shape),
+        None if start is None else as_shape("start", start),
+    )
+    return _into(input, result, inplace)
 
 
 def keep_mask(
@@ -114,20 +123,17 @@ def keep_mask(
         >>> keep_mask(5, 0.5, key=thinned.Key(0))
         tensor([ True, False,  True,  True,  True])
     """
-    drop = _threshold(p)
+    drop = threshold(p)
     sizes = as_shape("shape", shape)
     positions(sizes, None, global_shape, start)
     whole = None if global_shape is None else as_shape("global_shape", global_shape)
     first = None if start is None else as_shape("start", start)
-    bits = _operator.key_to_tensor(check_key(key))
-    result: Tensor = torch.ops.thinned.keep_mask(sizes, bits, drop / 2.0**32, whole, first)
-    return result
+    bits = _key.key_to_tensor(check_key(key))
+    return _operator.keep_mask(sizes, bits, _rate.as_tensor(p, drop), whole, first)
 
 
-def _threshold(p: Any) -> int:
-    if isinstance(p, Tensor) and p.requires_grad:
-        raise ValueError("p has no gradient: a mask is not differentiable in p; pass p.detach()")
-    return threshold(p)
+def _into(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
+    return input.copy_(result) if inplace else result
 
 
 def _sizes(noise_shape: tuple[int | None, ...], input: Tensor) -> list[int]:

@@ -1,4 +1,4 @@
-"""Dropout as modules, in the manner of `torch.nn`."""
+"""Dropout of single elements, and of whatever a noise shape says."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import torch
 from torch import Tensor
 
 from thinned._arguments import check_mode
-from thinned.contract import check_probability
 from thinned.torch import functional
+from thinned.torch._site import Probability, Site, check_p
 
-__all__ = ["Dropout"]
 
-
-class Dropout(torch.nn.Dropout):
+class Dropout(Site, torch.nn.Dropout):
     """Equivalent to `torch.nn.Dropout`, of which it is a subclass.
 
-    Each call in training draws a key from torch's default CPU generator.
+    Each call in training draws a key from torch's default CPU generator, unless `thinned.torch.keyed` gave
+    it one.
 
     Args:
-        p: drop probability in [0, 1].
+        p: drop probability in [0, 1], a tensor of them that fits the input, or a schedule.
         inplace: write to the input itself.
         noise_shape: one entry a dimension: 1 shares the decision along it; None or the input's size does not.
         mode: "inverted" scales in training; "classic" scales in evaluation.
@@ -40,21 +39,28 @@ class Dropout(torch.nn.Dropout):
 
     def __init__(
         self,
-        p: float = 0.5,
+        p: Probability = 0.5,
         inplace: bool = False,
         *,
         noise_shape: tuple[int | None, ...] | None = None,
         mode: Literal["inverted", "classic"] = "inverted",
     ) -> None:
         check_mode(mode)
-        super().__init__(check_probability(p), inplace)
+        super().__init__(inplace=inplace)
+        self.p = check_p(p)
         self.noise_shape = noise_shape
         self.mode: Literal["inverted", "classic"] = mode
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Drop in training, evaluate otherwise; see `thinned.torch.functional.dropout`."""
+    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
+        """Drop in training, evaluate otherwise; `call` tells calls of a keyed layer in one step apart."""
         return functional.dropout(
-            input, self.p, self.training, self.inplace, noise_shape=self.noise_shape, mode=self.mode
+            input,
+            self.rate(self.p),
+            self.training,
+            self.inplace,
+            key=self.mask_key(call),
+            noise_shape=self.noise_shape,
+            mode=self.mode,
         )
 
     def extra_repr(self) -> str:

@@ -1,0 +1,60 @@
+"""Derivatives and batching for operators that are linear in their first argument and their own adjoint.
+
+Dropout multiplies each element by a number that its key gives: the gradient is the same operator on the
+gradient, with nothing saved but the small tensors it was called with.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._functorch.utils import enable_single_level_autograd_function
+from torch.autograd import forward_ad
+
+
+def self_adjoint(library: torch.library.Library, name: str) -> None:
+    """Give an operator `name(Tensor input, Tensor key, Tensor p, …)` its derivatives, in both modes.
+
+    torch's `register_autograd` refuses torch.func, since the Function that it generates has no
+    `setup_context`. Here a Function is applied inside the dispatcher's autograd layer, where one level of
+    grad, jvp or vmap is already taken off, as those of torch's own operators are.
+    """
+    operator = getattr(getattr(torch.ops, library.ns), name).default
+
+    class Linear(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, layer: tuple[Any, bool], input: Tensor, *rest: Any) -> Tensor:
+            key, p, *ctx.constants = rest
+            ctx.save_for_backward(key, p)
+            ctx.save_for_forward(key, p)
+            keys, recording = layer
+            with (
+                torch.set_grad_enabled(recording),  # for the levels outside this one
+                forward_ad._set_fwd_grad_enabled(True),
+                torch._C._AutoDispatchBelowAutograd(),
+            ):
+                result: Tensor = operator.redispatch(
+                    keys & torch._C._after_autograd_keyset, input, key, p, *ctx.constants
+                )
+            return result
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+            again = operator(grad, *ctx.saved_tensors, *ctx.constants)
+            return None, again, None, None, *(None for _ in ctx.constants)
+
+        @staticmethod
+        def jvp(ctx: Any, _layer: None, tangent: Tensor, *_rest: None) -> Tensor:
+            result: Tensor = operator(tangent, *ctx.saved_tensors, *ctx.constants)
+            return result
+
+    apply = super(torch.autograd.Function, Linear).apply
+
+    def differentiable(keys: Any, input: Tensor, *rest: Any) -> Tensor:
+        with enable_single_level_autograd_function():
+            result: Tensor = apply((keys, torch.is_grad_enabled()), input, *rest)  # type: ignore[no-untyped-call]
+        return result
+
+    library.impl(name, differentiable, "Autograd", with_keyset=True)

@@ -1,0 +1,166 @@
+"""Keys as tensors, and the operators `thinned::draw_key` and `thinned::fold`.
+
+A key travels through graphs as an int64 tensor (seed, stream), so that no graph depends on its value.
+Dimensions in front of that one hold many keys.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
+
+from thinned._arguments import check_key
+from thinned.contract import Key
+
+_library = torch.library.Library("thinned", "FRAGMENT")
+
+# It writes to a tensor that its caller makes. AOTAutograd takes two calls that only return one for the same
+# expression and merges them, whatever their tags say: two layers would share a mask.
+_library.define(
+    "draw_key(Tensor(a!) bits, Generator? generator=None) -> ()", tags=(torch.Tag.nondeterministic_seeded,)
+)
+_library.define("fold(Tensor key, Tensor data) -> Tensor")
+
+_WORD = 2**64 - 1
+_VMAP_MODE = torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchVmapMode)
+
+
+def key_to_tensor(key: Key) -> Tensor:
+    """An int64 tensor of two elements: seed and stream, as two's complement."""
+    return torch.tensor([_signed(key.seed), _signed(key.stream)], dtype=torch.int64)
+
+
+def words_of(key: Tensor) -> tuple[int, int]:
+    """Seed and stream of such a tensor."""
+    seed, stream = key.tolist()
+    return seed & _WORD, stream & _WORD
+
+
+def check(key: Any) -> Key | Tensor:
+    """A key, or the tensor of one."""
+    if not isinstance(key, Tensor):
+        return check_key(key)
+    if key.dtype != torch.int64 or key.shape != (2,):
+        raise TypeError(
+            f"key as a tensor must be int64 of shape (2,), its seed and stream, got {key.dtype} of shape "
+            f"{tuple(key.shape)}"
+        )
+    return key
+
+
+def as_tensor(key: Key | Tensor | None, generator: torch.Generator | None = None) -> Tensor:
+    """The key as a tensor; fresh bits if there is none."""
+    if key is None:
+        return draw(generator)
+    return key if isinstance(key, Tensor) else key_to_tensor(key)
+
+
+def as_words(key: Key | Tensor | None, generator: torch.Generator | None = None) -> tuple[int, int]:
+    """Seed and stream of the key, or fresh ones if there is none, without the dispatcher."""
+    if isinstance(key, Key):
+        return key.seed, key.stream
+    if key is not None:
+        return words_of(key)
+    bits = torch.empty(2, dtype=torch.int64)
+    _draw(bits, generator)
+    return words_of(bits)
+
+
+def draw(generator: torch.Generator | None = None) -> Tensor:
+    """128 fresh bits from the generator, torch's default CPU generator if none is given."""
+    bits = torch.empty(2, dtype=torch.int64)
+    torch.ops.thinned.draw_key(bits, generator)
+    return bits
+
+
+def fold(key: Tensor, data: Tensor | int) -> Tensor:
+    """`Key.fold` of tensors: keys of shape (…, 2) with integers of shape (…)."""
+    if not isinstance(data, Tensor):
+        data = torch.full((), data, dtype=torch.int64)
+    result: Tensor = torch.ops.thinned.fold(key, data)
+    return result
+
+
+def _signed(word: int) -> int:
+    return word - 2**64 if word >= 2**63 else word
+
+
+def _draw(bits: Tensor, generator: torch.Generator | None = None) -> None:
+    if generator is None or generator.device.type == "cpu":
+        bits.random_(-(2**63), None, generator=generator)
+    else:
+        bits.copy_(bits.to(generator.device).random_(-(2**63), None, generator=generator))
+
+
+def _draw_vmap(bits: Tensor, generator: torch.Generator | None = None) -> None:
+    """One key for all. Where each is to have its own, `vmap_with_keys` folds in the index."""
+    if retrieve_current_functorch_interpreter().randomness() == "error":
+        raise RuntimeError(
+            'vmap: dropout draws a key, and randomness="error": pass randomness="same" to vmap for one mask, '
+            '"different" for one each, or pass key='
+        )
+    with torch._C._ExcludeDispatchKeyGuard(_VMAP_MODE):
+        torch.ops.thinned.draw_key(bits, generator)
+
+
+def vmap_with_keys(library: torch.library.Library, name: str) -> None:
+    """Honour vmap's `randomness` in an operator `name(Tensor input, Tensor key, …)`.
+
+    A key is a pure function's argument: all examples share its mask, with "same" and with "error". Under
+    "different" each has that of the key folded by its index, whether or not anything else differs: a gradient
+    that is the same for all examples has to meet the masks of the forward pass.
+    """
+    operator = getattr(getattr(torch.ops, library.ns), name).default
+
+    def call(input: Tensor, key: Tensor, *rest: Any) -> Tensor:
+        vmap: Any = retrieve_current_functorch_interpreter()
+        with torch._C._ExcludeDispatchKeyGuard(_VMAP_MODE):
+            if vmap.randomness() == "different":
+                key = _one_each(key, vmap.batch_size(), vmap.level())
+            result: Tensor = operator(input, key, *rest)
+        return result
+
+    library.impl(name, call, "FuncTorchVmapMode")
+
+
+def _one_each(key: Tensor, size: int, level: int) -> Tensor:
+    functorch = torch._C._functorch
+    if functorch.is_batchedtensor(key) and functorch.maybe_get_level(key) == level:
+        return key
+    index = torch.arange(size).reshape(-1, *(1,) * (key.dim() - 1))
+    return functorch._add_batch_dim(fold(key.unsqueeze(0), index), 0, level)
+
+
+def _fold(key: Tensor, data: Tensor) -> Tensor:
+    many = torch.broadcast_shapes(key.shape[:-1], data.shape)
+    keys = key.expand(*many, 2).reshape(-1, 2).tolist()
+    numbers = data.expand(many).reshape(-1).tolist()
+    folded = [
+        [seed, _signed(Key(seed & _WORD, stream & _WORD).fold(number).stream)]
+        for (seed, stream), number in zip(keys, numbers, strict=True)
+    ]
+    return torch.tensor(folded, dtype=torch.int64, device=key.device).reshape(*many, 2)
+
+
+def _fold_fake(key: Tensor, data: Tensor) -> Tensor:
+    return key.new_empty((*torch.broadcast_shapes(key.shape[:-1], data.shape), 2))
+
+
+def _fold_vmap(info: Any, in_dims: Any, key: Tensor, data: Tensor) -> tuple[Tensor, int]:
+    rank = max(key.dim() - 1 - (in_dims[0] is not None), data.dim() - (in_dims[1] is not None))
+    key = key.unsqueeze(0) if in_dims[0] is None else key.movedim(in_dims[0], 0)
+    data = data.unsqueeze(0) if in_dims[1] is None else data.movedim(in_dims[1], 0)
+    key = key.reshape(key.shape[0], *(1,) * (rank + 2 - key.dim()), *key.shape[1:])
+    data = data.reshape(data.shape[0], *(1,) * (rank + 1 - data.dim()), *data.shape[1:])
+    return torch.ops.thinned.fold(key, data), 0
+
+
+_library.impl("draw_key", _draw, "CPU")
+_library.impl("draw_key", _draw_vmap, "FuncTorchVmapMode")
+torch.library.register_fake("thinned::draw_key", lambda bits, generator=None: None, lib=_library)
+_library.impl("fold", _fold, "CompositeExplicitAutograd")
+torch.library.register_fake("thinned::fold", _fold_fake, lib=_library)
+torch.library.register_vmap("thinned::fold", _fold_vmap, lib=_library)

@@ -1,0 +1,66 @@
+"""The drop probability as a number or a tensor: what of it is known now, and what only when code runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned import contract
+from thinned.torch import _eager
+
+
+def threshold(p: Any, input: Tensor) -> int | None:
+    """D of p where its value is one number that is known here; None where an operator has to read it.
+
+    Raises:
+        TypeError: `p must be a real number, got …`.
+        ValueError: `p must be in [0, 1], got …`, `p of shape … does not fit input of shape …`,
+            `p has no gradient …`.
+    """
+    if not isinstance(p, Tensor):
+        if torch.compiler.is_compiling() and isinstance(p, float):
+            # A number that changes becomes a symbol after its second value, if Python does nothing to it.
+            return None if contract.check_probability(p) > 0.0 else 0
+        return contract.threshold(p)
+    _check_tensor(p, input)
+    if not _eager.applies(p):
+        return None
+    if p.dim() == 0:
+        return contract.threshold(p.item())
+    if not bool(((p >= 0) & (p <= 1)).all()):
+        raise ValueError(f"p must be in [0, 1], got {p.tolist()}")
+    return None
+
+
+def as_tensor(p: Any, drop: int | None) -> Tensor:
+    """What the operator takes."""
+    if drop is not None:
+        return torch.full((), drop / 2.0**32, dtype=torch.float64)
+    # The one way to make a tensor of a symbolic number that does not bind the graph to its value.
+    return p if isinstance(p, Tensor) else torch.zeros((), dtype=torch.float64) + p
+
+
+def expectation(input: Tensor, p: Any) -> Tensor:
+    """Classic evaluation, input · (1 − p), for p that is not known here."""
+    drop = torch.round(as_tensor(p, None).double() * 2.0**32)
+    kept = (1.0 - drop / 2.0**32).to(input.device)
+    wide = torch.float64 if input.dtype == torch.float64 else torch.float32
+    return (input.to(wide) * kept.to(wide)).to(input.dtype).masked_fill(kept == 0, 0)
+
+
+def _check_tensor(p: Tensor, input: Tensor) -> None:
+    if p.requires_grad:
+        raise ValueError("p has no gradient: a mask is not differentiable in p; pass p.detach()")
+    if p.dtype == torch.bool or p.is_complex():
+        raise TypeError(f"p must be a real number, got {p!r}")
+    fits = not p.dim() or (
+        p.dim() == input.dim()
+        and all(one in (1, size) for one, size in zip(p.shape, input.shape, strict=True))
+    )
+    if not fits:
+        raise ValueError(
+            f"p of shape {tuple(p.shape)} does not fit input of shape {tuple(input.shape)}: give one number, "
+            "or one dimension for each of input's, its size or 1 (one p per row of a matrix is p[:, None])"
+        )

@@ -1,0 +1,74 @@
+"""A site: a place in a model where it drops, with its probability, its key and its step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned.contract import Key, check_probability
+from thinned.torch import _key
+from thinned.torch.schedules import Schedule
+
+Probability = float | Tensor | Schedule
+
+
+class Site(torch.nn.Module):
+    """What every layer that drops is, beside its own kind.
+
+    Without a key each call draws one from torch's default CPU generator. `thinned.torch.keyed` gives a key;
+    the mask is then that of `key.fold(step)`, and `set_step` sets the step. A site that is called twice in
+    one step draws the same mask twice, unless each call says which it is: `layer(x, call=1)`.
+
+    Key and step are kept beside the module's state, not in it: `state_dict` is that of torch.nn.
+    """
+
+    # The tensors are for graphs, which are to depend on no value; the key itself for the short way.
+    key: Key | None = None
+    _bits: Tensor | None = None
+    step: Tensor | None = None
+
+    def give_key(self, key: Key | None, step: Tensor | None) -> None:
+        """Draw by this key, at the step that the tensor holds (int64, no dimension); without one, anew."""
+        self.key = key
+        self._bits = None if key is None else _key.key_to_tensor(key)
+        if step is not None:
+            self.step = step
+
+    def mask_key(self, call: int | None = None, part: int | None = None) -> Key | Tensor | None:
+        """The key of this call's mask; a layer of several masks folds in the number of each as `part`."""
+        if self._bits is None or self.key is None:
+            return None
+        more = [number for number in (call, part) if number is not None]
+        if _traced():
+            bits = self._bits if self.step is None else _key.fold(self._bits, self.step)
+            for number in more:
+                bits = _key.fold(bits, number)
+            return bits
+        key = self.key if self.step is None else self.key.fold(int(self.step))
+        for number in more:
+            key = key.fold(number)
+        return key
+
+    def rate(self, p: Any) -> float | Tensor:
+        """The drop probability now: a schedule's at this step, or p as it is."""
+        if not isinstance(p, Schedule):
+            return p  # type: ignore[no-any-return]
+        if self.step is None:
+            raise RuntimeError(f"p={p} needs a step: call thinned.torch.set_step(model, n) before the model")
+        return p(self.step) if _traced() else p(int(self.step))
+
+
+def _traced() -> bool:
+    """Whether a step is to stay a tensor: a graph is made, or a transform may hold many steps in it."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def check_p(p: Any, name: str = "p") -> Any:
+    """A probability as a number, or whatever else holds one: a floating tensor, a schedule."""
+    if isinstance(p, Tensor) and p.is_floating_point():
+        if not bool(((p >= 0) & (p <= 1)).all()):
+            raise ValueError(f"{name} must be in [0, 1], got {p.tolist()}")
+        return p
+    return p if isinstance(p, Schedule) else check_probability(p, name)
