@@ -97,7 +97,8 @@ def _draw(bits: Tensor, generator: torch.Generator | None = None) -> None:
 
 def _draw_vmap(bits: Tensor, generator: torch.Generator | None = None) -> None:
     """One key for all. Where each is to have its own, `vmap_with_keys` folds in the index."""
-    if retrieve_current_functorch_interpreter().randomness() == "error":
+    vmap: Any = retrieve_current_functorch_interpreter()
+    if vmap.randomness() == "error":
         raise RuntimeError(
             'vmap: dropout draws a key, and randomness="error": pass randomness="same" to vmap for one mask, '
             '"different" for one each, or pass key='
