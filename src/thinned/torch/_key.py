@@ -17,10 +17,13 @@ from thinned.contract import Key
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
-# It writes to a tensor that its caller makes. AOTAutograd takes two calls that only return one for the same
-# expression and merges them, whatever their tags say: two layers would share a mask.
+# `distinct` is an empty tensor, made for the call. AOTAutograd takes two calls with equal arguments for the same
+# expression and merges them, whatever their tags say: two layers would share a mask. It never merges two
+# `empty`. The tag makes it replay the draw where a checkpoint recomputes; an operator that writes to its argument
+# would lose it.
 _library.define(
-    "draw_key(Tensor(a!) bits, Generator? generator=None) -> ()", tags=(torch.Tag.nondeterministic_seeded,)
+    "draw_key(Tensor distinct, Generator? generator=None) -> Tensor",
+    tags=(torch.Tag.nondeterministic_seeded,),
 )
 _library.define("fold(Tensor key, Tensor data) -> Tensor")
 
@@ -64,15 +67,12 @@ def as_words(key: Key | Tensor | None, generator: torch.Generator | None = None)
         return key.seed, key.stream
     if key is not None:
         return words_of(key)
-    bits = torch.empty(2, dtype=torch.int64)
-    _draw(bits, generator)
-    return words_of(bits)
+    return words_of(_draw(torch.empty(2, dtype=torch.int64), generator))
 
 
 def draw(generator: torch.Generator | None = None) -> Tensor:
     """128 fresh bits from the generator, torch's default CPU generator if none is given."""
-    bits = torch.empty(2, dtype=torch.int64)
-    torch.ops.thinned.draw_key(bits, generator)
+    bits: Tensor = torch.ops.thinned.draw_key(torch.empty(2, dtype=torch.int64), generator)
     return bits
 
 
@@ -88,14 +88,13 @@ def _signed(word: int) -> int:
     return word - 2**64 if word >= 2**63 else word
 
 
-def _draw(bits: Tensor, generator: torch.Generator | None = None) -> None:
-    if generator is None or generator.device.type == "cpu":
-        bits.random_(-(2**63), None, generator=generator)
-    else:
-        bits.copy_(bits.to(generator.device).random_(-(2**63), None, generator=generator))
+def _draw(distinct: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    device = distinct.device if generator is None else generator.device
+    bits = torch.empty(2, dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
+    return bits.to(distinct.device)
 
 
-def _draw_vmap(bits: Tensor, generator: torch.Generator | None = None) -> None:
+def _draw_vmap(distinct: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """One key for all. Where each is to have its own, `vmap_with_keys` folds in the index."""
     vmap: Any = retrieve_current_functorch_interpreter()
     if vmap.randomness() == "error":
@@ -104,7 +103,8 @@ def _draw_vmap(bits: Tensor, generator: torch.Generator | None = None) -> None:
             '"different" for one each, or pass key='
         )
     with torch._C._ExcludeDispatchKeyGuard(_VMAP_MODE):
-        torch.ops.thinned.draw_key(bits, generator)
+        bits: Tensor = torch.ops.thinned.draw_key(distinct, generator)
+    return bits
 
 
 def vmap_with_keys(library: torch.library.Library, name: str) -> None:
@@ -161,7 +161,9 @@ def _fold_vmap(info: Any, in_dims: Any, key: Tensor, data: Tensor) -> tuple[Tens
 
 _library.impl("draw_key", _draw, "CPU")
 _library.impl("draw_key", _draw_vmap, "FuncTorchVmapMode")
-torch.library.register_fake("thinned::draw_key", lambda bits, generator=None: None, lib=_library)
+torch.library.register_fake(
+    "thinned::draw_key", lambda distinct, generator=None: torch.empty_like(distinct), lib=_library
+)
 _library.impl("fold", _fold, "CompositeExplicitAutograd")
 torch.library.register_fake("thinned::fold", _fold_fake, lib=_library)
 torch.library.register_vmap("thinned::fold", _fold_vmap, lib=_library)
