@@ -7,6 +7,7 @@ from torch.library import opcheck
 
 from thinned import Key
 from thinned.torch import functional, nn
+from thinned.torch._key import key_to_tensor, words_of
 
 BITS = torch.tensor([3, -4])
 P = torch.tensor(0.3, dtype=torch.float64)
@@ -25,6 +26,10 @@ SAMPLES = [
         [1, 2, 3, 4],
     ),
     (torch.randn(0, 3, requires_grad=True), BITS, P),
+    # A key for each of two, and p along one or more dimensions: by the kernel, and by torch's own operators.
+    (torch.randn(2, 500, requires_grad=True), torch.tensor([[1, 2], [3, 4]]), P),
+    (torch.randn(2, 5, 30, requires_grad=True), torch.tensor([[1, 2], [3, 4]]), torch.rand(1, 5, 1)),
+    (torch.randn(3, 4, requires_grad=True), BITS, torch.rand(3, 4)),
 ]
 
 
@@ -36,6 +41,28 @@ def test_opcheck_dropout(arguments):
 def test_opcheck_keep_mask():
     opcheck(torch.ops.thinned.keep_mask.default, ([4, 5], BITS, P))
     opcheck(torch.ops.thinned.keep_mask.default, ([4, 5], BITS, P, [8, 8], [1, 2]))
+
+
+def test_opcheck_fold():
+    opcheck(torch.ops.thinned.fold.default, (BITS, torch.tensor(5)))
+    opcheck(torch.ops.thinned.fold.default, (torch.randint(9, (3, 1, 2)), torch.randint(9, (4,))))
+
+
+@pytest.mark.parametrize("stream", [0, 7, 2**63, 2**64 - 1])
+def test_fold_of_tensors_is_fold_of_keys(stream):
+    bits = key_to_tensor(Key(2**63 + 1, stream))
+    data = [0, 1, 2**32, 2**60 - 1]
+    folded = torch.ops.thinned.fold(bits, torch.tensor(data))
+    for row, number in zip(folded, data, strict=True):
+        assert Key(*words_of(row)) == Key(2**63 + 1, stream).fold(number)
+
+
+def test_keys_in_front_are_one_call_each():
+    x, keys = torch.randn(2, 3, 500), torch.tensor([[1, 2], [-3, -(2**63)]])
+    y = torch.ops.thinned.dropout(x, keys, P, True, [3, 1])
+    for i in range(2):
+        alone = functional.dropout(x[i], 0.3, True, key=Key(*words_of(keys[i])), noise_shape=(3, 1))
+        assert torch.equal(y[i], alone)
 
 
 def test_opcheck_draw_key():

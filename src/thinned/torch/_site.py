@@ -38,7 +38,7 @@ class Site(torch.nn.Module):
 
     def mask_key(self, call: int | None = None, part: int | None = None) -> Key | Tensor | None:
         """The key of this call's mask; a layer of several masks folds in the number of each as `part`."""
-        if self._bits is None or self.key is None:
+        if self._bits is None or self.key is None or not self.training:
             return None
         more = [number for number in (call, part) if number is not None]
         if _traced():
