@@ -40,6 +40,8 @@ def test_derivatives_have_the_mask(wrap):
     assert torch.equal(wrap(jacrev(keyed_dropout))(x), mask.diag())
     assert torch.equal(wrap(jacfwd(keyed_dropout))(x), mask.diag())
     assert torch.equal(wrap(hessian(lambda x: (keyed_dropout(x) ** 2).sum()))(x), (2 * mask**2).diag())
+    cubes = grad(lambda x: (keyed_dropout(x) ** 3).sum())
+    assert torch.equal(wrap(grad(lambda x: cubes(x).sum()))(x), 6 * mask**3)  # a level outside the inner one
     primal, tangent = wrap(lambda x: jvp(keyed_dropout, (x,), (3 * x,)))(x)
     assert torch.equal(primal, mask)
     assert torch.equal(tangent, 3 * mask)
