@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 BUILT := .venv/.built
 
-.PHONY: demo test lint bench native-test sanitize clean
+.PHONY: demo test lint bench pictures native-test sanitize clean
 
 demo: $(BUILT)
 	$(BIN)/thinned demo
@@ -22,6 +22,9 @@ lint: $(BUILT)
 
 bench: $(BUILT)
 	$(BIN)/thinned bench --out benchmarks/results.json --out benchmarks/results.md
+
+pictures: $(BUILT)
+	$(BIN)/python docs/torch/pictures.py
 
 # Python sources are installed in place: only what the build reads makes it run again.
 $(BUILT): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)

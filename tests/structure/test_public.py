@@ -19,9 +19,58 @@ ROOT = Path(__file__).parents[2]
 
 PUBLIC = {
     "thinned": ["Key", "dropout", "get_num_threads", "keep_mask", "scale", "set_num_threads", "threshold"],
-    "thinned.torch": ["functional", "keyed", "nn", "schedules", "set_step"],
-    "thinned.torch.functional": ["dropout", "keep_mask"],
-    "thinned.torch.nn": ["Dropout"],
+    "thinned.torch": [
+        "convert",
+        "functional",
+        "keyed",
+        "nn",
+        "schedules",
+        "set_step",
+        "strip",
+        "to_classic",
+        "to_inverted",
+        "unconvert",
+    ],
+    "thinned.torch.functional": [
+        "alpha_dropout",
+        "drop_block1d",
+        "drop_block2d",
+        "drop_block3d",
+        "drop_connect_linear",
+        "drop_path",
+        "dropout",
+        "dropout1d",
+        "dropout2d",
+        "dropout3d",
+        "feature_alpha_dropout",
+        "gaussian_dropout",
+        "keep_mask",
+        "locked_dropout",
+        "scaled_dot_product_attention",
+        "stochastic_depth",
+    ],
+    "thinned.torch.nn": [
+        "AlphaDropout",
+        "DropBlock1d",
+        "DropBlock2d",
+        "DropBlock3d",
+        "DropConnect",
+        "DropConnectLinear",
+        "DropPath",
+        "Dropout",
+        "Dropout1d",
+        "Dropout2d",
+        "Dropout3d",
+        "FeatureAlphaDropout",
+        "GRU",
+        "GaussianDropout",
+        "LSTM",
+        "LockedDropout",
+        "ScaledDotProductAttention",
+        "StochasticDepth",
+        "drop_connect",
+        "remove_drop_connect",
+    ],
     "thinned.torch.schedules": ["Early", "Late", "Linear", "Schedule"],
 }
 
@@ -85,7 +134,14 @@ def test_commands_in_documents(name):
         main.commands[command].make_context(command, arguments)
 
 
-@pytest.mark.parametrize("name", ["README.md"])
+def with_examples():
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        if ">>> " in page.read_text():
+            yield str(page.relative_to(ROOT))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # the compiler's own
+@pytest.mark.parametrize("name", ["README.md", *with_examples()])
 def test_examples_in_documents(name):
     result = doctest.testfile(
         str(ROOT / name), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE

@@ -8,18 +8,16 @@ import torch
 from torch import Tensor, nn
 
 import thinned.torch
-from thinned.bench._models import Dropout, gpt_blocks, paper_network
+from thinned.bench._kinds import NONE, OURS, TORCH, Kind, build
+from thinned.bench._models import LanguageModel, VisionTransformer, gpt_blocks, paper_network
 from thinned.bench._row import Result, Row, result
 from thinned.bench._timing import Settings, race
-from thinned.bench._verdict import at_most
-
-_LAYERS: dict[str, Dropout] = {
-    "no dropout": lambda p: nn.Identity(),
-    "nn.Dropout": nn.Dropout,
-    "thinned, unkeyed": thinned.torch.nn.Dropout,
-}
+from thinned.bench._verdict import Bound, at_most
 
 Loss = Callable[[nn.Module], Tensor]
+Network = Callable[[Settings], tuple[Callable[[Kind], nn.Module], Loss]]
+
+_TARGET = at_most(1.06)
 
 
 def _step(model: nn.Module, loss: Loss) -> Callable[[], None]:
@@ -34,35 +32,84 @@ def _step(model: nn.Module, loss: Loss) -> Callable[[], None]:
     return step
 
 
-def _compare(build: Callable[[Dropout], nn.Module], loss: Loss, settings: Settings) -> Result:
-    steps = {}
-    for name, layer in _LAYERS.items():
-        torch.manual_seed(0)  # the same weights for all
-        steps[name] = _step(build(layer), loss)
-    found = race(steps, settings)
-    return result(
-        found,
-        found.figure("thinned, unkeyed", "no dropout", at_most(1.06)),
-        found.figure("nn.Dropout", "no dropout"),
-        found.figure("nn.Dropout", "thinned, unkeyed"),
-    )
+def _row(name: str, network: Network, bound: Bound | None = None, compiled: bool = False) -> Row:
+    def measure(settings: Settings) -> Result:
+        make, loss = network(settings)
+        models = build(make)
+        if compiled:
+            # A short run only tries the row out; generating code would take most of it.
+            backend = "inductor" if settings.shrink == 1 else "eager"
+            torch.compiler.reset()
+            for model in models.values():
+                model.compile(backend=backend)
+        found = race({name: _step(model, loss) for name, model in models.items()}, settings)
+        return result(
+            found,
+            found.figure(OURS, NONE, bound),
+            found.figure(TORCH, NONE),
+            found.figure(TORCH, OURS),
+        )
+
+    return Row(f"training step, {name}" + (", compiled" if compiled else ""), measure)
 
 
-def _paper(settings: Settings) -> Result:
+def _paper(settings: Settings) -> tuple[Callable[[Kind], nn.Module], Loss]:
     x, labels = torch.rand(128, 784), torch.randint(10, (128,))
-    return _compare(
-        lambda dropout: paper_network(dropout, settings.size(1024)),
+    hidden = settings.size(1024)
+    return (
+        lambda kind: paper_network(kind, hidden),
         lambda model: nn.functional.cross_entropy(model(x), labels),
-        settings,
     )
 
 
-def _gpt(settings: Settings) -> Result:
+def _gpt(settings: Settings) -> tuple[Callable[[Kind], nn.Module], Loss]:
     x = torch.randn(settings.size(8), settings.size(256), 256)
-    return _compare(gpt_blocks, lambda model: model(x).square().mean(), settings)
+    return gpt_blocks, lambda model: model(x).square().mean()
 
+
+def _vit(settings: Settings) -> tuple[Callable[[Kind], nn.Module], Loss]:
+    images, labels = torch.randn(settings.size(64), 3, 32, 32), torch.randint(10, (settings.size(64),))
+    return (
+        lambda kind: VisionTransformer(kind, 128, 64),
+        lambda model: nn.functional.cross_entropy(model(images), labels),
+    )
+
+
+def _language(settings: Settings) -> tuple[Callable[[Kind], nn.Module], Loss]:
+    words, width = settings.size(2000), settings.size(512)
+    text = torch.randint(words, (36, 20))
+    return (
+        lambda kind: LanguageModel(kind, words, width),
+        lambda model: nn.functional.cross_entropy(model(text[:-1]).flatten(0, 1), text[1:].flatten()),
+    )
+
+
+def _recurrent(settings: Settings) -> Result:
+    """The layer alone, with everything that it can drop, against torch's fused one with nothing."""
+    width = settings.size(512)
+    x = torch.randn(35, 20, width)
+    ours = thinned.torch.nn.LSTM(
+        width, width, 2, dropout=0.3, weight_p=0.5, input_p=0.4, output_p=0.4, locked=True
+    )
+
+    def loss(model: nn.Module) -> Tensor:
+        out: Tensor = model(x)[0].square().mean()
+        return out
+
+    layers = {"thinned.LSTM": ours, "nn.LSTM": nn.LSTM(width, width, 2)}
+    found = race({name: _step(layer, loss) for name, layer in layers.items()}, settings)
+    return result(found, found.figure("thinned.LSTM", "nn.LSTM", at_most(1.2)))
+
+
+_NETWORKS: dict[str, tuple[Network, Bound | None]] = {
+    "the paper's network": (_paper, _TARGET),
+    "two GPT blocks": (_gpt, _TARGET),
+    "a small ViT with DropPath": (_vit, None),
+    "an LSTM language model": (_language, None),
+}
 
 ROWS = (
-    Row("training step, the paper's network", _paper),
-    Row("training step, two GPT blocks", _gpt),
+    *(_row(name, network, bound) for name, (network, bound) in _NETWORKS.items()),
+    *(_row(name, network, compiled=True) for name, (network, _) in _NETWORKS.items()),
+    Row("training step, LSTM with weight and locked dropout", _recurrent),
 )

@@ -1,6 +1,18 @@
 """The PyTorch front end (extra `thinned[torch]`), named as torch names things: `functional` and `nn`."""
 
 from thinned.torch import functional, nn, schedules
+from thinned.torch._conversion import convert, strip, to_classic, to_inverted, unconvert
 from thinned.torch._keyed import keyed, set_step
 
-__all__ = ["functional", "keyed", "nn", "schedules", "set_step"]
+__all__ = [
+    "convert",
+    "functional",
+    "keyed",
+    "nn",
+    "schedules",
+    "set_step",
+    "strip",
+    "to_classic",
+    "to_inverted",
+    "unconvert",
+]

@@ -17,10 +17,10 @@ from thinned.contract import Key
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
-# `distinct` is an empty tensor, made for the call. AOTAutograd takes two calls with equal arguments for the same
+# `distinct` is an empty tensor, made for the call. AOTAutograd takes two calls with equal arguments for one
 # expression and merges them, whatever their tags say: two layers would share a mask. It never merges two
-# `empty`. The tag makes it replay the draw where a checkpoint recomputes; an operator that writes to its argument
-# would lose it.
+# `empty`. The tag makes it replay the draw where a checkpoint recomputes; an operator that writes to its
+# argument would lose it.
 _library.define(
     "draw_key(Tensor distinct, Generator? generator=None) -> Tensor",
     tags=(torch.Tag.nondeterministic_seeded,),

@@ -19,6 +19,7 @@ from thinned._position import positions, row_major
 from thinned.contract import Key, threshold
 from thinned.torch import _key, _native, _plain
 from thinned.torch._autograd import self_adjoint
+from thinned.torch._batching import Sizes, batched, words_for
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -32,8 +33,6 @@ _library.define(
     "keep_mask(SymInt[] shape, Tensor key, Tensor p, SymInt[]? global_shape=None, SymInt[]? start=None)"
     " -> Tensor"
 )
-
-Sizes = Sequence[int] | None
 
 # Below so many elements to each of many keys, a loop of kernel calls (6 µs each) is slower than torch's own
 # operators (0.3 µs an element).
@@ -96,12 +95,9 @@ def _tensors(input: Tensor, key: Tensor, p: Tensor, inverted: bool) -> tuple[Any
     """Key words, drop threshold and factor, of shapes that broadcast to the input's."""
     if p.is_cpu and not bool(((p >= 0) & (p <= 1)).all()):
         raise ValueError(f"p must be in [0, 1], got {p.tolist()}")
-    seed, stream = key.to(input.device).unbind(-1)
-    each = (*seed.shape, *(1,) * (input.dim() - seed.dim()))
     drop = torch.round(p.to(input.device, torch.float64) * 2.0**32).long()
     factor = torch.where(drop < 2**32, 2.0**32 / (2.0**32 - drop.double()), 0.0)
-    words = (seed.reshape(each), stream.reshape(each))
-    return words, drop, factor if inverted else torch.ones_like(factor)
+    return words_for(input, key), drop, factor if inverted else torch.ones_like(factor)
 
 
 def _dropout_vmap(
@@ -115,23 +111,10 @@ def _dropout_vmap(
     global_shape: Sizes = None,
     start: Sizes = None,
 ) -> tuple[Tensor, int]:
-    at_input, at_key, at_p, *_ = in_dims
-    size = info.batch_size
-    input = input.movedim(at_input, 0) if at_input is not None else input.expand(size, *input.shape)
-    if at_p is not None:
-        p = p.movedim(at_p, 0)
-        p = p.reshape(size, *(p.shape[1:] if p.dim() > 1 else (1,) * (input.dim() - 1)))
-    elif p.dim():
-        p = p.unsqueeze(0)
-    if at_key is not None:
-        key = key.movedim(at_key, 0)
-    elif key.dim() > 1:
-        key = key.expand(size, *key.shape)
-    else:
-        noise_shape = (1, *(input.shape[1:] if noise_shape is None else noise_shape))
-        global_shape = None if global_shape is None else (size, *global_shape)
-        start = None if start is None else (0, *start)
-    return dropout(input, key, p, inverted, noise_shape, global_shape, start), 0
+    input, key, p, *shapes = batched(
+        info.batch_size, in_dims, input, key, p, noise_shape, global_shape, start
+    )
+    return dropout(input, key, p, inverted, *shapes), 0
 
 
 def _keep_mask(

@@ -5,6 +5,7 @@ A 32-bit word travels in an int64; the product of two of them wraps as the contr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -45,15 +46,42 @@ def keep_mask(
     """True where kept."""
     if 0 in shape or (isinstance(drop, int) and drop in (0, contract.WORD + 1)):
         return torch.full(shape, isinstance(drop, int) and drop == 0, dtype=torch.bool, device=device)
+    position = _positions(shape, base, strides, device)
+    return _in_parts(lambda part: _keep(part, key, drop), position, *key, drop).expand(shape)
+
+
+def normal(
+    shape: tuple[int, ...], key: tuple[Any, Any], base: int, strides: tuple[int, ...], device: torch.device
+) -> Tensor:
+    """Normal deviates in float32, of a shape that broadcasts to this one."""
+    position = _positions(shape, base, strides, device)
+    return _in_parts(lambda part: _normal(part, key), position, *key)
+
+
+def _positions(shape: tuple[int, ...], base: int, strides: tuple[int, ...], device: torch.device) -> Tensor:
+    """Of one size where the stride is 0."""
     position = torch.full((1,) * len(shape), base, dtype=torch.int64, device=device)
     sizes = shape[len(shape) - len(strides) :]
     for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True)):
         steps = torch.arange(size if stride else 1, dtype=torch.int64, device=device) * stride
         position = position + steps.reshape((-1,) + (1,) * (len(sizes) - axis - 1))
-    if any(isinstance(part, Tensor) and part.numel() > 1 for part in (*key, drop)):
-        return _keep(position, key, drop).expand(shape)
-    kept = [_keep(part, key, drop) for part in position.reshape(-1).split(_CHUNK)]
-    return torch.cat(kept).reshape(position.shape).expand(shape)
+    return position
+
+
+def _in_parts(of: Callable[[Tensor], Tensor], position: Tensor, *arguments: Any) -> Tensor:
+    """What a function makes of the positions; where it takes one argument for all of them, part by part."""
+    if any(isinstance(one, Tensor) and one.numel() > 1 for one in arguments):
+        return of(position)
+    parts = [of(part).reshape(-1) for part in position.reshape(-1).split(_CHUNK)]
+    return torch.cat(parts).reshape(position.shape)
+
+
+def _normal(position: Tensor, key: tuple[Any, Any]) -> Tensor:
+    high, low = (
+        _halfword(position, key, t) for t in (contract.PURPOSE_NOISE_HIGH, contract.PURPOSE_NOISE_LOW)
+    )
+    z: Tensor = torch.special.ndtri(((high << 16 | low).double() + 0.5) / 2.0**32)
+    return z.float()
 
 
 def _keep(position: Tensor, key: tuple[Any, Any], drop: Any) -> Tensor:

@@ -1,5 +1,30 @@
 """Dropout as functions of tensors, in the manner of `torch.nn.functional`."""
 
+from thinned.torch.functional._alpha import alpha_dropout, feature_alpha_dropout
+from thinned.torch.functional._attention import scaled_dot_product_attention
+from thinned.torch.functional._block import drop_block1d, drop_block2d, drop_block3d
+from thinned.torch.functional._channels import dropout1d, dropout2d, dropout3d
+from thinned.torch.functional._connect import drop_connect_linear
 from thinned.torch.functional._dropout import dropout, keep_mask
+from thinned.torch.functional._gaussian import gaussian_dropout
+from thinned.torch.functional._locked import locked_dropout
+from thinned.torch.functional._path import drop_path, stochastic_depth
 
-__all__ = ["dropout", "keep_mask"]
+__all__ = [
+    "alpha_dropout",
+    "drop_block1d",
+    "drop_block2d",
+    "drop_block3d",
+    "drop_connect_linear",
+    "drop_path",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "feature_alpha_dropout",
+    "gaussian_dropout",
+    "keep_mask",
+    "locked_dropout",
+    "scaled_dot_product_attention",
+    "stochastic_depth",
+]

@@ -86,7 +86,7 @@ def dropout(
     base, strides = positions(input.shape, noise_shape, global_shape, start)
     if drop is not None:
         act, factor = effect(drop, training, inverted)
-        if (act, factor) == IDENTITY:
+        if (act, factor) == IDENTITY and (p == 0 or not training):
             return input
     elif not training:
         return input if inverted else _into(input, _rate.expectation(input, p), inplace)

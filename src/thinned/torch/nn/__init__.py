@@ -1,5 +1,35 @@
 """Dropout as modules, in the manner of `torch.nn`."""
 
+from thinned.torch.nn._alpha import AlphaDropout, FeatureAlphaDropout
+from thinned.torch.nn._attention import ScaledDotProductAttention
+from thinned.torch.nn._block import DropBlock1d, DropBlock2d, DropBlock3d
+from thinned.torch.nn._channels import Dropout1d, Dropout2d, Dropout3d
+from thinned.torch.nn._connect import DropConnect, DropConnectLinear, drop_connect, remove_drop_connect
 from thinned.torch.nn._dropout import Dropout
+from thinned.torch.nn._gaussian import GaussianDropout
+from thinned.torch.nn._locked import LockedDropout
+from thinned.torch.nn._path import DropPath, StochasticDepth
+from thinned.torch.nn._rnn import GRU, LSTM
 
-__all__ = ["Dropout"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "AlphaDropout",
+    "DropBlock1d",
+    "DropBlock2d",
+    "DropBlock3d",
+    "DropConnect",
+    "DropConnectLinear",
+    "DropPath",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "FeatureAlphaDropout",
+    "GaussianDropout",
+    "LockedDropout",
+    "ScaledDotProductAttention",
+    "StochasticDepth",
+    "drop_connect",
+    "remove_drop_connect",
+]

@@ -1,0 +1,132 @@
+"""The operator `thinned::drop_block`: contiguous blocks of a map, grown from dropped seeds.
+
+It is linear in its input and its own adjoint: the backward pass grows the same blocks from the same key, and
+nothing of the input's size is kept for it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from thinned.contract import threshold
+from thinned.torch import _key
+from thinned.torch._autograd import self_adjoint
+
+_library = torch.library.Library("thinned", "FRAGMENT")
+_library.define("drop_block(Tensor input, Tensor key, Tensor p, int[] block_size) -> Tensor")
+
+# Newton's method on a convex function from below is monotone and takes about ten; this bounds a wrong one.
+_ITERATIONS = 200
+
+
+def drop_block(input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int]) -> Tensor:
+    """Call `thinned::drop_block`."""
+    result: Tensor = torch.ops.thinned.drop_block(input, key, p, block_size)
+    return result
+
+
+def clamp(block_size: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
+    """A block no larger than its map."""
+    return tuple(min(block, size) for block, size in zip(block_size, sizes, strict=True))
+
+
+@functools.lru_cache(maxsize=1024)
+def seed_rate(p: float, sizes: tuple[int, ...], block: tuple[int, ...]) -> float:
+    """The probability of a seed at which an element of the map is dropped with probability p on average.
+
+    An element that n of the blocks cover is kept where none of their n seeds fires: the mean of (1 − γ)ⁿ over
+    the map is 1 − p. In t = −log(1 − γ) the logarithm of that mean is convex and decreasing.
+    """
+    if p in (0.0, 1.0):
+        return p
+    n, share = _cover(sizes, block)
+    target, t = np.log1p(-p), 0.0
+    for _ in range(_ITERATIONS):
+        each = np.exp(-n * t)
+        excess = np.log1p(share @ np.expm1(-n * t)) - target
+        further = t + excess * (share @ each) / (share @ (n * each))
+        if further <= t:
+            break
+        t = further
+    return float(-np.expm1(-t))
+
+
+def _cover(sizes: tuple[int, ...], block: tuple[int, ...]) -> tuple[Any, Any]:
+    """How many blocks cover an element: the numbers that occur, and the share of the map that has each."""
+    numbers, shares = np.ones(1), np.ones(1)
+    for size, one in zip(sizes, block, strict=True):
+        index = np.arange(size)
+        along = np.minimum(index, size - one) - np.maximum(index - one + 1, 0) + 1
+        values, counts = np.unique(along, return_counts=True)
+        numbers = np.outer(numbers, values).ravel()
+        shares = np.outer(shares, counts / size).ravel()
+    return numbers, shares
+
+
+def _drop_block(input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int]) -> Tensor:
+    if not input.numel():
+        return torch.empty_like(input)
+    dropped = _blocks(input, key, p, block_size)
+    each = input[0].numel()
+    lost = dropped.flatten(1).sum(1, dtype=torch.int32 if each < 2**31 else torch.int64)
+    whole = torch.full_like(lost, each, dtype=torch.float64)  # torch divides a number by way of 1/x
+    # Where all of a sample is dropped there is nothing to multiply.
+    factor = torch.where(lost < each, whole / (whole - lost), 0.0)
+    wide = torch.promote_types(input.dtype, torch.float32)
+    value = input * factor.to(wide).reshape(-1, *(1,) * (input.dim() - 1))
+    return value.masked_fill_(dropped, 0).to(input.dtype)
+
+
+def _blocks(input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int]) -> Tensor:
+    """True where dropped."""
+    sizes = tuple(input.shape[2:])
+    block = clamp(block_size, sizes)
+    firsts = [size - one + 1 for size, one in zip(sizes, block, strict=True)]
+    rates = [seed_rate(threshold(rate) / 2.0**32, sizes, block) for rate in p.reshape(-1).tolist()]
+    gamma = torch.tensor(rates, dtype=torch.float64).reshape(p.shape)
+    ones = torch.ones((*input.shape[:2], *firsts), dtype=torch.float16, device=input.device)
+    dropped: Tensor = torch.ops.thinned.dropout(ones, key, gamma, False) == 0
+    for axis, one in enumerate(block, 2):
+        dropped = _grow(dropped, axis, one)
+    return dropped
+
+
+def _grow(dropped: Tensor, axis: int, block: int) -> Tensor:
+    """Each seed drops itself and the block − 1 elements after it, by windows of twice the size in turn."""
+    shape = list(dropped.shape)
+    shape[axis] += 2 * (block - 1)
+    grown = dropped.new_zeros(shape)
+    grown.narrow(axis, block - 1, dropped.shape[axis]).copy_(dropped)
+    window = 1
+    while window < block:
+        step = min(window, block - window)
+        size = grown.shape[axis] - step
+        grown = grown.narrow(axis, 0, size) | grown.narrow(axis, step, size)
+        window += step
+    return grown
+
+
+def _drop_block_vmap(
+    info: Any, in_dims: Any, input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int]
+) -> tuple[Tensor, int]:
+    inputs, keys, rates = (
+        [tensor] * info.batch_size if at is None else tensor.unbind(at)
+        for tensor, at in zip((input, key, p), in_dims[:3], strict=True)
+    )
+    each = [drop_block(*one, block_size=block_size) for one in zip(inputs, keys, rates, strict=True)]
+    return torch.stack(each), 0
+
+
+_library.impl("drop_block", _drop_block, "CompositeExplicitAutograd")
+torch.library.register_fake(
+    "thinned::drop_block", lambda input, *_args: torch.empty_like(input), lib=_library
+)
+torch.library.register_vmap("thinned::drop_block", _drop_block_vmap, lib=_library)
+_key.vmap_with_keys(_library, "drop_block")
+self_adjoint(_library, "drop_block")

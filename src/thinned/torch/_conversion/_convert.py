@@ -1,0 +1,173 @@
+"""Models of torch.nn's dropout modules with ours, and back."""
+
+from __future__ import annotations
+
+import copy as copying
+from typing import Any
+
+import torch
+
+from thinned.torch import nn
+from thinned.torch._conversion._report import Conversion, Model
+from thinned.torch._conversion._unseen import drops, passes_call, rates
+from thinned.torch._conversion._walk import OF_TORCH, become, foreign, named, torch_class
+from thinned.torch._site import Site
+
+_OURS: dict[type[Any], type[Any]] = {cls: getattr(nn, cls.__name__) for cls in OF_TORCH}
+_TORCHS = {ours: torchs for torchs, ours in _OURS.items()}
+
+
+def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
+    """Turn every dropout module of torch.nn into ours of the same name, and say what else drops.
+
+    A module stays where and what it is but for its class: p, inplace, training flag, hooks and every
+    reference to it remain, and so do the model's `state_dict`, its names and its evaluation, to the bit.
+    Only an alpha dropout's inplace, which torch's does not obey, becomes False. `thinned.torch.keyed` can
+    then give the model its keys.
+
+    A rate that a module holds as a number cannot be swapped: nn.MultiheadAttention's, of which every
+    nn.TransformerEncoderLayer has one, nn.LSTM's and nn.GRU's. These are named in `left` with the remedy.
+    (The encoder layer's modules are swapped. Its fused path in evaluation goes around them, which is no
+    difference but for a site that is made classic by hand: `to_classic` leaves them.)
+    What looks like dropout without being a module is named in `suspects`: other modules' numbers whose name
+    says "drop", and calls such as `F.dropout(…)` in the source of a module's class. A call by way of a
+    helper function, a local import or compiled code is not seen.
+
+    Args:
+        model: any module, converted itself if it is one of torch.nn's dropout modules.
+        copy: convert a deep copy, and leave the model as it is.
+
+    Returns:
+        A report: `report.model`, the model or its copy; `report.swapped`, name → class; `report.left`, name →
+        reason; `report.suspects`, name → where. `print(report)` shows all. A module of two names has two
+        entries.
+
+    Source:
+        The modules that hold numbers: torch.nn.MultiheadAttention, torch.nn.RNNBase.
+
+    Example:
+        >>> import torch
+        >>> layer = torch.nn.TransformerEncoderLayer(8, 2, dropout=0.1, batch_first=True)
+        >>> report = convert(torch.nn.Sequential(layer, torch.nn.Dropout(0.5)))
+        >>> list(report.swapped)
+        ['0.dropout', '0.dropout1', '0.dropout2', '1']
+        >>> list(report.left)
+        ['0.self_attn']
+        >>> report.model[1]
+        Dropout(p=0.5, inplace=False)
+    """
+    model = copying.deepcopy(model) if copy else model
+    swapped: dict[str, str] = {}
+    left: dict[str, str] = {}
+    suspects: dict[str, str] = {}
+    done: dict[torch.nn.Module, str] = {}
+    for name, module in named(model):
+        torchs = torch_class(module)
+        if module in done:
+            swapped[name] = done[module]
+        elif isinstance(module, Site):
+            continue
+        elif torchs is None:
+            _note(name, module, left, suspects)
+        elif problem := foreign(module, torchs):
+            left[name] = problem
+        else:
+            try:
+                become(module, _OURS[torchs](module.p, _is_inplace(module)))
+            except (TypeError, ValueError) as error:
+                left[name] = f"{error}: set it, then convert again"
+                continue
+            swapped[name] = done[module] = f"thinned.torch.nn.{torchs.__name__}"
+    return Conversion(model=model, swapped=swapped, left=left, suspects=suspects)
+
+
+def unconvert(model: Model, *, copy: bool = False) -> Conversion[Model]:
+    """Turn every dropout module of ours that torch.nn has as well into torch.nn's: the inverse of `convert`.
+
+    Args:
+        model: any module.
+        copy: do it to a deep copy, and leave the model as it is.
+
+    Returns:
+        A report as `convert` gives it. Left are modules that torch.nn has no equal of: other layers,
+        p that is no number, options such as noise_shape and mode="classic", and keyed modules, until
+        `keyed(model, None)` takes the keys away. Suspects are calls that pass `call=`, which torch.nn's
+        modules do not take.
+
+    Example:
+        >>> import torch, thinned
+        >>> model = torch.nn.Sequential(thinned.torch.nn.Dropout(0.5))
+        >>> unconvert(model).swapped
+        {'0': 'torch.nn.Dropout'}
+        >>> type(model[0]) is torch.nn.Dropout
+        True
+    """
+    model = copying.deepcopy(model) if copy else model
+    swapped: dict[str, str] = {}
+    left: dict[str, str] = {}
+    suspects: dict[str, str] = {}
+    done: dict[torch.nn.Module, str] = {}
+    for name, module in named(model):
+        if found := passes_call(module):
+            suspects[name] = f"{'; '.join(found)}: torch.nn's modules do not take it"
+        if module in done:
+            swapped[name] = done[module]
+        elif isinstance(module, Site):
+            if problem := _no_counterpart(module):
+                left[name] = problem
+            else:
+                torchs = _TORCHS[type(module)]
+                become(module, torchs(module.p, module.inplace))
+                swapped[name] = done[module] = f"torch.nn.{torchs.__name__}"
+    return Conversion(model=model, swapped=swapped, left=left, suspects=suspects)
+
+
+def _is_inplace(module: Any) -> bool:
+    """What a module's inplace means: torch's alpha dropout has the argument, and never writes in place."""
+    alpha = isinstance(module, (torch.nn.AlphaDropout, torch.nn.FeatureAlphaDropout))
+    return bool(module.inplace) and not alpha
+
+
+def _note(name: str, module: torch.nn.Module, left: dict[str, str], suspects: dict[str, str]) -> None:
+    """What of a module that is no dropout module drops nevertheless."""
+    kind = type(module).__name__
+    held = " and ".join(f"{attribute}={rate}" for attribute, rate in rates(module).items())
+    if isinstance(module, torch.nn.MultiheadAttention):
+        if held:
+            left[name] = (
+                f"{kind} holds {held} as a number: write the attention with "
+                "thinned.torch.functional.scaled_dot_product_attention"
+            )
+        return
+    if isinstance(module, torch.nn.RNNBase):
+        if held and module.num_layers > 1:
+            remedy = f"build thinned.torch.nn.{kind}(…, locked=False) and load its state_dict"
+            if not hasattr(nn, kind):
+                remedy = "stack layers with a thinned.torch.nn.Dropout between them"
+            left[name] = f"{kind} holds {held} as a number: {remedy}"
+        return
+    if isinstance(module, torch.jit.ScriptModule):
+        suspects[name] = "compiled by torch.jit: convert the model before it is scripted"
+        return
+    seen = list(drops(module))
+    if held:
+        remedy = f", and thinned.torch.nn has a {kind}" if hasattr(nn, kind) else ""
+        seen.insert(0, f"{kind} holds {held} as a number{remedy}")
+    if seen:
+        suspects[name] = f"{'; '.join(seen)}: no walk over modules reaches it"
+
+
+def _no_counterpart(site: Site) -> str | None:
+    kind = type(site)
+    if kind not in _TORCHS:
+        return f"torch.nn has no {kind.__name__}"
+    if site.key is not None:
+        return "it has a key, which torch.nn's has not: keyed(model, None) takes it away"
+    if not isinstance(site.p, float):
+        return f"p={site.p} is no number"
+    fresh = kind()
+    torchs = vars(_TORCHS[kind]())
+    for name, value in vars(site).items():
+        if name in vars(fresh) and name not in torchs and value != vars(fresh)[name]:
+            return f"torch.nn.{kind.__name__} has no {name}={value!r}"
+    return None

@@ -1,0 +1,58 @@
+"""What was done to a model, what was left and why: as data, and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Generic, TypeVar
+
+import torch
+
+Model = TypeVar("Model", bound=torch.nn.Module)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Report(Generic[Model]):
+    """The model, and by qualified name what was done; `str` of it is to be read.
+
+    Attributes:
+        model: the model itself, or its copy.
+        left: what was not done, each with the reason and the remedy.
+        suspects: what may drop without a module of its own, each with where it was seen.
+    """
+
+    model: Model = field(repr=False)
+    left: dict[str, str]
+    suspects: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        parts = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "model"}
+        for title in sorted(parts, key=lambda title: title in ("left", "suspects")):
+            if parts[title] or title not in ("left", "suspects"):
+                yield f"{title}: {len(parts[title])}"
+            for name, what in parts[title].items():
+                yield f"  {name}: {what}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Conversion(Report[Model]):
+    """`swapped`: the class that each module now has."""
+
+    swapped: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Removal(Report[Model]):
+    """`removed`: what stood there."""
+
+    removed: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Rescaling(Report[Model]):
+    """`moved`: the weights that took each site's scale, and by what they were multiplied."""
+
+    moved: dict[str, str]

@@ -1,0 +1,113 @@
+"""A trained model without its dropout."""
+
+from __future__ import annotations
+
+import copy as copying
+from typing import Any
+
+import torch
+
+from thinned.contract import threshold
+from thinned.torch import nn
+from thinned.torch._conversion._report import Model, Removal
+from thinned.torch._conversion._unseen import drops, passes_call, rates
+from thinned.torch._conversion._walk import become, foreign, named, torch_class
+from thinned.torch._site import Site
+
+# Sites that give back their input in evaluation, whatever they do in training.
+_IDENTITIES = {
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
+    *(nn.DropBlock1d, nn.DropBlock2d, nn.DropBlock3d, nn.DropPath, nn.StochasticDepth),
+    *(nn.GaussianDropout, nn.LockedDropout),
+}
+# Modules that compute more, to which no rate matters in evaluation.
+_HOLDERS = (
+    *(torch.nn.RNNBase, torch.nn.MultiheadAttention),
+    *(nn.DropConnect, nn.DropConnectLinear, nn.ScaledDotProductAttention),
+)
+_RATES = ("p", "dropout_p", "weight_p", "input_p", "dropout", "output_p")
+
+
+def strip(model: Model, *, copy: bool = False) -> Removal[Model]:
+    """Take the dropout out of a model that is only to be evaluated, which stays the same to the bit.
+
+    A dropout module, of torch.nn or ours, becomes an `nn.Identity` (with p = 0, which some forwards read), so
+    that the indices of an nn.Sequential and the keys of a `state_dict` remain. A module that computes more
+    and holds a rate (attention, recurrent layers, DropConnect; torch.nn's and ours) has it set to 0.
+    Functional calls and other modules' numbers cannot be taken out; they are named in `suspects`, and do no
+    harm where they obey `training`.
+
+    Args:
+        model: any module.
+        copy: do it to a deep copy, and leave the model as it is.
+
+    Returns:
+        A report: `report.model`; `report.removed`, name → what was there; `report.left`, name → reason;
+        `report.suspects`, name → where. Left are classic sites, which evaluate to input · (1 − p):
+        `to_inverted(model)` first; and classes with a forward of their own, whose evaluation is unknown.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 2))
+        >>> strip(model).removed
+        {'1': 'Dropout(p=0.5, inplace=False)'}
+        >>> list(model.state_dict())
+        ['0.weight', '0.bias', '2.weight', '2.bias']
+    """
+    model = copying.deepcopy(model) if copy else model
+    removed: dict[str, str] = {}
+    left: dict[str, str] = {}
+    suspects: dict[str, str] = {}
+    done: dict[torch.nn.Module, dict[str, str]] = {}
+    for name, module in named(model):
+        if seen := _seen(module):
+            suspects[name] = seen
+        if module not in done:
+            if problem := _problem(module):
+                left[name] = problem
+                continue
+            done[module] = _remove(module)
+        removed.update({f"{name}{tail}": what for tail, what in done[module].items()})
+    return Removal(model=model, removed=removed, left=left, suspects=suspects)
+
+
+def _problem(module: torch.nn.Module) -> str | None:
+    """Why a module that drops cannot be taken out."""
+    kind = type(module)
+    if not isinstance(module, Site):
+        torchs = torch_class(module)
+        return foreign(module, torchs) if torchs else None
+    if kind not in _IDENTITIES and not isinstance(module, _HOLDERS):
+        return f"{kind.__name__} may do more in evaluation than give back its input"
+    if isinstance(module, nn.Dropout) and module.mode == "classic" and _scales(module):
+        return "it is classic, and evaluates to input · (1 − p): to_inverted(model) first"
+    return None
+
+
+def _scales(site: nn.Dropout) -> bool:
+    return not isinstance(site.p, float) or threshold(site.p) > 0
+
+
+def _remove(module: torch.nn.Module) -> dict[str, str]:
+    """Take a module's dropout out, and say what it was, by the tail of its name."""
+    if type(module) in _IDENTITIES or (torch_class(module) and not isinstance(module, Site)):
+        was = repr(module)
+        identity = torch.nn.Identity()
+        vars(identity)["p"] = 0.0
+        become(module, identity)
+        return {"": was}
+    held: dict[str, Any] = {}
+    if isinstance(module, _HOLDERS):
+        held = {name: vars(module)[name] for name in _RATES if name in vars(module)}
+    held = {name: rate for name, rate in held.items() if not isinstance(rate, float) or rate}
+    vars(module).update(dict.fromkeys(held, 0.0))
+    return {f".{name}": str(rate) for name, rate in held.items()}
+
+
+def _seen(module: torch.nn.Module) -> str | None:
+    """Calls that drop by themselves or that an Identity refuses, and numbers that may do the same."""
+    own = isinstance(module, (Site, *_HOLDERS)) or torch_class(module)
+    found = [*drops(module), *passes_call(module)]
+    if not own:
+        found += [f"{type(module).__name__} holds {name}={rate}" for name, rate in rates(module).items()]
+    return "; ".join(found) or None

@@ -1,0 +1,71 @@
+"""A model's graphs by `torch.fx`: with each of our sites and torch.nn's modules as one node."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import fx
+
+from thinned.torch._site import Site
+
+
+def whole(model: torch.nn.Module) -> list[fx.Graph]:
+    """The graphs of training and of evaluation, with optional arguments given and not.
+
+    Raises:
+        Exception: whatever the model's code raises on stand-ins for tensors, where neither way can be traced.
+    """
+    signature = inspect.signature(model.forward)
+    defaults = {n: p.default for n, p in signature.parameters.items() if p.default is not p.empty}
+    graphs = []
+    for training in (True, False):
+        made: list[fx.Graph] = []
+        problem = RuntimeError("nothing to trace")
+        for concrete in [None, defaults] if defaults else [None]:
+            try:
+                made.append(_Sites().trace(_stand_in(model, training), concrete))
+            except Exception as error:
+                problem = error  # type: ignore[assignment]
+        if not made:
+            raise problem
+        graphs += made
+    return graphs
+
+
+def chains(model: torch.nn.Module) -> Iterator[tuple[str, fx.Graph]]:
+    """Every nn.Sequential's name and graph, the outer ones first; what is no Sequential is one node."""
+    for name, module in model.named_modules():
+        if _is_chain(module):
+            yield name, _Chains().trace(_stand_in(module, training=True))
+
+
+class _Sites(fx.Tracer):
+    def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Site) or super().is_leaf_module(m, module_qualified_name)
+
+
+class _Chains(fx.Tracer):
+    def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
+        return not _is_chain(m)
+
+
+def _is_chain(module: torch.nn.Module) -> bool:
+    return isinstance(module, torch.nn.Sequential) and type(module).forward is torch.nn.Sequential.forward
+
+
+def _stand_in(model: torch.nn.Module, training: bool) -> torch.nn.Module:
+    """A copy for the model's own code to run in, which may count calls or keep what it saw.
+
+    It shares the parameters, which no forward writes to, and has no hooks.
+    """
+    memo: dict[int, Any] = {id(parameter): parameter for parameter in model.parameters()}
+    double = copy.deepcopy(model, memo)
+    for module in double.modules():
+        module.training = training
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            hooks.clear()
+    return double

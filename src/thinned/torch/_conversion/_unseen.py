@@ -1,0 +1,103 @@
+"""Dropout that is no module: rates held as numbers, and calls of functions inside a forward."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+_FUNCTIONS = {
+    *("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"),
+    *("alpha_dropout", "feature_alpha_dropout", "multi_head_attention_forward"),
+    *("drop_path", "drop_block2d", "drop_block3d", "stochastic_depth"),
+}
+
+
+def rates(module: torch.nn.Module) -> dict[str, float]:
+    """The numbers in (0, 1] of a module that are drop probabilities by their name."""
+    kind = type(module).__name__
+    alone = "Drop" in kind or "StochasticDepth" in kind
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, float) and 0.0 < value <= 1.0 and ("drop" in name or (alone and name == "p"))
+    }
+
+
+def drops(module: torch.nn.Module) -> tuple[str, ...]:
+    """Where the source of a module's class calls a function that drops, and is not ours.
+
+    Seen are calls by a name that the source file has, `F.dropout(…)` or `dropout(…)`, in the class's methods
+    and those of its bases. Not seen are helper functions, local imports, variables and compiled code.
+    """
+    kind: Any = type(module)
+    return _drops(kind)
+
+
+def passes_call(module: torch.nn.Module) -> tuple[str, ...]:
+    """Where the source of a module's class passes `call=` to a part of it, which torch.nn's do not take."""
+    kind: Any = type(module)
+    return _passes_call(kind)
+
+
+@functools.lru_cache(maxsize=1024)  # finding a class's source reads the whole file
+def _drops(kind: Any) -> tuple[str, ...]:
+    found = []
+    for cls, method, call in _calls(kind):
+        function = _resolve(call.func, vars(sys.modules.get(cls.__module__, object)))
+        if function is None or str(getattr(function, "__module__", "")).startswith("thinned."):
+            continue
+        name = ast.unparse(call.func)
+        last = name.rpartition(".")[2].rstrip("_")
+        if last in _FUNCTIONS or (last == "scaled_dot_product_attention" and _attention_drops(call)):
+            found.append(f"{cls.__name__}.{method} calls {name}")
+    return tuple(dict.fromkeys(found))
+
+
+@functools.lru_cache(maxsize=1024)  # finding a class's source reads the whole file
+def _passes_call(kind: Any) -> tuple[str, ...]:
+    return tuple(
+        f"{cls.__name__}.{method} passes call= to {ast.unparse(call.func)}"
+        for cls, method, call in _calls(kind)
+        if ast.unparse(call.func).startswith("self.") and any(word.arg == "call" for word in call.keywords)
+    )
+
+
+def _calls(kind: type) -> Iterator[tuple[type, str, ast.Call]]:
+    for cls in kind.__mro__:
+        root = cls.__module__.partition(".")[0]
+        if root in ("torch", "thinned") or root in sys.stdlib_module_names:
+            continue
+        for method in _methods(cls):
+            for node in ast.walk(method):
+                if isinstance(node, ast.Call):
+                    yield cls, method.name, node
+
+
+def _methods(cls: type) -> list[ast.FunctionDef]:
+    try:
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return []
+    return [item for item in getattr(tree, "body", []) if isinstance(item, ast.FunctionDef)]
+
+
+def _resolve(expression: ast.expr, names: Any) -> Any:
+    """What a dotted name stands for in a module; None if for nothing, or for no name at all."""
+    if isinstance(expression, ast.Name):
+        return names.get(expression.id)
+    if isinstance(expression, ast.Attribute):
+        return getattr(_resolve(expression.value, names), expression.attr, None)
+    return None
+
+
+def _attention_drops(call: ast.Call) -> bool:
+    """Whether dropout_p is given, by keyword or as the fifth argument, and is not a zero."""
+    given = call.args[4:5] + [word.value for word in call.keywords if word.arg == "dropout_p"]
+    return any(not (isinstance(value, ast.Constant) and value.value == 0) for value in given)

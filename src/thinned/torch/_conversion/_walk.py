@@ -1,0 +1,55 @@
+"""The modules of a model by all their names, and one made into another in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import torch
+
+from thinned.torch._site import Site
+
+OF_TORCH: Final[tuple[type[Any], ...]] = (
+    *(torch.nn.Dropout, torch.nn.Dropout1d, torch.nn.Dropout2d, torch.nn.Dropout3d),
+    *(torch.nn.AlphaDropout, torch.nn.FeatureAlphaDropout),
+)
+
+
+def named(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Every module by every name that it has."""
+    for name, module in model.named_modules(remove_duplicate=False):
+        yield name or "(the model)", module
+
+
+def become(module: torch.nn.Module, fresh: torch.nn.Module) -> None:
+    """Make a module what `fresh` is, in its own place.
+
+    Exchanging the class and not the object keeps what any other way loses: shared modules, references that
+    are in no module's registry, hooks and the handles that remove them.
+    """
+    state = vars(module)
+    if not isinstance(fresh, Site):
+        for name in ("noise_shape", "mode", "key", "_bits", "step"):
+            state.pop(name, None)
+    common = vars(torch.nn.Module())
+    state.update((name, value) for name, value in vars(fresh).items() if name not in common)
+    module.__class__ = type(fresh)
+
+
+def torch_class(module: torch.nn.Module) -> Any:
+    """The dropout class of torch.nn that a module is of, exactly or by inheritance."""
+    return next((cls for cls in type(module).__mro__ if cls in OF_TORCH), None)
+
+
+def foreign(module: torch.nn.Module, torchs: type) -> str | None:
+    """Why a module of a class that derives from one of torch's dropout classes is not simply one."""
+    kind = type(module)
+    between = kind.__mro__[: kind.__mro__.index(torchs)]
+    own = {n for cls in between for n, v in vars(cls).items() if callable(v) or isinstance(v, property)}
+    own -= {"__init__", "__repr__", "extra_repr"}
+    if "forward" in vars(module):
+        own.add("forward")
+    if own:
+        names = ", ".join(sorted(own))
+        return f"{kind.__name__} is a torch.nn.{torchs.__name__} with its own {names}: exchange it by hand"
+    return None

@@ -1,0 +1,92 @@
+"""The operator `thinned::gaussian_dropout`: input · (1 + σ z), with normal deviates z that a key gives.
+
+It is diagonal and linear in the input, as dropout is: the backward pass recomputes z and saves nothing of the
+input's size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned._position import positions, row_major
+from thinned.torch import _key, _plain
+from thinned.torch._autograd import self_adjoint
+from thinned.torch._batching import Sizes, batched, words_for
+
+_library = torch.library.Library("thinned", "FRAGMENT")
+
+_library.define(
+    "gaussian_dropout(Tensor input, Tensor key, Tensor p, SymInt[]? noise_shape=None, "
+    "SymInt[]? global_shape=None, SymInt[]? start=None) -> Tensor"
+)
+
+
+def gaussian_dropout(input: Tensor, key: Tensor, p: Tensor, *rest: Any) -> Tensor:
+    """Call `thinned::gaussian_dropout`."""
+    result: Tensor = torch.ops.thinned.gaussian_dropout(input, key, p, *rest)
+    return result
+
+
+def check_finite(p: Any) -> Any:
+    """P, below 1 in every entry."""
+    if bool((p >= 1).any()) if isinstance(p, Tensor) else p >= 1:
+        got = p.tolist() if isinstance(p, Tensor) else p
+        raise ValueError(
+            f"GaussianDropout needs p < 1, got {got}: the standard deviation of its noise is √(p/(1−p)), "
+            "infinite at p = 1; Dropout takes p = 1"
+        )
+    return p
+
+
+def _gaussian_dropout(
+    input: Tensor,
+    key: Tensor,
+    p: Tensor,
+    noise_shape: Sizes = None,
+    global_shape: Sizes = None,
+    start: Sizes = None,
+) -> Tensor:
+    if p.is_cpu and not bool(((p >= 0) & (p <= 1)).all()):
+        raise ValueError(f"p must be in [0, 1], got {p.tolist()}")
+    if p.is_cpu:
+        check_finite(p)
+    shape = tuple(input.shape[key.dim() - 1 :])
+    base, strides = positions(shape, noise_shape, global_shape, start)
+    z = _normal(input, key, base, row_major(shape) if strides is None else strides)
+    wide = torch.float64 if input.dtype == torch.float64 else torch.float32
+    rate = p.to(input.device, torch.float64)
+    sigma = torch.sqrt(rate / (1.0 - rate)).to(wide)
+    value = input.to(wide) * (z.to(wide) * sigma + 1.0)
+    return torch.empty_like(input).copy_(value)
+
+
+def _normal(input: Tensor, key: Tensor, base: int, strides: tuple[int, ...]) -> Tensor:
+    """Z in float32, of a shape that broadcasts to the input's."""
+    return _plain.normal(tuple(input.shape), words_for(input, key), base, strides, input.device)
+
+
+def _gaussian_dropout_vmap(
+    info: Any,
+    in_dims: Any,
+    input: Tensor,
+    key: Tensor,
+    p: Tensor,
+    noise_shape: Sizes = None,
+    global_shape: Sizes = None,
+    start: Sizes = None,
+) -> tuple[Tensor, int]:
+    return gaussian_dropout(
+        *batched(info.batch_size, in_dims, input, key, p, noise_shape, global_shape, start)
+    ), 0
+
+
+_library.impl("gaussian_dropout", _gaussian_dropout, "CompositeExplicitAutograd")
+torch.library.register_fake(
+    "thinned::gaussian_dropout", lambda input, *_args, **_kwargs: torch.empty_like(input), lib=_library
+)
+torch.library.register_vmap("thinned::gaussian_dropout", _gaussian_dropout_vmap, lib=_library)
+_key.vmap_with_keys(_library, "gaussian_dropout")
+self_adjoint(_library, "gaussian_dropout")

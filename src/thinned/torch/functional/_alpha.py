@@ -1,0 +1,152 @@
+"""Alpha dropout: what is dropped goes to SELU's lower limit, and mean and variance stay."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from thinned._arguments import DROP_ALL, REQUIRED, check_training
+from thinned.contract import Key
+from thinned.torch import _key, _native, _rate
+from thinned.torch.functional._dropout import _check_inplace, _into, dropout
+
+_LIMIT = -1.7580993408473766  # of SELU at minus infinity: −λα
+
+Noise = tuple[int | None, ...]
+
+
+def alpha_dropout(
+    input: Tensor,
+    p: float | Tensor = 0.5,
+    training: bool = REQUIRED,
+    inplace: bool = False,
+    *,
+    key: Key | Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Equivalent to `torch.nn.functional.alpha_dropout`, by the mask of a key.
+
+    With α' = −1.7581 kept elements become a · x + b and dropped ones a · α' + b, where
+    a = 1/√((α'² p + 1)(1 − p)) and b = −a · α' · p: an input of mean 0 and variance 1 keeps both. All is
+    computed in float32 (float64 for float64) and rounded once. Nothing of the input's size is saved for the
+    gradient, which is a where kept and 0 where dropped.
+
+    Args:
+        input: tensor of any shape; float32, float64, float16 or bfloat16.
+        p: drop probability in [0, 1], a number or a tensor: see `dropout`.
+        training: True drops, False evaluates to input itself. torch's function does not train by default.
+        inplace: write to `input` itself.
+        key: the mask's key.
+        generator: where a key is drawn from without one.
+
+    Returns:
+        A tensor of input's shape, dtype and layout. At p = 1, where a would be infinite, zeros, as in torch,
+        but also for NaN. At p = 0 input itself.
+
+    Raises:
+        TypeError: as `dropout`.
+        ValueError: as `dropout`.
+
+    Source:
+        Klambauer et al., "Self-Normalizing Neural Networks", NeurIPS 2017.
+
+    Example:
+        >>> import torch, thinned
+        >>> alpha_dropout(torch.zeros(5), 0.5, training=True, key=thinned.Key(0))
+        tensor([ 0.7792, -0.7792,  0.7792,  0.7792,  0.7792])
+    """
+    return _alpha(input, p, training, inplace, key, generator, None)
+
+
+def feature_alpha_dropout(
+    input: Tensor,
+    p: float | Tensor = 0.5,
+    training: bool = REQUIRED,
+    inplace: bool = False,
+    *,
+    key: Key | Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Equivalent to `torch.nn.functional.feature_alpha_dropout`: `alpha_dropout` of whole channels.
+
+    Args:
+        input: (N, C, …). As in torch the first two dimensions are those, whatever follows: an input without a
+            batch needs one of size 1.
+        p: as in `alpha_dropout`, like all that follow.
+        training: True drops, False evaluates.
+        inplace: write to `input` itself.
+        key: of the mask, which is one of shape (N, C, 1, …).
+        generator: where a key is drawn from without one.
+
+    Returns:
+        A tensor of input's shape, dtype and layout.
+
+    Raises:
+        TypeError: as `dropout`.
+        ValueError: `feature_alpha_dropout takes (N, C, …), got shape …`; else as `dropout`.
+
+    Source:
+        Klambauer et al., "Self-Normalizing Neural Networks", NeurIPS 2017.
+
+    Example:
+        >>> import torch, thinned
+        >>> feature_alpha_dropout(torch.zeros(1, 3, 2), 0.5, training=True, key=thinned.Key(0))
+        tensor([[[ 0.7792,  0.7792],
+                 [-0.7792, -0.7792],
+                 [ 0.7792,  0.7792]]])
+    """
+    if input.dim() < 2:
+        raise ValueError(
+            f"feature_alpha_dropout takes (N, C, …), got shape {tuple(input.shape)}: "
+            "use AlphaDropout (elements)"
+        )
+    return _alpha(input, p, training, inplace, key, generator, (None, None, *(1,) * (input.dim() - 2)))
+
+
+def _alpha(
+    input: Tensor,
+    p: float | Tensor,
+    training: bool,
+    inplace: bool,
+    key: Key | Tensor | None,
+    generator: torch.Generator | None,
+    noise: Noise | None,
+) -> Tensor:
+    training = check_training(training)
+    _native.check_dtype(input)
+    drop = _rate.threshold(p, input)
+    if not training or drop in (0, DROP_ALL):
+        return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise)
+    if inplace:
+        _check_inplace(input)
+    if key is None:  # one for both masks below
+        key, generator = _key.draw(generator), None
+    wide = torch.float64 if input.dtype == torch.float64 else torch.float32
+    kept = dropout(input.to(wide), p, True, key=key, generator=generator, noise_shape=noise, mode="classic")
+    a, if_kept, if_dropped = (number.to(input.device, wide) for number in _affine(p, drop))
+    shift = torch.where(_lives(input, p, key, noise), if_kept, if_dropped)
+    # In place: with less memory alive (32, 64, 28, 28) takes 1 ms instead of 15, most of them for new pages.
+    return _into(input, kept.mul_(a).add_(shift).to(input.dtype), inplace)
+
+
+def _affine(p: float | Tensor, drop: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """a, b and a · α' + b of the realised p, in double; zeros at p = 1."""
+    rate = torch.round(_rate.as_tensor(p, drop).double() * 2.0**32) / 2.0**32
+    a = 1.0 / torch.sqrt((_LIMIT * _LIMIT * rate + 1.0) * (1.0 - rate))
+    a = torch.where(rate < 1.0, a, 0.0)
+    b = -a * _LIMIT * rate
+    return a, b, a * _LIMIT + b
+
+
+def _lives(input: Tensor, p: float | Tensor, key: Key | Tensor, noise: Noise | None) -> Tensor:
+    """The mask as a tensor of the noise's shape.
+
+    By way of ones, since `keep_mask` has no examples of a vmap to tell apart.
+    """
+    sizes = tuple(input.shape)
+    if noise is not None:
+        sizes = tuple(size if n is None else n for n, size in zip(noise, sizes, strict=True))
+    if isinstance(p, Tensor):
+        sizes = torch.broadcast_shapes(sizes, p.shape)
+    ones = torch.ones(sizes, device=input.device)
+    return dropout(ones, p, True, key=key, noise_shape=noise, mode="classic") != 0

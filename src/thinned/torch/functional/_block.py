@@ -1,0 +1,171 @@
+"""DropBlock: contiguous blocks of a channel's map are dropped together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned._arguments import DROP_ALL, REQUIRED, check_training
+from thinned.contract import Key, check_integer
+from thinned.torch import _block, _key, _native, _rate
+from thinned.torch.functional._dropout import dropout
+
+_LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
+
+
+def drop_block1d(
+    input: Tensor,
+    p: float | Tensor,
+    block_size: int | Sequence[int],
+    training: bool = REQUIRED,
+    inplace: bool = False,
+    *,
+    key: Key | Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Drop runs of each channel of (N, C, L): `drop_block2d` of one dimension.
+
+    Example:
+        >>> import torch, thinned
+        >>> drop_block1d(torch.ones(1, 1, 10), 0.4, 3, training=True, key=thinned.Key(2))
+        tensor([[[0.0000, 0.0000, 0.0000, 1.4286, 1.4286, 1.4286, 1.4286, 1.4286,
+                  1.4286, 1.4286]]])
+    """
+    return _drop(input, p, block_size, training, inplace, key, generator, 1)
+
+
+def drop_block2d(
+    input: Tensor,
+    p: float | Tensor,
+    block_size: int | Sequence[int],
+    training: bool = REQUIRED,
+    inplace: bool = False,
+    *,
+    key: Key | Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Drop blocks of each channel's map, so that an element is dropped with probability p on average.
+
+    A seed may fire at each place where a whole block has room, for each sample and channel by itself; every
+    element of a fired seed's block is dropped. The seeds' probability is the one at which, with overlaps and
+    borders counted, the expected share of dropped elements is p in every sample: other implementations use
+    an approximation. Elements near a border have fewer blocks over them and are dropped less often than
+    those in the middle. The kept elements of a sample are multiplied by its size over their number, so that
+    no sample depends on the others. The gradient grows the same blocks again: nothing of the input's size
+    is saved for it.
+
+    Args:
+        input: (N, C, H, W) of any strides; float32, float64, float16 or bfloat16.
+        p: share to drop in [0, 1]; or a floating tensor of no dimension, or of four, with input's size or 1
+            for samples and channels and 1 for the map.
+        block_size: sides of a block, a positive integer or one for each dimension of the map; a side longer
+            than the map's is the map's. Odd and even sides alike: a seed is its block's first element.
+        training: True drops, False evaluates. Required: a function cannot see `model.eval()`.
+        inplace: write the result to `input` itself; it is computed beside it.
+        key: the mask's key, or an int64 tensor of its seed and stream. The seeds are the mask of shape
+            (N, C, H − block + 1, W − block + 1).
+        generator: where a key is drawn from without one; torch's default CPU generator if not given.
+
+    Returns:
+        `input` itself in place or where nothing changes (p = 0, evaluation), else a new tensor of its shape,
+        dtype and layout. What is dropped is +0.0 exactly, and so is its gradient.
+
+    Raises:
+        TypeError: `training is missing: …`; `input must be float32, …, got …`; `block_size must be an
+            integer, got …`.
+        ValueError: `p must be in [0, 1], got …`; `input must be (N, C, H, W), got shape …`; `block_size must
+            be positive, got …`; `p of shape … does not fit …`.
+
+    Source:
+        Ghiasi, Lin and Le, "DropBlock: A regularization method for convolutional networks", NeurIPS 2018;
+        CONTRACT.md, section 3.
+
+    Example:
+        >>> import torch, thinned
+        >>> drop_block2d(torch.ones(1, 1, 4, 6), 0.4, 2, training=True, key=thinned.Key(3))
+        tensor([[[[1.5000, 1.5000, 1.5000, 0.0000, 0.0000, 1.5000],
+                  [1.5000, 0.0000, 0.0000, 0.0000, 0.0000, 1.5000],
+                  [1.5000, 0.0000, 0.0000, 1.5000, 1.5000, 1.5000],
+                  [1.5000, 1.5000, 1.5000, 1.5000, 1.5000, 1.5000]]]])
+    """
+    return _drop(input, p, block_size, training, inplace, key, generator, 2)
+
+
+def drop_block3d(
+    input: Tensor,
+    p: float | Tensor,
+    block_size: int | Sequence[int],
+    training: bool = REQUIRED,
+    inplace: bool = False,
+    *,
+    key: Key | Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Drop boxes of each channel of (N, C, D, H, W): `drop_block2d` of three dimensions.
+
+    Example:
+        >>> import torch, thinned
+        >>> y = drop_block3d(torch.ones(1, 1, 2, 2, 4), 0.4, (1, 2, 2), training=True, key=thinned.Key(3))
+        >>> (y[0, 0] == 0).int().tolist()
+        [[[0, 0, 1, 1], [0, 0, 1, 1]], [[1, 1, 0, 0], [1, 1, 0, 0]]]
+    """
+    return _drop(input, p, block_size, training, inplace, key, generator, 3)
+
+
+def _drop(
+    input: Tensor,
+    p: float | Tensor,
+    block_size: int | Sequence[int],
+    training: bool,
+    inplace: bool,
+    key: Key | Tensor | None,
+    generator: torch.Generator | None,
+    rank: int,
+) -> Tensor:
+    training = check_training(training)
+    _native.check_dtype(input)
+    _check_rank(input, rank)
+    block = check_block_size(block_size, rank)
+    drop = _rate.threshold(p, input)
+    if isinstance(p, Tensor) and any(size != 1 for size in p.shape[2:]):
+        raise ValueError(
+            f"p of shape {tuple(p.shape)} does not fit input of shape {tuple(input.shape)}: give one number "
+            "for a map, or for each sample and channel (one p per sample is p.reshape(N, 1, …))"
+        )
+    if key is not None and generator is not None:
+        raise TypeError("pass key or generator, not both")
+    key = None if key is None else _key.check(key)
+    if not training or drop == 0:
+        return input
+    if drop == DROP_ALL:
+        return dropout(input, 1.0, True, inplace)
+    bits = _key.as_tensor(key, generator)
+    result = _block.drop_block(input, bits, _rate.as_tensor(p, drop), block)
+    return input.copy_(result) if inplace else result
+
+
+def check_block_size(block_size: Any, rank: int) -> list[int]:
+    """One positive side for each dimension of a map."""
+    sides = block_size if isinstance(block_size, (tuple, list)) else (block_size,) * rank
+    if len(sides) != rank:
+        raise ValueError(f"block_size must be an integer or {rank} of them, got {block_size}")
+    checked = [check_integer("block_size", side) for side in sides]
+    if any(side < 1 for side in checked):
+        raise ValueError(f"block_size must be positive, got {block_size}")
+    return checked
+
+
+def _check_rank(input: Tensor, rank: int) -> None:
+    if input.dim() == rank + 2:
+        return
+    fits = input.dim() - 2
+    if fits in _LAYOUTS:
+        remedy = f"DropBlock{fits}d takes {_LAYOUTS[fits]}"
+        if fits == rank - 1:
+            remedy += "; pass input.unsqueeze(0) for one sample"
+    else:
+        remedy = f"DropBlock takes maps of one to three dimensions, {', '.join(_LAYOUTS.values())}"
+    raise ValueError(f"input must be {_LAYOUTS[rank]}, got shape {tuple(input.shape)}: {remedy}")

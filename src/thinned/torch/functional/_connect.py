@@ -1,0 +1,137 @@
+"""DropConnect with a mask for each sample: the weights of a linear map are dropped, not its inputs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from thinned._arguments import DROP_ALL, REQUIRED, check_training
+from thinned.contract import Key
+from thinned.torch import _autocast, _key, _native, _operator, _rate
+from thinned.torch.functional._dropout import dropout
+
+
+def drop_connect_linear(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    p: float | Tensor = 0.5,
+    training: bool = REQUIRED,
+    *,
+    key: Key | Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """`torch.nn.functional.linear` where each sample has weights of its own, dropped by a mask of its own.
+
+    The weights of all samples, N × out_features × in_features numbers, exist while the forward pass
+    multiplies by them, and again, twice, during the backward pass; none of them is kept in between. One mask
+    for the whole batch is far cheaper: `thinned.torch.nn.DropConnect`. The bias is not dropped.
+
+    Args:
+        input: (N, …, in_features), or (in_features) for one sample; float32, float64, float16 or bfloat16.
+            What lies between the first and the last dimension shares the sample's mask.
+        weight: (out_features, in_features).
+        bias: (out_features), or None.
+        p: drop probability in [0, 1]; or a floating tensor of no dimension, or of three that fits
+            (N, out_features, in_features).
+        training: True drops and multiplies what is kept by 1/(1−p), False evaluates with all weights.
+            Required: a function cannot see `model.eval()`.
+        key: the mask's key, or an int64 tensor of its seed and stream. The mask is that of shape
+            (N, out_features, in_features).
+        generator: where a key is drawn from without one; torch's default CPU generator if not given.
+
+    Returns:
+        (N, …, out_features), computed in float32 (float64 for float64) and rounded once to input's dtype,
+        or to autocast's.
+
+    Raises:
+        TypeError: `training is missing: …`; `input must be float32, …, got …`.
+        ValueError: `p must be in [0, 1], got …`; `weight of shape … does not fit input of shape …`.
+
+    Source:
+        Wan, Zeiler, Zhang, Le Cun and Fergus, "Regularization of Neural Networks using DropConnect",
+        ICML 2013. It evaluates by moments of the sum's distribution; this, as is usual, by its mean.
+
+    Example:
+        >>> import torch, thinned
+        >>> x, weight = torch.ones(2, 4), torch.ones(3, 4)
+        >>> drop_connect_linear(x, weight, None, 0.5, training=True, key=thinned.Key(0))
+        tensor([[6., 8., 4.],
+                [4., 2., 0.]])
+    """
+    training = check_training(training)
+    _native.check_dtype(input)
+    if weight.dim() != 2 or not input.dim() or input.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"weight of shape {tuple(weight.shape)} does not fit input of shape {tuple(input.shape)}: "
+            "it is (out_features, in_features), and input's last dimension is in_features"
+        )
+    n = input.shape[0] if input.dim() > 1 else 1
+    drop = _rate.threshold(p, weight.expand(n, *weight.shape))
+    if key is not None and generator is not None:
+        raise TypeError("pass key or generator, not both")
+    key = None if key is None else _key.check(key)
+    if not training or drop == 0:
+        return linear(input, weight, bias)
+    if drop == DROP_ALL:
+        nothing = dropout(linear(input, weight), 1.0, True)
+        return nothing if bias is None else nothing + bias
+    bits, rate = _key.as_tensor(key, generator), _rate.as_tensor(p, drop)
+    wide = torch.promote_types(input.dtype, torch.float32)
+    rows = input.to(wide).reshape(n, math.prod(input.shape[1:-1]), input.shape[-1])
+    apply: Any = (_Each if torch.compiler.is_compiling() else _EachBothModes).apply
+    to = _autocast.result_type(input)
+    with _autocast.off(input):
+        result = apply(rows, weight.to(wide), bits, rate)
+    if bias is not None:
+        result = result + bias.to(wide)
+    shaped: Tensor = result.to(to).reshape(*input.shape[:-1], weight.shape[0])
+    return shaped
+
+
+class _Each(torch.autograd.Function):
+    """(N, T, in) by weights (out, in) that each of N samples drops by itself, masks recomputed backward."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(input: Tensor, weight: Tensor, key: Tensor, p: Tensor) -> Tensor:
+        return input @ _dropped(weight, input.shape[0], key, p).mT
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        input, weight, key, p = ctx.saved_tensors
+        of_input = of_weight = None
+        if ctx.needs_input_grad[0]:
+            of_input = grad @ _dropped(weight, grad.shape[0], key, p)
+        if ctx.needs_input_grad[1]:
+            of_weight = _operator.dropout(grad.mT @ input, key, p).sum(0)
+        return of_input, of_weight, None, None
+
+
+class _EachBothModes(_Each):
+    """With forward derivatives, which the compiler refuses to trace even where nobody asks for them."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        _Each.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def jvp(ctx: Any, input_t: Tensor, weight_t: Tensor, *_: None) -> Tensor:
+        input, weight, key, p = ctx.saved_tensors
+        n = input.shape[0]
+        of_input: Tensor = input_t @ _dropped(weight, n, key, p).mT
+        return of_input + input @ _dropped(weight_t, n, key, p).mT
+
+
+def _dropped(weight: Tensor, n: int, key: Tensor, p: Tensor) -> Tensor:
+    return _operator.dropout(weight.expand(n, *weight.shape), key, p)

@@ -1,0 +1,117 @@
+"""Stochastic depth: whole samples, or a whole batch, dropped from a residual branch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from thinned._arguments import REQUIRED, check_training
+from thinned.contract import Key
+from thinned.torch.functional._dropout import dropout
+
+
+def drop_path(
+    input: Tensor,
+    p: float | Tensor,
+    training: bool = REQUIRED,
+    scale_by_keep: bool = True,
+    *,
+    key: Key | Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Equivalent to timm's `drop_path`: one decision for each sample.
+
+    Args:
+        input: (N, …), a residual branch; float32, float64, float16 or bfloat16.
+        p: drop probability in [0, 1], a number or a tensor: see `dropout`. timm's `drop_prob`.
+        training: True drops, False evaluates to input itself.
+        scale_by_keep: multiply what is kept by 1/(1−p). Without it what is kept stays as it is, and
+            evaluation is still input itself, as in timm: there the branch is larger, by 1/(1−p), than its
+            mean in training. (`dropout(mode="classic")` scales in evaluation instead.)
+        key: of the mask, which is one of shape (N, 1, …).
+        generator: where a key is drawn from without one.
+
+    Returns:
+        A tensor of input's shape, dtype and layout; dropped samples are +0.0.
+
+    Raises:
+        TypeError: as `dropout`.
+        ValueError: `drop_path takes (N, …), got shape ()`; else as `dropout`.
+
+    Source:
+        Gao Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
+
+    Example:
+        >>> import torch, thinned
+        >>> drop_path(torch.ones(4, 3), 0.5, training=True, key=thinned.Key(0))
+        tensor([[2., 2., 2.],
+                [0., 0., 0.],
+                [2., 2., 2.],
+                [2., 2., 2.]])
+    """
+    training = check_training(training)
+    return dropout(
+        input,
+        p,
+        training,
+        key=key,
+        generator=generator,
+        noise_shape=_rows(input, "drop_path"),
+        mode="inverted" if scale_by_keep or not training else "classic",
+    )
+
+
+def stochastic_depth(
+    input: Tensor,
+    p: float | Tensor,
+    mode: Literal["row", "batch"],
+    training: bool = REQUIRED,
+    *,
+    key: Key | Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Equivalent to `torchvision.ops.stochastic_depth`.
+
+    Args:
+        input: (N, …), a residual branch; of any shape for "batch".
+        p: drop probability in [0, 1], a number or a tensor: see `dropout`.
+        mode: "row" decides for each sample, "batch" once for all.
+        training: True drops, False evaluates to input itself.
+        key: of the mask, which is one of shape (N, 1, …) or (1, 1, …).
+        generator: where a key is drawn from without one.
+
+    Returns:
+        A tensor of input's shape, dtype and layout; what is kept times 1/(1−p), what is dropped +0.0.
+
+    Raises:
+        TypeError: as `dropout`.
+        ValueError: `mode must be "row" or "batch", got …`; `stochastic_depth takes (N, …), got shape ()`;
+            else as `dropout`.
+
+    Source:
+        Gao Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
+
+    Example:
+        >>> import torch, thinned
+        >>> stochastic_depth(torch.ones(3), 0.5, "row", training=True, key=thinned.Key(0))
+        tensor([2., 0., 2.])
+        >>> stochastic_depth(torch.ones(3), 0.5, "batch", training=True, key=thinned.Key(0))
+        tensor([2., 2., 2.])
+    """
+    check_rows(mode)
+    noise = _rows(input, "stochastic_depth") if mode == "row" else (1,) * input.dim()
+    return dropout(input, p, training, key=key, generator=generator, noise_shape=noise)
+
+
+def check_rows(mode: str) -> None:
+    """Refuse a mode that is neither of the two."""
+    if mode not in ("row", "batch"):
+        raise ValueError(f'mode must be "row" or "batch", got {mode!r}')
+
+
+def _rows(input: Tensor, name: str) -> tuple[int | None, ...]:
+    if not input.dim():
+        raise ValueError(f"{name} takes (N, …), got shape (): a number is one sample, pass input[None]")
+    return (None, *(1,) * (input.dim() - 1))

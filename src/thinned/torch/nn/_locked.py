@@ -1,0 +1,58 @@
+"""Locked (variational) dropout: one mask for all time steps of a sequence."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from thinned.torch import functional
+from thinned.torch._site import Probability, Site, check_p
+from thinned.torch.functional._locked import check_batch_first
+
+Sequence = TypeVar("Sequence", Tensor, PackedSequence)
+
+
+class LockedDropout(Site):
+    """Dropout with one mask for each sample and feature, shared over time.
+
+    Args:
+        p: drop probability in [0, 1], a tensor of them that fits the input, or a schedule.
+        batch_first: True for (B, T, F), as fastai's `RNNDropout` has it; False for (T, B, F), as torchnlp's
+            `LockedDropout` has it and torch's recurrent layers by default.
+
+    Raises:
+        TypeError: `p must be a real number, got …`; `batch_first must be True or False, got …`.
+        ValueError: `p must be in [0, 1], got …`; in a call, `locked_dropout takes …, got shape …`.
+
+    Source:
+        Gal, Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks",
+        NeurIPS 2016; Merity et al., "Regularizing and Optimizing LSTM Language Models", ICLR 2018.
+
+    Example:
+        >>> import torch
+        >>> y = LockedDropout(0.5, batch_first=True)(torch.ones(4, 7, 16))
+        >>> bool((y == y[:, :1]).all())
+        True
+    """
+
+    def __init__(self, p: Probability = 0.5, *, batch_first: bool) -> None:
+        super().__init__()
+        check_batch_first(batch_first)
+        self.p = check_p(p)
+        self.batch_first = batch_first
+
+    def forward(self, input: Sequence, *, call: int | None = None) -> Sequence:
+        """Drop in training; `call` tells calls of a keyed layer in one step apart."""
+        return functional.locked_dropout(
+            input,
+            self.rate(self.p),
+            self.training,
+            batch_first=self.batch_first,
+            key=self.mask_key(call),
+        )
+
+    def extra_repr(self) -> str:
+        """Both arguments."""
+        return f"p={self.p}, batch_first={self.batch_first}"

@@ -1,0 +1,29 @@
+"""The masks of a layer that has several: one key for a call, folded by the number of each part."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from thinned.contract import Key
+from thinned.torch import _key
+from thinned.torch._site import Site, _traced
+
+
+def call_key(site: Site, call: int | None = None) -> Key | Tensor:
+    """The key of a call; drawn, once for all its parts, where the site has none."""
+    key = site.mask_key(call)
+    if key is not None:
+        return key
+    return _key.draw() if _traced() else Key(*_key.as_words(None))
+
+
+def part_key(key: Key | Tensor | None, number: int) -> Key | Tensor | None:
+    """The key of one part; none where none is needed."""
+    if key is None:
+        return None
+    return key.fold(number) if isinstance(key, Key) else _key.fold(key, number)
+
+
+def is_off(p: float | Tensor) -> bool:
+    """Whether nothing is dropped, as far as is known before the code runs."""
+    return not isinstance(p, Tensor) and p == 0

@@ -1,0 +1,181 @@
+"""What LSTM and GRU share: torch's fused kernels, given dropped weights, one layer or all in a call."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import _VF, Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from thinned.contract import Key, check_probability, fold_number
+from thinned.torch import functional
+from thinned.torch._site import Site, check_p
+from thinned.torch.nn._parts import call_key, is_off, part_key
+from thinned.torch.nn._recurrent_weights import in_one_chunk, needs_chunk
+from thinned.torch.nn._sequences import Sequences
+
+_RATES = ("weight_p", "input_p", "dropout", "output_p")
+
+_SHOWN = {
+    "proj_size": 0,
+    "num_layers": 1,
+    "bias": True,
+    "batch_first": False,
+    "dropout": 0,
+    "bidirectional": False,
+    "weight_p": 0,
+    "input_p": 0,
+    "output_p": 0,
+    "locked": True,
+}
+
+
+class Recurrent(Site, torch.nn.RNNBase):
+    """A torch.nn.RNNBase that drops recurrent weights, and features between its kernels."""
+
+    def __init__(
+        self,
+        *args: Any,
+        dropout: Any,
+        weight_p: Any,
+        input_p: Any,
+        output_p: Any,
+        locked: bool,
+        **kwargs: Any,
+    ) -> None:
+        given = {"weight_p": weight_p, "input_p": input_p, "dropout": dropout, "output_p": output_p}
+        rates = {name: check_p(p, name) for name, p in given.items()}
+        between = rates["dropout"]
+        kwargs["dropout"] = between if isinstance(between, float) else 0.0
+        super().__init__(*args, **kwargs)
+        for name, p in rates.items():
+            setattr(self, name, p)
+        self.locked = locked
+        layers = [f"layer{k}" for k in range(self.num_layers - 1)]
+        weights = [name for name in self._flat_weights_names if name.startswith("weight_hh")]
+        # Hashed here, since a graph cannot.
+        self._parts = {name: fold_number(name) for name in ("input", "output", *layers, *weights)}
+
+    def forward(self, input: Any, hx: Any = None, *, call: int | None = None) -> Any:
+        """Output and last state, as torch's; `call` tells calls of a keyed layer in one step apart."""
+        # Where dynamo refuses to trace a recurrent module it goes on to compile each function of it.
+        if "torch._dynamo" in sys.modules and not torch.compiler.is_compiling():
+            return _undivided()(self, input, hx, call)
+        return self._forward(input, hx, call)
+
+    def _forward(self, input: Any, hx: Any, call: int | None) -> Any:
+        self._update_flat_weights()
+        packed = input if isinstance(input, PackedSequence) else None
+        data, state, unbatched = self._open(input, packed, hx)
+        rates = {name: self._rate_of(name) for name in _RATES}
+        on = self.training and not all(is_off(p) for p in rates.values())
+        key = call_key(self, call) if on else None
+        sequences = Sequences(self.batch_first, self.locked, packed)
+
+        def drop(x: Tensor, rate: str, part: str) -> Tensor:
+            return sequences.dropout(x, rates[rate], self.training, part_key(key, self._parts[part]))
+
+        weights = self._drop_weights(rates["weight_p"], key)
+        data = drop(data, "input_p", "input")
+        if self.training and self.num_layers > 1 and not is_off(rates["dropout"]):
+            data, state = self._by_layer(data, state, weights, packed, drop)
+        else:
+            chunk = on and needs_chunk(weights) and not is_off(rates["weight_p"])
+            weights = in_one_chunk(weights) if chunk else weights
+            data, state = self._kernel(data, state, weights, self.num_layers, packed)
+        return self._close(drop(data, "output_p", "output"), state, packed, unbatched)
+
+    def _rate_of(self, name: str) -> float | Tensor:
+        p = self.rate(getattr(self, name))
+        return p if isinstance(p, Tensor) else check_probability(p, name)
+
+    def _drop_weights(self, p: Any, key: Key | Tensor | None) -> list[Tensor]:
+        weights: list[Any] = list(self._flat_weights)
+        for i, name in enumerate(self._flat_weights_names):
+            if name.startswith("weight_hh"):
+                part = part_key(key, self._parts[name])
+                weights[i] = functional.dropout(weights[i], p, self.training, key=part)
+        return weights
+
+    def _by_layer(self, data: Tensor, state: Any, weights: list[Tensor], packed: Any, drop: Any) -> Any:
+        directions = 2 if self.bidirectional else 1
+        each = len(weights) // self.num_layers
+        last = []
+        for k in range(self.num_layers):
+            if k:
+                data = drop(data, "dropout", f"layer{k - 1}")
+            own = weights[k * each : (k + 1) * each]
+            own = in_one_chunk(own) if needs_chunk(own) else own
+            first = tuple(s[k * directions : (k + 1) * directions] for s in state)
+            data, after = self._kernel(data, first, own, 1, packed)
+            last.append(after)
+        return data, tuple(torch.cat(parts) for parts in zip(*last, strict=True))
+
+    def _kernel(
+        self, data: Tensor, state: tuple[Tensor, ...], weights: list[Tensor], layers: int, packed: Any
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        fused = getattr(_VF, self.mode.lower())
+        hx = state if len(state) > 1 else state[0]
+        rest = (self.bias, layers, 0.0, self.training, self.bidirectional)
+        if packed is None:
+            result = fused(data, hx, weights, *rest, self.batch_first)
+        else:
+            result = fused(data, packed.batch_sizes, hx, weights, *rest)
+        return result[0], tuple(result[1:])
+
+    def _open(
+        self, input: Any, packed: PackedSequence | None, hx: Any
+    ) -> tuple[Tensor, tuple[Tensor, ...], bool]:
+        """Input and state in the kernel's form, checked as torch checks them."""
+        unbatched, sizes, order = False, None, None
+        if packed is not None:
+            input, sizes, order, _ = packed
+        elif input.dim() not in (2, 3):
+            raise ValueError(
+                f"input must be (T, B, F), (B, T, F) with batch_first=True, or (T, F) for one sequence, got "
+                f"shape {tuple(input.shape)}"
+            )
+        elif input.dim() == 2:
+            unbatched, input = True, input.unsqueeze(0 if self.batch_first else 1)
+        if hx is None:
+            hx = self._zeros(input, sizes)
+        else:
+            hx = hx if isinstance(hx, tuple) else (hx,)
+            hx = tuple(s.unsqueeze(1) for s in hx) if unbatched else hx
+        self.check_forward_args(input, hx if len(hx) > 1 else hx[0], sizes)
+        return input, self._permuted(hx, order), unbatched
+
+    def _zeros(self, input: Tensor, sizes: Tensor | None) -> tuple[Tensor, ...]:
+        return (input.new_zeros(self.get_expected_hidden_size(input, sizes)),)
+
+    def _close(self, data: Tensor, state: Any, packed: PackedSequence | None, unbatched: bool) -> Any:
+        output: Any = data
+        if packed is not None:
+            _, sizes, order, back = packed
+            output, state = PackedSequence(data, sizes, order, back), self._permuted(state, back)
+        elif unbatched:
+            output = data.squeeze(0 if self.batch_first else 1)
+            state = tuple(s.squeeze(1) for s in state)
+        return output, state if len(state) > 1 else state[0]
+
+    @staticmethod
+    def _permuted(state: tuple[Tensor, ...], order: Tensor | None) -> tuple[Tensor, ...]:
+        return state if order is None else tuple(s.index_select(1, order) for s in state)
+
+    def extra_repr(self) -> str:
+        """What differs from the defaults is shown."""
+        shown = f"{self.input_size}, {self.hidden_size}"
+        for name, default in _SHOWN.items():
+            value = getattr(self, name)
+            if isinstance(value, Tensor) or value != default:
+                shown += f", {name}={value}"
+        return shown
+
+
+@functools.cache
+def _undivided() -> Callable[..., Any]:
+    return torch.compiler.disable(Recurrent._forward)

@@ -1,0 +1,56 @@
+"""Dropout of whole sequences, padded or packed: what is dropped does not depend on how they are stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from thinned.contract import Key
+from thinned.torch import functional
+from thinned.torch._site import check_p
+from thinned.torch.nn._parts import is_off
+
+Noise = tuple[int | None, ...]
+
+
+class Sequences:
+    """How sequences lie in a tensor: (T, B, F), (B, T, F), or the rows of a packed one."""
+
+    def __init__(self, batch_first: bool, locked: bool, packed: PackedSequence | None) -> None:
+        self.batch_first = batch_first
+        self.noise_shape: Noise | None = None
+        if locked:
+            self.noise_shape = (None, 1, None) if batch_first else (1, None, None)
+        self.packed = packed
+        self._rows: Tensor | None = None
+
+    def dropout(self, data: Tensor, p: Any, training: bool, key: Key | Tensor | None) -> Tensor:
+        """Drop by sample, feature and, unless locked, time."""
+        if self.packed is None:
+            return functional.dropout(data, p, training, key=key, noise_shape=self.noise_shape)
+        if not training or is_off(p):
+            check_p(p)
+            return data
+        times, samples = len(self.packed.batch_sizes), int(self.packed.batch_sizes[0])
+        sizes = (samples, times) if self.batch_first else (times, samples)
+        rows = self._where(data.device)
+        padded = data.new_zeros(times * samples, data.shape[1]).index_copy(0, rows, data)
+        dropped = functional.dropout(
+            padded.view(*sizes, -1), p, training, key=key, noise_shape=self.noise_shape
+        )
+        return dropped.view(times * samples, -1).index_select(0, rows)
+
+    def _where(self, device: torch.device) -> Tensor:
+        """Where in the padded tensor each packed row belongs: by the sample's index before it was sorted."""
+        if self._rows is None:
+            assert self.packed is not None
+            _, counts, order, _ = self.packed
+            time = torch.repeat_interleave(torch.arange(len(counts)), counts)
+            sample = torch.arange(len(time)) - (counts.cumsum(0) - counts)[time]
+            sample = sample.to(device) if order is None else order.to(device)[sample.to(device)]
+            time = time.to(device)
+            self._rows = sample * len(counts) + time if self.batch_first else time * int(counts[0]) + sample
+        return self._rows

@@ -1,0 +1,96 @@
+"""The pages of docs/torch: complete, linked, and with pictures that their script draws."""
+
+import importlib
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "torch"
+PAGES = sorted(FOLDER.glob("*.md"))
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *PAGES]
+# What is about all families, and not one of them.
+GENERAL = {"README", "compile", "convert", "differences", "keys", "schedules"}
+FAMILIES = [page for page in PAGES if page.stem not in GENERAL]
+MODULES = ["thinned.torch", "thinned.torch.functional", "thinned.torch.nn", "thinned.torch.schedules"]
+HEADINGS = ["Example", "Arguments worth knowing", "Cost", "What others do differently", "Source"]
+
+
+def name_of(path):
+    return path.stem
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        yield importlib.import_module("pictures")
+
+
+@pytest.mark.parametrize("page", FAMILIES, ids=name_of)
+def test_a_familys_page_has_its_parts_in_order(page):
+    text = page.read_text()
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == HEADINGS
+    head, example, *_, source = re.split(r"^## .+$", text, flags=re.MULTILINE)
+    equation, picture = head.index("\n$$\n"), re.search(r"^!\[[^\]]{20,}\]\((.+\.svg)\)$", head, re.MULTILINE)
+    assert picture, "no picture before the example, or one without words"
+    assert equation < picture.start()
+    assert ">>> " in example
+    assert re.search(r"\b(19|20)\d\d\b", source), "a source has a year"
+    assert "../../CONTRACT.md" in source
+    assert 35 <= len(text.splitlines()) <= 100
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_is_in_the_pages(module):
+    text = "\n".join(page.read_text() for page in PAGES)
+    names = importlib.import_module(module).__all__
+    missing = [name for name in names if not re.search(rf"(?<!\w){name}(?!\w)", text)]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_equations_are_what_github_draws(page):
+    """Markdown takes a backslash off before punctuation, and GitHub refuses the macro below."""
+    for equation in re.findall(r"\$\$(.*?)\$\$", page.read_text(), re.DOTALL):
+        assert not re.search(r"\\[^A-Za-z\s\\]|\\operatorname", equation), equation
+        assert equation.count("{") == equation.count("}")
+
+
+def test_every_page_is_in_the_index():
+    index = (FOLDER / "README.md").read_text()
+    assert [page.name for page in PAGES if page.stem != "README" and f"]({page.name})" not in index] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document):
+    text = re.sub(r"```.*?```|\$\$.*?\$\$|`[^`\n]*`", "", document.read_text(), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    relative = [link.partition("#")[0] for link in links if not re.match(r"https?:|#", link)]
+    assert [link for link in relative if not (document.parent / link).exists()] == []
+
+
+def test_a_fence_closes_after_an_empty_line():
+    """Else doctest takes it for output, and a page whose last line prints cannot pass."""
+    for page in PAGES:
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+            assert block.endswith("\n\n"), page.name
+
+
+def test_pictures_have_a_function_each_and_a_page(pictures):
+    drawn = pictures.PICTURES
+    assert list(drawn) == sorted(drawn)
+    assert sorted(drawn) == sorted(file.stem for file in FOLDER.glob("*.svg"))
+    text = "\n".join(page.read_text() for page in PAGES)
+    assert [name for name in drawn if f"]({name}.svg)" not in text] == []
+
+
+def test_pictures_are_what_the_script_draws(pictures):
+    """To the byte, where the drawing library is the one that drew them."""
+    pinned = re.search(r"^matplotlib==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+    if version("matplotlib") != pinned:
+        pytest.skip(f"matplotlib {version('matplotlib')} is not the {pinned} of constraints.txt")
+    stale = [name for name in pictures.PICTURES if pictures.svg(name) != (FOLDER / f"{name}.svg").read_text()]
+    assert not stale, "run `make pictures`"

@@ -1,0 +1,314 @@
+"""Attention: torch's where nothing drops; where something does, the mask that the key says."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import thinned
+from thinned import Key
+from thinned.torch import keyed, nn, schedules, set_step
+from thinned.torch.functional import scaled_dot_product_attention as attend
+
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+
+
+def inputs(*batch, length=5, keys=7, size=4, seed=0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((*batch, length, size), (*batch, keys, size), (*batch, keys, 3))
+    return tuple(torch.randn(s, generator=generator).to(dtype).requires_grad_() for s in shapes)
+
+
+def plain(query, key, value, mask=None, p=0.0, causal=False, scale=None, *, mask_key=None):
+    """torch's documented formula, in double, and torch's zeros for a query that may look nowhere."""
+    scores = query.double() @ key.double().transpose(-2, -1)
+    scores = scores * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    if causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.where(mask, 0.0, -torch.inf)
+    if mask is not None:
+        scores = scores + mask
+    nowhere = (scores == -torch.inf).all(-1, keepdim=True)
+    weights = scores.masked_fill(nowhere, 0).softmax(-1).masked_fill(nowhere, 0)
+    if mask_key is not None:
+        kept = torch.from_numpy(thinned.keep_mask(tuple(weights.shape), p, key=mask_key))
+        weights = torch.where(kept, weights * thinned.scale(p), 0.0)
+    return (weights @ value.double()).to(query.dtype)
+
+
+BOOL = torch.rand(5, 7, generator=torch.Generator().manual_seed(2)) < 0.6
+MASKS = {
+    "none": None,
+    "bool": BOOL,
+    "bool of samples": torch.rand(2, 1, 1, 7, generator=torch.Generator().manual_seed(3)) < 0.5,
+    "additive": torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(4)),
+    "additive, infinite": torch.where(BOOL, 0.5, -torch.inf),
+    "a row that looks nowhere": BOOL & (torch.arange(5) != 2)[:, None],
+    "infinite row": torch.where((torch.arange(5) != 2)[:, None], BOOL.float(), -torch.inf),
+}
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("mask", MASKS)
+def test_outputs_and_gradients_equal_the_plain_reference(mask, dtype, causal):
+    if causal and mask != "none":
+        pytest.skip("one or the other")
+    arguments = inputs(2, 3, dtype=dtype)
+    more = (MASKS[mask], 0.3, causal, 0.7)
+    got = attend(*arguments, *more, training=True, dropout_key=Key(5))
+    expected = plain(*arguments, *more, mask_key=Key(5))
+    tolerance = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype]}
+    torch.testing.assert_close(got, expected, **tolerance)
+    upstream = torch.randn(got.shape).to(dtype)
+    grads = torch.autograd.grad(got, arguments, upstream)
+    for one, other in zip(grads, torch.autograd.grad(expected, arguments, upstream), strict=True):
+        torch.testing.assert_close(one, other, **tolerance)
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_the_way_that_drops_is_torchs_where_p_is_next_to_nothing(mask, monkeypatch):
+    """p of 1e-12 keeps all: what remains is torch's attention, rows that look nowhere included."""
+    arguments = inputs(2, 3)
+    p = torch.full((1, 1, 1, 1), 1e-12, dtype=torch.float64)
+    got = attend(*arguments, MASKS[mask], p, training=True)
+    expected = F.scaled_dot_product_attention(*arguments, MASKS[mask])
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+    grads = torch.autograd.grad(got.sum(), arguments)
+    for one, other in zip(grads, torch.autograd.grad(expected.sum(), arguments), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert not torch.isnan(got).any()
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("training", [True, False])
+def test_without_dropout_it_is_torchs(mask, training):
+    arguments = inputs(2, 3)
+    expected = F.scaled_dot_product_attention(*arguments, MASKS[mask], scale=0.3)
+    p = 0.0 if training else 0.4
+    assert torch.equal(attend(*arguments, MASKS[mask], p, scale=0.3, training=training), expected)
+
+
+def test_the_mask_is_that_of_the_key():
+    """Equal scores, and values that show each probability: dropped or 1/7 · s, position by position."""
+    query, key = torch.zeros(2, 3, 5, 4), torch.zeros(2, 3, 7, 4)
+    got = attend(query, key, torch.eye(7).expand(2, 3, 7, 7), None, 0.5, training=True, dropout_key=Key(8, 1))
+    kept = torch.from_numpy(thinned.keep_mask((2, 3, 5, 7), 0.5, key=Key(8, 1)))
+    assert torch.equal(got != 0, kept)
+    assert torch.equal(got[kept].unique(), torch.full((7,), 1.0).softmax(0)[:1] * 2)
+
+
+def test_forward_and_backward_have_one_mask():
+    """The gradient of a value is the sum of its dropped probabilities; of a score, zero where dropped."""
+    query, key = torch.zeros(2, 5, 4), torch.zeros(2, 7, 4)
+    value = torch.eye(7).expand(2, 7, 7).clone().requires_grad_()
+    y = attend(query, key, value, None, 0.5, training=True, dropout_key=Key(8))
+    (grad,) = torch.autograd.grad(y, value, torch.ones(2, 5, 7))
+    torch.testing.assert_close(grad, y.detach().sum(-2)[..., None].expand(2, 7, 7))
+
+
+def test_the_mean_over_keys_is_attention_without_dropout():
+    query, key, value = (t.detach().double() for t in inputs())
+    n = 4000
+    y = attend(
+        query.expand(n, 5, 4), key.expand(n, 7, 4), value.expand(n, 7, 3), None, 0.3, training=True,
+        dropout_key=Key(1),
+    )  # fmt: skip
+    expected = F.scaled_dot_product_attention(query, key, value)
+    z = (y.mean(0) - expected) / (y.std(0) / n**0.5)
+    assert bool((z.abs() < 5).all())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_grouped_queries(training):
+    query, _, _ = inputs(2, 6)
+    _, key, value = inputs(2, 3, seed=1)
+    got = attend(query, key, value, None, 0.3, False, None, True, training=training, dropout_key=Key(2))
+    repeated = (key.repeat_interleave(2, 1), value.repeat_interleave(2, 1))
+    expected = attend(query, *repeated, None, 0.3, training=training, dropout_key=Key(2))
+    torch.testing.assert_close(got, expected)
+    with pytest.raises((ValueError, RuntimeError), match=r"[Hh]eads (of key|in key)"):
+        attend(query[:, :4], key, value, None, 0.3, False, None, True, training=training)
+
+
+@pytest.mark.parametrize("shapes", [((5, 1), (1, 3), (1, 3)), ((1,), (1,), (4,)), ((), (), ())], ids=str)
+def test_batches_broadcast(shapes):
+    query, key, value = (inputs(*s)[i] for i, s in enumerate(shapes))
+    batch = torch.broadcast_shapes(*shapes)
+    whole = [t.expand(*batch, *t.shape[-2:]) for t in (query, key, value)]
+    got = attend(query, key, value, None, 0.3, training=True, dropout_key=Key(2))
+    expected = attend(*whole, None, 0.3, training=True, dropout_key=Key(2))
+    torch.testing.assert_close(got, expected)
+    for one, other in zip(
+        torch.autograd.grad(got.sum(), (query, key, value)),
+        torch.autograd.grad(expected.sum(), (query, key, value)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(("length", "keys"), [(0, 7), (5, 0), (0, 0)])
+def test_empty(length, keys):
+    arguments = inputs(2, length=length, keys=keys)
+    got = attend(*arguments, None, 0.3, training=True)
+    assert torch.equal(got, F.scaled_dot_product_attention(*arguments))
+
+
+def test_p_of_each_head():
+    arguments = inputs(2, 3)
+    p = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64).reshape(1, 3, 1, 1)
+    got = attend(*arguments, None, p, training=True, dropout_key=Key(2))
+    torch.testing.assert_close(got[:, 0], F.scaled_dot_product_attention(*arguments)[:, 0])
+    whole = attend(*arguments, None, 0.4, training=True, dropout_key=Key(2))
+    torch.testing.assert_close(got[:, 1], whole[:, 1])
+    assert not got[:, 2].any()
+    for training in (True, False):
+        with pytest.raises(ValueError, match="does not fit input of shape"):
+            attend(*arguments, None, torch.rand(4, 1, 1, 1), training=training)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own
+def test_gradcheck():
+    arguments = inputs(2, dtype=torch.float64)
+    mask = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
+
+    def f(*args):
+        return attend(*args, 0.4, training=True, dropout_key=Key(3))
+
+    assert torch.autograd.gradcheck(f, (*arguments, mask), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(f, (*arguments, mask))
+
+
+def test_what_is_saved():
+    """The inputs and one tensor of the probabilities' size: torch saves three."""
+    arguments = inputs(2, length=50, keys=60)
+    saved = {}
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: (saved.setdefault((t.untyped_storage().data_ptr(), t.shape), t) is t and t) or t,
+        lambda t: t,
+    ):
+        attend(*arguments, None, 0.3, training=True)
+    large = {t.untyped_storage().data_ptr() for t in saved.values() if t.numel() >= 2 * 50 * 60}
+    assert len(large) == 1
+
+
+@pytest.mark.parametrize("randomness", ["same", "different"])
+def test_vmap(randomness):
+    query, key, value = (t.detach() for t in inputs(3, 2))
+
+    def f(*args):
+        return attend(*args, None, 0.4, training=True, dropout_key=Key(1))
+
+    got = torch.vmap(f, randomness=randomness)(query, key, value)
+    for i in range(3):
+        each = Key(1).fold(i) if randomness == "different" else Key(1)
+        one = attend(query[i], key[i], value[i], None, 0.4, training=True, dropout_key=each)
+        torch.testing.assert_close(got[i], one)
+    grads = torch.vmap(torch.func.grad(lambda *a: f(*a).sum()), randomness=randomness)(query, key, value)
+    for i in range(3):
+        each = Key(1).fold(i) if randomness == "different" else Key(1)
+        leaf = query[i].clone().requires_grad_()
+        attend(leaf, key[i], value[i], None, 0.4, training=True, dropout_key=each).sum().backward()
+        torch.testing.assert_close(grads[i], leaf.grad)
+
+
+def test_under_autocast():
+    arguments = inputs(2)
+    with torch.autocast("cpu"):
+        y = attend(*arguments, None, 0.4, training=True, dropout_key=Key(1))
+        assert y.dtype == attend(*arguments, training=False).dtype == torch.bfloat16
+    y.float().sum().backward()
+    expected = attend(*arguments, None, 0.4, training=True, dropout_key=Key(1))
+    assert torch.equal(y, expected.bfloat16())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiled_code_equals_eager_over_steps(backend):
+    layer = keyed(nn.ScaledDotProductAttention(schedules.Linear(0.0, 0.5, 4), is_causal=True), 7)
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, fullgraph=True, backend=backend)
+    graphs = set()
+    for step in range(1, 5):
+        set_step(layer, step)
+        results = []
+        for run in (layer, compiled):
+            arguments = inputs(2)
+            y = run(*arguments)
+            results.append((y, *torch.autograd.grad(y.square().sum(), arguments)))
+        for eager, other in zip(*results, strict=True):
+            torch.testing.assert_close(eager, other)
+        graphs.add(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert len(graphs) == 1
+
+
+class Block(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attend = nn.ScaledDotProductAttention(0.5)
+
+    def forward(self, x):
+        return self.attend(x, x, x) + self.attend(x, x, x, call=1)
+
+
+def test_keyed_and_steps():
+    model = keyed(Block(), 3)
+    set_step(model, 6)
+    x = torch.randn(2, 5, 4)
+    key = Key(3).fold("attend").fold(6)
+    expected = sum(attend(x, x, x, None, 0.5, training=True, dropout_key=each) for each in (key, key.fold(1)))
+    assert torch.equal(model(x), expected)
+    assert torch.equal(copy.deepcopy(model)(x), expected)
+    assert torch.equal(model.eval()(x), 2 * F.scaled_dot_product_attention(x, x, x))
+
+
+def test_p_one_is_zero():
+    query, key, _ = inputs(2)
+    value = torch.full((2, 7, 3), math.nan, requires_grad=True)
+    y = attend(query, key, value, None, 1.0, training=True)
+    y.sum().backward()
+    for tensor in (y.detach(), query.grad, value.grad):
+        assert not tensor.nan_to_num(1.0).any()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_edge_cases(training):
+    arguments = inputs(2)
+    for p in (-0.1, 1.5, math.nan):
+        with pytest.raises(ValueError, match=r"dropout_p must be in \[0, 1\], got"):
+            attend(*arguments, None, p, training=training)
+        with pytest.raises(ValueError, match=r"dropout_p must be in \[0, 1\], got"):
+            nn.ScaledDotProductAttention(p)
+    with pytest.raises(TypeError, match="dropout_p must be a real number"):
+        attend(*arguments, None, True, training=training)
+    with pytest.raises(TypeError, match=r"input must be float32.*got torch.int64"):
+        attend(*(t.long() for t in arguments), None, 0.3, training=training)
+    with pytest.raises(ValueError, match="pass attn_mask or is_causal=True, not both"):
+        attend(*arguments, BOOL, 0.3, True, training=training)
+    with pytest.raises(
+        TypeError, match=r"attn_mask must be bool, float32 or query's torch.float32, got torch.int"
+    ):
+        attend(*arguments, BOOL.long(), 0.3, training=training)
+    with pytest.raises(TypeError, match="pass dropout_key or generator, not both"):
+        attend(*arguments, None, 0.3, training=training, dropout_key=Key(0), generator=torch.Generator())
+    with pytest.raises(TypeError, match=r"pass training=self\.training"):
+        attend(*arguments, None, 0.3)
+
+
+def test_drawn_keys_come_from_torchs_generator():
+    arguments = inputs(2)
+    torch.manual_seed(1)
+    a, b = (attend(*arguments, None, 0.5, training=True) for _ in range(2))
+    torch.manual_seed(1)
+    assert torch.equal(attend(*arguments, None, 0.5, training=True), a)
+    assert not torch.equal(a, b)
+
+
+def test_repr():
+    assert repr(nn.ScaledDotProductAttention(0.1)) == "ScaledDotProductAttention(dropout_p=0.1)"
+    shown = repr(nn.ScaledDotProductAttention(0.1, True, enable_gqa=True))
+    assert shown == "ScaledDotProductAttention(dropout_p=0.1, is_causal=True, enable_gqa=True)"

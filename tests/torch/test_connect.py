@@ -1,0 +1,366 @@
+"""DropConnect: one mask for the batch as a parametrization, one for each sample as a layer."""
+
+import copy
+import math
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn.utils import parametrize
+
+import thinned
+from thinned import Key
+from thinned.torch import functional, keyed, nn, schedules, set_step
+from thinned.torch.functional import drop_connect_linear
+
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+ORIGINAL = "parametrizations.weight.original"
+
+
+def dropped(weight, p, key):
+    kept = torch.from_numpy(thinned.keep_mask(tuple(weight.shape), p, key=key))
+    return torch.where(kept, weight * thinned.scale(p), 0.0)
+
+
+def whole(*shape, dtype=torch.float32, seed=0):
+    """Small whole numbers: sums of their products are exact in any order."""
+    return torch.randint(-3, 4, shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def plain(x, weight, bias, p, key):
+    """Sample by sample, in double."""
+    each = dropped(weight.double().expand(x.shape[0], *weight.shape), p, key)
+    rows = [F.linear(one, w, bias.double()) for one, w in zip(x.double(), each, strict=True)]
+    return torch.stack(rows).to(x.dtype)
+
+
+# One mask for the batch.
+
+
+@pytest.mark.parametrize(
+    ("make", "x"),
+    [
+        (lambda: torch.nn.Linear(6, 5), torch.randn(3, 6)),
+        (lambda: torch.nn.Conv2d(2, 3, 3), torch.randn(3, 2, 5, 5)),
+        (lambda: torch.nn.Embedding(7, 4), torch.tensor([[1, 2, 6]])),
+    ],
+    ids=["Linear", "Conv2d", "Embedding"],
+)
+def test_any_layer_reads_a_dropped_weight(make, x):
+    layer = make()
+    weight = layer.weight
+    model = keyed(torch.nn.Sequential(nn.drop_connect(layer, p=0.3)), 5)
+    masked = dropped(weight.detach(), 0.3, Key(5).fold("0.parametrizations.weight.0").fold(0))
+    assert torch.equal(layer.weight, masked)
+    other = make()
+    other.load_state_dict({"weight": masked, **({"bias": layer.bias} if hasattr(layer, "bias") else {})})
+    y = model(x)
+    assert torch.equal(y, other(x))
+    y.sum().backward()
+    other(x).sum().backward()
+    expected = dropped(other.weight.grad, 0.3, Key(5).fold("0.parametrizations.weight.0").fold(0))
+    assert torch.equal(weight.grad, expected)
+    assert model.eval()[0].weight is weight
+
+
+def test_torchs_own_registration():
+    layer = torch.nn.Linear(6, 5)
+    weight = layer.weight.detach().clone()
+    parametrize.register_parametrization(layer, "weight", nn.DropConnect(0.5))
+    keyed(layer, 3)
+    assert torch.equal(layer.weight, dropped(weight, 0.5, Key(3).fold("parametrizations.weight.0").fold(0)))
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    nn.drop_connect(torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(6, 5)))
+    nn.drop_connect(layer, "bias", 0.5)
+    torch.manual_seed(0)
+    assert torch.equal(state, torch.get_rng_state())
+    assert type(layer.parametrizations.bias[0]) is nn.DropConnect
+
+
+def test_registration_draws_nothing():
+    layer = torch.nn.Linear(6, 5)
+    state = torch.get_rng_state()
+    nn.drop_connect(layer)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_each_reading_has_a_mask_and_cached_has_one():
+    layer = nn.drop_connect(torch.nn.Linear(30, 30), p=0.5)
+    assert not torch.equal(layer.weight, layer.weight)
+    with parametrize.cached():
+        weight = layer.weight
+        assert layer.weight is weight
+        x = torch.randn(3, 30)
+        assert torch.equal(layer(x), F.linear(x, weight, layer.bias))
+    assert not torch.equal(layer.weight, weight)
+
+
+def test_a_layer_in_evaluation_stays_there():
+    layer = nn.drop_connect(torch.nn.Linear(30, 30).eval(), p=0.5)
+    assert not (layer.weight == 0).any()
+
+
+def test_the_trained_weight_is_kept():
+    layer = torch.nn.Linear(6, 5)
+    weight = layer.weight
+    optimizer = torch.optim.SGD(layer.parameters(), 0.1)
+    nn.drop_connect(layer)
+    before = weight.detach().clone()
+    layer(torch.randn(4, 6)).square().sum().backward()
+    optimizer.step()
+    assert not torch.equal(weight, before)
+    trained = weight.detach().clone()
+    assert nn.remove_drop_connect(layer) is layer
+    assert layer.weight is weight
+    assert torch.equal(weight, trained)
+    assert type(layer) is torch.nn.Linear
+    assert sorted(layer.state_dict()) == ["bias", "weight"]
+
+
+def test_assigned_weights_are_the_trained_ones():
+    layer = nn.drop_connect(torch.nn.Linear(6, 5))
+    layer.weight = torch.ones(5, 6)
+    assert torch.equal(nn.remove_drop_connect(layer).weight, torch.ones(5, 6))
+
+
+def test_state_dicts_go_round():
+    one, other = (nn.drop_connect(torch.nn.Linear(6, 5)) for _ in range(2))
+    assert sorted(one.state_dict()) == ["bias", ORIGINAL]
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(other.parametrizations.weight.original, one.parametrizations.weight.original)
+    assert torch.equal(nn.remove_drop_connect(other).weight, one.state_dict()[ORIGINAL])
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_other_parametrizations_stay(first):
+    layer = torch.nn.Linear(6, 5)
+    if first:
+        nn.drop_connect(layer)
+    parametrize.register_parametrization(layer, "weight", Doubled())
+    if not first:
+        nn.drop_connect(layer)
+    original = layer.parametrizations.weight.original
+    nn.remove_drop_connect(layer)
+    assert len(layer.parametrizations.weight) == 1
+    assert torch.equal(layer.weight, original * 2)
+
+
+class Doubled(torch.nn.Module):
+    def forward(self, weight):
+        return weight * 2
+
+    def right_inverse(self, weight):
+        return weight / 2
+
+
+def test_weight_norm_below():
+    layer = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(6, 5))
+    weight = layer.weight.detach()
+    nn.drop_connect(layer, p=0.5)
+    assert bool((layer.weight == 0).any())
+    assert torch.equal(nn.remove_drop_connect(layer).weight, weight)
+
+
+def test_copies_draw_alike_and_pickling_is_torchs_error():
+    model = keyed(nn.drop_connect(torch.nn.Linear(6, 5)), 1)
+    assert torch.equal(copy.deepcopy(model).weight, model.weight)
+    with pytest.raises(RuntimeError, match="state_dict"):
+        pickle.dumps(model)
+    site = nn.DropConnect(0.5)
+    keyed(site, 1)
+    x = torch.ones(50)
+    assert torch.equal(pickle.loads(pickle.dumps(site))(x), site(x))
+
+
+def test_refusals():
+    layer = nn.drop_connect(torch.nn.Linear(6, 5))
+    with pytest.raises(ValueError, match="drops already"):
+        nn.drop_connect(layer)
+    with pytest.raises(ValueError, match="module has no parameter 'weights'"):
+        nn.drop_connect(layer, "weights")
+    with pytest.raises(ValueError, match="Linear has no DropConnect on 'weight'"):
+        nn.remove_drop_connect(torch.nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="LSTM keeps its weights in a list"):
+        nn.drop_connect(torch.nn.LSTM(2, 2), "weight_hh_l0")
+    with pytest.raises(ValueError, match=r"p must be in \[0, 1\]"):
+        nn.drop_connect(torch.nn.Linear(2, 2), p=1.5)
+
+
+# One mask for each sample.
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 3, 6), (4, 2, 2, 6), (0, 6), (4, 0, 6)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_each_sample_has_its_mask(shape, dtype):
+    x, weight, bias = whole(*shape, dtype=dtype), whole(5, 6, dtype=dtype), whole(5, dtype=dtype)
+    got = drop_connect_linear(x, weight, bias, 0.5, True, key=Key(2))
+    expected = plain(x, weight, bias, 0.5, Key(2)) if x.shape[0] else x.new_zeros(0, 5)
+    assert torch.equal(got, expected)
+    assert got.dtype == dtype
+    if len(shape) == 2 and x.shape[0]:
+        alone = drop_connect_linear(x[0], weight, bias, 0.5, True, key=Key(2))
+        assert torch.equal(alone, got[0])
+        assert torch.equal(drop_connect_linear(x[:2], weight, bias, 0.5, True, key=Key(2)), got[:2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_precision_is_rounded_once(dtype):
+    x, weight, bias = torch.randn(4, 60).to(dtype), torch.randn(9, 60).to(dtype), torch.randn(9).to(dtype)
+    got = drop_connect_linear(x, weight, bias, 0.3, True, key=Key(2))
+    wide = drop_connect_linear(x.float(), weight.float(), bias.float(), 0.3, True, key=Key(2))
+    assert torch.equal(got, wide.to(dtype))
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 3, 6)], ids=str)
+def test_gradients_have_the_masks(shape):
+    x, weight, bias = (t.requires_grad_() for t in (whole(*shape), whole(5, 6), whole(5)))
+    y = drop_connect_linear(x, weight, bias, 0.5, True, key=Key(2))
+    upstream = whole(*y.shape, seed=1)
+    got = torch.autograd.grad(y, (x, weight, bias), upstream)
+    expected = torch.autograd.grad(plain(x, weight, bias, 0.5, Key(2)), (x, weight, bias), upstream)
+    for one, other in zip(got, expected, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own
+def test_gradcheck():
+    x, weight, bias = (
+        torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((3, 2, 4), (5, 4), (5,))
+    )
+
+    def f(*args):
+        return drop_connect_linear(*args, 0.4, True, key=Key(3))
+
+    assert torch.autograd.gradcheck(f, (x, weight, bias), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(f, (x, weight, bias))
+
+
+def test_no_samples_weights_are_saved():
+    x, weight = torch.randn(8, 30, requires_grad=True), torch.randn(20, 30, requires_grad=True)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        drop_connect_linear(x, weight, None, 0.5, True)
+    assert sum(t.numel() for t in saved) == x.numel() + weight.numel() + 3  # a key and p
+
+
+@pytest.mark.parametrize("randomness", ["same", "different"])
+def test_vmap(randomness):
+    x, weight = whole(3, 4, 6), whole(5, 6)
+
+    def f(v):
+        return drop_connect_linear(v, weight, None, 0.5, True, key=Key(1))
+
+    keys = [Key(1).fold(i) if randomness == "different" else Key(1) for i in range(3)]
+    got = torch.vmap(f, randomness=randomness)(x)
+    for one, row, key in zip(got, x, keys, strict=True):
+        assert torch.equal(one, drop_connect_linear(row, weight, None, 0.5, True, key=key))
+    grads = torch.vmap(torch.func.grad(lambda v: f(v).sum()), randomness=randomness)(x)
+    for one, row, key in zip(grads, x, keys, strict=True):
+        row = row.clone().requires_grad_()
+        drop_connect_linear(row, weight, None, 0.5, True, key=key).sum().backward()
+        assert torch.equal(one, row.grad)
+
+
+def test_p_of_each_sample():
+    x, weight = whole(3, 6), whole(5, 6)
+    p = torch.tensor([0.0, 0.5, 1.0]).reshape(3, 1, 1)
+    y = drop_connect_linear(x, weight, None, p, True, key=Key(1))
+    assert torch.equal(y[0], F.linear(x[0], weight))
+    assert torch.equal(y[1], plain(x, weight, torch.zeros(5), 0.5, Key(1))[1])
+    assert not y[2].any()
+
+
+def test_under_autocast():
+    """As torch's linear, it returns autocast's dtype; nothing is rounded before."""
+    x, weight = torch.randn(3, 6), torch.randn(5, 6, requires_grad=True)
+    with torch.autocast("cpu"):
+        y = drop_connect_linear(x, weight, None, 0.5, True, key=Key(1))
+        assert drop_connect_linear(x, weight, None, 0.5, False).dtype == y.dtype == torch.bfloat16
+    y.sum().backward()
+    assert torch.equal(y, drop_connect_linear(x, weight, None, 0.5, True, key=Key(1)).bfloat16())
+    assert weight.grad.dtype == torch.float32
+
+
+def test_the_mean_over_masks_is_the_evaluation():
+    x, weight = torch.ones(20_000, 8), torch.full((1, 8), 0.5)
+    y = drop_connect_linear(x, weight, None, 0.3, True, key=Key(4)).double()
+    z = (y.mean() - 4.0) / (y.std() / 20_000**0.5)
+    assert abs(z) < 5
+
+
+def test_the_layer():
+    model = keyed(torch.nn.Sequential(nn.DropConnectLinear(6, 5, p=0.5)), 7)
+    set_step(model, 2)
+    (layer,) = model
+    assert isinstance(layer, torch.nn.Linear)
+    assert sorted(layer.state_dict()) == ["bias", "weight"]
+    x = torch.randn(4, 6)
+    expected = drop_connect_linear(x, layer.weight, layer.bias, 0.5, True, key=Key(7).fold("0").fold(2))
+    assert torch.equal(model(x), expected)
+    assert torch.equal(copy.deepcopy(model)(x), expected)
+    assert torch.equal(pickle.loads(pickle.dumps(model))(x), expected)
+    assert not torch.equal(layer(x, call=1), expected)
+    assert torch.equal(model.eval()(x), F.linear(x, layer.weight, layer.bias))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_edge_cases(training):
+    x, weight, bias = torch.randn(4, 6), torch.randn(5, 6), torch.randn(5)
+    for p in (-0.1, 1.5, math.nan):
+        with pytest.raises(ValueError, match=r"p must be in \[0, 1\], got"):
+            drop_connect_linear(x, weight, bias, p, training)
+        with pytest.raises(ValueError, match=r"p must be in \[0, 1\], got"):
+            nn.DropConnectLinear(6, 5, p=p)
+    with pytest.raises(TypeError, match="p must be a real number"):
+        drop_connect_linear(x, weight, bias, True, training)
+    with pytest.raises(TypeError, match=r"input must be float32.*got torch.int64"):
+        drop_connect_linear(x.long(), weight.long(), None, 0.5, training)
+    with pytest.raises(ValueError, match=r"weight of shape \(5, 6\) does not fit input of shape \(4, 5\)"):
+        drop_connect_linear(x[:, :5], weight, bias, 0.5, training)
+    with pytest.raises(TypeError, match="pass key or generator, not both"):
+        drop_connect_linear(x, weight, bias, 0.5, training, key=Key(0), generator=torch.Generator())
+
+
+def test_p_zero_p_one_and_no_training():
+    x, weight, bias = torch.full((4, 6), math.nan, requires_grad=True), torch.randn(5, 6), torch.randn(5)
+    y = drop_connect_linear(x, weight, bias, 1.0, True)
+    assert torch.equal(y, bias.expand(4, 5))
+    y.sum().backward()
+    assert not x.grad.view(torch.int32).any()
+    clean = torch.randn(4, 6)
+    assert torch.equal(drop_connect_linear(clean, weight, bias, 0.0, True), F.linear(clean, weight, bias))
+    with pytest.raises(TypeError, match=r"pass training=self\.training"):
+        drop_connect_linear(clean, weight, bias, 0.5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiled_code_equals_eager_over_steps(backend):
+    """Both kinds; one graph for all steps."""
+    p = schedules.Linear(0.0, 0.5, 4)
+    model = torch.nn.Sequential(nn.drop_connect(torch.nn.Linear(6, 5), p=p), nn.DropConnectLinear(5, 3, p=p))
+    keyed(model, 7)
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    graphs = set()
+    for step in range(1, 5):
+        set_step(model, step)
+        results = []
+        for run in (model, compiled):
+            x = torch.randn(4, 6, generator=torch.Generator().manual_seed(1)).requires_grad_()
+            y = run(x)
+            model.zero_grad()
+            y.sum().backward()
+            results.append((y.detach(), x.grad, *(q.grad for q in model.parameters())))
+        for eager, other in zip(*results, strict=True):
+            torch.testing.assert_close(eager, other)  # the compiler may sum in another order
+            assert torch.equal(eager == 0, other == 0)
+        graphs.add(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert len(graphs) == 1
+
+
+def test_repr():
+    assert repr(nn.DropConnect(0.25)) == "DropConnect(p=0.25)"
+    assert functional.drop_connect_linear.__module__ == "thinned.torch.functional._connect"

@@ -1,0 +1,165 @@
+"""Stochastic depth: samples or batches, and what becomes of the scale."""
+
+import copy
+import math
+import pickle
+
+import pytest
+import torch
+
+import thinned
+from thinned import Key
+from thinned.torch import keyed, nn, schedules, set_step
+from thinned.torch.functional import drop_path, stochastic_depth
+
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+
+
+def reference(x, p, key, *, rows=True, scaled=True):
+    """One decision a row, or one in all, by NumPy; then one multiplication."""
+    mask = torch.from_numpy(thinned.keep_mask(len(x) if rows else 1, p, key=key))
+    factor = thinned.scale(p) if scaled else 1.0
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    value = (x.to(wide) * torch.tensor(factor, dtype=wide)).to(x.dtype)
+    return torch.where(mask.reshape(-1, *(1,) * (x.dim() - 1)), value, torch.zeros((), dtype=x.dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", [(64,), (64, 3), (64, 3, 4, 5)], ids=str)
+def test_outputs_equal_the_reference(shape, dtype):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    key = Key(3, 4)
+    expected = reference(x, 0.3, key)
+    assert 0 < (expected.reshape(64, -1)[:, 0] == 0).sum() < 64
+    assert torch.equal(drop_path(x, 0.3, True, key=key), expected)
+    assert torch.equal(drop_path(x, 0.3, True, False, key=key), reference(x, 0.3, key, scaled=False))
+    assert torch.equal(stochastic_depth(x, 0.3, "row", True, key=key), expected)
+    seen = set()
+    for data in range(20):
+        one = key.fold(data)
+        y = stochastic_depth(x, 0.3, "batch", True, key=one)
+        assert torch.equal(y, reference(x, 0.3, one, rows=False))
+        seen.add(bool((y == 0).all()))
+    assert seen == {True, False}
+
+
+def test_the_layers_draw_by_their_key():
+    x = torch.randn(32, 3, 2)
+    layers = {
+        nn.DropPath(0.4): reference(x, 0.4, Key(1).fold("0").fold(5)),
+        nn.DropPath(0.4, scale_by_keep=False): reference(x, 0.4, Key(1).fold("1").fold(5), scaled=False),
+        nn.StochasticDepth(0.4, "row"): reference(x, 0.4, Key(1).fold("2").fold(5)),
+        nn.StochasticDepth(0.4, "batch"): reference(x, 0.4, Key(1).fold("3").fold(5), rows=False),
+    }
+    set_step(keyed(torch.nn.Sequential(*layers), 1), 5)
+    for layer, expected in layers.items():
+        for each in (layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+            assert torch.equal(each(x), expected)
+            assert not torch.equal(
+                torch.stack([each(x, call=n) for n in range(9)]), expected.expand(9, -1, -1, -1)
+            )
+
+
+def test_without_the_scale_evaluation_is_the_input_itself():
+    """As in timm; `dropout(mode="classic")` would multiply by 1 − p."""
+    x = torch.randn(6, 2)
+    for scaled in (True, False):
+        assert drop_path(x, 0.4, False, scaled) is x
+        assert nn.DropPath(0.4, scaled).eval()(x) is x
+    assert stochastic_depth(x, 0.4, "batch", False) is x
+
+
+def test_the_gradient_has_the_mask_of_the_forward_pass():
+    x = torch.ones(500, 3, requires_grad=True)
+    for scaled in (True, False):
+        y = drop_path(x, 0.5, True, scaled)
+        (grad,) = torch.autograd.grad(y, x, torch.ones_like(y).masked_fill_(y.detach() == 0, math.nan))
+        assert torch.equal(grad, y.detach())
+
+
+def test_means():
+    n = 100_000
+    x = torch.ones(n)
+    for p in (0.1, 0.5):
+        deviation = math.sqrt(p * (1 - p) / n)
+        y = drop_path(x, p, True, key=Key(1))
+        assert abs((y.mean().item() - 1) * (1 - p) / deviation) < 5
+        y = drop_path(x, p, True, False, key=Key(1))
+        assert abs((y.mean().item() - (1 - p)) / deviation) < 5
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_edge_cases(training):
+    x = torch.full((8, 3), math.nan)
+    for verb in (drop_path, lambda x, p, t: stochastic_depth(x, p, "row", t)):
+        assert verb(x, 0.0, training) is x
+        assert verb(x[:0], 0.5, training).shape == (0, 3)
+        for p in (-0.1, 1.5, math.nan):
+            with pytest.raises(ValueError, match=r"p must be in \[0, 1\]"):
+                verb(x, p, training)
+        with pytest.raises(TypeError, match="p must be a real number"):
+            verb(x, None, training)
+        with pytest.raises(TypeError, match="input must be float32"):
+            verb(x.long(), 0.5, training)
+        with pytest.raises(ValueError, match=r"takes \(N, …\), got shape \(\): .* pass input\[None\]"):
+            verb(torch.tensor(1.0), 0.5, training)
+    assert not drop_path(x, 1.0, True).view(torch.int32).any()
+    assert not drop_path(x, 1.0, True, False).view(torch.int32).any()
+    assert stochastic_depth(torch.tensor(1.0), 0.5, "batch", True).item() in (0.0, 2.0)
+    with pytest.raises(ValueError, match='mode must be "row" or "batch", got \'rows\''):
+        stochastic_depth(x, 0.5, "rows", training)
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(TypeError, match=r"pass training=self\.training"):
+        drop_path(torch.ones(3), 0.5)
+    with pytest.raises(TypeError, match=r"pass training=self\.training"):
+        stochastic_depth(torch.ones(3), 0.5, "row")
+    with pytest.raises(TypeError, match="'p'"):
+        nn.DropPath()
+    with pytest.raises(ValueError, match='mode must be "row" or "batch"'):
+        nn.StochasticDepth(0.5, "column")
+    for make in (nn.DropPath, lambda p: nn.StochasticDepth(p, "row")):
+        with pytest.raises(ValueError, match=r"p must be in \[0, 1\]"):
+            make(1.5)
+        with pytest.raises(TypeError, match="p must be a real number"):
+            make(True)
+
+
+def test_names_of_others():
+    layer = nn.DropPath(0.25)
+    assert layer.drop_prob == 0.25
+    layer.p = 0.5
+    assert layer.drop_prob == 0.5
+    with pytest.raises(AttributeError):
+        layer.drop_prob = 0.1
+    assert repr(layer) == "DropPath(p=0.5)"
+    assert repr(nn.DropPath(0.5, False)) == "DropPath(p=0.5, scale_by_keep=False)"
+    assert repr(nn.StochasticDepth(0.5, "batch")) == "StochasticDepth(p=0.5, mode=batch)"
+    assert layer.state_dict() == {}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+def test_compiled_equals_eager_with_one_graph_for_all_steps():
+    torch.compiler.reset()
+    compiled = 0
+
+    def counting(graph, inputs):
+        nonlocal compiled
+        compiled += 1
+        return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
+
+    model = torch.nn.Sequential(
+        nn.DropPath(schedules.Linear(0.1, 0.5, steps=3)),
+        nn.DropPath(0.3, scale_by_keep=False),
+        nn.StochasticDepth(0.1, "batch"),
+    )
+    fast = torch.compile(keyed(model, 1), fullgraph=True, backend=counting)
+    for step in range(4):
+        set_step(model, step)
+        x = torch.randn(8, 6, requires_grad=True)
+        expected, got = model(x), fast(x)
+        assert torch.equal(got, expected)
+        grads = [torch.autograd.grad(y.sum(), x)[0] for y in (expected, got)]
+        assert torch.equal(*grads)
+    assert compiled == 1

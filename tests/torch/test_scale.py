@@ -1,0 +1,531 @@
+"""The two conventions: one function, with its scale in the activations or in the weights."""
+
+import copy
+import re
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
+from torch_models import MODELS, build
+
+import thinned
+from thinned import Key
+from thinned.torch import convert, keyed, set_step, to_classic, to_inverted
+from thinned.torch.nn import Dropout, Dropout2d
+from thinned.torch.schedules import Late
+
+# Factors of rounding: two products more, in sums of up to a few hundred terms of float64.
+ROUNDING = {"rtol": 1e-10, "atol": 1e-10}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """These matrices are too small for two, which wait for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Net(nn.Module):
+    """Parts, and a function of them as the forward."""
+
+    def __init__(self, forward, **parts):
+        super().__init__()
+        self.run = forward
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x):
+        return self.run(self, x)
+
+
+class Branching(nn.Module):
+    """Control flow that depends on values: torch.fx refuses."""
+
+    def __init__(self, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x):
+        if x.sum() > 1e9:
+            return x
+        for part in self.children():
+            x = part(x)
+        return x
+
+
+def lin(into=6, out=6):
+    return nn.Linear(into, out)
+
+
+def outputs(model, x):
+    """Evaluation, and training at two steps by the same keys."""
+    model = copy.deepcopy(model)
+    keyed(model, seed=3)
+    with torch.no_grad():
+        found = [model.eval()(x.clone())]
+        model.train()
+        for step in (0, 1):
+            found.append(set_step(model, step)(x.clone()))
+    return found
+
+
+def modes(model):
+    return {name: m.mode for name, m in model.named_modules() if isinstance(m, Dropout)}
+
+
+def weights(model):
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+IMAGE = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+ROWS = torch.randn(5, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+# Name: the model, an input, and for each site the weights that take its scale.
+MOVED = {
+    "linear": (lambda: nn.Sequential(Dropout(0.3), lin()), ROWS, {"0": ["1"]}),
+    "through everything": (
+        lambda: nn.Sequential(
+            *(nn.Conv2d(2, 4, 3), Dropout(0.3), nn.ReLU(inplace=True), nn.MaxPool2d(2), Dropout2d(0.2)),
+            *(nn.LeakyReLU(), nn.AvgPool2d(3), nn.PReLU(), nn.Identity(), nn.Flatten(), lin(4)),
+        ),
+        IMAGE,
+        {"1": ["10"]},
+    ),
+    "convolution": (
+        lambda: nn.Sequential(Dropout(0.3), nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)),
+        IMAGE,
+        {"0": ["1"]},
+    ),
+    "transposed": (lambda: nn.Sequential(Dropout(0.3), nn.ConvTranspose2d(2, 3, 2)), IMAGE, {"0": ["1"]}),
+    "noise shape": (
+        lambda: nn.Sequential(Dropout(0.3, noise_shape=(None, None, 1, 1)), nn.Conv2d(2, 3, 3)),
+        IMAGE,
+        {"0": ["1"]},
+    ),
+    "two in a row": (
+        lambda: nn.Sequential(Dropout(0.3), nn.ReLU(), Dropout(0.6), lin()),
+        ROWS,
+        {"0": ["3"], "2": ["3"]},
+    ),
+    "p of zero": (lambda: nn.Sequential(Dropout(0.0), nn.Softmax(1)), ROWS, {"0": []}),
+    "several linear maps": (
+        lambda: Net(
+            lambda s, x: [h := s.drop(x), s.q(h) * s.k(h).sigmoid() + s.v(h.relu())][1],
+            drop=Dropout(0.3),
+            q=lin(),
+            k=lin(),
+            v=lin(),
+        ),
+        ROWS,
+        {"drop": ["k", "q", "v"]},
+    ),
+    "two calls": (
+        lambda: Net(lambda s, x: s.b(s.drop(s.a(s.drop(x)).tanh())), drop=Dropout(0.3), a=lin(), b=lin()),
+        ROWS,
+        {"drop": ["a", "b"]},
+    ),
+    "one map, two calls": (
+        lambda: Net(lambda s, x: s.a(s.drop(x)) - s.a(s.drop(x.sin())), drop=Dropout(0.3), a=lin()),
+        ROWS,
+        {"drop": ["a"]},
+    ),
+    "functions and methods": (
+        lambda: Net(
+            lambda s, x: s.a(torch.flatten(F.max_pool2d(F.relu(s.drop(x)).permute(0, 1, 3, 2), 4), 1)),
+            drop=Dropout(0.3),
+            a=lin(8),
+        ),
+        IMAGE,
+        {"drop": ["a"]},
+    ),
+    "shape read": (
+        lambda: Net(
+            lambda s, x: [h := s.drop(x), s.a(h.view(h.size(0) * h.shape[1], -1))][1],
+            drop=Dropout(0.3),
+            a=lin(64),
+        ),
+        IMAGE,
+        {"drop": ["a"]},
+    ),
+    "two names": (
+        lambda: [d := Dropout(0.3), nn.Sequential(d, lin(), nn.Tanh(), d, lin())][1],
+        ROWS,
+        {"0": ["1", "4"], "3": ["1", "4"]},
+    ),
+    "in a chain in a chain": (
+        lambda: Branching(
+            part=nn.Sequential(lin(), nn.Sequential(nn.Tanh(), Dropout(0.3)), nn.ReLU(), lin())
+        ),
+        ROWS,
+        {"part.1.1": ["part.3"]},
+    ),
+    "in place": (
+        lambda: nn.Sequential(lin(), nn.ReLU(True), Dropout(0.3, inplace=True), lin()),
+        ROWS,
+        {"2": ["3"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_moved_there_and_back(name):
+    make, x, expected = MOVED[name]
+    torch.manual_seed(0)
+    model = make().double()
+    before, wanted = weights(model), outputs(model, x)
+    report = to_classic(model)
+    assert report.model is model
+    assert set(report.moved) == set(expected)
+    for site, linear in expected.items():
+        names = ", ".join(f"{one}.weight" for one in linear) or "no weight"
+        assert report.moved[site].startswith(names)
+        assert model.get_submodule(site).mode == "classic"
+    for got, want in zip(outputs(model, x), wanted, strict=True):
+        assert torch.allclose(got, want, **ROUNDING)
+    sites = {site: linear for site, linear in expected.items() if site != "3" or name != "two names"}
+    for key, value in weights(model).items():
+        factor = 1.0
+        for site, linear in sites.items():
+            if key.removesuffix(".weight") in linear:
+                factor *= thinned.scale(model.get_submodule(site).p)
+        assert torch.allclose(value, before[key] * factor, rtol=1e-15, atol=0)
+    assert to_classic(model).moved == {}
+    back = to_inverted(model)
+    assert set(back.moved) == set(expected)
+    assert set(modes(model).values()) == {"inverted"}
+    for key, value in weights(model).items():
+        assert torch.allclose(value, before[key], rtol=1e-15, atol=0)
+
+
+def test_p_of_a_half_goes_and_comes_to_the_bit():
+    model = nn.Sequential(lin(), nn.ReLU(), Dropout(0.5), lin())
+    x, before = ROWS.float(), weights(model)
+    wanted = outputs(model, x)
+    to_classic(model)
+    assert torch.equal(model[3].weight, before["3.weight"] * 2)
+    assert all(torch.equal(got, want) for got, want in zip(outputs(model, x), wanted, strict=True))
+    to_inverted(model)
+    assert all(torch.equal(value, before[key]) for key, value in weights(model).items())
+
+
+def test_the_equation():
+    """Beside plain torch: V·(m·a) + b in training, V·(q·a) + b in evaluation, with V = W/q."""
+    model = nn.Sequential(Dropout(0.25), lin()).double()
+    weight = model[1].weight.detach().clone()
+    keyed(to_classic(model).model, seed=1)
+    mask = torch.tensor(thinned.keep_mask((5, 6), 0.25, key=Key(1).fold("0").fold(0)))
+    v = weight / 0.75
+    assert torch.allclose(model.train()(ROWS), F.linear(ROWS * mask, v, model[1].bias), **ROUNDING)
+    assert torch.allclose(model.eval()(ROWS), F.linear(ROWS * 0.75, v, model[1].bias), **ROUNDING)
+    assert torch.allclose(model.eval()(ROWS), F.linear(ROWS, weight, model[1].bias), **ROUNDING)
+
+
+def tied():
+    model = nn.Sequential(nn.Embedding(6, 6), Dropout(0.5), lin())
+    model[2].weight = model[0].weight
+    return model
+
+
+def by_view():
+    model = nn.Sequential(lin(), Dropout(0.5), lin()).double()
+    model[2].weight = nn.Parameter(model[0].weight.detach().view(6, 6))
+    return model
+
+
+class Squared(nn.Linear):
+    """A subclass that is no linear map."""
+
+    def forward(self, x):
+        return super().forward(x) ** 2
+
+
+def patched():
+    model = nn.Sequential(Dropout(0.5), lin())
+    model[1].forward = torch.exp
+    return model
+
+
+class InTraining(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.drop, self.a = Dropout(0.5), lin()
+
+    def forward(self, x):
+        return self.a(self.drop(x) if self.training else x)
+
+
+class Optional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.drop, self.a, self.b = Dropout(0.5), lin(), lin()
+
+    def forward(self, x, second=None):
+        h = self.drop(x)
+        return self.a(h) if second is None else self.a(h) + self.b(h)
+
+
+def shared_parts():
+    d, linear = Dropout(0.5), lin()
+    return Branching(
+        one=nn.Sequential(d, lin()), two=nn.Sequential(Dropout(0.4), linear), three=d, four=linear
+    )
+
+
+# Name: the model, its input, and for each site why it stays.
+LEFT = {
+    "residual": (
+        lambda: Net(lambda s, x: s.a(x + s.d(x)), d=Dropout(0.5), a=lin()),
+        ROWS,
+        {"d": r"feeds add\(…\)"},
+    ),
+    "softmax": (lambda: nn.Sequential(Dropout(0.5), nn.Softmax(1)), ROWS, {"0": "feeds 1, a Softmax"}),
+    "gelu": (lambda: nn.Sequential(Dropout(0.5), nn.GELU(), lin()), ROWS, {"0": "feeds 1, a GELU"}),
+    "norm": (
+        lambda: nn.Sequential(Dropout(0.5), nn.LayerNorm(6), lin()),
+        ROWS,
+        {"0": "feeds 1, a LayerNorm"},
+    ),
+    "method": (
+        lambda: Net(lambda s, x: s.a(s.d(x).tanh()), d=Dropout(0.5), a=lin()),
+        ROWS,
+        {"d": r"tanh\(…\)"},
+    ),
+    "last": (lambda: nn.Sequential(lin(), Dropout(0.5)), ROWS, {"1": "its output is one of the model's"}),
+    "one bad branch": (
+        lambda: Net(lambda s, x: [h := s.d(x), s.a(h) + h.exp()][1], d=Dropout(0.5), a=lin()),
+        ROWS,
+        {"d": r"feeds exp\(…\)"},
+    ),
+    "other input": (
+        lambda: Net(lambda s, x: s.a(s.d(x)) + s.a(x), d=Dropout(0.5), a=lin()),
+        ROWS,
+        {"d": "a has other inputs too"},
+    ),
+    "weight used": (
+        lambda: Net(lambda s, x: s.a(s.d(x)) @ s.a.weight, d=Dropout(0.5), a=lin()),
+        ROWS,
+        {"d": "a.weight is used elsewhere too"},
+    ),
+    "tied": (tied, torch.tensor([1, 2, 5]), {"1": "2.weight is shared with 0.weight"}),
+    "by view": (by_view, ROWS, {"1": "2.weight is shared with 0.weight"}),
+    "parametrized": (
+        lambda: nn.Sequential(Dropout(0.5), parametrizations.weight_norm(lin())),
+        ROWS,
+        {"0": "1.weight is computed from other parameters"},
+    ),
+    "again": (
+        lambda: Net(lambda s, x: s.a(s.d(s.d(x).relu())), d=Dropout(0.5), a=lin()),
+        ROWS,
+        {"d": "called again on its own output"},
+    ),
+    "training only": (InTraining, ROWS, {"drop": "no call of it is seen"}),
+    "optional": (Optional, ROWS, {"drop": "lead from it to other places"}),
+    "in place": (
+        lambda: Net(
+            lambda s, x: [h := s.b(x), d := s.d(h.view(-1, 6)), s.a(d) + h][2],
+            d=Dropout(0.5, inplace=True),
+            a=lin(),
+            b=lin(),
+        ),
+        ROWS,
+        {"d": "in place"},
+    ),
+    "followed in place": (
+        lambda: Net(
+            lambda s, x: [h := s.b(x), s.a(s.r(s.d(h))) + h][1],
+            d=Dropout(0.5),
+            a=lin(),
+            b=lin(),
+            r=nn.ReLU(inplace=True),
+        ),
+        ROWS,
+        {"d": "in place"},
+    ),
+    "everything": (lambda: nn.Sequential(Dropout(1.0), lin()), ROWS, {"0": "p=1 keeps nothing"}),
+    "tensor": (lambda: nn.Sequential(Dropout(torch.tensor(0.5)), lin()), ROWS, {"0": "p=0.5 is no number"}),
+    "schedule": (
+        lambda: nn.Sequential(Dropout(Late(0.5, 1)), lin()),
+        ROWS,
+        {"0": r"p=Late\(.* is no number"},
+    ),
+    "channels": (lambda: nn.Sequential(Dropout2d(0.5), nn.Conv2d(2, 2, 3)), IMAGE, {"0": "no classic mode"}),
+    "torch's": (
+        lambda: nn.Sequential(nn.Dropout(0.5), lin(), Dropout(0.0)),
+        None,
+        {"0": r"torch.nn's Dropout: convert\(model\) first"},
+    ),
+    "unused": (
+        lambda: Net(lambda s, x: s.a(x), d=Dropout(0.5), a=lin()),
+        ROWS,
+        {"d": "no call of it is seen"},
+    ),
+    "no sequential": (
+        lambda: Branching(d=Dropout(0.5), a=lin()),
+        ROWS,
+        {"d": "in no nn.Sequential.*control flow"},
+    ),
+    "shared, untraced": (
+        shared_parts,
+        ROWS,
+        {"one.0": "are one module", "three": "are one module", "two.0": "one mod"},
+    ),
+    "lazy": (lambda: nn.Sequential(Dropout(0.5), nn.LazyLinear(3)), None, {"0": "has no values yet"}),
+    "own forward, untraced": (
+        lambda: Branching(part=nn.Sequential(Dropout(0.5), Squared(6, 6))),
+        ROWS,
+        {"part.0": "feeds part.1, a Squared"},
+    ),
+    "patched": (patched, ROWS, {"0": "feeds 1, a Linear"}),
+    "own forward": (
+        lambda: nn.Sequential(Dropout(0.5), Squared(6, 6)),
+        ROWS,
+        {"0": r"feeds linear\(…\), which is neither"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_cannot_move_stays_as_it_was(name):
+    make, x, reasons = LEFT[name]
+    torch.manual_seed(0)
+    model = make()
+    model = model if name == "lazy" else model.double()
+    before = outputs(model, x) if x is not None else []
+    report = to_classic(model)
+    assert set(report.left) == set(reasons), str(report)
+    for site, reason in reasons.items():
+        assert re.search(reason, report.left[site]), report.left[site]
+    assert all(mode == "inverted" for n, mode in modes(model).items() if n in reasons)
+    after = outputs(model, x) if x is not None else []
+    assert all(torch.equal(got, want) for got, want in zip(after, before, strict=True))
+
+
+MODEL_SITES = {
+    "resnet": (
+        {"dropout": "fc.weight × 2"},
+        {"layer1.0.drop": "no classic mode", "layer1.1.drop": "no classic mode"},
+    ),
+    "vit": (
+        {
+            "head_drop": "head.weight × 1.66667",
+            "blocks.0.mlp.drop1": "blocks.0.mlp.fc2.weight × 1.11111",
+            "blocks.1.mlp.drop1": "blocks.1.mlp.fc2.weight × 1.11111",
+        },
+        {
+            "pos_drop": r"feeds (blocks.0.norm1, a LayerNorm|add\(…\))",
+            **{f"blocks.{i}.attn.attn_drop": r"feeds matmul\(…\)" for i in (0, 1)},
+            **{f"blocks.{i}.attn.proj_drop": r"feeds add\(…\)" for i in (0, 1)},
+            **{f"blocks.{i}.mlp.drop2": r"feeds (add\(…\)|blocks.1.norm1|norm)" for i in (0, 1)},
+        },
+    ),
+    # torch.fx cannot trace its generator over chunks: what is left are the blocks' nn.Sequentials.
+    "gpt": (
+        {f"h.{i}.mlp.2": f"h.{i}.mlp.3.weight × 1.11111" for i in (0, 1)},
+        {
+            "drop": "in no nn.Sequential, and torch.fx cannot trace the model: Proxy .* iterated$",
+            **{f"h.{i}.attn.{name}_dropout": "in no nn.Seq" for i in (0, 1) for name in ("attn", "resid")},
+            **{f"h.{i}.mlp.4": "one of the model's, or of its nn.Sequential's" for i in (0, 1)},
+        },
+    ),
+    "encoder": (
+        {"head.0": "head.1.weight × 1.42857"},
+        {
+            f"encoder.layers.{i}.{name}": "in a module of torch.nn"
+            for i in (0, 1)
+            for name in ("dropout", "dropout1", "dropout2")
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_whole_models(name):
+    model, x = build(name)
+    model = convert(model).model.double()
+    for module in model.modules():
+        if isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0  # a number, which draws by no key
+        if hasattr(module, "attn_dropout"):
+            module.attn_dropout.p = 0.0
+    x = x.double() if x.is_floating_point() else x
+    wanted, state = outputs(model, x), {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    report = to_classic(model)
+    moved, left = MODEL_SITES[name]
+    if name == "gpt":
+        moved = {
+            **moved,
+            **{f"h.{i}.attn.attn_dropout": "no weight, since p=0 has the scale 1" for i in (0, 1)},
+        }
+        left = {site: reason for site, reason in left.items() if "attn_dropout" not in site}
+    assert report.moved == moved
+    assert set(report.left) == set(left)
+    for site, reason in left.items():
+        assert re.search(reason, report.left[site]), report.left[site]
+    assert {key: tuple(value.shape) for key, value in model.state_dict().items()} == state
+    for got, want in zip(outputs(model, x), wanted, strict=True):
+        assert torch.allclose(got, want, **ROUNDING)
+    to_inverted(model)
+    for got, want in zip(outputs(model, x), wanted, strict=True):
+        assert torch.allclose(got, want, **ROUNDING)
+
+
+def test_a_copy_leaves_the_original():
+    model = nn.Sequential(Dropout(0.5), lin())
+    before = weights(model)
+    report = to_classic(model, copy=True)
+    assert report.model is not model
+    assert (modes(model), modes(report.model)) == ({"0": "inverted"}, {"0": "classic"})
+    assert torch.equal(model[1].weight, before["1.weight"])
+    assert torch.equal(report.model[1].weight, before["1.weight"] * 2)
+
+
+class Remembers(nn.Module):
+    """A forward that leaves traces of itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop, self.a = Dropout(0.5), lin()
+        self.register_buffer("count", torch.zeros(()))
+        self.last = None
+
+    def forward(self, x):
+        self.count.add_(1)
+        self.last = x
+        return self.a(self.drop(x))
+
+
+def test_tracing_leaves_no_trace():
+    model, seen = Remembers().train(), []
+    model.drop.eval()
+    model.register_forward_hook(lambda *_: seen.append(1))
+    model.register_forward_pre_hook(lambda *_: seen.append(1))
+    assert list(to_classic(nn.Sequential(model)).moved) == ["0.drop"]
+    assert (model.last, float(model.count), seen) == (None, 0.0, [])
+    assert (model.training, model.drop.training) == (True, False)
+
+
+def test_a_weight_that_would_overflow_stays():
+    model = nn.Sequential(Dropout(0.99), lin()).half()
+    with torch.no_grad():
+        model[1].weight[0, 0] = 1000
+    report = to_classic(model)
+    assert report.left == {"0": "1.weight of 1000 × 100 does not fit torch.float16"}
+    assert model[1].weight[0, 0] == 1000
+
+
+def test_an_optimizer_keeps_its_parameters():
+    model = nn.Sequential(Dropout(0.5), lin())
+    before = list(model.parameters())
+    to_classic(model)
+    assert all(one is other for one, other in zip(model.parameters(), before, strict=True))
+    assert model[1].weight.requires_grad
+
+
+def test_inverted_sites_and_torchs_are_nothing_to_invert():
+    report = to_inverted(nn.Sequential(Dropout(0.5), nn.Dropout(0.5), Dropout2d(0.5), lin()))
+    assert str(report) == "moved: 0"
