@@ -222,7 +222,7 @@ def attention() -> Figure:
     cells(axes, 36, 2.4, (~fate).numpy(), RED)
     say(axes, 1.6, 9.4, "queries", rotation=90, ha="center", fontsize=8, color=GREY)
     say(axes, 3, 17.3, "keys →", fontsize=8, color=GREY)
-    legend(axes, 3, 18.9, {"0": EMPTY, "1, in shades of the root": BLUE, "dropped": RED}, 12)
+    legend(axes, 3, 18.9, {"0": EMPTY, "1 (by the root)": BLUE, "dropped": RED}, 10)
     return figure
 
 
