@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "add.h"
 #include "dot.h"
 #include "layout.h"
 #include "memory.h"
@@ -56,6 +57,17 @@ void strided(int dtype, uintptr_t x, uintptr_t out, const std::vector<int64_t>& 
       total, threads);
 }
 
+void add(int dtype, uintptr_t x, uintptr_t residual, uintptr_t out, int64_t n, uint64_t base,
+         uint64_t seed, uint64_t stream, uint64_t threshold, double scale, int threads) {
+  const Kernels& kernels = *selected.load();
+  const thinned::Addition job{Dtype(dtype), reinterpret_cast<const void*>(x),
+                              reinterpret_cast<const void*>(residual), reinterpret_cast<void*>(out),
+                              n, base, seed, stream, threshold, scale};
+  if (n < kHoldLock) return thinned::add(kernels, job, 1);
+  nb::gil_scoped_release release;
+  thinned::add(kernels, job, threads);
+}
+
 void dots(uintptr_t x, uintptr_t w, uintptr_t out, int64_t n, int64_t draws, uint64_t base,
           uint64_t seed, uint64_t stream, uint64_t threshold, int threads) {
   nb::gil_scoped_release release;
@@ -101,6 +113,8 @@ NB_MODULE(_native, m) {
   m.def("strided", &strided, "dtype"_a, "x"_a, "out"_a, "shape"_a, "x_strides"_a, "out_strides"_a,
         "position_strides"_a, "base"_a, "seed"_a, "stream"_a, "threshold"_a, "scale"_a,
         "threads"_a);
+  m.def("add", &add, "dtype"_a, "x"_a, "residual"_a, "out"_a, "n"_a, "base"_a, "seed"_a, "stream"_a,
+        "threshold"_a, "scale"_a, "threads"_a);
   m.def("dots", &dots, "x"_a, "w"_a, "out"_a, "n"_a, "draws"_a, "base"_a, "seed"_a, "stream"_a,
         "threshold"_a, "threads"_a);
   m.def("address", &address, "array"_a);

@@ -30,6 +30,19 @@ def strided(
     scale: float,
     threads: int,
 ) -> None: ...
+def add(
+    dtype: int,
+    x: int,
+    residual: int,
+    out: int,
+    n: int,
+    base: int,
+    seed: int,
+    stream: int,
+    threshold: int,
+    scale: float,
+    threads: int,
+) -> None: ...
 def dots(
     x: int,
     w: int,
