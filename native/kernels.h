@@ -34,6 +34,8 @@ struct Kernels {
   void (*added[kDtypes])(const Draw&, const Run&, const void* residual, double scale, bool streaming);
   // out = a + b over n contiguous elements.
   void (*sum[kDtypes])(const void* a, const void* b, void* out, int64_t n);
+  // Normal deviates of n positions, `step` apart.
+  void (*normal)(const Draw&, uint64_t start, uint64_t step, int64_t n, float* out);
   // Sum of a[j] * w[j], in an order that is the same for every instruction set.
   double (*product)(const float* a, const float* w, int64_t n);
 };

@@ -4,6 +4,7 @@
 
 #include "groups.h"
 #include "kernels.h"
+#include "noise.h"
 #include "sum.h"
 
 namespace thinned {
@@ -157,6 +158,7 @@ const Kernels* table(const char* name) {
       {scaled_any<float>, scaled_any<double>, scaled_any<Half>, scaled_any<Brain>, nullptr},
       {added_any<S, float>, added_any<S, double>, added_any<S, Half>, added_any<S, Brain>, nullptr},
       {sum_any<S, float>, sum_any<S, double>, sum_any<S, Half>, sum_any<S, Brain>, nullptr},
+      normal_any<S>,
       product};
   return &kernels;
 }

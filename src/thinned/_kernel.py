@@ -1,8 +1,8 @@
 """The kernel as the front ends see it: the native module, or the NumPy reference in its place.
 
 Both offer, by address, `dense` and `strided`: one pass that reads x, decides and writes out; `add`: the same
-with a residual added on the way; and `dots`: inner products of one vector with many thinned copies of
-another, none of which is stored. `address` says where an array begins.
+with a residual added on the way; `normal`: normal deviates; `dots`: inner products of one vector with many
+thinned copies of another, none of which is stored. `address` says where an array begins.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def path() -> str:
 
 def select(name: str) -> None:
     """Use this code path from now on (for tests and benchmarks; users set THINNED_ISA)."""
-    global add, dense, dots, strided
+    global add, dense, dots, normal, strided
     if name not in paths():
         raise RuntimeError(
             f"THINNED_ISA={name}: this machine offers {', '.join(paths())}; unset it or choose one of these"
@@ -47,15 +47,15 @@ def select(name: str) -> None:
     if _native is not None and name != REFERENCE:
         _native.select(name)
         dense, strided, add = _native.dense, _native.strided, _native.add
-        dots = _native.dots
+        normal, dots = _native.normal, _native.dots
     else:
         dense, strided, add = _reference.dense, _reference.strided, _reference.add
-        dots = _reference.dots
+        normal, dots = _reference.normal, _reference.dots
 
 
 address = _reference.address if _native is None else _native.address
 dense, strided, add = _reference.dense, _reference.strided, _reference.add
-dots = _reference.dots
+normal, dots = _reference.normal, _reference.dots
 select(os.environ.get("THINNED_ISA") or paths()[0])
 
 

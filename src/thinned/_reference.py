@@ -6,6 +6,7 @@ Like the native module it is given addresses, and the caller answers for their s
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from thinned.contract import (
     round_bfloat16,
     widen_bfloat16,
 )
+from thinned.contract import normal as normal_deviates
 
 _DTYPES = (np.float32, np.float64, np.float16, np.uint16, np.bool_)
 _BFLOAT16, _MASK = 3, 4
@@ -93,6 +95,19 @@ def add(
         target[part] = _sum(thin, more[part], dtype)
 
 
+def normal(
+    out: int,
+    shape: Sequence[int],
+    strides: Sequence[int],
+    base: int,
+    seed: int,
+    stream: int,
+    threads: int,
+) -> None:
+    """Normal deviates into a contiguous float32 array; strides in positions, 0 where one is shared."""
+    _fill_normal(_array_at(out, 0, shape, _c_strides(shape)), strides, base, Key(seed, stream))
+
+
 def dots(
     x: int,
     w: int,
@@ -139,6 +154,14 @@ def _fill(
     out[...] = np.where(kept, value, np.zeros((), dtype=out.dtype))
 
 
+def _fill_normal(out: npt.NDArray[Any], strides: Sequence[int], base: int, key: Key) -> None:
+    if out.size > _CHUNK:
+        for index, first in _halves(out.shape, strides, base):
+            _fill_normal(out[index], strides, first, key)
+    elif out.size:
+        out[...] = normal_deviates(key, _positions(out.shape, strides, base))
+
+
 def _halves(
     shape: Sequence[int], strides: Sequence[int], base: int
 ) -> Iterator[tuple[tuple[slice, ...], int]]:
@@ -181,6 +204,10 @@ def _run(key: Key, start: int, n: int, purpose: int) -> npt.NDArray[np.uint64]:
     blocks = np.arange(start >> 3, ((start + n - 1) >> 3) + 1, dtype=np.uint64)
     words = np.stack(np.broadcast_arrays(*block_words(key, blocks, purpose)), axis=1).astype("<u4")
     return words.reshape(-1).view("<u2")[start & 7 :][:n].astype(np.uint64)
+
+
+def _c_strides(shape: Sequence[int]) -> list[int]:
+    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
 def _array_at(address: int, dtype: int, shape: Sequence[int], strides: Sequence[int]) -> npt.NDArray[Any]:

@@ -204,6 +204,7 @@ void callers(const Kernels& kernels) {
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 300;
   known_answers();
+  quantiles();
   std::printf("paths:");
   for (auto k = available_kernels(); *k; ++k) {
     std::printf(" %s", (*k)->name);
@@ -212,6 +213,7 @@ int main(int argc, char** argv) {
     layouts(**k, rounds);
     callers(**k);
     additions(**k, rounds);
+    deviates(**k, rounds);
   }
   std::printf("\n%ld checks passed, %d failed\n", checks - failures, failures);
   return failures != 0;

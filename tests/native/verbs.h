@@ -1,4 +1,4 @@
-// Additions, against loops that say what they are.
+// Additions and normal deviates, against loops that say what they are.
 #pragma once
 
 #include <algorithm>
@@ -8,8 +8,34 @@
 
 #include "add.h"
 #include "checks.h"
+#include "normal.h"
+#include "quantile.h"
 
 namespace {
+
+double quantile(uint64_t v) {
+  const double q = (double(v) + 0.5) / 4294967296.0 - 0.5;
+  if (std::fabs(q) <= kCentral) return central_quantile(q);
+  const double z = tail_quantile(0.5 - std::fabs(q));
+  return q < 0 ? -z : z;
+}
+
+void quantiles() {
+  struct {
+    uint64_t v;
+    double z;
+  } cases[] = {{0, -6.3379577545537892525},
+               {1, -6.166429517819750247},
+               {12345, -4.5354227620904280563},
+               {322122547, -1.4395314704450153116},
+               {uint64_t(1) << 31, 2.9180993729166226723e-10}};
+  for (auto& c : cases) {
+    check(std::fabs(quantile(c.v) / c.z - 1) < 1e-15, "quantile", "scalar", c.v);
+    check(quantile(c.v) == -quantile(0xffffffff - c.v), "odd quantile", "scalar", c.v);
+  }
+  for (double t = std::ldexp(1.0, -33); t < 0.08; t *= 1.001)
+    check(std::fabs(natural_log(t) / std::log(t) - 1) < 5e-16, "logarithm", "scalar");
+}
 
 // One addition, with the output apart from the inputs or in the place of one of them.
 template <class T>
@@ -78,6 +104,40 @@ void additions(const Kernels& kernels, int rounds) {
     bool ok = true;
     for (int j = 0; j < 700; ++j) ok &= same(aligned[offset + j], want[size_t(j)]);
     check(ok, "streaming addition", kernels.name, uint64_t(offset));
+  }
+}
+
+// Deviates of random shapes, some dimensions shared, at one and at several threads.
+void deviates(const Kernels& kernels, int rounds) {
+  std::mt19937_64 random(17);
+  for (int round = 0; round < rounds; ++round) {
+    Deviates job{};
+    job.base = random() % 3 ? random() >> (1 + random() % 60) : (uint64_t(1) << 35) - random() % 700;
+    job.seed = random();
+    job.stream = random();
+    job.dims.resize(random() % 4);
+    uint64_t place = 1;
+    int64_t total = 1;
+    for (size_t k = job.dims.size(); k-- > 0;) {
+      Dim& d = job.dims[k];
+      d = {int64_t(1 + random() % 40), 0, 0, random() % 3 ? place : 0};
+      if (d.position) place *= uint64_t(d.size) + random() % 3;
+      total *= d.size;
+    }
+    const int threads = 1 + round % 3;
+    std::vector<float> out(size_t(total) + 8, -7.0f);
+    job.out = out.data();
+    normal(kernels, job, threads);
+    bool ok = true;
+    for (int64_t j = 0; j < total; ++j) {
+      uint64_t position = job.base;
+      int64_t rest = j;
+      for (size_t k = job.dims.size(); k-- > 0; rest /= job.dims[k].size)
+        position += uint64_t(rest % job.dims[k].size) * job.dims[k].position;
+      ok &= same(out[size_t(j)], float(quantile(number(job.seed, job.stream, 2, position))));
+    }
+    for (int j = 0; j < 8; ++j) ok &= out[size_t(total + j)] == -7.0f;
+    check(ok, "deviates", kernels.name, uint64_t(round), uint64_t(threads));
   }
 }
 
