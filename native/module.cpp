@@ -134,6 +134,7 @@ NB_MODULE(_native, m) {
   m.def("dots", &dots, "x"_a, "w"_a, "out"_a, "n"_a, "draws"_a, "base"_a, "seed"_a, "stream"_a,
         "threshold"_a, "threads"_a);
   m.def("normal", &normal, "out"_a, "shape"_a, "strides"_a, "base"_a, "seed"_a, "stream"_a, "threads"_a);
+  m.def("fold", &thinned::fold, "seed"_a, "stream"_a, "data"_a);
   m.def("address", &address, "array"_a);
   m.def("prefer_large_pages", [](uintptr_t begin, size_t bytes) {
     thinned::prefer_large_pages(reinterpret_cast<void*>(begin), bytes);

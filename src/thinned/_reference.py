@@ -108,6 +108,11 @@ def normal(
     _fill_normal(_array_at(out, 0, shape, _c_strides(shape)), strides, base, Key(seed, stream))
 
 
+def fold(seed: int, stream: int, data: int) -> int:
+    """The stream of `Key(seed, stream).fold(data)`, for an integer that Key.fold would take."""
+    return Key(seed, stream).fold(data).stream
+
+
 def dots(
     x: int,
     w: int,

@@ -204,6 +204,7 @@ void callers(const Kernels& kernels) {
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 300;
   known_answers();
+  folds();
   quantiles();
   std::printf("paths:");
   for (auto k = available_kernels(); *k; ++k) {

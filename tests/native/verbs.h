@@ -1,4 +1,4 @@
-// Additions and normal deviates, against loops that say what they are.
+// Additions, normal deviates and folded streams, against loops that say what they are.
 #pragma once
 
 #include <algorithm>
@@ -12,6 +12,11 @@
 #include "quantile.h"
 
 namespace {
+
+void folds() {
+  check(fold(1, 0, 0) == 10219199065749188407u, "fold known answer", "scalar");
+  check(fold(1, 0, 123456789012) == 654711503726834118u, "fold known answer", "scalar");
+}
 
 double quantile(uint64_t v) {
   const double q = (double(v) + 0.5) / 4294967296.0 - 0.5;
