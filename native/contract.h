@@ -50,6 +50,12 @@ inline uint32_t halfword(const Words& words, unsigned k) {
   return (words.w[k >> 1] >> (16 * (k & 1))) & 0xffff;
 }
 
+// The stream of `Key(seed, stream).fold(data)` (section 5), data < 2^60.
+inline uint64_t fold(uint64_t seed, uint64_t stream, uint64_t data) {
+  const Words w = block_words(make_draw(seed, stream, 0), data, 15);
+  return uint64_t(w.w[1]) << 32 | w.w[0];
+}
+
 // Keep bytes (1 kept, 0 dropped) of the positions [start, start + n), by the full 32-bit rule. This
 // is the slow and certain path: it serves the groups in which some first halfword ties.
 inline void exact_keep(const Draw& d, uint64_t start, int64_t n, uint8_t* keep) {

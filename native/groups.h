@@ -2,7 +2,8 @@
 // halfword ties goes through the full rule.
 //
 // S gives, beside what lanes.h needs: Drops, halves, load, order, decide (true where a first halfword ties),
-// keep_bytes, and apply<Streaming>(x, out, drops, scale) for every element type.
+// keep_bytes, and for every element type apply<Streaming>(x, out, drops, scale) and sum<Streaming>(a, b, out), which
+// adds the elements of one group.
 #pragma once
 
 #include <cstring>
@@ -61,6 +62,11 @@ inline const T* advance(const T* x, int64_t n) {
 }
 inline const Keep* advance(const Keep*, int64_t) { return nullptr; }
 
+template <class S, bool Streaming, class T, class Scale>
+inline void apply_group(const T* x, T* out, const typename S::Drops& drops, Scale scale) {
+  S::template apply<Streaming>(x, out, drops, scale);
+}
+
 template <class S>
 class Generator {
  public:
@@ -96,17 +102,18 @@ class Generator {
 
   const Draw& draw() const { return draw_; }
 
-  // A stretch [start, start + n) inside one group.
-  template <class T, class Scale>
-  void ragged(const T* x, T* out, uint64_t start, int64_t n, Scale scale) {
+  // A stretch [start, start + n) inside one group. Here and below, X is what a pass reads: a pointer, or the
+  // summands of sum.h.
+  template <class X, class T, class Scale>
+  void ragged(X x, T* out, uint64_t start, int64_t n, Scale scale) {
     alignas(64) uint8_t keep[kGroup];
     bytes(start & ~uint64_t(7), keep);
     apply_bytes(x, out, keep + (start & 7), n, scale);
   }
 
   // As many whole groups as fit in n and share one upper counter word; returns the positions done.
-  template <bool Streaming, class T, class Scale>
-  int64_t groups(const T* x, T* out, uint64_t start, int64_t n, Scale scale) {
+  template <bool Streaming, class X, class T, class Scale>
+  int64_t groups(X x, T* out, uint64_t start, int64_t n, Scale scale) {
     const uint64_t block = start >> 3, room = (kDropAll - uint32_t(block)) / kBlocks;
     const int64_t fit = n / kGroup, count = uint64_t(fit) < room ? fit : int64_t(room);
     if (!count) return 0;
@@ -122,7 +129,7 @@ class Generator {
       if (S::decide(a, b, limit_, tie_, drops) && draw_.low)
         refine(draw_, x, out, start + uint64_t(g) * kGroup, scale);
       else
-        S::template apply<Streaming>(x, out, drops, scale);
+        apply_group<S, Streaming>(x, out, drops, scale);
       x = advance(x, kGroup);
       out += kGroup;
     }
@@ -145,11 +152,11 @@ class Generator {
   }
 
   // One group by the full rule. A tie is one position in 65,536: out of line, it costs the loop nothing.
-  template <class T, class Scale>
+  template <class X, class T, class Scale>
 #if defined(__GNUC__)
   __attribute__((noinline, cold))
 #endif
-  static void refine(const Draw& d, const T* x, T* out, uint64_t start, Scale scale) {
+  static void refine(const Draw& d, X x, T* out, uint64_t start, Scale scale) {
     alignas(64) uint8_t keep[kGroup];
     exact_keep(d, start, kGroup, keep);
     apply_bytes(x, out, keep, kGroup, scale);

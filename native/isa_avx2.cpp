@@ -74,6 +74,20 @@ struct Avx2 {
   }
 
   template <bool Streaming>
+  static void sum(const float* a, const float* b, float* out) {
+    for (int j = 0; j < 32 * chains; j += 8)
+      store<Streaming>(out + j, _mm256_castps_si256(_mm256_add_ps(_mm256_loadu_ps(a + j),
+                                                                  _mm256_loadu_ps(b + j))));
+  }
+
+  template <bool Streaming>
+  static void sum(const double* a, const double* b, double* out) {
+    for (int j = 0; j < 32 * chains; j += 4)
+      store<Streaming>(out + j, _mm256_castpd_si256(_mm256_add_pd(_mm256_loadu_pd(a + j),
+                                                                  _mm256_loadu_pd(b + j))));
+  }
+
+  template <bool Streaming>
   static void apply(const float* x, float* out, const Drops& drops, float scale) {
     const __m256 s = _mm256_set1_ps(scale);
     for (int g = 0; g < 2 * chains; ++g) {
@@ -101,22 +115,35 @@ struct Avx2 {
     }
   }
 
+  static __m256 eight(const Half* x) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)));
+  }
+  static __m128i round_half(__m256 v) {
+    return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  }
+
+  template <bool Streaming>
+  static void sum(const Half* a, const Half* b, Half* out) {
+    for (int j = 0; j < 32 * chains; j += 16) {
+      __m128i low = round_half(_mm256_add_ps(eight(a + j), eight(b + j))),
+              high = round_half(_mm256_add_ps(eight(a + j + 8), eight(b + j + 8)));
+      store<Streaming>(out + j, _mm256_set_m128i(high, low));
+    }
+  }
+
   template <bool Streaming>
   static void apply(const Half* x, Half* out, const Drops& drops, float scale) {
     const __m256 s = _mm256_set1_ps(scale);
     for (int g = 0; g < 2 * chains; ++g) {
       __m128i part[2];
-      for (int k = 0; k < 2; ++k) {
-        auto in = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + 16 * g + 8 * k));
-        part[k] = _mm256_cvtps_ph(_mm256_mul_ps(_mm256_cvtph_ps(in), s),
-                                  _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-      }
+      for (int k = 0; k < 2; ++k)
+        part[k] = round_half(_mm256_mul_ps(eight(x + 16 * g + 8 * k), s));
       store<Streaming>(out + 16 * g, _mm256_andnot_si256(in_order(drops.of[g]),
                                                          _mm256_set_m128i(part[1], part[0])));
     }
   }
 
-  // Eight scaled floats as bfloat16 in the low half of each 32-bit lane, ties to even, NaN kept.
+  // Eight floats as bfloat16 in the low half of each 32-bit lane, ties to even, NaN kept.
   static V round_brain(__m256 v) {
     V u = _mm256_castps_si256(v);
     V odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
@@ -126,14 +153,31 @@ struct Avx2 {
     return _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, nan), 16);
   }
 
+  // Of each eight, the first four and the last: what packus puts back in order.
+  struct Wide {
+    __m256 low, high;
+    explicit Wide(const Brain* x) {
+      const V in = _mm256_loadu_si256(reinterpret_cast<const V*>(x)), zero = _mm256_setzero_si256();
+      low = _mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, in));
+      high = _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, in));
+    }
+  };
+
+  template <bool Streaming>
+  static void sum(const Brain* a, const Brain* b, Brain* out) {
+    for (int j = 0; j < 32 * chains; j += 16) {
+      const Wide x(a + j), y(b + j);
+      store<Streaming>(out + j, _mm256_packus_epi32(round_brain(_mm256_add_ps(x.low, y.low)),
+                                                    round_brain(_mm256_add_ps(x.high, y.high))));
+    }
+  }
+
   template <bool Streaming>
   static void apply(const Brain* x, Brain* out, const Drops& drops, float scale) {
     const __m256 s = _mm256_set1_ps(scale);
-    const V zero = _mm256_setzero_si256();
     for (int g = 0; g < 2 * chains; ++g) {
-      V in = _mm256_loadu_si256(reinterpret_cast<const V*>(x + 16 * g));
-      V low = round_brain(_mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, in)), s));
-      V high = round_brain(_mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, in)), s));
+      const Wide in(x + 16 * g);
+      V low = round_brain(_mm256_mul_ps(in.low, s)), high = round_brain(_mm256_mul_ps(in.high, s));
       store<Streaming>(out + 16 * g, _mm256_andnot_si256(in_order(drops.of[g]),
                                                          _mm256_packus_epi32(low, high)));
     }

@@ -67,6 +67,20 @@ struct Avx512 {
   }
 
   template <bool Streaming>
+  static void sum(const float* a, const float* b, float* out) {
+    for (int j = 0; j < 64 * chains; j += 16)
+      store<Streaming>(out + j, _mm512_castps_si512(_mm512_add_ps(_mm512_loadu_ps(a + j),
+                                                                  _mm512_loadu_ps(b + j))));
+  }
+
+  template <bool Streaming>
+  static void sum(const double* a, const double* b, double* out) {
+    for (int j = 0; j < 64 * chains; j += 8)
+      store<Streaming>(out + j, _mm512_castpd_si512(_mm512_add_pd(_mm512_loadu_pd(a + j),
+                                                                  _mm512_loadu_pd(b + j))));
+  }
+
+  template <bool Streaming>
   static void apply(const float* x, float* out, const Drops& drops, float scale) {
     const __m512 s = _mm512_set1_ps(scale);
     for (int g = 0; g < 4 * chains; ++g) {
@@ -86,6 +100,22 @@ struct Avx512 {
     }
   }
 
+  static __m512 sixteen(const Half* x) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)));
+  }
+  static __m256i round_half(__m512 v) {
+    return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  }
+
+  template <bool Streaming>
+  static void sum(const Half* a, const Half* b, Half* out) {
+    for (int j = 0; j < 64 * chains; j += 32) {
+      __m256i low = round_half(_mm512_add_ps(sixteen(a + j), sixteen(b + j))),
+              high = round_half(_mm512_add_ps(sixteen(a + j + 16), sixteen(b + j + 16)));
+      store<Streaming>(out + j, _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
+    }
+  }
+
   template <bool Streaming>
   static void apply(const Half* x, Half* out, const Drops& drops, float scale) {
     const __m512 s = _mm512_set1_ps(scale);
@@ -93,16 +123,14 @@ struct Avx512 {
       __m256i part[2];
       for (int k = 0; k < 2; ++k) {
         auto keep = __mmask16(drops.keep[g] >> (16 * k));
-        auto in = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + 32 * g + 16 * k));
-        part[k] = _mm512_cvtps_ph(_mm512_maskz_mul_ps(keep, _mm512_cvtph_ps(in), s),
-                                  _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        part[k] = round_half(_mm512_maskz_mul_ps(keep, sixteen(x + 32 * g + 16 * k), s));
       }
       store<Streaming>(out + 32 * g,
                        _mm512_inserti64x4(_mm512_castsi256_si512(part[0]), part[1], 1));
     }
   }
 
-  // Sixteen scaled floats as bfloat16 in the low half of each 32-bit lane, ties to even, NaN kept.
+  // Sixteen floats as bfloat16 in the low half of each 32-bit lane, ties to even, NaN kept.
   // (The machine's own conversion flushes subnormals, so it would give other bits.)
   static V round_brain(__m512 v) {
     V u = _mm512_castps_si512(v);
@@ -113,14 +141,31 @@ struct Avx512 {
                              16);
   }
 
+  // Of each eight, the first four and the last: what packus puts back in order.
+  struct Wide {
+    __m512 low, high;
+    explicit Wide(const Brain* x) {
+      const V in = _mm512_loadu_si512(x), zero = _mm512_setzero_si512();
+      low = _mm512_castsi512_ps(_mm512_unpacklo_epi16(zero, in));
+      high = _mm512_castsi512_ps(_mm512_unpackhi_epi16(zero, in));
+    }
+  };
+
+  template <bool Streaming>
+  static void sum(const Brain* a, const Brain* b, Brain* out) {
+    for (int j = 0; j < 64 * chains; j += 32) {
+      const Wide x(a + j), y(b + j);
+      store<Streaming>(out + j, _mm512_packus_epi32(round_brain(_mm512_add_ps(x.low, y.low)),
+                                                    round_brain(_mm512_add_ps(x.high, y.high))));
+    }
+  }
+
   template <bool Streaming>
   static void apply(const Brain* x, Brain* out, const Drops& drops, float scale) {
     const __m512 s = _mm512_set1_ps(scale);
-    const V zero = _mm512_setzero_si512();
     for (int g = 0; g < 2 * chains; ++g) {
-      V in = _mm512_loadu_si512(x + 32 * g);
-      V low = round_brain(_mm512_mul_ps(_mm512_castsi512_ps(_mm512_unpacklo_epi16(zero, in)), s));
-      V high = round_brain(_mm512_mul_ps(_mm512_castsi512_ps(_mm512_unpackhi_epi16(zero, in)), s));
+      const Wide in(x + 32 * g);
+      V low = round_brain(_mm512_mul_ps(in.low, s)), high = round_brain(_mm512_mul_ps(in.high, s));
       store<Streaming>(out + 32 * g,
                        _mm512_maskz_mov_epi16(drops.keep[g], _mm512_packus_epi32(low, high)));
     }

@@ -143,6 +143,10 @@ struct Baseline : Lanes128 {
     keep_bytes(drops, keep);
     apply_bytes(x, out, keep, int64_t(sizeof keep), scale);
   }
+  template <bool, class T>
+  static void sum(const T* a, const T* b, T* out) {
+    sum_elements(a, b, out, 16 * chains);
+  }
 };
 
 }  // namespace

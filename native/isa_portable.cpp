@@ -44,6 +44,10 @@ struct Portable {
   static void apply(const T* x, T* out, const Drops& drops, Scale scale) {
     apply_bytes(x, out, drops.keep, sizeof drops.keep, scale);
   }
+  template <bool, class T>
+  static void sum(const T* a, const T* b, T* out) {
+    sum_elements(a, b, out, 8 * chains);
+  }
 };
 
 }  // namespace

@@ -30,6 +30,12 @@ struct Kernels {
   void (*masked[kDtypes])(const void* x, void* out, const uint8_t* keep, int64_t n, double scale);
   // out = x * scale over n contiguous elements.
   void (*scaled[kDtypes])(const void* x, void* out, int64_t n, double scale);
+  // One run as above, and the residual added to what it gives.
+  void (*added[kDtypes])(const Draw&, const Run&, const void* residual, double scale, bool streaming);
+  // out = a + b over n contiguous elements.
+  void (*sum[kDtypes])(const void* a, const void* b, void* out, int64_t n);
+  // Normal deviates of n positions, `step` apart.
+  void (*normal)(const Draw&, uint64_t start, uint64_t step, int64_t n, float* out);
   // Sum of a[j] * w[j], in an order that is the same for every instruction set.
   double (*product)(const float* a, const float* w, int64_t n);
 };

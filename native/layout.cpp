@@ -5,81 +5,13 @@
 #include <cstring>
 
 #include "pool.h"
+#include "share.h"
 #include "value.h"
 
 namespace thinned {
 namespace {
 
-// One thread is enough below this: a parallel region costs microseconds.
-constexpr int64_t kSerial = 16 * 1024;
-// Streaming stores pay once the output exceeds the cache, and hurt inside it.
-constexpr int64_t kStreamBytes = int64_t(16) << 20;
 constexpr int64_t kTile = 64;
-
-char* at(void* base, int64_t offset, Dtype t) {
-  return static_cast<char*>(base) + offset * kItemSize[t];
-}
-const char* at(const void* base, int64_t offset, Dtype t) {
-  return static_cast<const char*>(base) + offset * kItemSize[t];
-}
-
-// Merge neighbours that are one dimension in memory and in position; drop dimensions of size 1.
-void simplify(std::vector<Dim>& dims) {
-  std::vector<Dim> merged;
-  for (const Dim& d : dims) {
-    if (d.size == 1) continue;
-    if (!merged.empty()) {
-      Dim& outer = merged.back();
-      if (outer.x == d.x * d.size && outer.out == d.out * d.size &&
-          outer.position == d.position * uint64_t(d.size)) {
-        outer = {outer.size * d.size, d.x, d.out, d.position};
-        continue;
-      }
-    }
-    merged.push_back(d);
-  }
-  dims.swap(merged);
-}
-
-// The offsets of one multi-index over some dimensions, counted up like an odometer.
-class Cursor {
- public:
-  explicit Cursor(const std::vector<Dim>& dims) : dims_(dims), index_(dims.size(), 0) {}
-
-  int64_t total() const {
-    int64_t n = 1;
-    for (const Dim& d : dims_) n *= d.size;
-    return n;
-  }
-  void seek(int64_t flat) {
-    x = out = 0;
-    position = 0;
-    for (size_t k = dims_.size(); k-- > 0;) {
-      index_[k] = flat % dims_[k].size;
-      flat /= dims_[k].size;
-      move(dims_[k], index_[k]);
-    }
-  }
-  void next() {
-    for (size_t k = dims_.size(); k-- > 0;) {
-      if (++index_[k] < dims_[k].size) return move(dims_[k], 1);
-      move(dims_[k], 1 - index_[k]);
-      index_[k] = 0;
-    }
-  }
-
-  int64_t x = 0, out = 0;
-  uint64_t position = 0;
-
- private:
-  void move(const Dim& d, int64_t steps) {
-    x += steps * d.x;
-    out += steps * d.out;
-    position += uint64_t(steps) * d.position;
-  }
-  const std::vector<Dim>& dims_;
-  std::vector<int64_t> index_;
-};
 
 template <class T>
 void strided_row(const T* x, int64_t dx, T* out, int64_t dout, const uint8_t* keep, int64_t dkeep,
@@ -130,12 +62,6 @@ struct Plan {
 
   bool constant() const { return job.threshold == 0 || job.threshold == kDropAll; }
 };
-
-int64_t share(int64_t total, int part, int parts, int64_t multiple) {
-  if (part == parts) return total;
-  auto cut = int64_t(double(total) * part / parts);
-  return std::min(total, cut / multiple * multiple);
-}
 
 // Contiguous runs: elements numbered through, each part takes a stretch of whole groups.
 struct Stretch {

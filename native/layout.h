@@ -4,15 +4,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "cursor.h"
 #include "kernels.h"
 
 namespace thinned {
-
-struct Dim {
-  int64_t size;
-  int64_t x, out;    // strides in elements
-  uint64_t position;  // stride in positions; 0 where the mask is shared along this dimension
-};
 
 // out = x * scale where kept, +0 where dropped, at position `base` + the sum of index * stride.
 struct Job {

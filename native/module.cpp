@@ -7,9 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "add.h"
 #include "dot.h"
 #include "layout.h"
 #include "memory.h"
+#include "normal.h"
 #include "pool.h"
 
 namespace nb = nanobind;
@@ -25,7 +27,7 @@ using thinned::Kernels;
 std::atomic<const Kernels*> selected{thinned::available_kernels()[0]};
 
 // Letting go of the lock costs about as much as a thousand elements.
-constexpr int64_t kHoldLock = 4096;
+constexpr int64_t kHoldLock = 4096, kHoldLockDeviates = kHoldLock / 16;
 
 void run(Job job, int64_t total, int threads) {
   const Kernels& kernels = *selected.load();
@@ -54,6 +56,32 @@ void strided(int dtype, uintptr_t x, uintptr_t out, const std::vector<int64_t>& 
   run({Dtype(dtype), reinterpret_cast<const void*>(x), reinterpret_cast<void*>(out),
        std::move(dims), base, seed, stream, threshold, scale},
       total, threads);
+}
+
+void add(int dtype, uintptr_t x, uintptr_t residual, uintptr_t out, int64_t n, uint64_t base,
+         uint64_t seed, uint64_t stream, uint64_t threshold, double scale, int threads) {
+  const Kernels& kernels = *selected.load();
+  const thinned::Addition job{Dtype(dtype), reinterpret_cast<const void*>(x),
+                              reinterpret_cast<const void*>(residual), reinterpret_cast<void*>(out),
+                              n, base, seed, stream, threshold, scale};
+  if (n < kHoldLock) return thinned::add(kernels, job, 1);
+  nb::gil_scoped_release release;
+  thinned::add(kernels, job, threads);
+}
+
+void normal(uintptr_t out, const std::vector<int64_t>& shape, const std::vector<uint64_t>& strides,
+            uint64_t base, uint64_t seed, uint64_t stream, int threads) {
+  std::vector<Dim> dims(shape.size());
+  int64_t total = 1;
+  for (size_t k = 0; k < shape.size(); ++k) {
+    dims[k] = {shape[k], 0, 0, strides.at(k)};
+    total *= shape[k];
+  }
+  const Kernels& kernels = *selected.load();
+  thinned::Deviates job{reinterpret_cast<float*>(out), std::move(dims), base, seed, stream};
+  if (total < kHoldLockDeviates) return thinned::normal(kernels, std::move(job), 1);
+  nb::gil_scoped_release release;
+  thinned::normal(kernels, std::move(job), threads);
 }
 
 void dots(uintptr_t x, uintptr_t w, uintptr_t out, int64_t n, int64_t draws, uint64_t base,
@@ -101,8 +129,12 @@ NB_MODULE(_native, m) {
   m.def("strided", &strided, "dtype"_a, "x"_a, "out"_a, "shape"_a, "x_strides"_a, "out_strides"_a,
         "position_strides"_a, "base"_a, "seed"_a, "stream"_a, "threshold"_a, "scale"_a,
         "threads"_a);
+  m.def("add", &add, "dtype"_a, "x"_a, "residual"_a, "out"_a, "n"_a, "base"_a, "seed"_a, "stream"_a,
+        "threshold"_a, "scale"_a, "threads"_a);
   m.def("dots", &dots, "x"_a, "w"_a, "out"_a, "n"_a, "draws"_a, "base"_a, "seed"_a, "stream"_a,
         "threshold"_a, "threads"_a);
+  m.def("normal", &normal, "out"_a, "shape"_a, "strides"_a, "base"_a, "seed"_a, "stream"_a, "threads"_a);
+  m.def("fold", &thinned::fold, "seed"_a, "stream"_a, "data"_a);
   m.def("address", &address, "array"_a);
   m.def("prefer_large_pages", [](uintptr_t begin, size_t bytes) {
     thinned::prefer_large_pages(reinterpret_cast<void*>(begin), bytes);

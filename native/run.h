@@ -4,12 +4,14 @@
 
 #include "groups.h"
 #include "kernels.h"
+#include "noise.h"
+#include "sum.h"
 
 namespace thinned {
 namespace {
 
-template <class S, class T, bool Streaming, class Scale>
-void long_run(Generator<S>& generator, const T* x, T* out, uint64_t start, int64_t n, Scale scale) {
+template <class S, bool Streaming, class X, class T, class Scale>
+void long_run(Generator<S>& generator, X x, T* out, uint64_t start, int64_t n, Scale scale) {
   constexpr int64_t kGroup = Generator<S>::kGroup;
   while (n > 0) {
     int64_t done = 0;
@@ -26,6 +28,12 @@ void long_run(Generator<S>& generator, const T* x, T* out, uint64_t start, int64
     start += uint64_t(done);
     n -= done;
   }
+}
+
+// The first whole group lies at the next multiple of 8 positions: its address decides.
+template <class S, class T>
+bool can_stream(const T* out, uint64_t start) {
+  return (reinterpret_cast<uintptr_t>(out) + uintptr_t(-start & 7) * sizeof(T)) % S::kStreamAlignment == 0;
 }
 
 // Short runs that wait until their blocks fill a group.
@@ -90,15 +98,25 @@ void runs_any(const Draw& d, NextRun next, void* source, double scale, bool stre
     const T* x = static_cast<const T*>(run.x);
     T* out = static_cast<T*>(run.out);
     if (waiting.take(x, out, run.start, run.n)) continue;
-    // The first whole group lies at the next multiple of 8 positions: its address decides.
-    const auto first = reinterpret_cast<uintptr_t>(out) + uintptr_t(-run.start & 7) * sizeof(T);
-    if (streaming && first % S::kStreamAlignment == 0)
-      long_run<S, T, true>(generator, x, out, run.start, run.n, s);
+    if (streaming && can_stream<S>(out, run.start))
+      long_run<S, true>(generator, x, out, run.start, run.n, s);
     else
-      long_run<S, T, false>(generator, x, out, run.start, run.n, s);
+      long_run<S, false>(generator, x, out, run.start, run.n, s);
   }
   waiting.flush();
   if (streaming) S::fence();
+}
+
+template <class S, class T>
+void added_any(const Draw& d, const Run& run, const void* residual, double scale, bool streaming) {
+  const auto s = typename ScaleOf<T>::type(scale);
+  const Summands<T> in{static_cast<const T*>(run.x), static_cast<const T*>(residual)};
+  T* out = static_cast<T*>(run.out);
+  Generator<S> generator(d);
+  if (!streaming || !can_stream<S>(out, run.start))
+    return long_run<S, false>(generator, in, out, run.start, run.n, s);
+  long_run<S, true>(generator, in, out, run.start, run.n, s);
+  S::fence();
 }
 
 template <class T>
@@ -138,6 +156,9 @@ const Kernels* table(const char* name) {
       {masked_any<float>, masked_any<double>, masked_any<Half>, masked_any<Brain>,
        masked_any<Keep>},
       {scaled_any<float>, scaled_any<double>, scaled_any<Half>, scaled_any<Brain>, nullptr},
+      {added_any<S, float>, added_any<S, double>, added_any<S, Half>, added_any<S, Brain>, nullptr},
+      {sum_any<S, float>, sum_any<S, double>, sum_any<S, Half>, sum_any<S, Brain>, nullptr},
+      normal_any<S>,
       product};
   return &kernels;
 }

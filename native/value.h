@@ -1,5 +1,6 @@
 // The value of a kept element (CONTRACT.md, section 4): float64 in double, float32 in float, float16
-// and bfloat16 widened, multiplied once in float and rounded once, to nearest even.
+// and bfloat16 widened, multiplied once in float and rounded once, to nearest even. A residual is added to what
+// that gives in the same way: a rounding of its own, as if the two were two passes.
 #pragma once
 
 #include <cstdint>
@@ -60,6 +61,11 @@ inline double times(double x, double s) { return x * s; }
 inline float times(float x, float s) { return x * s; }
 inline Half times(Half x, float s) { return narrow_half(widen(x) * s); }
 inline Brain times(Brain x, float s) { return narrow_brain(widen(x) * s); }
+
+inline double plus(double a, double b) { return a + b; }
+inline float plus(float a, float b) { return a + b; }
+inline Half plus(Half a, Half b) { return narrow_half(widen(a) + widen(b)); }
+inline Brain plus(Brain a, Brain b) { return narrow_brain(widen(a) + widen(b)); }
 
 template <class T>
 struct ScaleOf {

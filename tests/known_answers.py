@@ -47,3 +47,29 @@ FOLDS = [
     (Key(1, 0), 123456789012, 654711503726834118),
     (Key(1, 2), "encoder.0.dropout", 12295199662361264698),
 ]
+
+# Key, first position, and the normal deviates from there on, to twelve places: computed with an arithmetic of
+# forty digits, from an implementation of section 2 that is not the project's.
+NORMALS = [
+    (
+        Key(0, 0),
+        0,
+        [0.765963697382, -0.975671253377, -1.008414608831, 0.612071250600, 0.584658689875, -0.798438499998],
+    ),
+    (
+        Key(9, 9),
+        2**35 - 3,
+        [0.639932949828, -0.541035077171, -0.637166066978, -0.265060330936, -0.499972205185, 1.022858660657],
+    ),
+]
+
+# The 32-bit number of section 6 and its deviate, to twenty digits.
+QUANTILES = {
+    0: -6.3379577545537892525,
+    1: -6.166429517819750247,
+    12345: -4.5354227620904280563,
+    322122547: -1.4395314704450153116,
+    2**31 - 1: -2.9180993729166226723e-10,
+    2**31: 2.9180993729166226723e-10,
+    2**32 - 1: 6.3379577545537892525,
+}

@@ -1,7 +1,8 @@
 """The kernel as the front ends see it: the native module, or the NumPy reference in its place.
 
-Both offer, by address, `dense` and `strided`: one pass that reads x, decides and writes out; and `dots`:
-inner products of one vector with many thinned copies of another, none of which is stored. `address` says
+Both offer, by address, `dense` and `strided`: one pass that reads x, decides and writes out; `add`: the same
+with a residual added on the way; `normal`: normal deviates; `dots`: inner products of one vector with many
+thinned copies of another, none of which is stored. `fold` derives a stream from a stream, and `address` says
 where an array begins.
 """
 
@@ -39,20 +40,23 @@ def path() -> str:
 
 def select(name: str) -> None:
     """Use this code path from now on (for tests and benchmarks; users set THINNED_ISA)."""
-    global dense, dots, strided
+    global add, dense, dots, fold, normal, strided
     if name not in paths():
         raise RuntimeError(
             f"THINNED_ISA={name}: this machine offers {', '.join(paths())}; unset it or choose one of these"
         )
     if _native is not None and name != REFERENCE:
         _native.select(name)
-        dense, dots, strided = _native.dense, _native.dots, _native.strided
+        dense, strided, add = _native.dense, _native.strided, _native.add
+        normal, dots, fold = _native.normal, _native.dots, _native.fold
     else:
-        dense, dots, strided = _reference.dense, _reference.dots, _reference.strided
+        dense, strided, add = _reference.dense, _reference.strided, _reference.add
+        normal, dots, fold = _reference.normal, _reference.dots, _reference.fold
 
 
 address = _reference.address if _native is None else _native.address
-dense, dots, strided = _reference.dense, _reference.dots, _reference.strided
+dense, strided, add = _reference.dense, _reference.strided, _reference.add
+normal, dots, fold = _reference.normal, _reference.dots, _reference.fold
 select(os.environ.get("THINNED_ISA") or paths()[0])
 
 

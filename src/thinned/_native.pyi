@@ -30,6 +30,19 @@ def strided(
     scale: float,
     threads: int,
 ) -> None: ...
+def add(
+    dtype: int,
+    x: int,
+    residual: int,
+    out: int,
+    n: int,
+    base: int,
+    seed: int,
+    stream: int,
+    threshold: int,
+    scale: float,
+    threads: int,
+) -> None: ...
 def dots(
     x: int,
     w: int,
@@ -42,6 +55,16 @@ def dots(
     threshold: int,
     threads: int,
 ) -> None: ...
+def normal(
+    out: int,
+    shape: Sequence[int],
+    strides: Sequence[int],
+    base: int,
+    seed: int,
+    stream: int,
+    threads: int,
+) -> None: ...
+def fold(seed: int, stream: int, data: int) -> int: ...
 def prefer_large_pages(begin: int, bytes: int) -> None: ...
 def address(array: npt.NDArray[Any]) -> int: ...
 def available() -> list[str]: ...

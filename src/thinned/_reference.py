@@ -6,7 +6,8 @@ Like the native module it is given addresses, and the caller answers for their s
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from thinned.contract import (
     round_bfloat16,
     widen_bfloat16,
 )
+from thinned.contract import normal as normal_deviates
 
 _DTYPES = (np.float32, np.float64, np.float16, np.uint16, np.bool_)
 _BFLOAT16, _MASK = 3, 4
@@ -71,6 +73,46 @@ def strided(
     _fill(source, target, dtype, position_strides, base, Key(seed, stream), threshold, scale)
 
 
+def add(
+    dtype: int,
+    x: int,
+    residual: int,
+    out: int,
+    n: int,
+    base: int,
+    seed: int,
+    stream: int,
+    threshold: int,
+    scale: float,
+    threads: int,
+) -> None:
+    """What `dense` writes, plus the residual: each of the two steps rounded to the type."""
+    source, more, target = (_array_at(address, dtype, (n,), (1,)) for address in (x, residual, out))
+    for first in range(0, n, _CHUNK):
+        part = slice(first, first + _CHUNK)
+        thin = np.empty_like(source[part])
+        _fill(source[part], thin, dtype, (1,), base + first, Key(seed, stream), threshold, scale)
+        target[part] = _sum(thin, more[part], dtype)
+
+
+def normal(
+    out: int,
+    shape: Sequence[int],
+    strides: Sequence[int],
+    base: int,
+    seed: int,
+    stream: int,
+    threads: int,
+) -> None:
+    """Normal deviates into a contiguous float32 array; strides in positions, 0 where one is shared."""
+    _fill_normal(_array_at(out, 0, shape, _c_strides(shape)), strides, base, Key(seed, stream))
+
+
+def fold(seed: int, stream: int, data: int) -> int:
+    """The stream of `Key(seed, stream).fold(data)`, for an integer that Key.fold would take."""
+    return Key(seed, stream).fold(data).stream
+
+
 def dots(
     x: int,
     w: int,
@@ -102,11 +144,8 @@ def _fill(
     scale: float,
 ) -> None:
     if out.size > _CHUNK:
-        axis = int(np.argmax(out.shape))
-        half = out.shape[axis] // 2
-        for part, first in ((slice(None, half), 0), (slice(half, None), half)):
-            index = (slice(None),) * axis + (part,)
-            _fill(x[index], out[index], dtype, strides, base + first * strides[axis], key, threshold, scale)
+        for index, first in _halves(out.shape, strides, base):
+            _fill(x[index], out[index], dtype, strides, first, key, threshold, scale)
         return
     kept = _kept(out.shape, strides, base, key, threshold)
     if dtype == _MASK:
@@ -120,6 +159,24 @@ def _fill(
     out[...] = np.where(kept, value, np.zeros((), dtype=out.dtype))
 
 
+def _fill_normal(out: npt.NDArray[Any], strides: Sequence[int], base: int, key: Key) -> None:
+    if out.size > _CHUNK:
+        for index, first in _halves(out.shape, strides, base):
+            _fill_normal(out[index], strides, first, key)
+    elif out.size:
+        out[...] = normal_deviates(key, _positions(out.shape, strides, base))
+
+
+def _halves(
+    shape: Sequence[int], strides: Sequence[int], base: int
+) -> Iterator[tuple[tuple[slice, ...], int]]:
+    """The halves of an array's longest axis: an index, and the position at which it begins."""
+    axis = int(np.argmax(shape))
+    half = shape[axis] // 2
+    for part, first in ((slice(None, half), 0), (slice(half, None), half)):
+        yield (slice(None),) * axis + (part,), base + first * strides[axis]
+
+
 def _kept(shape: Sequence[int], strides: Sequence[int], base: int, key: Key, threshold: int) -> Bools:
     if threshold in (0, 2**32) or not all(shape):
         return np.full(shape, threshold == 0)
@@ -127,11 +184,24 @@ def _kept(shape: Sequence[int], strides: Sequence[int], base: int, key: Key, thr
         n = shape[0]
         u = _run(key, base, n, PURPOSE_HIGH) << 16 | _run(key, base, n, PURPOSE_LOW)
         return np.asarray(u >= threshold)
+    return np.broadcast_to(keep(key, _positions(shape, strides, base), threshold), shape)
+
+
+def _positions(shape: Sequence[int], strides: Sequence[int], base: int) -> npt.NDArray[np.uint64]:
+    """The position of every element, of size 1 along what shares it."""
     position = np.full((1,) * len(shape), base, dtype=np.uint64)
     for axis, (size, stride) in enumerate(zip(shape, strides, strict=True)):
         steps = np.arange(size if stride else 1, dtype=np.uint64) * np.uint64(stride)
         position = position + steps.reshape((-1,) + (1,) * (len(shape) - axis - 1))
-    return np.broadcast_to(keep(key, position, threshold), shape)
+    return position
+
+
+def _sum(a: npt.NDArray[Any], b: npt.NDArray[Any], dtype: int) -> npt.NDArray[Any]:
+    """The sum, rounded once to the type: NumPy too adds float16 in float32."""
+    with np.errstate(all="ignore"):
+        if dtype == _BFLOAT16:
+            return round_bfloat16(widen_bfloat16(a) + widen_bfloat16(b))
+        return np.asarray(a + b)
 
 
 def _run(key: Key, start: int, n: int, purpose: int) -> npt.NDArray[np.uint64]:
@@ -139,6 +209,10 @@ def _run(key: Key, start: int, n: int, purpose: int) -> npt.NDArray[np.uint64]:
     blocks = np.arange(start >> 3, ((start + n - 1) >> 3) + 1, dtype=np.uint64)
     words = np.stack(np.broadcast_arrays(*block_words(key, blocks, purpose)), axis=1).astype("<u4")
     return words.reshape(-1).view("<u2")[start & 7 :][:n].astype(np.uint64)
+
+
+def _c_strides(shape: Sequence[int]) -> list[int]:
+    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
 def _array_at(address: int, dtype: int, shape: Sequence[int], strides: Sequence[int]) -> npt.NDArray[Any]:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from thinned._quantile import normal_quantile
+
 UInt64s = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
 
@@ -255,6 +257,31 @@ def fold_number(data: int | str) -> int:
     if not 0 <= number < 2**60:
         raise ValueError(f"data must be in [0, 2^60), got {number}")
     return number
+
+
+# Section 6: noise.
+
+
+def normal(key: Key, positions: Any) -> npt.NDArray[np.float32]:
+    """Standard normal deviates: z(i) = Φ⁻¹((v(i) + ½) / 2^32), v(i) the second 32-bit number of position i.
+
+    Args:
+        key: seed and stream.
+        positions: integers in [0, 2^63), an array of any shape.
+
+    Returns:
+        float32, of the shape of `positions`: Φ⁻¹ in double, rounded once; |z| is at most 6.34.
+
+    Source:
+        CONTRACT.md, section 6; Wichura, algorithm AS 241, Applied Statistics 37 (1988), 477-484.
+
+    Example:
+        >>> normal(Key(0), [0, 1, 2]).tolist()
+        [0.7659636735916138, -0.9756712317466736, -1.008414626121521]
+    """
+    v = halfword(key, positions, PURPOSE_NOISE_HIGH) << 16 | halfword(key, positions, PURPOSE_NOISE_LOW)
+    q = np.asarray((v.astype(np.float64) + 0.5) / 2.0**32 - 0.5)
+    return normal_quantile(q.reshape(-1)).astype(np.float32).reshape(q.shape)
 
 
 # What every argument of the contract must be.

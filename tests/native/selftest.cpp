@@ -8,35 +8,15 @@
 #include <thread>
 #include <vector>
 
+#include "checks.h"
 #include "contract.h"
 #include "layout.h"
-#include "pool.h"
 #include "value.h"
+#include "verbs.h"
 
 namespace {
 
 using namespace thinned;
-
-int failures = 0;
-long checks = 0;
-
-void check(bool ok, const char* what, const char* path, uint64_t a = 0, uint64_t b = 0) {
-  ++checks;
-  if (ok) return;
-  if (++failures <= 20)
-    std::printf("FAILED %s on %s (%llu, %llu)\n", what, path, (unsigned long long)a,
-                (unsigned long long)b);
-}
-
-bool kept(uint64_t seed, uint64_t stream, uint64_t threshold, uint64_t i) {
-  auto half = [&](uint32_t purpose) {
-    Words w = philox({{uint32_t(i >> 3), uint32_t(i >> 35) + (purpose << 28), uint32_t(stream),
-                       uint32_t(stream >> 32)}},
-                     uint32_t(seed), uint32_t(seed >> 32));
-    return uint64_t(w.w[(i % 8) / 2] >> (16 * (i % 2)) & 0xffff);
-  };
-  return half(0) * 65536 + half(1) >= threshold;
-}
 
 void known_answers() {
   struct {
@@ -60,33 +40,6 @@ void known_answers() {
   const uint64_t ties[] = {28166, 43346, 166986, 174685, 206461, 245668, 614574};
   for (int k = 0; k < 7; ++k)
     check(kept(5, 5, 429496730, ties[k]) == (k == 4 || k == 6), "tie known answer", "scalar", k);
-}
-
-// Numbers that matter: ordinary, subnormal, infinite, NaN, negative zero.
-template <class T>
-std::vector<T> inputs(size_t n, std::mt19937_64& random) {
-  std::vector<T> x(n);
-  for (auto& v : x) {
-    uint64_t bits = random();
-    if constexpr (sizeof(T) == 2) {
-      v.bits = uint16_t(bits);
-    } else if (random() % 4) {
-      v = T(std::normal_distribution<double>()(random));
-    } else {
-      std::memcpy(&v, &bits, sizeof v);  // any pattern at all
-    }
-  }
-  return x;
-}
-
-bool is_nan(float f) { return f != f; }
-bool is_nan(double f) { return f != f; }
-bool is_nan(Half h) { return (h.bits & 0x7fff) > 0x7c00; }
-bool is_nan(Brain b) { return (b.bits & 0x7fff) > 0x7f80; }
-
-template <class T>
-bool same(T a, T b) {
-  return std::memcmp(&a, &b, sizeof a) == 0 || (is_nan(a) && is_nan(b));
 }
 
 template <class T>
@@ -251,6 +204,8 @@ void callers(const Kernels& kernels) {
 int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 300;
   known_answers();
+  folds();
+  quantiles();
   std::printf("paths:");
   for (auto k = available_kernels(); *k; ++k) {
     std::printf(" %s", (*k)->name);
@@ -258,6 +213,8 @@ int main(int argc, char** argv) {
     conversions(**k);
     layouts(**k, rounds);
     callers(**k);
+    additions(**k, rounds);
+    deviates(**k, rounds);
   }
   std::printf("\n%ld checks passed, %d failed\n", checks - failures, failures);
   return failures != 0;

@@ -11,7 +11,7 @@ ROOT = Path(thinned.contract.__file__).parent
 
 # Room by room. A room may import those above it in this list, and itself.
 ROOMS = {
-    "contract": ["contract", "_position", "_arguments"],
+    "contract": ["contract", "_quantile", "_position", "_arguments"],
     "kernel": ["_kernel", "_reference", "_native"],
     "front ends": ["", "_numpy", "torch"],
     "tools": ["averages", "bench", "demo", "cli"],

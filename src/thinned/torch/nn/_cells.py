@@ -1,0 +1,106 @@
+"""Sites that wrap a recurrent cell: called once for each time, or for a whole sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from thinned.contract import Key
+from thinned.torch._site import Site
+from thinned.torch.nn._parts import call_key, part_key
+
+
+class CellSite(Site):
+    """A cell with dropout around it, and the keys of a sequence's masks."""
+
+    # What the wrapped cell is to be called with and gives back: its state alone, or its output and state.
+    returns_state: ClassVar[bool]
+    cell: torch.nn.Module
+    _sequence: Key | Tensor | None = None
+
+    def __init__(self, cell: torch.nn.Module) -> None:
+        super().__init__()
+        if not isinstance(cell, torch.nn.Module):
+            raise TypeError(f"cell must be a torch.nn.Module such as nn.LSTMCell, got {cell!r}")
+        self.cell = cell
+
+    @contextmanager
+    def sequence(self, call: int | None = None) -> Iterator[None]:
+        """Hold one key for the steps of a sequence that is looped over by hand.
+
+        Every cell inside this one holds its own. `call` tells sequences of one step apart where keyed.
+        """
+        held = [module for module in self.modules() if isinstance(module, CellSite)]
+        before = [site._sequence for site in held]
+        for site in held:
+            site._sequence = call_key(site, call) if site.training else None
+        try:
+            yield
+        finally:
+            for site, key in zip(held, before, strict=True):
+                site._sequence = key
+
+    def unroll(
+        self, inputs: Tensor, state: Any = None, *, batch_first: bool = False, call: int | None = None
+    ) -> tuple[Tensor, Any]:
+        """Run over a sequence, with the keys that its times and masks need.
+
+        Args:
+            inputs: (T, B, F), (B, T, F) with batch_first, or (T, F) for one sequence.
+            state: the cell's first state; its own default if not given.
+            batch_first: whether the batch comes before time.
+            call: tells sequences of one step apart where keyed.
+
+        Returns:
+            The outputs of all times, laid out as the inputs, and the last state.
+        """
+        axis = 1 if batch_first and inputs.dim() > 2 else 0
+        if inputs.dim() < 2 or not inputs.shape[axis]:
+            raise ValueError(
+                f"inputs must be (T, B, F), (B, T, F) with batch_first=True, or (T, F), with at least one "
+                f"time, got shape {tuple(inputs.shape)}"
+            )
+        outputs = []
+        with self.sequence(call):
+            for time, input in enumerate(inputs.unbind(axis)):
+                output, state = advance(self, input, state, time)
+                outputs.append(output)
+        return torch.stack(outputs, axis), state
+
+    def _step_key(self, time: int | None, call: int | None) -> Key | Tensor | None:
+        """The key of one time's masks."""
+        if time is None:
+            return call_key(self, call)
+        return part_key(self._sequence if self._sequence is not None else call_key(self, call), time)
+
+
+def advance(
+    cell: torch.nn.Module, input: Tensor, state: Any, time: int | None = None, call: int | None = None
+) -> tuple[Tensor, Any]:
+    """One step of any cell: its output and its new state."""
+    if isinstance(cell, CellSite):
+        result = cell(input, state, time=time, call=call)
+        returns_state = cell.returns_state
+    else:
+        result = cell(input, state)
+        returns_state = isinstance(cell, torch.nn.RNNCellBase)
+    if isinstance(result, Tensor):
+        return result, result
+    if returns_state:
+        return result[0], result
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[0], Tensor):
+        raise TypeError(
+            f"cell must return its state, a tensor, or a pair of its output and state, got "
+            f"{type(result).__name__} from {type(cell).__name__}"
+        )
+    output, state = result
+    return output, state
+
+
+def is_lstm(cell: torch.nn.Module) -> bool:
+    """Whether its state is torch's (h, c)."""
+    return isinstance(cell, torch.nn.LSTMCell) or (isinstance(cell, CellSite) and is_lstm(cell.cell))

@@ -1,0 +1,216 @@
+"""TensorFlow's DropoutWrapper for torch's cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned.contract import Key, check_integer, check_probability, fold_number
+from thinned.torch import functional
+from thinned.torch._site import Probability, check_p
+from thinned.torch.nn._cells import CellSite, advance, is_lstm
+from thinned.torch.nn._parts import is_off, part_key
+
+_KEEP = ("input_keep_prob", "output_keep_prob", "state_keep_prob")
+_INPUT, _OUTPUT, _STATE = (fold_number(name) for name in ("input", "output", "state"))
+
+
+class DropoutWrapper(CellSite):
+    """Dropout of a recurrent cell's input, output and state, as TensorFlow's wrapper of this name has it.
+
+    Its probabilities are those to **keep**. A step is `output, state = wrapper(input, state)`; a sequence is
+    `wrapper.unroll(inputs)`. What the state keeps is the next step's; the output is that of before. An
+    LSTM's c is never dropped by default.
+
+    With `variational_recurrent` the same masks serve all times, and all samples: a mask has one entry a
+    feature. A loop by hand then runs inside `with wrapper.sequence():`, which draws the masks' key, unless the
+    wrapper has one. Without it, each time has its own masks: a wrapper that has a key needs to be told which
+    time it is, `wrapper(input, state, time=t)`.
+
+    TensorFlow's has no training flag and drops wherever it is built; this one drops in training.
+
+    Args:
+        cell: nn.RNNCell, nn.GRUCell, nn.LSTMCell, or a module that is called with (input, state) and returns
+            its state, a tensor, or a pair of its output and state.
+        input_keep_prob: probability in [0, 1] to keep an input feature; or a tensor, or a schedule of it.
+        output_keep_prob: the same for the output.
+        state_keep_prob: the same for the state.
+        variational_recurrent: one mask for all times and samples.
+        input_size: features of the input, an integer or a shape without the batch. It need not be given;
+            it is checked if it is.
+        dtype: torch dtype of the input, likewise.
+        seed: integer in [0, 2^64): draw by `Key(seed)`, folded by the step that `set_step` sets, until
+            `thinned.torch.keyed` gives another key. As there, one step has one set of masks.
+        dropout_state_filter_visitor: a function of the state, and in turn of the parts of it that it says
+            True of: True to drop, False to leave, or a structure of such for its parts. By default, all
+            but an LSTM's c (of (h, c), or a named tuple's field `c`) and what is no floating tensor.
+
+    Raises:
+        TypeError: `input_keep_prob must be a real number, got …`; `cell must be a torch.nn.Module …`; in a
+            call, `input must be of dtype …`, `cell must return …`.
+        ValueError: `input_keep_prob must be in [0, 1], got …`; in a call, `input must be of input_size …`.
+        RuntimeError: in a call, `variational_recurrent=True needs one key for the sequence: …`.
+
+    Source:
+        `tf.compat.v1.nn.rnn_cell.DropoutWrapper`; Gal and Ghahramani, "A Theoretically Grounded Application
+        of Dropout in Recurrent Neural Networks", NeurIPS 2016.
+
+    Example:
+        >>> import torch
+        >>> cell = DropoutWrapper(torch.nn.GRUCell(4, 8), output_keep_prob=0.5, variational_recurrent=True)
+        >>> outputs, state = cell.unroll(torch.randn(10, 3, 4))
+        >>> dropped = outputs[0] == 0
+        >>> bool((outputs[:, dropped] == 0).all()), bool((dropped == dropped[0]).all())
+        (True, True)
+    """
+
+    returns_state = False
+
+    def __init__(
+        self,
+        cell: torch.nn.Module,
+        input_keep_prob: Probability = 1.0,
+        output_keep_prob: Probability = 1.0,
+        state_keep_prob: Probability = 1.0,
+        variational_recurrent: bool = False,
+        input_size: int | tuple[int, ...] | None = None,
+        dtype: torch.dtype | None = None,
+        seed: int | None = None,
+        dropout_state_filter_visitor: Callable[[Any], Any] | None = None,
+    ) -> None:
+        super().__init__(cell)
+        for name, keep in zip(_KEEP, (input_keep_prob, output_keep_prob, state_keep_prob), strict=True):
+            setattr(self, name, check_p(keep, name))
+        if not isinstance(variational_recurrent, bool):
+            raise TypeError(f"variational_recurrent must be True or False, got {variational_recurrent!r}")
+        if dtype is not None and not isinstance(dtype, torch.dtype):
+            raise TypeError(f"dtype must be a torch.dtype, got {dtype!r}")
+        if dropout_state_filter_visitor is not None and not callable(dropout_state_filter_visitor):
+            raise TypeError(
+                f"dropout_state_filter_visitor must be a function, got {dropout_state_filter_visitor!r}"
+            )
+        self.variational_recurrent = variational_recurrent
+        self.input_size = None if input_size is None else _as_size(input_size)
+        self.dtype = dtype
+        self.dropout_state_filter_visitor = dropout_state_filter_visitor
+        if seed is not None:
+            self.give_key(Key(seed), torch.zeros((), dtype=torch.int64))
+
+    def forward(
+        self, input: Tensor, state: Any = None, *, time: int | None = None, call: int | None = None
+    ) -> tuple[Tensor, Any]:
+        """Output and new state of one step; keyed, `time` tells steps apart and `call` sequences."""
+        self._check(input)
+        drop_input, drop_output, drop_state = (self._drop_rate(name) for name in _KEEP)
+        on = self.training and not (is_off(drop_input) and is_off(drop_output) and is_off(drop_state))
+        key = self._masks_key(time, call) if on else None
+        input = self._drop(input, drop_input, part_key(key, _INPUT))
+        output, state = advance(self.cell, input, state, time, call)
+        if self.training and not is_off(drop_state):
+            state = self._drop_state(state, drop_state, part_key(key, _STATE))
+        return self._drop(output, drop_output, part_key(key, _OUTPUT)), state
+
+    def extra_repr(self) -> str:
+        """What differs from the defaults."""
+        keeps = [(name, getattr(self, name)) for name in _KEEP]
+        shown = [f"{name}={keep}" for name, keep in keeps if isinstance(keep, Tensor) or keep != 1]
+        return ", ".join(shown + ["variational_recurrent=True"] * self.variational_recurrent)
+
+    def _masks_key(self, time: int | None, call: int | None) -> Any:
+        if not self.variational_recurrent:
+            return self._step_key(time, call)
+        key = self.mask_key(call) if self._sequence is None else self._sequence
+        if key is None:
+            raise RuntimeError(
+                "variational_recurrent=True needs one key for the sequence: call wrapper.unroll(inputs), loop "
+                "inside `with wrapper.sequence():`, or give a key with thinned.torch.keyed(model, seed)"
+            )
+        return key
+
+    def _drop_rate(self, name: str) -> Any:
+        keep = self.rate(getattr(self, name))
+        return 1.0 - (keep if isinstance(keep, Tensor) else check_probability(keep, name))
+
+    def _drop(self, x: Tensor, p: Any, key: Any) -> Tensor:
+        shared = self.variational_recurrent and x.dim() > 1
+        noise = (1, *(None,) * (x.dim() - 1)) if shared else None
+        return functional.dropout(x, p, self.training, key=key, noise_shape=noise)
+
+    def _drop_state(self, state: Any, p: Any, key: Any) -> Any:
+        visitor = self.dropout_state_filter_visitor
+        if visitor is None:
+            visitor = _all_but_c_of_a_pair if is_lstm(self.cell) else _all_but_c
+        index = 0
+
+        def walk(part: Any, wanted: Any) -> Any:
+            nonlocal index
+            parts = _parts_of(part)
+            if parts is None:
+                index += 1
+                return self._drop(part, p, part_key(key, index - 1)) if wanted else part
+            if isinstance(wanted, bool):
+                children = [(one, visitor(one) if wanted else False) for one in parts]
+            else:
+                answers = _answers(wanted, part, parts)
+                children = [
+                    (one, visitor(one) if yes else False) for one, yes in zip(parts, answers, strict=True)
+                ]
+            return _rebuilt(part, [walk(one, answer) for one, answer in children])
+
+        return walk(state, visitor(state))
+
+    def _check(self, input: Tensor) -> None:
+        if self.dtype is not None and input.dtype != self.dtype:
+            raise TypeError(f"input must be of dtype {self.dtype}, as given, got {input.dtype}")
+        if self.input_size is not None and tuple(input.shape[-len(self.input_size) :]) != self.input_size:
+            raise ValueError(
+                f"input must be of input_size {self.input_size}, as given, got shape {tuple(input.shape)}"
+            )
+
+
+def _as_size(size: Any) -> tuple[int, ...]:
+    sizes = size if isinstance(size, (tuple, list)) else (size,)
+    return tuple(check_integer("input_size", one, "an integer or a shape") for one in sizes)
+
+
+def _all_but_c(part: Any) -> Any:
+    """The default visitor: floating tensors, but no field c of a named tuple."""
+    if isinstance(part, Tensor):
+        return part.is_floating_point()
+    if hasattr(part, "_fields"):
+        return tuple(name != "c" for name in part._fields)
+    return isinstance(part, (tuple, list, dict))
+
+
+def _all_but_c_of_a_pair(part: Any) -> Any:
+    """The default visitor of torch's (h, c)."""
+    return (True, False) if isinstance(part, tuple) and len(part) == 2 else _all_but_c(part)
+
+
+def _parts_of(part: Any) -> list[Any] | None:
+    if isinstance(part, dict):
+        return list(part.values())
+    return list(part) if isinstance(part, (tuple, list)) else None
+
+
+def _answers(wanted: Any, part: Any, parts: list[Any]) -> list[Any]:
+    """A visitor's answer for each part, in the order of the parts."""
+    if isinstance(part, dict) and isinstance(wanted, dict):
+        answers = [wanted.get(name) for name in part]
+    else:
+        answers = _parts_of(wanted) or []
+    if len(answers) != len(parts) or not all(isinstance(one, bool) for one in answers):
+        raise TypeError(
+            f"dropout_state_filter_visitor must return True, False or one of them for each of the "
+            f"{len(parts)} parts of the state, got {wanted!r}"
+        )
+    return answers
+
+
+def _rebuilt(part: Any, parts: list[Any]) -> Any:
+    if isinstance(part, dict):
+        return dict(zip(part, parts, strict=True))
+    return type(part)(*parts) if hasattr(part, "_fields") else type(part)(parts)
