@@ -71,6 +71,15 @@ def mask(out: Tensor, key: Key, drop: int, base: int, strides: tuple[int, ...] |
     return out
 
 
+def normal(shape: tuple[int, ...], key: tuple[int, int], base: int, strides: tuple[int, ...]) -> Tensor:
+    """Normal deviates in float32, of size 1 where a dimension shares them."""
+    _borrow_team()
+    sizes = tuple(min(size, 1) if not stride else size for size, stride in zip(shape, strides, strict=True))
+    out = torch.empty(sizes, dtype=torch.float32)
+    _kernel.normal(out.data_ptr(), sizes, strides, base, *key, torch.get_num_threads())
+    return out
+
+
 @functools.cache
 def _borrow_team() -> None:
     """Run on torch's own OpenMP threads where that is libgomp (Linux).

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned.contract import Key, check_probability
+from thinned.contract import Key, check_probability, fold_number
 from thinned.torch import _key
 from thinned.torch.schedules import Schedule
 
@@ -46,9 +46,9 @@ class Site(torch.nn.Module):
             for number in more:
                 bits = _key.fold(bits, number)
             return bits
-        key = self.key if self.step is None else self.key.fold(int(self.step))
+        key = self.key if self.step is None else _key.folded(self.key, int(self.step))
         for number in more:
-            key = key.fold(number)
+            key = _key.folded(key, fold_number(number))
         return key
 
     def rate(self, p: Any) -> float | Tensor:
