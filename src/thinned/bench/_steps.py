@@ -12,7 +12,7 @@ from thinned.bench._kinds import NONE, OURS, TORCH, Kind, build
 from thinned.bench._models import LanguageModel, VisionTransformer, gpt_blocks, paper_network
 from thinned.bench._row import Result, Row, result
 from thinned.bench._timing import Settings, race
-from thinned.bench._verdict import Bound, at_most
+from thinned.bench._verdict import at_most
 
 Loss = Callable[[nn.Module], Tensor]
 Network = Callable[[Settings], tuple[Callable[[Kind], nn.Module], Loss]]
@@ -32,7 +32,7 @@ def _step(model: nn.Module, loss: Loss) -> Callable[[], None]:
     return step
 
 
-def _row(name: str, network: Network, bound: Bound | None = None, compiled: bool = False) -> Row:
+def _row(name: str, network: Network, compiled: bool) -> Row:
     def measure(settings: Settings) -> Result:
         make, loss = network(settings)
         models = build(make)
@@ -45,7 +45,7 @@ def _row(name: str, network: Network, bound: Bound | None = None, compiled: bool
         found = race({name: _step(model, loss) for name, model in models.items()}, settings)
         return result(
             found,
-            found.figure(OURS, NONE, bound),
+            found.figure(OURS, NONE, _TARGET),
             found.figure(TORCH, NONE),
             found.figure(TORCH, OURS),
         )
@@ -101,15 +101,14 @@ def _recurrent(settings: Settings) -> Result:
     return result(found, found.figure("thinned.LSTM", "nn.LSTM", at_most(1.2)))
 
 
-_NETWORKS: dict[str, tuple[Network, Bound | None]] = {
-    "the paper's network": (_paper, _TARGET),
-    "two GPT blocks": (_gpt, _TARGET),
-    "a small ViT with DropPath": (_vit, None),
-    "an LSTM language model": (_language, None),
+_NETWORKS = {
+    "the paper's network": _paper,
+    "two GPT blocks": _gpt,
+    "a small ViT with DropPath": _vit,
+    "an LSTM language model": _language,
 }
 
 ROWS = (
-    *(_row(name, network, bound) for name, (network, bound) in _NETWORKS.items()),
-    *(_row(name, network, compiled=True) for name, (network, _) in _NETWORKS.items()),
+    *(_row(name, network, compiled) for compiled in (False, True) for name, network in _NETWORKS.items()),
     Row("training step, LSTM with weight and locked dropout", _recurrent),
 )
