@@ -133,3 +133,13 @@ def test_shards_that_do_not_fit():
         dropout(X, 0.5, True, global_shape=(4, 5))
     with pytest.raises(ValueError, match="needs global_shape"):
         keep_mask(3, 0.5, key=Key(0), start=1)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_is_no_tensor_of_memory_is_refused(training):
+    with pytest.raises(TypeError, match=r"input must be a torch.Tensor, got ndarray"):
+        dropout(X.numpy(), 0.5, training)
+    with pytest.raises(
+        TypeError, match=r"input must be strided, got torch.sparse_coo: pass input.to_dense\(\)"
+    ):
+        dropout(X.to_sparse(), 0.5, training)

@@ -24,6 +24,10 @@ _DTYPES = {
 
 def check_dtype(input: Tensor) -> None:
     """Refuse what dropout is not defined for."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"input must be a torch.Tensor, got {type(input).__name__}")
+    if input.layout != torch.strided:
+        raise TypeError(f"input must be strided, got {input.layout}: pass input.to_dense()")
     if input.dtype not in _DTYPES:
         raise TypeError(f"input must be float32, float64, float16 or bfloat16, got {input.dtype}")
 
