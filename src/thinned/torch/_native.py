@@ -54,6 +54,18 @@ def run(input: Tensor, out: Tensor, what: Pass) -> Tensor:
     return out
 
 
+def add(input: Tensor, residual: Tensor, what: Pass) -> Tensor:
+    """Residual + dropped input, for contiguous tensors of one shape and a whole mask."""
+    _borrow_team()
+    seed, stream, drop, factor, base, _ = what
+    out = fresh(input)
+    _kernel.add(
+        *(_DTYPES[input.dtype], input.data_ptr(), residual.data_ptr(), out.data_ptr(), input.numel(), base),
+        *(seed, stream, drop, factor, torch.get_num_threads()),
+    )
+    return out
+
+
 def fresh(input: Tensor) -> Tensor:
     """An empty tensor like the input, for `run` to write.
 

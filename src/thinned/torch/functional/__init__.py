@@ -6,9 +6,12 @@ from thinned.torch.functional._block import drop_block1d, drop_block2d, drop_blo
 from thinned.torch.functional._channels import dropout1d, dropout2d, dropout3d
 from thinned.torch.functional._connect import drop_connect_linear
 from thinned.torch.functional._dropout import dropout, keep_mask
+from thinned.torch.functional._embedding import embedding_dropout
 from thinned.torch.functional._gaussian import gaussian_dropout
 from thinned.torch.functional._locked import locked_dropout
 from thinned.torch.functional._path import drop_path, stochastic_depth
+from thinned.torch.functional._residual import dropout_add
+from thinned.torch.functional._zoneout import zoneout
 
 __all__ = [
     "alpha_dropout",
@@ -21,10 +24,13 @@ __all__ = [
     "dropout1d",
     "dropout2d",
     "dropout3d",
+    "dropout_add",
+    "embedding_dropout",
     "feature_alpha_dropout",
     "gaussian_dropout",
     "keep_mask",
     "locked_dropout",
     "scaled_dot_product_attention",
     "stochastic_depth",
+    "zoneout",
 ]

@@ -78,11 +78,14 @@ def scaled_dot_product_attention(
     if dropout_key is not None and generator is not None:
         raise TypeError("pass dropout_key or generator, not both")
     dropout_key = None if dropout_key is None else _key.check(dropout_key)
+    if training and drop == DROP_ALL:
+        # Zeros go in, lest a NaN of value reach a gradient.
+        query, key, value = (dropout(each, 1.0, True) for each in (query, key, value))
+        attn_mask, is_causal = None, False
     if not training or drop in (0, DROP_ALL):
-        result = torch.nn.functional.scaled_dot_product_attention(
+        return torch.nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
         )
-        return dropout(result, 1.0, True) if training and drop == DROP_ALL else result
     to = _autocast.result_type(query)
     if enable_gqa:
         key, value = _repeated(key, query), _repeated(value, query)

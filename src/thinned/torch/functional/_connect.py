@@ -130,7 +130,8 @@ class _EachBothModes(_Each):
         input, weight, key, p = ctx.saved_tensors
         n = input.shape[0]
         of_input: Tensor = input_t @ _dropped(weight, n, key, p).mT
-        return of_input + input @ _dropped(weight_t, n, key, p).mT
+        of_weight: Tensor = input @ _dropped(weight_t, n, key, p).mT
+        return of_input + of_weight
 
 
 def _dropped(weight: Tensor, n: int, key: Tensor, p: Tensor) -> Tensor:

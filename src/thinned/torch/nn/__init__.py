@@ -6,10 +6,14 @@ from thinned.torch.nn._block import DropBlock1d, DropBlock2d, DropBlock3d
 from thinned.torch.nn._channels import Dropout1d, Dropout2d, Dropout3d
 from thinned.torch.nn._connect import DropConnect, DropConnectLinear, drop_connect, remove_drop_connect
 from thinned.torch.nn._dropout import Dropout
+from thinned.torch.nn._embedding import EmbeddingDropout
 from thinned.torch.nn._gaussian import GaussianDropout
 from thinned.torch.nn._locked import LockedDropout
 from thinned.torch.nn._path import DropPath, StochasticDepth
+from thinned.torch.nn._residual import DropoutAdd
 from thinned.torch.nn._rnn import GRU, LSTM
+from thinned.torch.nn._wrapper import DropoutWrapper
+from thinned.torch.nn._zoneout import ZoneoutCell
 
 __all__ = [
     "GRU",
@@ -25,11 +29,15 @@ __all__ = [
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
+    "DropoutAdd",
+    "DropoutWrapper",
+    "EmbeddingDropout",
     "FeatureAlphaDropout",
     "GaussianDropout",
     "LockedDropout",
     "ScaledDotProductAttention",
     "StochasticDepth",
+    "ZoneoutCell",
     "drop_connect",
     "remove_drop_connect",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thinned.contract import Key
 from thinned.torch._site import Site
-from thinned.torch.nn._parts import call_key, part_key
+from thinned.torch.nn._parts import call_key, is_off, part_key
 
 
 class CellSite(Site):
@@ -37,7 +37,7 @@ class CellSite(Site):
         held = [module for module in self.modules() if isinstance(module, CellSite)]
         before = [site._sequence for site in held]
         for site in held:
-            site._sequence = call_key(site, call) if site.training else None
+            site._sequence = call_key(site, call) if site._on() else None
         try:
             yield
         finally:
@@ -70,6 +70,14 @@ class CellSite(Site):
                 output, state = advance(self, input, state, time)
                 outputs.append(output)
         return torch.stack(outputs, axis), state
+
+    def _rates(self) -> list[Any]:
+        """The drop probabilities now."""
+        raise NotImplementedError
+
+    def _on(self) -> bool:
+        """Whether a call drops."""
+        return self.training and not all(is_off(p) for p in self._rates())
 
     def _step_key(self, time: int | None, call: int | None) -> Key | Tensor | None:
         """The key of one time's masks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from thinned.contract import Key
+from thinned.contract import Key, fold_number
 from thinned.torch import _key
 from thinned.torch._site import Site, _traced
 
@@ -21,7 +21,7 @@ def part_key(key: Key | Tensor | None, number: int) -> Key | Tensor | None:
     """The key of one part; none where none is needed."""
     if key is None:
         return None
-    return key.fold(number) if isinstance(key, Key) else _key.fold(key, number)
+    return _key.folded(key, fold_number(number)) if isinstance(key, Key) else _key.fold(key, number)
 
 
 def is_off(p: float | Tensor) -> bool:

@@ -178,4 +178,5 @@ class Recurrent(Site, torch.nn.RNNBase):
 
 @functools.cache
 def _undivided() -> Callable[..., Any]:
-    return torch.compiler.disable(Recurrent._forward)
+    whole: Callable[..., Any] = torch.compiler.disable(Recurrent._forward)
+    return whole

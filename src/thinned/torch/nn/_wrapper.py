@@ -13,6 +13,7 @@ from thinned.torch import functional
 from thinned.torch._site import Probability, check_p
 from thinned.torch.nn._cells import CellSite, advance, is_lstm
 from thinned.torch.nn._parts import is_off, part_key
+from thinned.torch.nn._states import all_but_c, all_but_c_of_a_pair, change
 
 _KEEP = ("input_keep_prob", "output_keep_prob", "state_keep_prob")
 _INPUT, _OUTPUT, _STATE = (fold_number(name) for name in ("input", "output", "state"))
@@ -26,9 +27,9 @@ class DropoutWrapper(CellSite):
     LSTM's c is never dropped by default.
 
     With `variational_recurrent` the same masks serve all times, and all samples: a mask has one entry a
-    feature. A loop by hand then runs inside `with wrapper.sequence():`, which draws the masks' key, unless the
-    wrapper has one. Without it, each time has its own masks: a wrapper that has a key needs to be told which
-    time it is, `wrapper(input, state, time=t)`.
+    feature. A loop by hand then runs inside `with wrapper.sequence():`, which draws the masks' key, unless
+    the wrapper has one. Without it, each time has its own masks: a wrapper that has a key needs to be told
+    which time it is, `wrapper(input, state, time=t)`; it draws the same masks twice otherwise.
 
     TensorFlow's has no training flag and drops wherever it is built; this one drops in training.
 
@@ -104,9 +105,8 @@ class DropoutWrapper(CellSite):
     ) -> tuple[Tensor, Any]:
         """Output and new state of one step; keyed, `time` tells steps apart and `call` sequences."""
         self._check(input)
-        drop_input, drop_output, drop_state = (self._drop_rate(name) for name in _KEEP)
-        on = self.training and not (is_off(drop_input) and is_off(drop_output) and is_off(drop_state))
-        key = self._masks_key(time, call) if on else None
+        drop_input, drop_output, drop_state = self._rates()
+        key = self._masks_key(time, call) if self._on() else None
         input = self._drop(input, drop_input, part_key(key, _INPUT))
         output, state = advance(self.cell, input, state, time, call)
         if self.training and not is_off(drop_state):
@@ -125,14 +125,14 @@ class DropoutWrapper(CellSite):
         key = self.mask_key(call) if self._sequence is None else self._sequence
         if key is None:
             raise RuntimeError(
-                "variational_recurrent=True needs one key for the sequence: call wrapper.unroll(inputs), loop "
-                "inside `with wrapper.sequence():`, or give a key with thinned.torch.keyed(model, seed)"
+                "variational_recurrent=True needs one key for the sequence: call wrapper.unroll(inputs), "
+                "loop inside `with wrapper.sequence():`, or give a key with thinned.torch.keyed(model, seed)"
             )
         return key
 
-    def _drop_rate(self, name: str) -> Any:
-        keep = self.rate(getattr(self, name))
-        return 1.0 - (keep if isinstance(keep, Tensor) else check_probability(keep, name))
+    def _rates(self) -> list[Any]:
+        keeps = [(name, self.rate(getattr(self, name))) for name in _KEEP]
+        return [1.0 - (k if isinstance(k, Tensor) else check_probability(k, name)) for name, k in keeps]
 
     def _drop(self, x: Tensor, p: Any, key: Any) -> Tensor:
         shared = self.variational_recurrent and x.dim() > 1
@@ -142,25 +142,12 @@ class DropoutWrapper(CellSite):
     def _drop_state(self, state: Any, p: Any, key: Any) -> Any:
         visitor = self.dropout_state_filter_visitor
         if visitor is None:
-            visitor = _all_but_c_of_a_pair if is_lstm(self.cell) else _all_but_c
-        index = 0
+            visitor = all_but_c_of_a_pair if is_lstm(self.cell) else all_but_c
 
-        def walk(part: Any, wanted: Any) -> Any:
-            nonlocal index
-            parts = _parts_of(part)
-            if parts is None:
-                index += 1
-                return self._drop(part, p, part_key(key, index - 1)) if wanted else part
-            if isinstance(wanted, bool):
-                children = [(one, visitor(one) if wanted else False) for one in parts]
-            else:
-                answers = _answers(wanted, part, parts)
-                children = [
-                    (one, visitor(one) if yes else False) for one, yes in zip(parts, answers, strict=True)
-                ]
-            return _rebuilt(part, [walk(one, answer) for one, answer in children])
+        def drop(part: Tensor, index: int) -> Tensor:
+            return self._drop(part, p, part_key(key, index))
 
-        return walk(state, visitor(state))
+        return change(state, visitor, drop)[0]
 
     def _check(self, input: Tensor) -> None:
         if self.dtype is not None and input.dtype != self.dtype:
@@ -174,43 +161,3 @@ class DropoutWrapper(CellSite):
 def _as_size(size: Any) -> tuple[int, ...]:
     sizes = size if isinstance(size, (tuple, list)) else (size,)
     return tuple(check_integer("input_size", one, "an integer or a shape") for one in sizes)
-
-
-def _all_but_c(part: Any) -> Any:
-    """The default visitor: floating tensors, but no field c of a named tuple."""
-    if isinstance(part, Tensor):
-        return part.is_floating_point()
-    if hasattr(part, "_fields"):
-        return tuple(name != "c" for name in part._fields)
-    return isinstance(part, (tuple, list, dict))
-
-
-def _all_but_c_of_a_pair(part: Any) -> Any:
-    """The default visitor of torch's (h, c)."""
-    return (True, False) if isinstance(part, tuple) and len(part) == 2 else _all_but_c(part)
-
-
-def _parts_of(part: Any) -> list[Any] | None:
-    if isinstance(part, dict):
-        return list(part.values())
-    return list(part) if isinstance(part, (tuple, list)) else None
-
-
-def _answers(wanted: Any, part: Any, parts: list[Any]) -> list[Any]:
-    """A visitor's answer for each part, in the order of the parts."""
-    if isinstance(part, dict) and isinstance(wanted, dict):
-        answers = [wanted.get(name) for name in part]
-    else:
-        answers = _parts_of(wanted) or []
-    if len(answers) != len(parts) or not all(isinstance(one, bool) for one in answers):
-        raise TypeError(
-            f"dropout_state_filter_visitor must return True, False or one of them for each of the "
-            f"{len(parts)} parts of the state, got {wanted!r}"
-        )
-    return answers
-
-
-def _rebuilt(part: Any, parts: list[Any]) -> Any:
-    if isinstance(part, dict):
-        return dict(zip(part, parts, strict=True))
-    return type(part)(*parts) if hasattr(part, "_fields") else type(part)(parts)

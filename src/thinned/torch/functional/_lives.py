@@ -1,0 +1,25 @@
+"""The mask itself, for what is not a product with it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from thinned.contract import Key
+from thinned.torch.functional._dropout import dropout
+
+Noise = tuple[int | None, ...]
+
+
+def lives(input: Tensor, p: float | Tensor, key: Key | Tensor, noise: Noise | None = None) -> Tensor:
+    """True where dropout of the input keeps, of the noise's shape.
+
+    By way of ones, since `keep_mask` has no examples of a vmap to tell apart.
+    """
+    sizes = tuple(input.shape)
+    if noise is not None:
+        sizes = tuple(size if n is None else n for n, size in zip(noise, sizes, strict=True))
+    if isinstance(p, Tensor):
+        sizes = torch.broadcast_shapes(sizes, p.shape)
+    ones = torch.ones(sizes, device=input.device)
+    return dropout(ones, p, True, key=key, noise_shape=noise, mode="classic") != 0

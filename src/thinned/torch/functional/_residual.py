@@ -1,0 +1,63 @@
+"""Dropout and the residual that is added to it, in one pass."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from thinned._arguments import DROP_ALL, REQUIRED, check_training, effect
+from thinned.contract import Key
+from thinned.torch import _eager, _key, _native, _rate
+from thinned.torch.functional._dropout import dropout
+
+
+def dropout_add(
+    input: Tensor,
+    residual: Tensor,
+    p: float | Tensor = 0.5,
+    training: bool = REQUIRED,
+    *,
+    key: Key | Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Equivalent to `dropout(input, p, training) + residual`, to the bit, in one pass over memory.
+
+    That is for contiguous CPU tensors of one shape and dtype in eager code; all others take the two calls,
+    which a compiler fuses with what follows.
+
+    Args:
+        input: what is dropped; float32, float64, float16 or bfloat16.
+        residual: what is added, of a shape that broadcasts with input's.
+        p: drop probability in [0, 1], a number or a tensor: see `dropout`.
+        training: True drops, False adds.
+        key: of the mask. Without one, it is drawn from `generator`.
+        generator: torch's default CPU generator if not given.
+
+    Returns:
+        A new tensor. The residual's gradient is the upstream one; input's is dropped by the mask, recomputed.
+
+    Raises:
+        TypeError: as `dropout`.
+        ValueError: as `dropout`.
+
+    Source:
+        CONTRACT.md, section 4.
+
+    Example:
+        >>> import torch, thinned
+        >>> dropout_add(torch.ones(5), torch.arange(5.0), 0.5, training=True, key=thinned.Key(0))
+        tensor([2., 1., 4., 5., 6.])
+    """
+    training = check_training(training)
+    drop = _rate.threshold(p, input) if isinstance(input, Tensor) else None
+    one_pass = (
+        training
+        and drop not in (None, 0, DROP_ALL)
+        and not (key is not None and generator is not None)
+        and _eager.adds(input, residual)
+    )
+    if not one_pass or drop is None:
+        return dropout(input, p, training, key=key, generator=generator) + residual
+    _native.check_dtype(input)
+    words = _key.as_words(None if key is None else _key.check(key), generator)
+    return _eager.dropout_add(input, residual, (*words, *effect(drop, True, True), 0, None))

@@ -1,0 +1,79 @@
+"""Zoneout: units of a recurrent state that keep their old value."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from thinned._arguments import DROP_ALL, REQUIRED, check_training
+from thinned.contract import Key
+from thinned.torch import _key, _native, _rate
+from thinned.torch.functional._lives import lives
+
+
+def zoneout(
+    new: Tensor,
+    old: Tensor,
+    p: float | Tensor,
+    training: bool = REQUIRED,
+    *,
+    key: Key | Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Keep the old value of a unit with probability p, and take the new one otherwise.
+
+    What dropout would drop stays as it was. One bool an element is kept for the backward pass.
+
+    Args:
+        new: the state of this time, of any shape; float32, float64, float16 or bfloat16.
+        old: the state before, of the same shape and dtype.
+        p: probability in [0, 1] to keep the old value, a number or a tensor: see `dropout`.
+        training: True selects, False gives the expectation p · old + (1−p) · new.
+        key: of the mask. Without one, it is drawn from `generator`.
+        generator: torch's default CPU generator if not given.
+
+    Returns:
+        A tensor of new's shape and dtype. A value that is not taken has no influence, were it NaN, and gets
+        gradient 0.
+
+    Raises:
+        TypeError: `training is missing …`; `input must be float32, …`; `p must be a real number, got …`;
+            `pass key or generator, not both`.
+        ValueError: `p must be in [0, 1], got …`; `new and old must be of one shape and dtype, got …`.
+
+    Source:
+        Krueger et al., "Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations", ICLR 2017.
+
+    Example:
+        >>> import torch, thinned
+        >>> zoneout(torch.ones(6), torch.zeros(6), 0.5, training=True, key=thinned.Key(0))
+        tensor([1., 0., 1., 1., 1., 1.])
+    """
+    training = check_training(training)
+    _native.check_dtype(new)
+    drop = _rate.threshold(p, new)
+    if new.shape != old.shape or new.dtype != old.dtype:
+        raise ValueError(
+            f"new and old must be of one shape and dtype, got {tuple(new.shape)} of {new.dtype} and "
+            f"{tuple(old.shape)} of {old.dtype}"
+        )
+    if key is not None:
+        key = _key.check(key)
+        if generator is not None:
+            raise TypeError("pass key or generator, not both")
+    if drop == 0:
+        return new
+    if drop == DROP_ALL:
+        return old
+    rate = _rate.as_tensor(p, drop)
+    if not training:
+        return _expectation(new, old, rate)
+    key = _key.as_tensor(key, generator)
+    return torch.where(lives(new, rate, key), new, old)
+
+
+def _expectation(new: Tensor, old: Tensor, rate: Tensor) -> Tensor:
+    wide = torch.float64 if new.dtype == torch.float64 else torch.float32
+    rate = rate.to(new.device, torch.float64)
+    mixed = old.to(wide) * rate.to(wide) + new.to(wide) * (1.0 - rate).to(wide)
+    return mixed.to(new.dtype)
