@@ -207,6 +207,47 @@ def connect() -> Figure:
     return figure
 
 
+def embedding() -> Figure:
+    """A text whose dropped words are dropped wherever they occur."""
+    figure, axes = sheet(56, 12.5, 0.125)
+    first = ["a", "mask", "is", "a", "function", "of", "a", "key"]
+    text = [*first, "and", "a", "word", "is", "a", "part", "of", "it"]
+    words = sorted(set(text))
+    numbers = torch.tensor([words.index(word) for word in text])
+    table = ones(len(words), 3)
+    whole = F.embedding_dropout(numbers, table, 0.35, training=True, key=KEY.fold(4))
+    single = F.dropout(table[numbers], 0.35, training=True, key=KEY.fold(3))
+    panels = {"embedding_dropout(text, table, 0.35): words": whole, "dropout(x, 0.35): elements": single}
+    for line, (title, y) in enumerate(panels.items()):
+        say(axes, 1, 0.8 + 5.6 * line, title)
+        for place, word in enumerate(text):
+            mask(axes, 1 + 3.4 * place, 1.6 + 5.6 * line, y[place][None])
+            colour = INK if y[place].any() else GREY
+            say(axes, 2.5 + 3.4 * place, 3.4 + 5.6 * line, word, ha="center", fontsize=7, color=colour)
+    legend(axes, 1, 11.6, KEPT, 6)
+    return figure
+
+
+def zoneout() -> Figure:
+    """Units over time: where zoneout keeps the value of before, and the states that come of it."""
+    figure, axes = sheet(59, 15.5, 0.12)
+    times, units = 26, 8
+    steps = torch.rand(times, units, generator=torch.Generator().manual_seed(5))
+    old, states, fate = torch.zeros(units), [], []
+    for time, new in enumerate(steps):
+        key = KEY.fold(time)
+        fate.append(F.zoneout(ones(units), torch.zeros(units), 0.5, training=True, key=key))
+        old = F.zoneout(new, old, 0.5, training=True, key=key)
+        states.append(old)
+    mask(axes, 3, 3, torch.stack(fate).T, "zoneout(new, old, 0.5)")
+    shades(axes, 32, 3, torch.stack(states).T, "the states: what is kept stays as it was")
+    for left in (3, 32):
+        say(axes, left, 12, "time →", fontsize=8, color=GREY)
+    say(axes, 1.6, 7, "units", rotation=90, ha="center", fontsize=8, color=GREY)
+    legend(axes, 3, 14.2, {"new value": BLUE, "old value": EMPTY}, 9)
+    return figure
+
+
 def attention() -> Figure:
     """Causal probabilities, and what is left of them; the values are the identity, which shows them."""
     figure, axes = sheet(51, 20, 0.13)
@@ -244,6 +285,20 @@ def rnn() -> Figure:
     say(axes, 18.5, 12, "four gates of 8 units →", fontsize=8, color=GREY)
     say(axes, 1.6, 7, "features", rotation=90, ha="center", fontsize=8, color=GREY)
     legend(axes, 3, 14.2, KEPT, 8)
+    return figure
+
+
+def residual() -> Figure:
+    """A branch that is dropped, the residual beside it, and their sum in one pass."""
+    figure, axes = sheet(66, 14, 0.11)
+    branch, residual = ones(8, 12), torch.linspace(0, 0.5, 96).reshape(8, 12)
+    total = F.dropout_add(branch, residual, 0.4, training=True, key=KEY)
+    mask(axes, 2, 3, F.dropout(branch, 0.4, training=True, key=KEY), "dropout(input, 0.4)")
+    shades(axes, 23, 3, residual, "residual")
+    shades(axes, 44, 3, total / total.max(), "dropout_add(input, residual, 0.4)")
+    for left, sign in ((18, "+"), (39, "=")):
+        say(axes, left, 7, sign, ha="center", fontsize=14)
+    legend(axes, 2, 12.8, KEPT, 6)
     return figure
 
 
@@ -295,8 +350,8 @@ def schedules() -> Figure:
 PICTURES: Final[dict[str, Callable[[], Figure]]] = {
     draw.__name__: draw
     for draw in (
-        *(alpha, attention, block, channels, connect, dropout, gaussian, keys, locked, noise_shape, path),
-        *(rnn, schedules),
+        *(alpha, attention, block, channels, connect, dropout, embedding, gaussian, keys, locked),
+        *(noise_shape, path, residual, rnn, schedules, zoneout),
     )
 }
 

@@ -24,6 +24,7 @@ _IDENTITIES = {
 _HOLDERS = (
     *(torch.nn.RNNBase, torch.nn.MultiheadAttention),
     *(nn.DropConnect, nn.DropConnectLinear, nn.ScaledDotProductAttention),
+    *(nn.EmbeddingDropout, nn.DropoutAdd),
 )
 _RATES = ("p", "dropout_p", "weight_p", "input_p", "dropout", "output_p")
 

@@ -62,14 +62,15 @@ class ZoneoutCell(CellSite):
         new = self.cell(input, state)
         news = new if lstm else (new,)
         olds = tuple(map(torch.zeros_like, news)) if state is None else state if lstm else (state,)
-        rates = (self.rate(self.hidden_p), self.rate(self.cell_p))[: len(news)]
-        on = self.training and not all(is_off(p) for p in rates)
-        key = self._step_key(time, call) if on else None
+        key = self._step_key(time, call) if self._on() else None
         kept = tuple(
             functional.zoneout(after, before, p, self.training, key=part_key(key, part))
-            for after, before, p, part in zip(news, olds, rates, (_H, _C), strict=False)
+            for after, before, p, part in zip(news, olds, self._rates(), (_H, _C), strict=False)
         )
         return kept if lstm else kept[0]
+
+    def _rates(self) -> list[Any]:
+        return [self.rate(self.hidden_p), self.rate(self.cell_p)]
 
     def extra_repr(self) -> str:
         """The two probabilities."""
