@@ -68,6 +68,9 @@ def as_words(key: Key | Tensor | None, generator: torch.Generator | None = None)
         return key.seed, key.stream
     if key is not None:
         return words_of(key)
+    if generator is None or generator.device.type == "cpu":  # 3 µs; by way of `_draw` 6
+        bits = torch.empty(2, dtype=torch.int64).random_(-(2**63), None, generator=generator)
+        return words_of(bits)
     return words_of(_draw(torch.empty(2, dtype=torch.int64), generator))
 
 
