@@ -20,13 +20,14 @@ class CellSite(Site):
     # What the wrapped cell is to be called with and gives back: its state alone, or its output and state.
     returns_state: ClassVar[bool]
     cell: torch.nn.Module
-    _sequence: Key | Tensor | None = None
 
     def __init__(self, cell: torch.nn.Module) -> None:
         super().__init__()
         if not isinstance(cell, torch.nn.Module):
             raise TypeError(f"cell must be a torch.nn.Module such as nn.LSTMCell, got {cell!r}")
         self.cell = cell
+        # Here and not in the class, or a graph would see it appear after the first sequence, and be made anew.
+        self._sequence: Key | Tensor | None = None
 
     @contextmanager
     def sequence(self, call: int | None = None) -> Iterator[None]:
