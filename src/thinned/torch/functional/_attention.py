@@ -81,7 +81,9 @@ def scaled_dot_product_attention(
     if training and drop == DROP_ALL:
         # Zeros go in, lest a NaN of value reach a gradient.
         query, key, value = (dropout(each, 1.0, True) for each in (query, key, value))
-        attn_mask, is_causal = None, False
+        if attn_mask is not None:
+            attn_mask = dropout(attn_mask, 1.0, True) if attn_mask.is_floating_point() else None
+        is_causal = False
     if not training or drop in (0, DROP_ALL):
         return torch.nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa

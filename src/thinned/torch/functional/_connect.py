@@ -75,11 +75,10 @@ def drop_connect_linear(
     if key is not None and generator is not None:
         raise TypeError("pass key or generator, not both")
     key = None if key is None else _key.check(key)
-    if not training or drop == 0:
+    if training and drop == DROP_ALL:  # the bias, and zero gradients, whatever the inputs hold
+        input, weight = dropout(input, 1.0, True), dropout(weight, 1.0, True)
+    if not training or drop in (0, DROP_ALL):
         return linear(input, weight, bias)
-    if drop == DROP_ALL:
-        nothing = dropout(linear(input, weight), 1.0, True)
-        return nothing if bias is None else nothing + bias
     bits, rate = _key.as_tensor(key, generator), _rate.as_tensor(p, drop)
     wide = torch.promote_types(input.dtype, torch.float32)
     rows = input.to(wide).reshape(n, math.prod(input.shape[1:-1]), input.shape[-1])

@@ -26,7 +26,7 @@ class CellSite(Site):
         if not isinstance(cell, torch.nn.Module):
             raise TypeError(f"cell must be a torch.nn.Module such as nn.LSTMCell, got {cell!r}")
         self.cell = cell
-        # Here and not in the class, or a graph would see it appear after the first sequence, and be made anew.
+        # Not a default of the class: a graph would see it appear after the first sequence, and be made anew.
         self._sequence: Key | Tensor | None = None
 
     @contextmanager
