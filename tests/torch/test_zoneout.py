@@ -272,3 +272,10 @@ def test_under_vmap():
     same = each("same")
     assert torch.equal(same, taken((40,), 0.5, Key(1)).float().expand(7, 40))
     assert len({tuple(row) for row in each("different").tolist()}) == 7
+
+
+def test_an_expectation_without_a_share_of_one_ignores_it():
+    nothing, state = torch.full((2, 3), math.nan), torch.ones(2, 3)
+    p = torch.tensor([[0.0], [1.0]])
+    y = zoneout(torch.stack([state[0], nothing[0]]), torch.stack([nothing[1], state[1]]), p, False)
+    assert torch.equal(y, state)

@@ -76,4 +76,5 @@ def _expectation(new: Tensor, old: Tensor, rate: Tensor) -> Tensor:
     wide = torch.float64 if new.dtype == torch.float64 else torch.float32
     rate = rate.to(new.device, torch.float64)
     mixed = old.to(wide) * rate.to(wide) + new.to(wide) * (1.0 - rate).to(wide)
-    return mixed.to(new.dtype)
+    # A state that has no share has no influence, were it NaN.
+    return torch.where(rate == 0, new, torch.where(rate == 1, old, mixed.to(new.dtype)))
