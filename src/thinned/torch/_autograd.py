@@ -6,6 +6,7 @@ gradient, with nothing saved but the small tensors it was called with.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,9 +14,26 @@ from torch import Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 
+from thinned.torch import _key
 
-def self_adjoint(library: torch.library.Library, name: str) -> None:
-    """Give an operator `name(Tensor input, Tensor key, Tensor p, …)` its derivatives, in both modes.
+
+def self_adjoint(
+    library: torch.library.Library,
+    name: str,
+    run: Callable[..., Tensor],
+    over_batch: Callable[..., tuple[Tensor, int]],
+) -> None:
+    """Make an operator `name(Tensor input, Tensor key, Tensor p, …)` of what runs it, alone and in vmap."""
+    library.impl(name, run, "CompositeExplicitAutograd")
+    whole = f"{library.ns}::{name}"
+    torch.library.register_fake(whole, lambda input, *_, **__: torch.empty_like(input), lib=library)
+    torch.library.register_vmap(whole, over_batch, lib=library)
+    _key.vmap_with_keys(library, name)
+    _differentiate(library, name)
+
+
+def _differentiate(library: torch.library.Library, name: str) -> None:
+    """Derivatives in both modes.
 
     torch's `register_autograd` refuses torch.func, since the Function that it generates has no
     `setup_context`. Here a Function is applied inside the dispatcher's autograd layer, where one level of

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from thinned.contract import threshold
-from thinned.torch import _key
 from thinned.torch._autograd import self_adjoint
 
 _library = torch.library.Library("thinned", "FRAGMENT")
@@ -123,10 +122,4 @@ def _drop_block_vmap(
     return torch.stack(each), 0
 
 
-_library.impl("drop_block", _drop_block, "CompositeExplicitAutograd")
-torch.library.register_fake(
-    "thinned::drop_block", lambda input, *_args: torch.empty_like(input), lib=_library
-)
-torch.library.register_vmap("thinned::drop_block", _drop_block_vmap, lib=_library)
-_key.vmap_with_keys(_library, "drop_block")
-self_adjoint(_library, "drop_block")
+self_adjoint(_library, "drop_block", _drop_block, _drop_block_vmap)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from thinned._position import positions, row_major
-from thinned.torch import _key, _native, _plain
+from thinned.torch import _key, _native, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, words_for
 
@@ -49,14 +49,13 @@ def _gaussian_dropout(
     global_shape: Sizes = None,
     start: Sizes = None,
 ) -> Tensor:
-    if p.is_cpu and not bool(((p >= 0) & (p <= 1)).all()):
-        raise ValueError(f"p must be in [0, 1], got {p.tolist()}")
     if p.is_cpu:
+        _rate.check_range(p)
         check_finite(p)
     shape = tuple(input.shape[key.dim() - 1 :])
     base, strides = positions(shape, noise_shape, global_shape, start)
     z = _normal(input, key, base, row_major(shape) if strides is None else strides)
-    wide = torch.float64 if input.dtype == torch.float64 else torch.float32
+    wide = torch.promote_types(input.dtype, torch.float32)
     rate = p.to(input.device, torch.float64)
     sigma = torch.sqrt(rate / (1.0 - rate)).to(wide)
     value = input.to(wide) * (z.to(wide) * sigma + 1.0)
@@ -85,10 +84,4 @@ def _gaussian_dropout_vmap(
     ), 0
 
 
-_library.impl("gaussian_dropout", _gaussian_dropout, "CompositeExplicitAutograd")
-torch.library.register_fake(
-    "thinned::gaussian_dropout", lambda input, *_args, **_kwargs: torch.empty_like(input), lib=_library
-)
-torch.library.register_vmap("thinned::gaussian_dropout", _gaussian_dropout_vmap, lib=_library)
-_key.vmap_with_keys(_library, "gaussian_dropout")
-self_adjoint(_library, "gaussian_dropout")
+self_adjoint(_library, "gaussian_dropout", _gaussian_dropout, _gaussian_dropout_vmap)

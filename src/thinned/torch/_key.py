@@ -55,6 +55,16 @@ def check(key: Any) -> Key | Tensor:
     return key
 
 
+def check_source(key: Any, generator: torch.Generator | None, name: str = "key") -> Key | Tensor | None:
+    """The key if there is one, and then no generator to draw from."""
+    if key is None:
+        return None
+    checked = check(key)
+    if generator is not None:
+        raise TypeError(f"pass {name} or generator, not both")
+    return checked
+
+
 def as_tensor(key: Key | Tensor | None, generator: torch.Generator | None = None) -> Tensor:
     """The key as a tensor; fresh bits if there is none."""
     if key is None:
@@ -80,9 +90,11 @@ def draw(generator: torch.Generator | None = None) -> Tensor:
     return bits
 
 
-def folded(key: Key, number: int) -> Key:
-    """`key.fold(number)` by the kernel: 1 µs instead of 8."""
-    return Key(key.seed, _kernel.fold(key.seed, key.stream, number))
+def folded(key: Key | Tensor, data: Tensor | int) -> Key | Tensor:
+    """`key.fold(data)` of either kind of key; an integer into a Key by the kernel, in 1 µs instead of 8."""
+    if isinstance(key, Tensor):
+        return fold(key, data)
+    return Key(key.seed, _kernel.fold(key.seed, key.stream, fold_number(int(data))))
 
 
 def fold(key: Tensor, data: Tensor | int) -> Tensor:

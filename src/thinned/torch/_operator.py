@@ -17,7 +17,7 @@ from torch import Tensor
 from thinned._arguments import effect
 from thinned._position import positions, row_major
 from thinned.contract import Key, threshold
-from thinned.torch import _key, _native, _plain
+from thinned.torch import _key, _native, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, words_for
 
@@ -93,8 +93,8 @@ def _cells(key: Tensor, p: Tensor, rank: int) -> Iterator[tuple[tuple[int | slic
 
 def _tensors(input: Tensor, key: Tensor, p: Tensor, inverted: bool) -> tuple[Any, Tensor, Tensor]:
     """Key words, drop threshold and factor, of shapes that broadcast to the input's."""
-    if p.is_cpu and not bool(((p >= 0) & (p <= 1)).all()):
-        raise ValueError(f"p must be in [0, 1], got {p.tolist()}")
+    if p.is_cpu:
+        _rate.check_range(p)
     drop = torch.round(p.to(input.device, torch.float64) * 2.0**32).long()
     factor = torch.where(drop < 2**32, 2.0**32 / (2.0**32 - drop.double()), 0.0)
     return words_for(input, key), drop, factor if inverted else torch.ones_like(factor)
@@ -125,16 +125,10 @@ def _keep_mask(
     return _native.mask(out, Key(*_key.words_of(key)), threshold(p.item()), base, strides)
 
 
-_library.impl("dropout", _dropout, "CompositeExplicitAutograd")
 _library.impl("keep_mask", _keep_mask, "CPU")
-torch.library.register_fake(
-    "thinned::dropout", lambda input, *_args, **_kwargs: torch.empty_like(input), lib=_library
-)
 torch.library.register_fake(
     "thinned::keep_mask",
     lambda shape, key, *_args, **_kwargs: torch.empty(shape, dtype=torch.bool, device=key.device),
     lib=_library,
 )
-torch.library.register_vmap("thinned::dropout", _dropout_vmap, lib=_library)
-_key.vmap_with_keys(_library, "dropout")
-self_adjoint(_library, "dropout")
+self_adjoint(_library, "dropout", _dropout, _dropout_vmap)

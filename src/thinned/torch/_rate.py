@@ -29,9 +29,14 @@ def threshold(p: Any, input: Tensor) -> int | None:
         return None
     if p.dim() == 0:
         return contract.threshold(p.item())
-    if not bool(((p >= 0) & (p <= 1)).all()):
-        raise ValueError(f"p must be in [0, 1], got {p.tolist()}")
+    check_range(p)
     return None
+
+
+def check_range(p: Tensor, name: str = "p") -> None:
+    """Refuse a tensor with an entry outside [0, 1], NaN among them."""
+    if not bool(((p >= 0) & (p <= 1)).all()):
+        raise ValueError(f"{name} must be in [0, 1], got {p.tolist()}")
 
 
 def as_tensor(p: Any, drop: int | None) -> Tensor:
@@ -46,7 +51,7 @@ def expectation(input: Tensor, p: Any) -> Tensor:
     """Classic evaluation, input · (1 − p), for p that is not known here."""
     drop = torch.round(as_tensor(p, None).double() * 2.0**32)
     kept = (1.0 - drop / 2.0**32).to(input.device)
-    wide = torch.float64 if input.dtype == torch.float64 else torch.float32
+    wide = torch.promote_types(input.dtype, torch.float32)
     return (input.to(wide) * kept.to(wide)).to(input.dtype).masked_fill(kept == 0, 0)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned.contract import Key, check_probability, fold_number
-from thinned.torch import _key
+from thinned.contract import Key, check_probability
+from thinned.torch import _key, _rate
 from thinned.torch.schedules import Schedule
 
 Probability = float | Tensor | Schedule
@@ -36,19 +36,13 @@ class Site(torch.nn.Module):
         if step is not None:
             self.step = step
 
-    def mask_key(self, call: int | None = None, part: int | None = None) -> Key | Tensor | None:
-        """The key of this call's mask; a layer of several masks folds in the number of each as `part`."""
-        if self._bits is None or self.key is None or not self.training:
+    def mask_key(self, call: int | None = None) -> Key | Tensor | None:
+        """The key of this call's mask, a tensor in traced code; None where one is drawn, or none needed."""
+        key = self._bits if traced() else self.key
+        if key is None or not self.training:
             return None
-        more = [number for number in (call, part) if number is not None]
-        if _traced():
-            bits = self._bits if self.step is None else _key.fold(self._bits, self.step)
-            for number in more:
-                bits = _key.fold(bits, number)
-            return bits
-        key = self.key if self.step is None else _key.folded(self.key, int(self.step))
-        for number in more:
-            key = _key.folded(key, fold_number(number))
+        for number in (self.step, call):
+            key = key if number is None else _key.folded(key, number)
         return key
 
     def rate(self, p: Any) -> float | Tensor:
@@ -57,10 +51,10 @@ class Site(torch.nn.Module):
             return p  # type: ignore[no-any-return]
         if self.step is None:
             raise RuntimeError(f"p={p} needs a step: call thinned.torch.set_step(model, n) before the model")
-        return p(self.step) if _traced() else p(int(self.step))
+        return p(self.step) if traced() else p(int(self.step))
 
 
-def _traced() -> bool:
+def traced() -> bool:
     """Whether a step is to stay a tensor: a graph is made, or a transform may hold many steps in it."""
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
@@ -68,7 +62,6 @@ def _traced() -> bool:
 def check_p(p: Any, name: str = "p") -> Any:
     """A probability as a number, or whatever else holds one: a floating tensor, a schedule."""
     if isinstance(p, Tensor) and p.is_floating_point():
-        if not bool(((p >= 0) & (p <= 1)).all()):
-            raise ValueError(f"{name} must be in [0, 1], got {p.tolist()}")
+        _rate.check_range(p, name)
         return p
     return p if isinstance(p, Schedule) else check_probability(p, name)

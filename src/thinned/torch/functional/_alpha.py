@@ -120,7 +120,7 @@ def _alpha(
         _check_inplace(input)
     if key is None:  # one for both masks below
         key, generator = _key.draw(generator), None
-    wide = torch.float64 if input.dtype == torch.float64 else torch.float32
+    wide = torch.promote_types(input.dtype, torch.float32)
     kept = dropout(input.to(wide), p, True, key=key, generator=generator, noise_shape=noise, mode="classic")
     a, if_kept, if_dropped = (number.to(input.device, wide) for number in _affine(p, drop))
     shift = torch.where(lives(input, p, key, noise), if_kept, if_dropped)

@@ -75,9 +75,7 @@ def scaled_dot_product_attention(
     _native.check_dtype(query)
     _check_mask(attn_mask, is_causal, query)
     drop = _threshold(dropout_p, query, key)
-    if dropout_key is not None and generator is not None:
-        raise TypeError("pass dropout_key or generator, not both")
-    dropout_key = None if dropout_key is None else _key.check(dropout_key)
+    dropout_key = _key.check_source(dropout_key, generator, "dropout_key")
     if training and drop == DROP_ALL:
         # Zeros go in, lest a NaN of value reach a gradient.
         query, key, value = (dropout(each, 1.0, True) for each in (query, key, value))

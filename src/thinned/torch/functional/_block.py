@@ -135,9 +135,7 @@ def _drop(
             f"p of shape {tuple(p.shape)} does not fit input of shape {tuple(input.shape)}: give one number "
             "for a map, or for each sample and channel (one p per sample is p.reshape(N, 1, …))"
         )
-    if key is not None and generator is not None:
-        raise TypeError("pass key or generator, not both")
-    key = None if key is None else _key.check(key)
+    key = _key.check_source(key, generator)
     if not training or drop == 0:
         return input
     if drop == DROP_ALL:

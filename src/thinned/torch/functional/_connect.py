@@ -72,9 +72,7 @@ def drop_connect_linear(
         )
     n = input.shape[0] if input.dim() > 1 else 1
     drop = _rate.threshold(p, weight.expand(n, *weight.shape))
-    if key is not None and generator is not None:
-        raise TypeError("pass key or generator, not both")
-    key = None if key is None else _key.check(key)
+    key = _key.check_source(key, generator)
     if training and drop == DROP_ALL:  # the bias, and zero gradients, whatever the inputs hold
         input, weight = dropout(input, 1.0, True), dropout(weight, 1.0, True)
     if not training or drop in (0, DROP_ALL):

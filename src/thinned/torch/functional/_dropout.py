@@ -79,10 +79,7 @@ def dropout(
     inverted = check_mode(mode)
     _native.check_dtype(input)
     drop = _rate.threshold(p, input)
-    if key is not None:
-        key = _key.check(key)
-        if generator is not None:
-            raise TypeError("pass key or generator, not both")
+    key = _key.check_source(key, generator)
     base, strides = positions(input.shape, noise_shape, global_shape, start)
     if drop is not None:
         act, factor = effect(drop, training, inverted)

@@ -68,7 +68,7 @@ def embedding_dropout(
     _native.check_dtype(weight)
     if weight.dim() != 2:
         raise ValueError(f"weight must be (words, features), got shape {tuple(weight.shape)}")
-    wide = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    wide = torch.promote_types(weight.dtype, torch.float32)
     ones = torch.ones((), dtype=wide, device=weight.device).expand(weight.shape[0], 1)
     factors = dropout(ones, p, training, key=key, generator=generator)
     rows = torch.nn.functional.embedding(

@@ -65,10 +65,7 @@ def gaussian_dropout(
         p = check_probability(p)
     if not isinstance(p, Tensor) or _eager.applies(p):
         _gaussian.check_finite(p)
-    if key is not None:
-        key = _key.check(key)
-        if generator is not None:
-            raise TypeError("pass key or generator, not both")
+    key = _key.check_source(key, generator)
     positions(input.shape, noise_shape, global_shape, start)
     if not training or (drop == 0 and p == 0):
         return input

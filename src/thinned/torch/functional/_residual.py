@@ -50,14 +50,9 @@ def dropout_add(
     """
     training = check_training(training)
     drop = _rate.threshold(p, input) if isinstance(input, Tensor) else None
-    one_pass = (
-        training
-        and drop not in (None, 0, DROP_ALL)
-        and not (key is not None and generator is not None)
-        and _eager.adds(input, residual)
-    )
+    one_pass = training and drop not in (None, 0, DROP_ALL) and _eager.adds(input, residual)
     if not one_pass or drop is None:
         return dropout(input, p, training, key=key, generator=generator) + residual
     _native.check_dtype(input)
-    words = _key.as_words(None if key is None else _key.check(key), generator)
+    words = _key.as_words(_key.check_source(key, generator), generator)
     return _eager.dropout_add(input, residual, (*words, *effect(drop, True, True), 0, None))

@@ -57,10 +57,7 @@ def zoneout(
             f"new and old must be of one shape and dtype, got {tuple(new.shape)} of {new.dtype} and "
             f"{tuple(old.shape)} of {old.dtype}"
         )
-    if key is not None:
-        key = _key.check(key)
-        if generator is not None:
-            raise TypeError("pass key or generator, not both")
+    key = _key.check_source(key, generator)
     if drop == 0:
         return new
     if drop == DROP_ALL:
@@ -73,7 +70,7 @@ def zoneout(
 
 
 def _expectation(new: Tensor, old: Tensor, rate: Tensor) -> Tensor:
-    wide = torch.float64 if new.dtype == torch.float64 else torch.float32
+    wide = torch.promote_types(new.dtype, torch.float32)
     rate = rate.to(new.device, torch.float64)
     mixed = old.to(wide) * rate.to(wide) + new.to(wide) * (1.0 - rate).to(wide)
     # A state that has no share has no influence, were it NaN.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from thinned.contract import Key, fold_number
+from thinned.contract import Key
 from thinned.torch import _key
-from thinned.torch._site import Site, _traced
+from thinned.torch._site import Site, traced
 
 
 def call_key(site: Site, call: int | None = None) -> Key | Tensor:
@@ -14,14 +14,12 @@ def call_key(site: Site, call: int | None = None) -> Key | Tensor:
     key = site.mask_key(call)
     if key is not None:
         return key
-    return _key.draw() if _traced() else Key(*_key.as_words(None))
+    return _key.draw() if traced() else Key(*_key.as_words(None))
 
 
 def part_key(key: Key | Tensor | None, number: int) -> Key | Tensor | None:
     """The key of one part; none where none is needed."""
-    if key is None:
-        return None
-    return _key.folded(key, fold_number(number)) if isinstance(key, Key) else _key.fold(key, number)
+    return None if key is None else _key.folded(key, number)
 
 
 def is_off(p: float | Tensor) -> bool:
