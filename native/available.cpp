@@ -1,4 +1,5 @@
 // Which instruction sets this machine has. Compiled without any of them.
+#include <atomic>
 #include <cstring>
 #include <utility>
 
@@ -72,6 +73,23 @@ const Kernels* find_kernels(const char* name) {
   for (auto entry = available_kernels(); *entry; ++entry)
     if (std::strcmp((*entry)->name, name) == 0) return *entry;
   return nullptr;
+}
+
+namespace {
+
+std::atomic<const Kernels*>& selection() {
+  static std::atomic<const Kernels*> selected{available_kernels()[0]};
+  return selected;
+}
+
+}  // namespace
+
+const Kernels& selected_kernels() { return *selection().load(); }
+
+bool select_kernels(const char* name) {
+  const Kernels* kernels = find_kernels(name);
+  if (kernels) selection().store(kernels);
+  return kernels != nullptr;
 }
 
 }  // namespace thinned

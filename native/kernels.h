@@ -55,4 +55,8 @@ const Kernels* const* available_kernels();
 // By name; nullptr where it is unknown or missing here.
 const Kernels* find_kernels(const char* name);
 
+// The ones in use: the fastest, until others are chosen by name (false where that is unknown or missing here).
+const Kernels& selected_kernels();
+bool select_kernels(const char* name);
+
 }  // namespace thinned

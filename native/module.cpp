@@ -3,16 +3,17 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <atomic>
 #include <string>
 #include <vector>
 
 #include "add.h"
 #include "dot.h"
+#include "foreign.h"
 #include "layout.h"
 #include "memory.h"
 #include "normal.h"
 #include "pool.h"
+#include "xla.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -24,13 +25,11 @@ using thinned::Dtype;
 using thinned::Job;
 using thinned::Kernels;
 
-std::atomic<const Kernels*> selected{thinned::available_kernels()[0]};
-
 // Letting go of the lock costs about as much as a thousand elements.
 constexpr int64_t kHoldLock = 4096, kHoldLockDeviates = kHoldLock / 16;
 
 void run(Job job, int64_t total, int threads) {
-  const Kernels& kernels = *selected.load();
+  const Kernels& kernels = thinned::selected_kernels();
   if (total < kHoldLock) return thinned::execute(kernels, std::move(job), 1);
   nb::gil_scoped_release release;
   thinned::execute(kernels, std::move(job), threads);
@@ -60,7 +59,7 @@ void strided(int dtype, uintptr_t x, uintptr_t out, const std::vector<int64_t>& 
 
 void add(int dtype, uintptr_t x, uintptr_t residual, uintptr_t out, int64_t n, uint64_t base,
          uint64_t seed, uint64_t stream, uint64_t threshold, double scale, int threads) {
-  const Kernels& kernels = *selected.load();
+  const Kernels& kernels = thinned::selected_kernels();
   const thinned::Addition job{Dtype(dtype), reinterpret_cast<const void*>(x),
                               reinterpret_cast<const void*>(residual), reinterpret_cast<void*>(out),
                               n, base, seed, stream, threshold, scale};
@@ -77,7 +76,7 @@ void normal(uintptr_t out, const std::vector<int64_t>& shape, const std::vector<
     dims[k] = {shape[k], 0, 0, strides.at(k)};
     total *= shape[k];
   }
-  const Kernels& kernels = *selected.load();
+  const Kernels& kernels = thinned::selected_kernels();
   thinned::Deviates job{reinterpret_cast<float*>(out), std::move(dims), base, seed, stream};
   if (total < kHoldLockDeviates) return thinned::normal(kernels, std::move(job), 1);
   nb::gil_scoped_release release;
@@ -87,7 +86,7 @@ void normal(uintptr_t out, const std::vector<int64_t>& shape, const std::vector<
 void dots(uintptr_t x, uintptr_t w, uintptr_t out, int64_t n, int64_t draws, uint64_t base,
           uint64_t seed, uint64_t stream, uint64_t threshold, int threads) {
   nb::gil_scoped_release release;
-  thinned::dots(*selected.load(), reinterpret_cast<const float*>(x),
+  thinned::dots(thinned::selected_kernels(), reinterpret_cast<const float*>(x),
                 reinterpret_cast<const float*>(w), reinterpret_cast<double*>(out), n, draws, base,
                 seed, stream, threshold, threads);
 }
@@ -115,12 +114,6 @@ std::vector<std::string> available_names() {
   return names;
 }
 
-bool select_kernels(const std::string& name) {
-  const Kernels* kernels = thinned::find_kernels(name.c_str());
-  if (kernels) selected.store(kernels);
-  return kernels != nullptr;
-}
-
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -140,8 +133,14 @@ NB_MODULE(_native, m) {
     thinned::prefer_large_pages(reinterpret_cast<void*>(begin), bytes);
   });
   m.def("available", &available_names);
-  m.def("select", &select_kernels, "name"_a);
-  m.def("selected", [] { return std::string(selected.load()->name); });
+  m.def("select", &thinned::select_kernels, "name"_a);
+  m.def("selected", [] { return std::string(thinned::selected_kernels().name); });
+  m.def("foreign", [] { return reinterpret_cast<uintptr_t>(&thinned::foreign); });
+  // The handler in a capsule, as JAX takes it.
+  m.def("xla_handler", [](int minor) {
+    thinned::xla_speak(minor);
+    return nb::capsule(reinterpret_cast<void*>(&thinned::thinned_xla_dropout), "xla._CUSTOM_CALL_TARGET");
+  }, "minor"_a);
   m.def("borrow_team", [](uintptr_t launcher) {
     thinned::borrow_team(reinterpret_cast<thinned::TeamLauncher>(launcher));
   });

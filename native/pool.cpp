@@ -5,6 +5,8 @@
 #include <mutex>
 #include <thread>
 
+#include "environment.h"
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #endif
@@ -79,6 +81,7 @@ class Pool {
     ++threads_;
   }
   void serve() {
+    const Ieee arithmetic;
     for (;;) {
       spin_until([&] { return wanted_.load() > 0; });
       std::unique_lock<std::mutex> lock(mutex_);

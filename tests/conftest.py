@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from thinned import _kernel
+
+# Eight devices for the tests of meshes; JAX reads this when it first looks for devices.
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
+)
+# TensorFlow's notes on what it was built with.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 # Examples are drawn afresh in every run but reproducible from the printed blob; no example is timed.
 settings.register_profile("thinned", deadline=None, print_blob=True, max_examples=60)

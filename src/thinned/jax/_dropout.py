@@ -1,0 +1,167 @@
+"""The verbs: `dropout` and `keep_mask` on JAX arrays."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from thinned._arguments import REQUIRED, check_mode, check_training
+from thinned._position import Shape, as_shape, positions, row_major
+from thinned.contract import check_integer, keep_probability
+from thinned.jax import _key, _rate
+from thinned.jax._primitive import dropout_p, keep_p, rounded
+
+_DTYPES = ("float32", "float64", "float16", "bfloat16")
+
+
+def dropout(
+    x: Any,
+    p: Any,
+    *,
+    key: Any,
+    training: bool = REQUIRED,
+    noise_shape: tuple[int | None, ...] | None = None,
+    mode: Literal["inverted", "classic"] = "inverted",
+    global_shape: Shape | None = None,
+    start: Any = None,
+) -> jax.Array:
+    """Drop elements of x by the mask of `key`, and scale the rest, as `thinned.dropout` does.
+
+    Args:
+        x: array of any shape; float32, float64, float16 or bfloat16.
+        p: drop probability in [0, 1]: a number, or a traced scalar (each value with the same compiled code).
+            One that is traced and outside [0, 1] gives NaN.
+        key: a `thinned.Key`, a jax PRNG key, or a uint32 array of shape (4,): seed low, seed high, stream
+            low, stream high. The PRNG key of two words `jax.random.key(seed)` is `Key(seed)`; one of four is
+            a seed and a stream.
+        training: True drops, False evaluates. Required, and a Python bool: make it static under `jax.jit`.
+        noise_shape: one entry a dimension: 1 shares the decision along it; None or x's size does not.
+        mode: "inverted" multiplies what is kept by 1/(1−p) and evaluates to x itself; "classic" leaves what
+            is kept and evaluates to x · (1−p).
+        global_shape: shape of the whole array, where x is a shard of it, as in `jax.shard_map`. Under a
+            sharded `jax.jit` x is the whole array already.
+        start: index of x's first element in the whole array, integers or traced integers (below 2^32); zeros
+            if not given.
+
+    Returns:
+        x itself where nothing changes (p = 0, inverted evaluation), else an array like x. Linear in x: the
+        gradient and the tangent are the same call, and nothing is kept for them but the key. Under `jax.vmap`
+        each example has the mask of its own key; examples that share a key share a mask.
+
+    Raises:
+        TypeError: `training is missing: …`; `training must be a Python bool, got …`; `p must be a real
+            number, got …`; `p has no gradient …`; `x must be float32, float64, float16 or bfloat16, got …`;
+            `key must be …`.
+        ValueError: `p must be in [0, 1], got …`; `noise_shape … does not fit x of shape …`; `key must be one
+            key, got …`.
+
+    Source:
+        CONTRACT.md, section 4; Srivastava et al., "Dropout", JMLR 2014.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from thinned import Key
+        >>> dropout(jnp.ones((2, 5)), 0.5, key=Key(0), training=True)
+        Array([[2., 0., 2., 2., 2.],
+               [2., 2., 2., 2., 2.]], dtype=float32)
+    """
+    if isinstance(training, jax.core.Tracer):
+        raise TypeError(
+            "training must be a Python bool, got a traced value: make it static, jax.jit(…, static_argnames)"
+        )
+    training = check_training(training)
+    drop = _rate.threshold(p)
+    inverted = check_mode(mode)
+    key_words = _key.words(key)
+    array = jnp.asarray(x)
+    if array.dtype.name not in _DTYPES:
+        raise TypeError(f"x must be float32, float64, float16 or bfloat16, got {array.dtype}")
+    steps, first = _places(array.shape, noise_shape, global_shape, start)
+    if drop == 0 or not array.size or (not training and inverted):
+        return x if isinstance(x, jax.Array) else array
+    if not training:
+        return _expected(array, p, drop)
+    operands = (array, key_words, _rate.words(p, drop), first)
+    return dropout_p.bind(*_alike(*operands), strides=steps, inverted=inverted)  # type: ignore[no-any-return]
+
+
+def keep_mask(
+    shape: Shape, p: Any, *, key: Any, global_shape: Shape | None = None, start: Any = None
+) -> jax.Array:
+    """The mask itself, as `thinned.keep_mask` gives it: True where a position is kept.
+
+    Args:
+        shape: shape of the result, or of the shard wanted.
+        p: drop probability in [0, 1], as in `dropout`. One that is traced and outside keeps nothing.
+        key: as in `dropout`.
+        global_shape: shape of the whole mask, where a part of it is wanted.
+        start: index in the whole mask at which the part begins; zeros if not given.
+
+    Returns:
+        bool, of `shape`.
+
+    Raises:
+        TypeError: `p must be a real number, got …`; `key must be …`.
+        ValueError: `p must be in [0, 1], got …`; `x of shape … from … reaches outside global_shape …`.
+
+    Source:
+        CONTRACT.md, section 3.
+
+    Example:
+        >>> from thinned import Key
+        >>> keep_mask((2, 5), 0.5, key=Key(0)).astype(int)
+        Array([[1, 0, 1, 1, 1],
+               [1, 1, 1, 1, 1]], dtype=int32)
+    """
+    drop = _rate.threshold(p)
+    key_words = _key.words(key)
+    sizes = as_shape("shape", shape)
+    steps, first = _places(sizes, None, global_shape, start)
+    if not np.prod(sizes):
+        return jnp.ones(sizes, np.bool_)
+    operands = _alike(key_words, _rate.words(p, drop), first)
+    return keep_p.bind(*operands, shape=sizes, strides=steps)  # type: ignore[no-any-return]
+
+
+def _places(
+    shape: tuple[int, ...], noise_shape: Any, global_shape: Any, start: Any
+) -> tuple[tuple[int, ...], Any]:
+    """The positions' strides, and the first element's index as words, uint32 of shape (dimensions, 2)."""
+    entries = (0,) * len(shape) if start is None else _entries(start)
+    traced = any(isinstance(entry, jax.Array) for entry in entries)
+    known = None if start is None else [0 if isinstance(entry, jax.Array) else entry for entry in entries]
+    _, steps = positions(shape, noise_shape, global_shape, known)
+    steps = row_major(shape) if steps is None else steps
+    if not traced:
+        halves = [(entry & (2**32 - 1), entry >> 32) for entry in entries]
+        return steps, np.array(halves, np.uint32).reshape(len(shape), 2)
+    low = jnp.stack([jnp.asarray(entry).astype(np.uint32) for entry in entries])
+    return steps, jnp.stack([low, jnp.zeros_like(low)], axis=-1)
+
+
+def _entries(start: Any) -> tuple[Any, ...]:
+    entries = tuple(start) if hasattr(start, "__iter__") else (start,)
+    kind = "an integer or a sequence of integers"
+    return tuple(e if isinstance(e, jax.Array) else check_integer("start", e, kind) for e in entries)
+
+
+def _alike(*operands: Any) -> tuple[Any, ...]:
+    """All varying over the same axes of a `jax.shard_map`, as one operation's operands must."""
+    arrays = [jnp.asarray(operand) for operand in operands]
+    varying = [jax.typeof(array).manual_axis_type.varying for array in arrays]
+    missing = [tuple(frozenset().union(*varying) - own) for own in varying]
+    return tuple(
+        jax.lax.pcast(array, lacking, to="varying") if lacking else array
+        for array, lacking in zip(arrays, missing, strict=True)
+    )
+
+
+def _expected(x: jax.Array, p: Any, drop: int | None) -> jax.Array:
+    """Classic evaluation: x times the keep probability; zero at p = 1, whatever x holds."""
+    kept = _rate.expectation(p) if drop is None else keep_probability(drop)
+    wide = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
+    factor = jnp.asarray(kept, wide)
+    return jnp.where(factor == 0, jnp.zeros((), x.dtype), rounded(x.astype(wide) * factor, x.dtype))

@@ -1,0 +1,83 @@
+"""Keys as data: the four words of a `Key`, or of a jax PRNG key, in a uint32 array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from thinned.contract import PURPOSE_FOLD, Key, fold_number
+from thinned.jax._philox import philox
+
+_LOW = 2**32 - 1
+_REMEDY = "pass a thinned.Key, a jax PRNG key (jax.random.key(seed)) or a uint32 array of shape (4,)"
+
+
+def words(key: Any) -> Any:
+    """The words of one key: seed low, seed high, stream low, stream high; uint32, shape (4,)."""
+    if isinstance(key, Key):
+        halves = (key.seed & _LOW, key.seed >> 32, key.stream & _LOW, key.stream >> 32)
+        return np.array(halves, np.uint32)
+    if not isinstance(key, (jax.Array, np.ndarray)):
+        raise TypeError(f"key must be a key, got {key!r}: {_REMEDY}")
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        data = jax.random.key_data(key)
+        return _of_random(data, f"a PRNG key of shape {key.shape} and {data.shape[-1]} words")
+    if key.dtype != np.uint32:
+        raise TypeError(f"key must be uint32 words, got {key.dtype}: {_REMEDY}")
+    return key if key.shape == (4,) else _of_random(key, f"uint32 of shape {key.shape}")
+
+
+def _of_random(data: Any, what: str) -> Any:
+    """Two words are a seed, high word first, as `jax.random.key(42)` is `Key(42)`; four a stream too."""
+    if data.shape == (2,):
+        return jnp.stack([data[1], data[0], jnp.uint32(0), jnp.uint32(0)])
+    if data.shape == (4,):
+        return data[jnp.array([1, 0, 3, 2])]
+    raise ValueError(f"key must be one key, got {what}: {_REMEDY}, and jax.vmap for many")
+
+
+def fold(key: Any, data: Any) -> jax.Array:
+    """Derive a key from a key, as `Key.fold` does, where either may be traced.
+
+    Args:
+        key: a `thinned.Key`, a jax PRNG key or a uint32 array of shape (4,).
+        data: a string, an integer in [0, 2^60), or a traced integer (int32, uint32, int64), which must not be
+            negative.
+
+    Returns:
+        uint32, shape (4,): seed low, seed high, stream low, stream high.
+
+    Raises:
+        TypeError: `key must be a key, got …`; `data must be …`.
+        ValueError: `data must be in [0, 2^60), got …`.
+
+    Source:
+        CONTRACT.md, section 5.
+
+    Example:
+        >>> import jax
+        >>> from thinned import Key
+        >>> from thinned.jax import keep_mask
+        >>> mask = lambda step: keep_mask((1000,), 0.1, key=fold(Key(1), step))
+        >>> bool((jax.jit(mask)(3) == keep_mask((1000,), 0.1, key=Key(1).fold(3))).all())
+        True
+    """
+    low, high = _number(data)
+    k = jnp.asarray(words(key))
+    counter = (low, high + np.uint32(PURPOSE_FOLD << 28), k[2], k[3])
+    out = philox(counter, k[0], k[1])
+    return jnp.stack([k[0], k[1], out[0], out[1]])
+
+
+def _number(data: Any) -> tuple[Any, Any]:
+    if isinstance(data, jax.core.Tracer) or (isinstance(data, jax.Array) and data.ndim == 0):
+        if not jnp.issubdtype(data.dtype, np.integer):
+            raise TypeError(f"data must be a string or an integer, got {data.dtype}")
+        if data.dtype.itemsize < 8:
+            return data.astype(np.uint32), np.uint32(0)
+        return (data & _LOW).astype(np.uint32), (data >> 32).astype(np.uint32)
+    number = fold_number(data)
+    return np.uint32(number & _LOW), np.uint32(number >> 32)

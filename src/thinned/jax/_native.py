@@ -1,0 +1,130 @@
+"""The native kernel on a CPU, through XLA's foreign function interface, and how a mesh divides it.
+
+The kernel needs to know where its part of the mask begins. It is told by the numbers of the part's indices
+along each dimension, made by an iota that is divided as x is: so every device knows, and none has to ask
+another.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.sharding import NamedSharding, PartitionSpec
+
+from thinned import _kernel
+
+_TARGET = "thinned_dropout"
+_MINORS = range(
+    1, 4
+)  # of the interface's version 0.minor: those whose structures the handler was written for
+
+
+@functools.cache
+def register() -> bool:
+    """Make the kernel known to XLA; False where there is no native kernel, or XLA speaks another version."""
+    minor = _interface()
+    if _kernel._native is None or minor not in _MINORS:
+        return False
+    jax.ffi.register_ffi_target(_TARGET, _kernel._native.xla_handler(minor), platform="cpu")
+    return True
+
+
+def _interface() -> int | None:
+    header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
+    text = header.read_text() if header.exists() else ""
+    version = dict(re.findall(r"^#define XLA_FFI_API_(MAJOR|MINOR) (\d+)", text, re.MULTILINE))
+    return int(version["MINOR"]) if version.get("MAJOR") == "0" and "MINOR" in version else None
+
+
+def dropout(x: Any, key: Any, threshold: Any, start: Any, *, strides: tuple[int, ...], inverted: bool) -> Any:
+    """Dropout by the kernel; operands as of the primitive."""
+    shape = x.shape[key.ndim - 1 :]
+    if not shape:  # a division needs something to divide
+        return dropout(
+            x[..., None],
+            key,
+            threshold,
+            start.reshape(*key.shape[:-1], 0, 2),
+            strides=(0,),
+            inverted=inverted,
+        )[..., 0]
+    return _call(_fixed(key, threshold, start, strides, inverted), _indices(shape), x)
+
+
+def keep_mask(
+    key: Any, threshold: Any, start: Any, *, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> Any:
+    """A mask by the kernel; operands as of the primitive."""
+    if not shape:
+        return keep_mask(key, threshold, start, shape=(1,), strides=(0,))[..., 0]
+    return _call(_fixed(key, threshold, start, strides, False), _indices(shape), None)
+
+
+def _fixed(key: Any, threshold: Any, start: Any, strides: tuple[int, ...], inverted: bool) -> tuple[Any, ...]:
+    halves = np.array([(step & (2**32 - 1), step >> 32) for step in strides], np.uint32)
+    if start.shape[-2] != len(strides):  # a scalar, made a vector of one
+        start = np.zeros((*key.shape[:-1], len(strides), 2), np.uint32)
+    return key, threshold, start, halves, np.array([inverted], np.uint32)
+
+
+def _indices(shape: tuple[int, ...]) -> tuple[Any, ...]:
+    return tuple(lax.iota(np.uint32, size) for size in shape)
+
+
+@custom_partitioning
+def _call(fixed: tuple[Any, ...], indices: tuple[Any, ...], x: Any) -> Any:
+    shape = (*fixed[0].shape[:-1], *(one.shape[0] for one in indices))
+    # The first index of each is all that the kernel reads; sliced here, the rest is never made.
+    operands = (*fixed, *(one[:1] for one in indices), *(() if x is None else (x,)))
+    result = jax.ShapeDtypeStruct(shape, np.bool_ if x is None else x.dtype)
+    return jax.ffi.ffi_call(_TARGET, result)(*operands)
+
+
+def _divide(mesh: Any, operands: Any, result: Any) -> Any:
+    """Each device computes what of the result it has to hold."""
+    _, indices, x = operands
+    dims = len(result.shape)
+    spec = (*result.sharding.spec, *(None,) * (dims - len(result.sharding.spec)))
+    batch, own = spec[: dims - len(indices)], spec[dims - len(indices) :]
+
+    def named(*entries: Any) -> NamedSharding:
+        return NamedSharding(mesh, PartitionSpec(*entries))
+
+    parts = (
+        (named(*batch), named(*batch), named(*batch), named(), named()),
+        tuple(named(entry) for entry in own),
+        None if x is None else named(*spec),
+    )
+    return mesh, _call.fun, named(*spec), parts
+
+
+def _infer(mesh: Any, operands: Any, result: Any) -> Any:
+    fixed, indices, x = operands
+    if x is not None:
+        return x.sharding
+    batch = len(result.shape) - len(indices)
+    entries = [*fixed[0].sharding.spec, *(None,) * batch][:batch]
+    entries += [one.sharding.spec[0] if one.sharding.spec else None for one in indices]
+    return NamedSharding(mesh, PartitionSpec(*entries))
+
+
+def _rule(mesh: Any, operands: Any, results: Any) -> Any:
+    """Which dimensions of the operands are one with which of the result: an einsum of factors."""
+    rank = len(results[0].shape)
+    batch = len(operands[0].shape) - 1
+    names = [f"b{k}" for k in range(batch)] + [f"d{k}" for k in range(rank - batch)]
+    lead = " ".join(names[:batch])
+    fixed = [f"{lead} words", f"{lead} halves", f"{lead} dims pair", "dims pair", "flag"]
+    whole = [] if len(operands) == len(fixed) + rank - batch else [" ".join(names)]
+    rule = ", ".join([*fixed, *names[batch:], *whole]) + " -> " + " ".join(names)
+    return rule, {"need_replication_factors": ("words", "halves", "dims", "pair", "flag")}
+
+
+_call.def_partition(_divide, infer_sharding_from_operands=_infer, sharding_rule=_rule)

@@ -1,0 +1,99 @@
+"""The mask in `jax.numpy`, for every platform.
+
+Element by element, so that no part of a sharded mask needs a neighbour's words. In 64-bit integers, whatever
+`jax_enable_x64` says: a position has 63 bits, a product of the generator 64.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from thinned.contract import PURPOSE_HIGH, PURPOSE_LOW
+
+_MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_INCREMENTS = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
+_ROUNDS = 10
+_LOW = np.uint64(2**32 - 1)
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def wide(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Give a function 64-bit types, which JAX otherwise narrows."""
+
+    @functools.wraps(function)
+    def widened(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with jax.enable_x64(True):
+            return function(*args, **kwargs)
+
+    return widened
+
+
+@wide
+def philox(counter: tuple[Any, Any, Any, Any], key0: Any, key1: Any) -> tuple[Any, Any, Any, Any]:
+    """Philox4x32-10 of uint32 arrays that broadcast against each other (CONTRACT.md, section 2)."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = jnp.uint32(key0), jnp.uint32(key1)
+    for _ in range(_ROUNDS):
+        high0, low0 = _product(c0, _MULTIPLIERS[0])
+        high1, low1 = _product(c2, _MULTIPLIERS[1])
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = k0 + _INCREMENTS[0], k1 + _INCREMENTS[1]
+    return c0, c1, c2, c3
+
+
+@wide
+def keep(shape: tuple[int, ...], strides: tuple[int, ...], key: Any, threshold: Any, start: Any) -> Any:
+    """Where a mask keeps, for one mask or a batch of them.
+
+    Args:
+        shape: the batch's, then x's.
+        strides: positions a step along each of x's dimensions; 0 where the decision is shared.
+        key: uint32, shape (*batch, 4).
+        threshold: uint32, shape (*batch, 2), low word first.
+        start: uint32, shape (*batch, dimensions, 2): index of x's first element in the whole array.
+
+    Returns:
+        bool, of `shape`, or 1 where the decision is shared.
+    """
+    batch = key.shape[:-1]
+    own = tuple(size if step else 1 for size, step in zip(shape[len(batch) :], strides, strict=True))
+    spread = (*batch, *(1,) * len(own))
+    steps = np.array(strides, np.uint64)
+    position = jnp.sum(pair(start) * steps, axis=-1, dtype=np.uint64).reshape(spread)
+    for d, (size, step) in enumerate(zip(own, strides, strict=True)):
+        if size > 1:
+            index = lax.broadcasted_iota(np.uint32, (*batch, *own), len(batch) + d)
+            position = position + index.astype(np.uint64) * np.uint64(step)
+    position = jnp.broadcast_to(position, (*batch, *own))
+    words = [key[..., k].reshape(spread) for k in range(4)]
+    drop = pair(threshold).reshape(spread)
+    high, low = _halfword(position, words, PURPOSE_HIGH), _halfword(position, words, PURPOSE_LOW)
+    return ((high << np.uint32(16)) | low).astype(np.uint64) >= drop
+
+
+def pair(words: Any) -> Any:
+    """64-bit integers from their low and high words, along the last axis."""
+    return words[..., 0].astype(np.uint64) | words[..., 1].astype(np.uint64) << np.uint64(32)
+
+
+def _product(a: Any, b: np.uint64) -> tuple[Any, Any]:
+    product = jnp.asarray(a).astype(np.uint64) * b
+    return (product >> np.uint64(32)).astype(np.uint32), (product & _LOW).astype(np.uint32)
+
+
+def _halfword(position: Any, words: list[Any], purpose: int) -> Any:
+    block = position >> np.uint64(3)
+    low, high = (block & _LOW).astype(np.uint32), (block >> np.uint64(32)).astype(np.uint32)
+    out = philox((low, high + np.uint32(purpose << 28), words[2], words[3]), words[0], words[1])
+    place = (position & np.uint64(7)).astype(np.uint32)
+    word = jnp.where(place < 4, jnp.where(place < 2, out[0], out[1]), jnp.where(place < 6, out[2], out[3]))
+    return word >> ((place & np.uint32(1)) << np.uint32(4)) & np.uint32(0xFFFF)
