@@ -1,0 +1,113 @@
+"""Masks and outputs of every face, equal to the reference bit for bit."""
+
+import hashlib
+
+import ml_dtypes
+import numpy as np
+import pytest
+from known_answers import DIGESTS, FOLDS
+
+import thinned
+from thinned import Key
+
+DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
+LARGEST = {0: 1, 1: 3000, 2: 60, 3: 15, 4: 8}  # sizes along a dimension, by rank
+
+
+def random_case(number):
+    """Shape, p, key and noise shape; the number is all that it depends on."""
+    rng = np.random.default_rng([2026, number])
+    rank = int(rng.integers(0, 5))
+    shape = tuple(int(size) for size in rng.integers(1, LARGEST[rank] + 1, rank))
+    p = float(rng.choice([0.0, 1.0, 0.5, 1e-4, 2.0**-32, rng.uniform(), rng.uniform(), rng.uniform()]))
+    key = Key(*(int(word) for word in rng.integers(0, 2**64, 2, dtype=np.uint64)))
+    noise = [None if rng.integers(0, 2) else (1 if rng.integers(0, 2) else size) for size in shape]
+    return shape, p, key, tuple(noise) if rng.integers(0, 2) else None
+
+
+def random_values(shape, dtype, number):
+    rng = np.random.default_rng([7, number])
+    x = rng.standard_normal(shape) * np.exp(rng.standard_normal(shape))
+    x = np.where(rng.uniform(size=shape) < 0.02, rng.choice([np.nan, np.inf, -np.inf], shape), x)
+    return np.asarray(x).astype(dtype)
+
+
+def assert_equal_bits(ours, reference):
+    assert (ours.dtype, ours.shape) == (reference.dtype, reference.shape)
+    nan = np.isnan(reference.astype(np.float64))
+    bits = np.dtype(f"u{reference.dtype.itemsize}")
+    np.testing.assert_array_equal(np.isnan(ours.astype(np.float64)), nan)
+    ours, reference = np.ascontiguousarray(ours), np.ascontiguousarray(reference)
+    np.testing.assert_array_equal(
+        ours.reshape(-1).view(bits)[~nan.reshape(-1)], reference.reshape(-1).view(bits)[~nan.reshape(-1)]
+    )
+
+
+@pytest.mark.parametrize(("shape", "p", "key", "kept", "digest"), DIGESTS, ids=["1000", "65536", "257x3x5"])
+def test_digests(face, shape, p, key, kept, digest):
+    mask = face.keep_mask(shape, p, key=key)
+    assert mask.dtype == np.bool_
+    assert int(mask.sum()) == kept
+    assert hashlib.sha256(mask.astype(np.uint8).tobytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_two_hundred_random_cases(face, part):
+    """Fifty a part, whose element types are those of the four by turns."""
+    for number in range(part, 200, 4):
+        shape, p, key, noise_shape = random_case(number)
+        x = random_values(shape, DTYPES[number // 4 % 4], number)
+        options = {"key": key, "training": True, "noise_shape": noise_shape}
+        reference = thinned.dropout(x, p, **options)
+        assert_equal_bits(face.dropout(x, p, **options), reference)
+        if number % 10 == 0:
+            np.testing.assert_array_equal(
+                face.keep_mask(shape, p, key=key), thinned.keep_mask(shape, p, key=key)
+            )
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("training", [True, False])
+def test_classic(face, dtype, training):
+    x = random_values((6, 40), dtype, 1)
+    for p in (0.3, 1.0):
+        options = {"key": Key(3, 5), "training": training, "mode": "classic"}
+        assert_equal_bits(face.dropout(x, p, **options), thinned.dropout(x, p, **options))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
+def test_shards(face, needs, dtype):
+    needs("shards")
+    x = random_values((9, 20), dtype, 2)
+    whole = thinned.dropout(x, 0.4, key=Key(8), training=True)
+    for rows, columns in [(slice(0, 4), slice(0, 20)), (slice(4, 9), slice(7, 20))]:
+        part = face.dropout(
+            x[rows, columns], 0.4, key=Key(8), global_shape=x.shape, start=(rows.start, columns.start)
+        )
+        assert_equal_bits(part, whole[rows, columns])
+
+
+def test_far_positions(face, needs):
+    needs("shards")
+    options = {"key": Key(9, 9), "global_shape": (2**31, 2**32), "start": (2**31 - 3, 2**32 - 50)}
+    np.testing.assert_array_equal(
+        face.keep_mask((3, 50), 0.25, **options), thinned.keep_mask((3, 50), 0.25, **options)
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
+@pytest.mark.parametrize("noise_shape", [None, (None, 1)], ids=str)
+def test_gradients(face, needs, dtype, noise_shape):
+    """The same call on the upstream gradient, and exactly 0 where dropped, whatever comes from above."""
+    needs("gradient")
+    x, upstream = random_values((7, 30), dtype, 3), random_values((7, 30), dtype, 4)
+    for p in (0.0, 0.3, 1.0):
+        options = {"key": Key(3, 5), "noise_shape": noise_shape}
+        reference = thinned.dropout(upstream, p, training=True, **options)
+        assert_equal_bits(face.gradient(x, upstream, p, **options), reference)
+
+
+@pytest.mark.parametrize(("key", "data", "stream"), FOLDS, ids=["0", "123456789012", "name"])
+def test_folds(face, needs, key, data, stream):
+    needs("fold")
+    assert face.fold(key, data) == Key(key.seed, stream)
