@@ -6,7 +6,7 @@ import platform
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import cpuinfo  # type: ignore[import-untyped]
@@ -57,7 +57,7 @@ class Machine:
 
 def describe() -> Machine:
     """This machine, now."""
-    packages = {name: version(name) for name in ("numpy", "torch", "thinned")}
+    packages = {name: _version(name) for name in ("numpy", "torch", "jax", "flax", "tensorflow", "keras")}
     return Machine(
         processor=cpuinfo.get_cpu_info().get("brand_raw", "unknown"),
         architecture=platform.machine(),
@@ -70,8 +70,18 @@ def describe() -> Machine:
         threads=get_num_threads(),
         load=round(psutil.getloadavg()[0], 2),
         date=datetime.now(UTC).isoformat(timespec="minutes"),
-        versions={"python": platform.python_version(), **packages},
+        versions={
+            "python": platform.python_version(),
+            **{name: number for name, number in packages.items() if number},
+            "thinned": version("thinned"),
+        },
     )
+
+
+def _version(name: str) -> str | None:
+    """Of what is installed, by the name of its module: two packages bring `tensorflow`."""
+    packages = packages_distributions().get(name)
+    return version(packages[0]) if packages else None
 
 
 def _caches() -> tuple[str, ...]:
