@@ -10,6 +10,8 @@
 
 #include "checks.h"
 #include "contract.h"
+#include "environment.h"
+#include "foreign.h"
 #include "layout.h"
 #include "value.h"
 #include "verbs.h"
@@ -199,6 +201,33 @@ void callers(const Kernels& kernels) {
   for (int b : bad) check(b == 0, "callers", kernels.name);
 }
 
+// A caller that takes subnormal numbers for zero, as TensorFlow's and XLA's threads do, gets IEEE's results, from this
+// thread and from those of the pool, and stays as it is.
+void flushing(const Kernels& kernels) {
+#if defined(__SSE2__)
+  select_kernels(kernels.name);
+  const unsigned before = _mm_getcsr(), flush = 0x8040;
+  std::vector<float> x(1 << 17, 1e-40f), out(x.size());
+  const int64_t shape = int64_t(x.size());
+  const uint64_t stride = 1;
+  _mm_setcsr(before | flush);
+  for (int threads : {1, 2}) {
+    foreign(kFloat32, x.data(), out.data(), 1, &shape, &stride, 0, 1, 2, 1u << 30, 0.5, threads);
+    int64_t subnormal = 0;
+    for (float v : out) {
+      uint32_t bits;
+      std::memcpy(&bits, &v, 4);
+      subnormal += bits != 0;
+    }
+    check(subnormal > shape * 7 / 10, "flushing caller", kernels.name, uint64_t(threads));
+    check((_mm_getcsr() & flush) == flush, "caller's mode", kernels.name, uint64_t(threads));
+  }
+  _mm_setcsr(before);
+#else
+  (void)kernels;
+#endif
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -213,6 +242,7 @@ int main(int argc, char** argv) {
     conversions(**k);
     layouts(**k, rounds);
     callers(**k);
+    flushing(**k);
     additions(**k, rounds);
     deviates(**k, rounds);
   }
