@@ -13,7 +13,7 @@ demo: $(BUILT)
 	$(BIN)/thinned demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 lint: $(BUILT)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The pages of docs/torch: complete, linked, and with pictures that their script draws."""
+"""The documents: linked; and the pages of docs/torch: complete, and with pictures that their script draws."""
 
 import importlib
 import re
@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "torch"
 PAGES = sorted(FOLDER.glob("*.md"))
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *PAGES]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # What is about all families, and not one of them.
 GENERAL = {"README", "compile", "convert", "differences", "keys", "schedules"}
 FAMILIES = [page for page in PAGES if page.stem not in GENERAL]

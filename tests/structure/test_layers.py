@@ -1,4 +1,4 @@
-"""The direction of the code: contract ← kernel ← front ends ← tools, never sideways, never back."""
+"""The direction of the code: contract ← kernel ← front ends ← libraries of layers ← tools, and never back."""
 
 import ast
 from pathlib import Path
@@ -13,7 +13,8 @@ ROOT = Path(thinned.contract.__file__).parent
 ROOMS = {
     "contract": ["contract", "_quantile", "_position", "_arguments"],
     "kernel": ["_kernel", "_reference", "_native"],
-    "front ends": ["", "_numpy", "torch"],
+    "front ends": ["", "_numpy", "jax", "tensorflow", "torch"],
+    "libraries of layers": ["equinox", "flax", "keras"],  # on the front ends of the frameworks beneath them
     "tools": ["averages", "bench", "demo", "cli"],
 }
 LEVEL = {name: level for level, names in enumerate(ROOMS.values()) for name in names}

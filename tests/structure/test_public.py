@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import inspect
+import os
 import pkgutil
 import re
 import shlex
@@ -93,25 +94,40 @@ def test_public_names(name):
             assert "Example" in item.__doc__ or not inspect.signature(item).parameters, public
 
 
-def loaded_by(statement):
+def loaded_by(statement, after="pass", **environment):
+    """The packages that a statement loads, beside the standard library and what `after` loaded before it."""
     code = (
-        f"import sys; {statement}; "
-        "print(*sorted({m.split('.')[0] for m in sys.modules} - set(sys.stdlib_module_names)))"
+        "import sys; packages = lambda: {name.split('.')[0] for name in sys.modules}; "
+        f"{after}; before = packages(); {statement}; print(*sorted(packages() - before))"
     )
+    command = [sys.executable, "-W", "error", "-c", code]
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+        command, capture_output=True, text=True, check=True, env={**os.environ, **environment}
     )
-    return {name for name in result.stdout.split() if not name.startswith("_") and "scikit_build" not in name}
+    found = set(result.stdout.split()) - set(sys.stdlib_module_names)
+    return {name for name in found if not name.startswith("_") and "scikit_build" not in name}
 
 
 def test_import_thinned_loads_numpy_alone():
     # What the interpreter starts with in this environment is not ours.
-    assert loaded_by("import thinned") - loaded_by("pass") == {"numpy", "thinned"}
+    assert loaded_by("import thinned") == {"numpy", "thinned"}
 
 
-def test_import_thinned_torch_loads_no_other_framework_and_no_tool():
-    loaded = loaded_by("import thinned.torch") - loaded_by("import torch")
-    assert loaded == {"thinned"}
+@pytest.mark.parametrize(
+    ("module", "framework", "environment"),
+    [
+        ("thinned.torch", "torch", {}),
+        ("thinned.jax", "jax", {}),
+        ("thinned.tensorflow", "tensorflow", {}),
+        ("thinned.equinox", "equinox", {}),
+        ("thinned.flax", "flax.linen, flax.nnx", {}),
+        *(("thinned.keras", "keras", {"KERAS_BACKEND": name}) for name in ("torch", "jax", "tensorflow")),
+    ],
+    ids=str,
+)
+def test_importing_loads_no_other_framework_and_no_tool(module, framework, environment):
+    loaded = loaded_by(f"import {module}", f"import {framework}", **environment)
+    assert loaded - {"numpy"} == {"thinned"}
 
 
 def modules():
