@@ -9,7 +9,7 @@ from known_answers import CROSSING, FOLDS, TIES
 
 import thinned
 from thinned import Key, _kernel, contract
-from thinned.jax import _key, _native, _rate, dropout, fold, keep_mask
+from thinned.jax import _key, _native, _primitive, _rate, dropout, fold, keep_mask
 
 DTYPES = {"float32": np.float32, "float64": np.float64, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
@@ -55,6 +55,16 @@ def test_the_narrow_type_is_rounded_to_inside_a_fusion(way, dtype_name):
         ours = jax.jit(lambda x: dropout(x, 0.3, key=Key(1), training=True).astype(jnp.float32) * 3)(x)
     reference = thinned.dropout(x, 0.3, key=Key(1), training=True).astype(np.float32) * np.float32(3)
     same(ours, reference)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "guard"), [("bfloat16", "reduce_precision"), ("float16", "optimization_barrier")]
+)
+def test_the_rounding_is_one_that_a_compiler_must_keep(dtype, guard):
+    """A CPU keeps it anyway today; other platforms are allowed not to."""
+    operands = (_key.words(Key(1)), _rate.words(0.3, thinned.threshold(0.3)), np.zeros((1, 2), np.uint32))
+    program = jax.jit(lambda x: _primitive.dropout_plain(x, *operands, strides=(1,), inverted=True))
+    assert f"stablehlo.{guard}" in program.lower(jnp.ones(8, dtype)).as_text()
 
 
 def test_far_positions(way):
@@ -169,15 +179,19 @@ def test_p_has_no_gradient():
         jax.jit(loss, static_argnums=1)(True, True)
 
 
+# Thresholds whose scale, rounded to double first, as the contract says, is another float32 than if rounded once.
+ROUNDED_TWICE = [3448235697, 3355443193, 3351766009, 2680855093, 2601504098, 2549934327]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_scale_in_integers_is_the_double_rounded(dtype):
-    """Over a hundred thousand thresholds, and those where rounding twice could differ from rounding once."""
+    """Over a hundred thousand thresholds, and those where rounding twice differs from rounding once."""
     rng = np.random.default_rng(0)
     drops = np.concatenate(
         [
             rng.integers(0, 2**32, 50_000, dtype=np.uint64),
             np.uint64(2**32) - np.arange(1, 50_000, dtype=np.uint64),
-            np.array([0, 1, 2, 2**31, 2**32 - 1], np.uint64),
+            np.array([0, 1, 2, 2**31, 2**32 - 1, *ROUNDED_TWICE], np.uint64),
         ]
     )
     words = np.stack([drops & np.uint64(2**32 - 1), drops >> np.uint64(32)], axis=-1).astype(np.uint32)

@@ -1,0 +1,101 @@
+"""Calls, in a graph, to a function that is native where this process runs it and plain where it is saved.
+
+A graph refers to a function by its name. What runs is the function of that name in the process's library;
+what a saved model gets is the copy in the graph's own. Here the two have different bodies, with equal bits.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+from tensorflow.python.eager import context
+from tensorflow.python.eager.polymorphic_function import atomic_function
+from tensorflow.python.framework.func_graph import FuncGraph
+from tensorflow.python.ops import control_flow_util
+
+from thinned.tensorflow import _native
+
+
+class Bodies(NamedTuple):
+    """Two ways to the same bits, and what both take."""
+
+    plain: Callable[..., Any]
+    native: Callable[..., Any]
+    signature: tuple[tf.TensorSpec, ...]
+
+
+def may_call() -> bool:
+    """Whether the graph being built will find the native body where it runs: on CPUs of this process."""
+    graph = tf.compat.v1.get_default_graph()
+    return (
+        tf.compat.v1.executing_eagerly_outside_functions()
+        and isinstance(graph, FuncGraph)
+        and not control_flow_util.GraphOrParentsInXlaContext(graph)
+        and all(device.name.startswith("/device:CPU:") for device in tf.config.list_logical_devices())
+        and _native.operators() is not None
+    )
+
+
+def is_here(x: Any) -> bool:
+    """Whether an eager tensor is in the memory of this process's CPU."""
+    return x.device.startswith("/job:localhost/") and ":CPU:" in x.device
+
+
+def constant(number: Any, dtype: Any = tf.int64) -> Any:
+    """A number, or a tuple of them, as a tensor; an eager one is made once."""
+    if isinstance(number, tf.Tensor):
+        return number
+    if tf.executing_eagerly():
+        return _eager_constant(context.context(), number, dtype)
+    return tf.constant(number, dtype)
+
+
+@functools.lru_cache(maxsize=1024)
+def _eager_constant(_: Any, number: Any, dtype: Any) -> Any:
+    with tf.device("/device:CPU:0"):
+        return tf.constant(number, dtype)
+
+
+def call(bodies: Bodies, arguments: tuple[Any, ...], shape: Any) -> Any:
+    """What the bodies make of the arguments, of a shape that is known."""
+    in_graph = not tf.executing_eagerly()
+    (result,) = _function(context.context(), bodies, in_graph).call_flat(*arguments)
+    if in_graph:
+        result.set_shape(shape)
+    return result
+
+
+@functools.cache
+def _function(library: Any, bodies: Bodies, native: bool) -> Any:
+    """One of each for as long as the process lives: graphs know it by name only."""
+    portable = _Portable(_trace(bodies.plain, bodies.signature))
+    if native:
+        body = _trace(bodies.native, bodies.signature).function_def
+        body.signature.name = portable.cached_definition.signature.name
+        library.remove_function(portable.name)
+        library.add_function_def(body)
+    return portable
+
+
+def _trace(body: Callable[..., Any], signature: tuple[tf.TensorSpec, ...]) -> Any:
+    with tf.init_scope():
+        return tf.function(body, signature, autograph=False).get_concrete_function()
+
+
+class _Portable(atomic_function.AtomicFunction):  # type: ignore[misc]
+    """A function of which every graph gets the plain record, whatever the process's library holds."""
+
+    def __init__(self, concrete: Any) -> None:
+        plain = concrete._inference_function
+        about = (plain.function_type, plain.children, plain.call_options, concrete.graph)
+        super().__init__(plain.name, context.context(), *about)
+        self._concrete = concrete  # once it is gone, so is the function
+        self._record = plain._c_func
+        self._cached_definition = plain.definition
+
+    @property
+    def _c_func(self) -> Any:
+        return self._record

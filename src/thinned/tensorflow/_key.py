@@ -1,0 +1,64 @@
+"""Keys as tensors, so that no graph depends on one: int64, (2,), seed and stream as two's complement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from thinned import _kernel
+from thinned._arguments import check_key
+from thinned.contract import Key, fold_number
+from thinned.tensorflow import _operation
+
+
+def check(key: Any) -> Any:
+    """The key as a tensor, from a `Key` or an integer tensor of shape (2,).
+
+    Raises:
+        TypeError: `key must be a thinned.Key, got …`; `key as a tensor must be int64 or int32 of shape …`.
+    """
+    if not isinstance(key, (tf.Tensor, tf.Variable)):
+        key = check_key(key)
+        return tf.constant((_signed(key.seed), _signed(key.stream)), tf.int64)
+    bits = tf.convert_to_tensor(key)
+    if bits.dtype not in (tf.int64, tf.int32) or not bits.shape.is_compatible_with((2,)):
+        raise TypeError(
+            f"key as a tensor must be int64 or int32 of shape (2,), its seed and stream, got "
+            f"{bits.dtype.name} of shape {bits.shape}"
+        )
+    return bits if bits.dtype == tf.int64 else tf.cast(bits, tf.int64)
+
+
+def as_key(seed: Any) -> Any:
+    """The key that a `seed` argument stands for, as a tensor.
+
+    Args:
+        seed: a `Key` or an int tensor of shape (2,) is the key itself; an integer or None draws a fresh one,
+            as TensorFlow's own operators do with it.
+    """
+    return draw(seed) if seed is None or isinstance(seed, int) else check(seed)
+
+
+@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
+def draw(seed: int | None = None) -> Any:
+    """128 fresh bits at each execution, from TensorFlow's stateful generator: `tf.random.set_seed` holds."""
+    return tf.random.uniform((2,), tf.int64.min, tf.int64.max, tf.int64, seed)
+
+
+@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
+def fold(key: Any, data: Any) -> Any:
+    """`Key.fold` of a `Key` or a tensor of one, by a number, a string or an integer tensor of no dimension.
+
+    A `Key` and a number give a `Key`; anything else gives a tensor.
+    """
+    if isinstance(data, (tf.Tensor, tf.Variable)):
+        return _operation.fold(check(key), tf.cast(data, tf.int64))
+    number = fold_number(data)
+    if isinstance(key, Key):
+        return Key(key.seed, _kernel.fold(key.seed, key.stream, number))
+    return _operation.fold(check(key), tf.constant(number, tf.int64))
+
+
+def _signed(word: int) -> int:
+    return word - 2**64 if word >= 2**63 else word

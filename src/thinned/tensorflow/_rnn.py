@@ -1,0 +1,249 @@
+"""TensorFlow's DropoutWrapper, for any cell that has its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import tensorflow as tf
+
+from thinned.tensorflow import _key, _rnn_cell, _rnn_masks, _rnn_states, _spelling
+from thinned.tensorflow._rnn_masks import keeps_all
+
+
+class DropoutWrapper(tf.Module):  # type: ignore[misc]
+    """Equivalent to `tf.compat.v1.nn.rnn_cell.DropoutWrapper` and `tf.nn.RNNCellDropoutWrapper`.
+
+    Its probabilities are those to **keep**. A step is `output, state = wrapper(inputs, state)`; the wrapper
+    is itself a cell, for `tf.compat.v1.nn.dynamic_rnn`, say. What the state keeps is the next step's; the
+    output is that of before. An LSTM's c is never dropped by default.
+
+    Each step has its own masks. With a key as `seed` a step needs to be told which it is,
+    `wrapper(inputs, state, time=t)`: the number, which may be a loop's tensor, is folded in. `unroll` does
+    so.
+
+    With `variational_recurrent` the same masks serve all steps, and all samples: a mask has one entry a
+    feature. Without a key as `seed`, one is drawn where the wrapper is made in a graph, at each run of it, as
+    TensorFlow does. A wrapper that is made eagerly, which in TensorFlow has the same masks for life, draws
+    one for each `unroll`, or for the loop inside `with wrapper.sequence():`.
+
+    Args:
+        cell: has state_size, output_size and `cell(inputs, state) -> (output, new_state)`: TensorFlow 1's,
+            Keras's, or one's own.
+        input_keep_prob: probability in [0, 1] to keep an input feature; or a floating tensor of no dimension.
+        output_keep_prob: the same for the output.
+        state_keep_prob: the same for the new state.
+        variational_recurrent: one mask for all steps and samples.
+        input_size: features of the inputs, an integer or a shape without the batch, or a structure of these.
+            It need not be given; it is checked if it is.
+        dtype: of the inputs, likewise.
+        seed: a `thinned.Key`, or an integer tensor of shape (2,), is the masks' key. An integer or None is
+            what it is to TensorFlow: keys are drawn, at each execution anew.
+        dropout_state_filter_visitor: a function of the state, and in turn of the parts of it that it says
+            True of: True to drop, False to leave, or a structure of such for its parts. By default, all but
+            an LSTM's c (a named tuple's field `c`, the second of a Keras LSTMCell's two) and what is no
+            floating tensor.
+
+    Raises:
+        TypeError: `input_keep_prob must be a real number, got …`; `cell must have …`; in a call, `a key as
+            seed needs the number of the step, …`.
+        ValueError: `input_keep_prob must be in [0, 1], got …`; in a call, `inputs must be of input_size …`.
+        RuntimeError: in a call, `variational_recurrent=True needs one key for the sequence: …`.
+
+    Source:
+        `tf.nn.RNNCellDropoutWrapper`; Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in
+        Recurrent Neural Networks", NeurIPS 2016.
+
+    Example:
+        >>> import tensorflow as tf, thinned
+        >>> class Sum:
+        ...     state_size = output_size = 5
+        ...     def __call__(self, inputs, state):
+        ...         return inputs + state, inputs + state
+        >>> cell = DropoutWrapper(Sum(), 1.0, 0.5, variational_recurrent=True, seed=thinned.Key(0))
+        >>> outputs, state = cell.unroll(tf.ones((1, 2, 5)), tf.zeros((1, 5)))
+        >>> outputs.numpy(), state.numpy()
+        (array([[[2., 0., 2., 2., 0.],
+                [4., 0., 4., 4., 0.]]], dtype=float32), array([[2., 2., 2., 2., 2.]], dtype=float32))
+    """
+
+    def __init__(
+        self,
+        cell: Any,
+        input_keep_prob: Any = 1.0,
+        output_keep_prob: Any = 1.0,
+        state_keep_prob: Any = 1.0,
+        variational_recurrent: bool = False,
+        input_size: Any = None,
+        dtype: Any = None,
+        seed: Any = None,
+        dropout_state_filter_visitor: Callable[[Any], Any] | None = None,
+    ) -> None:
+        super().__init__()
+        _rnn_cell.check(cell)
+        if not isinstance(variational_recurrent, bool):
+            raise TypeError(f"variational_recurrent must be True or False, got {variational_recurrent!r}")
+        if dropout_state_filter_visitor is not None and not callable(dropout_state_filter_visitor):
+            raise TypeError(
+                f"dropout_state_filter_visitor must be a function, got {dropout_state_filter_visitor!r}"
+            )
+        self.cell = cell
+        self.input_keep_prob = _spelling.probability(input_keep_prob, "input_keep_prob")
+        self.output_keep_prob = _spelling.probability(output_keep_prob, "output_keep_prob")
+        self.state_keep_prob = _spelling.probability(state_keep_prob, "state_keep_prob")
+        self.variational_recurrent = variational_recurrent
+        self._input_size = None if input_size is None else _rnn_cell.sizes(input_size)
+        self._dtype = None if dtype is None else tf.as_dtype(dtype)
+        self._seed = _spelling.check_seed(seed)
+        self._visitor = dropout_state_filter_visitor
+        in_graph = variational_recurrent and not tf.executing_eagerly()
+        self._sequence = _spelling.key_of(self._seed) if in_graph else None
+
+    def __call__(
+        self,
+        inputs: Any,
+        state: Any,
+        scope: Any = None,
+        *,
+        time: Any = None,
+        training: Any = None,
+        **kwargs: Any,
+    ) -> tuple[Any, Any]:
+        """Output and new state of one step.
+
+        Args:
+            inputs: tensor (B, …), or a structure of them.
+            state: the cell's.
+            scope: handed on to a cell of TensorFlow 1.
+            time: number of the step, an integer or an integer tensor; needed with a key as `seed`.
+            training: None drops, as TensorFlow's wrapper does. A bool, or a bool tensor of no dimension, also
+                says so to a cell that takes it.
+            **kwargs: handed on to the cell.
+        """
+        _rnn_cell.check_inputs(inputs, self._input_size, self._dtype)
+        masks = self._masks(time, True if training is None else _spelling.flag(training))
+        inputs = masks.drop(inputs, self.input_keep_prob, "input")
+        own = {"scope": scope, "training": training, "time": time}
+        output, state = self.cell(inputs, state, **_rnn_cell.taken(self.cell, own), **kwargs)
+        if not keeps_all(self.state_keep_prob):
+            wanted = _rnn_states.wanted(self.cell, state, self._visitor)
+            state = masks.drop_where(wanted, state, self.state_keep_prob, "state")
+        return masks.drop(output, self.output_keep_prob, "output"), state
+
+    @contextmanager
+    def sequence(self, key: Any = None) -> Iterator[None]:
+        """Hold one key for the steps of a sequence that is looped over by hand.
+
+        Args:
+            key: a `thinned.Key`, or an integer tensor of shape (2,): this sequence's, instead of `seed`'s. To
+                fold the number of the training step into it gives each step masks of its own.
+        """
+        before = self._sequence
+        held = None if key is None else _spelling.pair(key, "key")
+        if held is None and self.variational_recurrent:
+            held = _spelling.key_of(self._seed)
+        inner = self.cell.sequence() if isinstance(self.cell, DropoutWrapper) else nullcontext()
+        self._sequence = held
+        try:
+            with inner:
+                yield
+        finally:
+            self._sequence = before
+
+    def unroll(
+        self,
+        inputs: Any,
+        state: Any = None,
+        *,
+        time_major: bool = False,
+        training: Any = None,
+        key: Any = None,
+    ) -> tuple[Any, Any]:
+        """Run over a sequence of known length, with the keys that its steps and masks need.
+
+        Args:
+            inputs: (B, T, …), or (T, B, …) with time_major.
+            state: the cell's first state; its own default if not given.
+            time_major: whether time comes before the batch.
+            training: as for a call.
+            key: as for `sequence`.
+
+        Returns:
+            The outputs of all steps, laid out as the inputs, and the last state.
+        """
+        x = tf.convert_to_tensor(inputs)
+        axis = 0 if time_major else 1
+        if x.shape.rank is None or x.shape.rank < 2 or not x.shape[axis]:
+            raise ValueError(
+                "inputs must be (B, T, …), or (T, B, …) with time_major=True, of a known number of steps, "
+                f"got shape {x.shape}: tf.compat.v1.nn.dynamic_rnn loops over an unknown one"
+            )
+        if state is None:
+            state = self.get_initial_state(batch_size=tf.shape(x)[1 - axis], dtype=x.dtype)
+        outputs = []
+        with self.sequence(key):
+            for time, one in enumerate(tf.unstack(x, axis=axis)):
+                output, state = self(one, state, time=time, training=training)
+                outputs.append(output)
+        return tf.nest.map_structure(lambda *each: tf.stack(each, axis), *outputs), state
+
+    @property
+    def wrapped_cell(self) -> Any:
+        """The cell inside."""
+        return self.cell
+
+    @property
+    def state_size(self) -> Any:
+        """The cell's."""
+        return self.cell.state_size
+
+    @property
+    def output_size(self) -> Any:
+        """The cell's."""
+        return self.cell.output_size
+
+    @property
+    def variables(self) -> Any:
+        """The cell's: what `tf.Module` finds misses a Keras cell's."""
+        return getattr(self.cell, "variables", super().variables)
+
+    @property
+    def trainable_variables(self) -> Any:
+        """The cell's."""
+        return getattr(self.cell, "trainable_variables", super().trainable_variables)
+
+    def zero_state(self, batch_size: Any, dtype: Any) -> Any:
+        """The cell's, or zeros of state_size."""
+        return _rnn_cell.zero_state(self.cell, batch_size, dtype)
+
+    def get_initial_state(self, inputs: Any = None, batch_size: Any = None, dtype: Any = None) -> Any:
+        """The cell's first state: by its own method, or `zero_state`."""
+        return _rnn_cell.initial_state(self.cell, inputs, batch_size, dtype)
+
+    def _masks(self, time: Any, drops: Any) -> _rnn_masks.Masks:
+        keeps = (self.input_keep_prob, self.output_keep_prob, self.state_keep_prob)
+        off = drops is False or all(keeps_all(keep) for keep in keeps)
+        key = None if off else self._masks_key(time)
+        return _rnn_masks.Masks(key, drops, self.variational_recurrent)
+
+    def _masks_key(self, time: Any) -> Any:
+        held = self._sequence
+        if held is None and _spelling.is_key(self._seed):
+            held = self._seed
+        if self.variational_recurrent and held is None:
+            raise RuntimeError(
+                "variational_recurrent=True needs one key for the sequence: call wrapper.unroll(inputs), "
+                "loop inside `with wrapper.sequence():`, make the wrapper in the graph, or give "
+                "seed=thinned.Key(…)"
+            )
+        if self.variational_recurrent:
+            return held
+        if held is None:
+            return _key.draw(self._seed)
+        if time is None:
+            raise TypeError(
+                "a key as seed needs the number of the step, else all would have the same masks: call "
+                "wrapper(inputs, state, time=t) or wrapper.unroll(inputs); an integer seed draws one at each"
+            )
+        return _key.fold(held, time)

@@ -1,0 +1,5 @@
+"""Dropout in the spellings of `tf.compat`."""
+
+from thinned.tensorflow.compat import v1
+
+__all__ = ["v1"]

@@ -1,0 +1,5 @@
+"""Dropout in TensorFlow 1's spellings, in graphs and sessions and eagerly."""
+
+from thinned.tensorflow.compat.v1 import layers, nn
+
+__all__ = ["layers", "nn"]

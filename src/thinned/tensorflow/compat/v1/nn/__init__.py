@@ -1,0 +1,6 @@
+"""Dropout in the spellings of `tf.compat.v1.nn`."""
+
+from thinned.tensorflow.compat.v1.nn import rnn_cell
+from thinned.tensorflow.compat.v1.nn._dropout import dropout
+
+__all__ = ["dropout", "rnn_cell"]

@@ -1,0 +1,7 @@
+"""Dropout in the spellings of `tf.nn`."""
+
+from thinned.tensorflow._connect import drop_connect, drop_connect_dense
+from thinned.tensorflow._rnn import DropoutWrapper as RNNCellDropoutWrapper
+from thinned.tensorflow.nn._dropout import dropout, stateless_dropout
+
+__all__ = ["RNNCellDropoutWrapper", "drop_connect", "drop_connect_dense", "dropout", "stateless_dropout"]

@@ -1,0 +1,96 @@
+"""TensorFlow 2's two functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from thinned.tensorflow import _dropout, _spelling
+
+
+def dropout(x: Any, rate: Any, noise_shape: Any = None, seed: Any = None, name: str | None = None) -> Any:
+    """Equivalent to `tf.nn.dropout`: it drops at every call, in training or not.
+
+    Args:
+        x: tensor, or what converts to one; float32, float64, float16 or bfloat16.
+        rate: probability in [0, 1] to drop; or a floating tensor of no dimension, whose values share a graph.
+        noise_shape: one entry a dimension: 1 shares the decision along it; None or x's size does not. Also a
+            tensor, or with tensors among its entries.
+        seed: a `thinned.Key`, or an integer tensor of shape (2,), is the mask's key: same key, same mask. An
+            integer or None is what it is to TensorFlow: a new key is drawn at each execution, and
+            `tf.random.set_seed` decides which.
+        name: of the operation.
+
+    Returns:
+        A tensor of x's shape and dtype; x itself at a rate of 0 that is known beforehand.
+
+    Raises:
+        TypeError: `x must be float32, float64, float16 or bfloat16, got …`; `rate must be a real number, …`;
+            `seed must be None, an integer, a thinned.Key or an integer tensor of shape (2,), got …`.
+        ValueError: `rate must be in [0, 1], got …`; `noise_shape … does not fit x of shape …`.
+
+    Source:
+        `tf.nn.dropout`; CONTRACT.md, section 4.
+
+    Example:
+        >>> import tensorflow as tf, thinned
+        >>> dropout(tf.ones((2, 5)), 0.5, seed=thinned.Key(0)).numpy()
+        array([[2., 0., 2., 2., 2.],
+               [2., 2., 2., 2., 2.]], dtype=float32)
+    """
+    p = _spelling.probability(rate, "rate")
+    x = _dropout.check_input(x)
+    key = _spelling.key_of(seed)
+    return _dropout.dropout(x, p, key=key, training=True, noise_shape=noise_shape, name=name)
+
+
+def stateless_dropout(
+    x: Any, rate: Any, seed: Any, rng_alg: Any = None, noise_shape: Any = None, name: str | None = None
+) -> Any:
+    """Equivalent to `tf.nn.experimental.stateless_dropout`: same seed, same mask.
+
+    Args:
+        x: as for `dropout`.
+        rate: as for `dropout`.
+        seed: two integers [a, b], a list or a tensor of shape (2,): the mask is that of `Key(a, b)`, negative
+            ones as two's complement. Or a `thinned.Key`.
+        rng_alg: one of TensorFlow's names, numbers or `tf.random.Algorithm`s. Without effect: the contract
+            has one generator.
+        noise_shape: as for `dropout`.
+        name: of the operation.
+
+    Returns:
+        A tensor of x's shape and dtype; x itself at a rate of 0 that is known beforehand.
+
+    Raises:
+        TypeError: as `dropout`; `seed must be a thinned.Key or two integers, seed and stream, got …`.
+        ValueError: as `dropout`; `rng_alg must be None, "auto_select", "philox" or "threefry", got …`.
+
+    Source:
+        `tf.nn.experimental.stateless_dropout`; CONTRACT.md, section 4.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> stateless_dropout(tf.ones((2, 5)), 0.5, seed=[0, 0]).numpy()
+        array([[2., 0., 2., 2., 2.],
+               [2., 2., 2., 2., 2.]], dtype=float32)
+    """
+    p = _spelling.probability(rate, "rate")
+    key = _spelling.pair(seed, "seed")
+    _check_algorithm(rng_alg)
+    name = name or "stateless_dropout"
+    return _dropout.dropout(x, p, key=key, training=True, noise_shape=noise_shape, name=name)
+
+
+def _check_algorithm(algorithm: Any) -> None:
+    value = algorithm.lower() if isinstance(algorithm, str) else algorithm
+    if isinstance(value, tf.random.Algorithm) or value is None:
+        return
+    names = [known.name.lower() for known in tf.random.Algorithm]
+    numbers = [known.value for known in tf.random.Algorithm]
+    if isinstance(value, bool) or value not in (*names, *numbers):
+        raise ValueError(
+            f'rng_alg must be None, "auto_select", "philox" or "threefry", or what tf.random.Algorithm calls '
+            f"them, got {algorithm!r}"
+        )
