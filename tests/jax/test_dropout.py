@@ -179,7 +179,7 @@ def test_p_has_no_gradient():
         jax.jit(loss, static_argnums=1)(True, True)
 
 
-# Thresholds whose scale, rounded to double first, as the contract says, is another float32 than if rounded once.
+# Thresholds whose scale, rounded to double first, as the contract says, is another float32.
 ROUNDED_TWICE = [3448235697, 3355443193, 3351766009, 2680855093, 2601504098, 2549934327]
 
 

@@ -162,6 +162,26 @@ def test_shard_map(axes, check_vma):
     np.testing.assert_array_equal(gradient(x), WHOLE)
 
 
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+def test_inputs_that_are_on_no_mesh(kind):
+    """Inside `jax.set_mesh`, where XLA then says nothing of names."""
+    with jax.set_mesh(mesh_of(4, 2, axis_types=(kind,) * 2)):
+        np.testing.assert_array_equal(jax.jit(thin)(X), WHOLE)
+        np.testing.assert_array_equal(
+            jax.jit(lambda: keep_mask(X.shape, 0.3, key=Key(5, 6)))(),
+            thinned.keep_mask(X.shape, 0.3, key=Key(5, 6)),
+        )
+        if kind == AxisType.Auto:
+            for spec in (Spec("a", "b"), Spec("b"), Spec(None, "b")):
+
+                def divided(f, spec=spec):
+                    return jax.jit(lambda x: f(jax.lax.with_sharding_constraint(x, spec)))
+
+                program = divided(thin)
+                np.testing.assert_array_equal(program(X), WHOLE)
+                assert collectives(program, X) == collectives(divided(lambda x: x * 2), X)
+
+
 def test_remat_and_scan_on_a_mesh():
     x = jax.device_put(X, NamedSharding(mesh_of(8), Spec("a")))
 

@@ -15,8 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
+from jax._src.sharding_impls import parse_flatten_op_sharding
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from thinned import _kernel
 
@@ -43,28 +44,37 @@ def _interface() -> int | None:
     return int(version["MINOR"]) if version.get("MAJOR") == "0" and "MINOR" in version else None
 
 
-def dropout(x: Any, key: Any, threshold: Any, start: Any, *, strides: tuple[int, ...], inverted: bool) -> Any:
-    """Dropout by the kernel; operands as of the primitive."""
+def dropout(
+    x: Any,
+    key: Any,
+    threshold: Any,
+    start: Any,
+    *,
+    strides: tuple[int, ...],
+    inverted: bool,
+    around: Mesh,
+) -> Any:
+    """Dropout by the kernel; operands as of the primitive, and the mesh of the `jax.set_mesh` around it."""
     shape = x.shape[key.ndim - 1 :]
     if not shape:  # a division needs something to divide
-        return dropout(
-            x[..., None],
-            key,
-            threshold,
-            start.reshape(*key.shape[:-1], 0, 2),
-            strides=(0,),
-            inverted=inverted,
-        )[..., 0]
-    return _call(_fixed(key, threshold, start, strides, inverted), _indices(shape), x)
+        one = dropout(x[..., None], key, threshold, start, strides=(0,), inverted=inverted, around=around)
+        return one[..., 0]
+    return _call(around, _fixed(key, threshold, start, strides, inverted), _indices(shape), x)
 
 
 def keep_mask(
-    key: Any, threshold: Any, start: Any, *, shape: tuple[int, ...], strides: tuple[int, ...]
+    key: Any,
+    threshold: Any,
+    start: Any,
+    *,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    around: Mesh,
 ) -> Any:
-    """A mask by the kernel; operands as of the primitive."""
+    """A mask by the kernel; the rest as above."""
     if not shape:
-        return keep_mask(key, threshold, start, shape=(1,), strides=(0,))[..., 0]
-    return _call(_fixed(key, threshold, start, strides, False), _indices(shape), None)
+        return keep_mask(key, threshold, start, shape=(1,), strides=(0,), around=around)[..., 0]
+    return _call(around, _fixed(key, threshold, start, strides, False), _indices(shape), None)
 
 
 def _fixed(key: Any, threshold: Any, start: Any, strides: tuple[int, ...], inverted: bool) -> tuple[Any, ...]:
@@ -78,8 +88,8 @@ def _indices(shape: tuple[int, ...]) -> tuple[Any, ...]:
     return tuple(lax.iota(np.uint32, size) for size in shape)
 
 
-@custom_partitioning
-def _call(fixed: tuple[Any, ...], indices: tuple[Any, ...], x: Any) -> Any:
+@functools.partial(custom_partitioning, static_argnums=(0,))
+def _call(around: Mesh, fixed: tuple[Any, ...], indices: tuple[Any, ...], x: Any) -> Any:
     shape = (*fixed[0].shape[:-1], *(one.shape[0] for one in indices))
     # The first index of each is all that the kernel reads; sliced here, the rest is never made.
     operands = (*fixed, *(one[:1] for one in indices), *(() if x is None else (x,)))
@@ -87,11 +97,13 @@ def _call(fixed: tuple[Any, ...], indices: tuple[Any, ...], x: Any) -> Any:
     return jax.ffi.ffi_call(_TARGET, result)(*operands)
 
 
-def _divide(mesh: Any, operands: Any, result: Any) -> Any:
+def _divide(around: Mesh, _: Any, operands: Any, result: Any) -> Any:
     """Each device computes what of the result it has to hold."""
     _, indices, x = operands
     dims = len(result.shape)
-    spec = (*result.sharding.spec, *(None,) * (dims - len(result.sharding.spec)))
+    sharding = _by_name(result.sharding, dims, around)
+    mesh = sharding.mesh
+    spec = (*sharding.spec, *(None,) * (dims - len(sharding.spec)))
     batch, own = spec[: dims - len(indices)], spec[dims - len(indices) :]
 
     def named(*entries: Any) -> NamedSharding:
@@ -102,20 +114,35 @@ def _divide(mesh: Any, operands: Any, result: Any) -> Any:
         tuple(named(entry) for entry in own),
         None if x is None else named(*spec),
     )
-    return mesh, _call.fun, named(*spec), parts
+    return mesh, functools.partial(_call.fun, mesh), named(*spec), parts
 
 
-def _infer(mesh: Any, operands: Any, result: Any) -> Any:
+def _by_name(sharding: Any, dims: int, around: Mesh) -> NamedSharding:
+    """A sharding as a mesh's: XLA hands out a bare one where no input of the program is on a mesh."""
+    if isinstance(sharding, NamedSharding):
+        return sharding
+    tiles, devices = sharding._hlo_sharding, np.array(sharding._device_assignment)
+    if not around.empty:
+        return NamedSharding(around, parse_flatten_op_sharding(tiles, around)[0])
+    if tiles.is_replicated():
+        return NamedSharding(Mesh(devices, ("all",)), PartitionSpec())
+    sizes = tiles.tile_assignment_dimensions()  # behind those of the result, one along which it is repeated
+    names = tuple(f"d{k}" for k in range(len(sizes)))
+    mesh = Mesh(devices[np.array(tiles.tile_assignment_devices())].reshape(sizes), names)
+    return NamedSharding(mesh, PartitionSpec(*names[:dims]))
+
+
+def _infer(around: Mesh, mesh: Any, operands: Any, result: Any) -> Any:
     fixed, indices, x = operands
     if x is not None:
         return x.sharding
     batch = len(result.shape) - len(indices)
-    entries = [*fixed[0].sharding.spec, *(None,) * batch][:batch]
-    entries += [one.sharding.spec[0] if one.sharding.spec else None for one in indices]
+    entries = [*_by_name(fixed[0].sharding, batch + 1, around).spec, *(None,) * batch][:batch]
+    entries += [next(iter(_by_name(one.sharding, 1, around).spec), None) for one in indices]
     return NamedSharding(mesh, PartitionSpec(*entries))
 
 
-def _rule(mesh: Any, operands: Any, results: Any) -> Any:
+def _rule(_: Mesh, __: Any, operands: Any, results: Any) -> Any:
     """Which dimensions of the operands are one with which of the result: an einsum of factors."""
     rank = len(results[0].shape)
     batch = len(operands[0].shape) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax._src.dispatch import prim_requires_devices_during_lowering
+from jax._src.mesh import get_concrete_mesh
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -108,14 +110,16 @@ def _lower(primitive: Primitive, plain: Any, native: Any) -> None:
     mlir.register_lowering(primitive, anywhere)
     if not _native.register():
         return
-    by_kernel = mlir.lower_fun(native, multiple_results=False)
 
     def on_cpu(context: Any, *operands: Any, **parameters: Any) -> Any:
         axes = context.module_context.axis_context
         manual: frozenset[Any] = getattr(axes, "manual_axes", frozenset())
         # A `jax.shard_map` over some axes of a mesh: XLA divides custom calls over all or none.
         partly = manual and set(manual) != set(axes.mesh.axis_names)
-        return (anywhere if partly else by_kernel)(context, *operands, **parameters)
+        if partly:
+            return anywhere(context, *operands, **parameters)
+        by_kernel = functools.partial(native, around=get_concrete_mesh())
+        return mlir.lower_fun(by_kernel, multiple_results=False)(context, *operands, **parameters)
 
     mlir.register_lowering(primitive, on_cpu, platform="cpu")
     # A lowering that divides has to see the devices. JAX has no public name for this.

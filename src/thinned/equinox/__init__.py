@@ -1,0 +1,9 @@
+"""Dropout for Equinox, in the manner of `equinox.nn`.
+
+`thinned.equinox.nn.Dropout` is `thinned.equinox.Dropout` too.
+"""
+
+from thinned.equinox import nn
+from thinned.equinox.nn import Dropout
+
+__all__ = ["Dropout", "nn"]

@@ -1,0 +1,9 @@
+"""Dropout layers for Flax, in the names and manners of `flax.nnx` and of `flax.linen`.
+
+A mask's key is the one that Flax hands out, from `nnx.Rngs` or `apply(…, rngs={"dropout": key})`, so that
+Flax's own folding by path and count applies; or a key of your own, given to the call.
+"""
+
+from thinned.flax import linen, nnx
+
+__all__ = ["linen", "nnx"]

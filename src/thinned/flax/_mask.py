@@ -1,0 +1,74 @@
+"""What the layers of nnx and linen share: when a key is drawn, and what one mask is shared along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
+
+import jax
+import numpy as np
+
+from thinned.contract import Key, check_probability
+from thinned.jax import dropout
+
+UNUSED: Final = Key(0)  # where nothing is drawn
+
+
+def check_rate(rate: Any, name: str = "rate") -> None:
+    """Refuse what is no probability, where its value is known.
+
+    Raises:
+        TypeError: `rate must be a real number, got …`.
+        ValueError: `rate must be in [0, 1], got …`.
+    """
+    if not isinstance(rate, jax.core.Tracer):
+        check_probability(rate, name)
+
+
+def thin(
+    inputs: Any,
+    rate: Any,
+    deterministic: bool,
+    draw: Callable[[], Any],
+    broadcast_dims: Sequence[int] = (),
+    mode: Literal["inverted", "classic"] = "inverted",
+) -> jax.Array:
+    """Dropout by a key that is drawn as Flax draws it: not in evaluation, nor at a rate of 0 or 1.
+
+    A rate in an array always draws, so that a compiled step, which cannot see its value, counts as an eager
+    one.
+    """
+    check_rate(rate)
+    training = not deterministic
+    draws = training and (isinstance(rate, jax.Array) or rate not in (0, 1))
+    key = draw() if draws else UNUSED
+    noise = _noise_shape(np.shape(inputs), broadcast_dims)
+    return dropout(inputs, rate, key=key, training=training, noise_shape=noise, mode=mode)
+
+
+def rows(inputs: Any, name: str) -> range:
+    """All dimensions but the first: one decision for each sample."""
+    if not np.ndim(inputs):
+        raise ValueError(f"{name} takes (N, …), got shape (): a number is one sample, pass inputs[None]")
+    return range(1, np.ndim(inputs))
+
+
+def _noise_shape(shape: tuple[int, ...], broadcast_dims: Sequence[int]) -> tuple[int | None, ...] | None:
+    if not len(broadcast_dims):
+        return None
+    noise: list[int | None] = [None] * len(shape)
+    for dim in broadcast_dims:
+        if not -len(shape) <= dim < len(shape):
+            raise ValueError(f"broadcast_dims {tuple(broadcast_dims)} does not fit inputs of shape {shape}")
+        noise[dim] = 1
+    return tuple(noise)
+
+
+def drop_probabilities(weights: jax.Array, rate: Any, key: Any, broadcast: bool) -> jax.Array:
+    """Drop probabilities, (…, heads, q_length, kv_length); `broadcast` shares all but the last two."""
+    if key is None:
+        raise ValueError(
+            "dropout_rng is missing: pass a PRNG key or a thinned.Key, or deterministic=True to evaluate"
+        )
+    shared = range(weights.ndim - 2) if broadcast else ()
+    return thin(weights, rate, False, lambda: key, shared)

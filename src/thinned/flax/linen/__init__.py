@@ -1,0 +1,8 @@
+"""Layers of `flax.linen`: `Dropout`, `DropPath`, `DropConnect`, and the dropout of its attention modules."""
+
+from thinned.flax.linen._attention import dot_product_attention
+from thinned.flax.linen._connect import DropConnect
+from thinned.flax.linen._dropout import Dropout
+from thinned.flax.linen._path import DropPath
+
+__all__ = ["DropConnect", "DropPath", "Dropout", "dot_product_attention"]

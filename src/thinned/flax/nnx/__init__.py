@@ -1,0 +1,8 @@
+"""Layers of `flax.nnx`: `Dropout`, `DropPath`, `DropConnect`, and the dropout of `nnx.MultiHeadAttention`."""
+
+from thinned.flax.nnx._attention import dot_product_attention
+from thinned.flax.nnx._connect import DropConnect
+from thinned.flax.nnx._dropout import Dropout
+from thinned.flax.nnx._path import DropPath
+
+__all__ = ["DropConnect", "DropPath", "Dropout", "dot_product_attention"]
