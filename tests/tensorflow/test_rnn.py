@@ -16,7 +16,7 @@ from thinned.tensorflow import compat
 from thinned.tensorflow.nn import RNNCellDropoutWrapper as DropoutWrapper
 
 v1 = tf.compat.v1
-B, T, F, H = 2, 3, 8, 8
+B, T, F, H = 2, 2, 8, 8
 KEY = Key(42, 7)
 KEEPS = {"input_keep_prob": 0.75, "output_keep_prob": 0.5, "state_keep_prob": 0.625}
 LSTMStateTuple = namedtuple("LSTMStateTuple", "c h")
@@ -360,6 +360,15 @@ def test_the_visitor_says_what_of_the_state_is_dropped(state, visitor, dropped):
             assert same(after, masked(before, 0.5, KEY.fold(3).fold("state").fold(index), False))
         else:
             assert after is before
+
+
+def test_an_lstm_of_old_keras_names_its_c():
+    """TensorFlow carries it still: its state is (c, h) by name, Keras 3's a list [h, c]."""
+    for module, state in (("tensorflow.python.keras.x", Pair(ONES, ONES)), ("keras.x", [ONES, ONES])):
+        cell = type("LSTMCell", (Echo,), {"__module__": module})()
+        _, new = DropoutWrapper(cell, state_keep_prob=0.5, seed=KEY)(ONES, state, time=0)
+        kept = [bool(tf.reduce_all(part == 1)) for part in new]
+        assert kept == [isinstance(state, Pair), not isinstance(state, Pair)]
 
 
 @pytest.mark.parametrize("answer", [None, 1, (True,), (True, None), {"a": True}, (True, True, True)])

@@ -88,7 +88,6 @@ def pair(seed: Any, name: str) -> Any:
     return bits if bits.dtype == tf.int64 else tf.cast(bits, tf.int64)
 
 
-
 def flag(training: Any) -> Any:
     """A bool, or the bool tensor of one: a placeholder may have no shape, and Keras's phase is an integer.
 
