@@ -29,9 +29,9 @@ _MINORS = range(
 
 @functools.cache
 def register() -> bool:
-    """Make the kernel known to XLA; False where there is no native kernel, or XLA speaks another version."""
+    """Make the kernel known to XLA; False where no native one is in use, or XLA speaks another version."""
     minor = _interface()
-    if _kernel._native is None or minor not in _MINORS:
+    if _kernel._native is None or _kernel.path() == _kernel.REFERENCE or minor not in _MINORS:
         return False
     jax.ffi.register_ffi_target(_TARGET, _kernel._native.xla_handler(minor), platform="cpu")
     return True
