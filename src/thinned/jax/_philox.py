@@ -76,7 +76,7 @@ def keep(shape: tuple[int, ...], strides: tuple[int, ...], key: Any, threshold: 
     position = jnp.broadcast_to(position, (*batch, *own))
     words = [key[..., k].reshape(spread) for k in range(4)]
     drop = pair(threshold).reshape(spread)
-    high, low = _halfword(position, words, PURPOSE_HIGH), _halfword(position, words, PURPOSE_LOW)
+    high, low = halfword(position, words, PURPOSE_HIGH), halfword(position, words, PURPOSE_LOW)
     return ((high << np.uint32(16)) | low).astype(np.uint64) >= drop
 
 
@@ -90,7 +90,8 @@ def _product(a: Any, b: np.uint64) -> tuple[Any, Any]:
     return (product >> np.uint64(32)).astype(np.uint32), (product & _LOW).astype(np.uint32)
 
 
-def _halfword(position: Any, words: list[Any], purpose: int) -> Any:
+def halfword(position: Any, words: list[Any], purpose: int) -> Any:
+    """`contract.halfword` of uint64 positions and a key's four words."""
     block = position >> np.uint64(3)
     low, high = (block & _LOW).astype(np.uint32), (block >> np.uint64(32)).astype(np.uint32)
     out = philox((low, high + np.uint32(purpose << 28), words[2], words[3]), words[0], words[1])

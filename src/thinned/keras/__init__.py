@@ -1,0 +1,32 @@
+"""Dropout for Keras 3: its layers' names and arguments, and equal masks on PyTorch, JAX and TensorFlow.
+
+A mask is a function of a layer's seed, its name and the number of the call. The active backend's front end
+does the work: `thinned.torch`, `thinned.jax` or `thinned.tensorflow`; no other is loaded.
+"""
+
+from thinned.keras._alpha import AlphaDropout
+from thinned.keras._cells import GRUCell, LSTMCell, SimpleRNNCell
+from thinned.keras._connect import DropConnect
+from thinned.keras._dropout import Dropout
+from thinned.keras._functional import dropout, keep_mask
+from thinned.keras._gaussian import GaussianDropout
+from thinned.keras._rnn import GRU, LSTM, SimpleRNN
+from thinned.keras._spatial import SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "AlphaDropout",
+    "DropConnect",
+    "Dropout",
+    "GRUCell",
+    "GaussianDropout",
+    "LSTMCell",
+    "SimpleRNN",
+    "SimpleRNNCell",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "dropout",
+    "keep_mask",
+]

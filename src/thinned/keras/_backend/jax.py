@@ -1,0 +1,76 @@
+"""Keras on JAX: the verbs of `thinned.jax`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax import lax
+
+from thinned import contract
+from thinned._position import Shape
+from thinned.contract import Key
+from thinned.jax import _dropout, _key, _philox, _primitive
+from thinned.keras._backend import _normal
+
+
+def concrete(state: Any) -> npt.NDArray[Any] | None:
+    """A state's two numbers, unless they are traced."""
+    return None if isinstance(state, jax.core.Tracer) else np.asarray(state)
+
+
+def derive(state: Any, base: Key | None, name: int) -> Any:
+    """The key of a call, in the graph: of the state's seed and a name, or of a base, folded by its number."""
+    if base is not None:
+        return _key.fold(base, state[1])
+    none = jnp.zeros_like(state[0])
+    return _key.fold(_key.fold(jnp.stack([state[0], none, none, none]), name), state[1])
+
+
+def dropout(
+    x: Any, rate: float, key: Any, training: bool, noise_shape: Any = None, mode: Any = "inverted"
+) -> Any:
+    """`thinned.jax.dropout`."""
+    return _dropout.dropout(x, rate, key=key, training=training, noise_shape=noise_shape, mode=mode)
+
+
+def keep_mask(shape: Shape, rate: float, key: Key) -> Any:
+    """`thinned.jax.keep_mask`."""
+    return _dropout.keep_mask(shape, rate, key=key)
+
+
+def gaussian_dropout(x: Any, rate: float, key: Any) -> Any:
+    """Multiply by 1 + σ z, in training."""
+    return _multiply(_checked(x), _key.words(key), math.sqrt(rate / (1.0 - rate)))
+
+
+def _checked(x: Any) -> Any:
+    return _dropout.dropout(x, 0.0, key=Key(0), training=True)
+
+
+@jax.jit
+@jax.checkpoint  # so that the noise is made again for the gradient, and none of it kept
+def _multiply(x: Any, key: Any, sigma: Any) -> Any:
+    wide = np.float64 if x.dtype == np.float64 else np.float32
+    # The maximum is the product; without it XLA would round product and sum as one.
+    spread = jnp.maximum(_noise(x.shape, key).astype(wide) * jnp.asarray(sigma, wide), _normal.LEAST)
+    noise = spread + wide(1.0)
+    return _primitive.rounded(x.astype(wide) * noise, x.dtype)
+
+
+@_philox.wide
+def _noise(shape: tuple[int, ...], key: Any) -> Any:
+    """Normal deviates in float32."""
+    position = lax.iota(np.uint64, math.prod(shape)).reshape(shape)
+    words = [key[k] for k in range(4)]
+    high, low = (
+        _philox.halfword(position, words, purpose)
+        for purpose in (contract.PURPOSE_NOISE_HIGH, contract.PURPOSE_NOISE_LOW)
+    )
+    v = (high << np.uint32(16)) | low
+    z = _normal.quantile(v.astype(np.float64), jnp.where, jnp.sqrt, jnp.log)
+    return z.astype(np.float32)

@@ -1,0 +1,77 @@
+"""Keras on TensorFlow: the verbs of `thinned.tensorflow`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy.typing as npt
+import tensorflow as tf
+
+from thinned import contract
+from thinned._position import Shape
+from thinned.contract import Key
+from thinned.keras._backend import _normal
+from thinned.tensorflow import _dropout, _key, _philox
+
+_WORD = 2**32 - 1
+
+
+def concrete(state: Any) -> npt.NDArray[Any] | None:
+    """A state's two numbers, unless a graph is being built."""
+    eager = tf.executing_eagerly() and not tf.is_symbolic_tensor(state)
+    return state.numpy() if eager else None
+
+
+def derive(state: Any, base: Key | None, name: int) -> Any:
+    """The key of a call, in the graph: of the state's seed and a name, or of a base, folded by its number."""
+    key = _key.fold(tf.stack([state[0], tf.zeros_like(state[0])]), name) if base is None else base
+    return _key.fold(key, state[1] & _WORD)
+
+
+def dropout(
+    x: Any, rate: float, key: Any, training: bool, noise_shape: Any = None, mode: Any = "inverted"
+) -> Any:
+    """`thinned.tensorflow.dropout`."""
+    return _dropout.dropout(x, rate, key=key, training=training, noise_shape=noise_shape, mode=mode)
+
+
+def keep_mask(shape: Shape, rate: float, key: Key) -> Any:
+    """`thinned.tensorflow.keep_mask`."""
+    return _dropout.keep_mask(shape, rate, key=key)
+
+
+def gaussian_dropout(x: Any, rate: float, key: Any) -> Any:
+    """Multiply by 1 + σ z, in training."""
+    return _multiply(_dropout.check_input(x), _key.check(key), math.sqrt(rate / (1.0 - rate)))
+
+
+def _multiply(x: Any, key: Any, sigma: float) -> Any:
+    """With a gradient that makes the noise again: none of it is kept."""
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def multiply(x: Any) -> Any:
+        wide = tf.float64 if x.dtype == tf.float64 else tf.float32
+        # The maximum is the product; without it XLA would round product and sum as one.
+        spread = tf.maximum(tf.cast(_noise(x, key), wide) * tf.constant(sigma, wide), _normal.LEAST)
+        noise = spread + tf.constant(1.0, wide)
+        return tf.cast(tf.cast(x, wide) * noise, x.dtype), lambda upstream: _multiply(upstream, key, sigma)
+
+    return multiply(x)
+
+
+def _noise(x: Any, key: Any) -> Any:
+    """Normal deviates in float32."""
+    n = tf.size(x, tf.int64)
+    high = _halfwords(n, key, contract.PURPOSE_NOISE_HIGH)
+    v = tf.cast(high * 65536 + _halfwords(n, key, contract.PURPOSE_NOISE_LOW), tf.float64)
+    z = tf.cast(_normal.quantile(v, tf.where, tf.sqrt, tf.math.log), tf.float32)
+    return tf.reshape(z, tf.shape(x))
+
+
+def _halfwords(n: Any, key: Any, purpose: int) -> Any:
+    """Of the first n positions: eight for each call of the generator."""
+    low, high = _philox.words(tf.range((n + 7) // 8))
+    words = _philox.call(low, high + (purpose << 28), key)
+    halves = [half for word in words for half in (word & 0xFFFF, _philox.shift(word, 16))]
+    return tf.reshape(tf.stack(halves, axis=1), (-1,))[:n]

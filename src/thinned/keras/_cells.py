@@ -1,0 +1,148 @@
+"""Recurrent cells: masks of their inputs and states, the same at all times of a sequence."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+import keras
+
+from thinned.contract import check_probability
+from thinned.keras._backend import active
+from thinned.keras._site import Seed, Site, held
+
+_RATES = ("dropout", "recurrent_dropout")
+# Keras's cells take 1 for "no dropout". This drops all just so: its threshold is 2^32 as well.
+_ALL = math.nextafter(1.0, 0.0)
+
+
+class Mask:
+    """What a cell multiplies its inputs or its state by: `x * mask` is dropout of x by the key.
+
+    Keras's own is a tensor of the compute dtype, in which 1/(1−rate) is not exact, and leaves a NaN.
+    """
+
+    def __init__(self, rate: float, key: Any) -> None:
+        self._rate, self._key = rate, key
+
+    def __rmul__(self, x: Any) -> Any:
+        return active.dropout(x, self._rate, self._key, True)
+
+
+class Cell(Site):
+    """A mixin in front of Keras's cells."""
+
+    dropout: float
+    draws = True  # False while the layer around the cell evaluates
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        args, kwargs, seed = checked(super().__init__, args, kwargs)
+        super().__init__(*args, **kwargs)
+        self.settle(seed)
+
+    def settle(self, seed: Seed) -> None:
+        """Take the seed, and rates of 1."""
+        super().settle(seed)
+        for name in _RATES:
+            if getattr(self, name) == 1:
+                setattr(self, name, _ALL)
+
+    @property
+    def mask_name(self) -> str:
+        """The name of the layer around the cell, since Keras calls all cells of a kind the same."""
+        return getattr(self, "layer_name", None) or self.name
+
+    def _create_dropout_mask(self, step_input: Any, dropout_rate: float) -> Any:
+        if not self.draws:
+            return None
+        count = getattr(self, "dropout_mask_count", None)
+        masks = [Mask(dropout_rate, self.mask_key()) for _ in range(count or 1)]
+        return masks[0] if count is None else masks
+
+    def drop_sequences(self, sequences: Any) -> Any:
+        """All times of (batch, time, features) at once, by the mask that `get_dropout_mask` would have."""
+        return active.dropout(sequences, self.dropout, self.mask_key(), True, (None, 1, None))
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's, with the rates as they were given."""
+        config = super().get_config()
+        return {**config, **{name: 1.0 for name in _RATES if config[name] == _ALL}}
+
+
+@keras.saving.register_keras_serializable(package="thinned")
+class SimpleRNNCell(Cell, keras.layers.SimpleRNNCell):  # type: ignore[misc]
+    """Equivalent to `keras.layers.SimpleRNNCell`, of which it is a subclass, for `keras.layers.RNN`.
+
+    Args:
+        *args: as `keras.layers.SimpleRNNCell`.
+        **kwargs: likewise; `dropout` and `recurrent_dropout` in [0, 1], and `seed` as in `Dropout`.
+
+    Raises:
+        TypeError: `dropout must be a real number, got …`, and as `Dropout` for the seed.
+        ValueError: `dropout must be in [0, 1], got …`, and the same of `recurrent_dropout`.
+
+    Source:
+        Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks",
+        NeurIPS 2016.
+
+    Example:
+        >>> layer = keras.layers.RNN(SimpleRNNCell(4, recurrent_dropout=0.5, seed=1, name="cell"))
+        >>> layer(keras.ops.ones((2, 3, 5)), training=True).shape == (2, 4)
+        True
+    """
+
+
+@keras.saving.register_keras_serializable(package="thinned")
+class GRUCell(Cell, keras.layers.GRUCell):  # type: ignore[misc]
+    """Equivalent to `keras.layers.GRUCell`, of which it is a subclass, for `keras.layers.RNN`.
+
+    Args:
+        *args: as `keras.layers.GRUCell`.
+        **kwargs: likewise; see `SimpleRNNCell`.
+
+    Raises:
+        TypeError: as `SimpleRNNCell`.
+        ValueError: as `SimpleRNNCell`.
+
+    Source:
+        Gal and Ghahramani, as `SimpleRNNCell`.
+
+    Example:
+        >>> layer = keras.layers.RNN(GRUCell(4, recurrent_dropout=0.5, seed=1, name="cell"))
+        >>> layer(keras.ops.ones((2, 3, 5)), training=True).shape == (2, 4)
+        True
+    """
+
+
+@keras.saving.register_keras_serializable(package="thinned")
+class LSTMCell(Cell, keras.layers.LSTMCell):  # type: ignore[misc]
+    """Equivalent to `keras.layers.LSTMCell`, of which it is a subclass, for `keras.layers.RNN`.
+
+    Args:
+        *args: as `keras.layers.LSTMCell`.
+        **kwargs: likewise; see `SimpleRNNCell`.
+
+    Raises:
+        TypeError: as `SimpleRNNCell`.
+        ValueError: as `SimpleRNNCell`.
+
+    Source:
+        Gal and Ghahramani, as `SimpleRNNCell`.
+
+    Example:
+        >>> layer = keras.layers.RNN(LSTMCell(4, recurrent_dropout=0.5, seed=1, name="cell"))
+        >>> layer(keras.ops.ones((2, 3, 5)), training=True).shape == (2, 4)
+        True
+    """
+
+
+def checked(constructor: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
+    """Arguments for Keras's constructor, with rates checked, and the seed that it cannot have."""
+    bound = inspect.signature(constructor).bind(*args, **kwargs)
+    for name in _RATES:
+        if name in bound.arguments:
+            bound.arguments[name] = check_probability(bound.arguments[name], name)
+    seed = bound.arguments.get("seed")
+    bound.arguments["seed"] = held(seed)
+    return bound.args, bound.kwargs, seed

@@ -1,0 +1,69 @@
+"""Dropout and its mask by an exact key, on tensors of Keras's active backend."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+
+from thinned._arguments import REQUIRED, check_key, check_mode, check_training
+from thinned._position import Shape, as_shape
+from thinned.contract import Key, check_probability
+from thinned.keras._backend import active
+
+
+def dropout(
+    x: Any,
+    rate: float,
+    *,
+    key: Key,
+    training: bool = REQUIRED,
+    noise_shape: tuple[int | None, ...] | None = None,
+    mode: Literal["inverted", "classic"] = "inverted",
+) -> Any:
+    """Equivalent to `keras.random.dropout`, by the mask of a key. See `thinned.dropout`.
+
+    Args:
+        x: tensor of the active backend, or what `keras.ops.convert_to_tensor` takes; float32, float64,
+            float16 or bfloat16.
+        rate: drop probability in [0, 1].
+        key: the mask's key. Same key, same mask, on every backend.
+        training: True drops, False evaluates. Required.
+        noise_shape: one entry a dimension: 1 shares the decision along it; None or x's size does not.
+        mode: "inverted" multiplies what is kept by 1/(1−rate) and evaluates to x itself; "classic" leaves
+            what is kept and evaluates to x · (1−rate).
+
+    Returns:
+        A tensor of x's shape and dtype; x itself where nothing changes. What is dropped is +0.0 exactly, and
+        so is its gradient.
+
+    Raises:
+        TypeError: `training is missing: …`; `key must be a thinned.Key, got …`; for a dtype, the backend's
+            front end's.
+        ValueError: `rate must be in [0, 1], got …`; `noise_shape … does not fit x of shape …`.
+
+    Source:
+        CONTRACT.md, sections 3 and 4.
+
+    Example:
+        >>> import thinned
+        >>> y = dropout(keras.ops.ones((2, 5)), 0.5, key=thinned.Key(0), training=True)
+        >>> keras.ops.convert_to_numpy(y)
+        array([[2., 0., 2., 2., 2.],
+               [2., 2., 2., 2., 2.]], dtype=float32)
+    """
+    rate, training = check_probability(rate, "rate"), check_training(training)
+    check_mode(mode)
+    tensor = keras.ops.convert_to_tensor(x)
+    return active.dropout(tensor, rate, check_key(key), training, noise_shape, mode)
+
+
+def keep_mask(shape: Shape, rate: float, *, key: Key) -> Any:
+    """The mask itself as a bool tensor of the active backend: True where kept. See `thinned.keep_mask`.
+
+    Example:
+        >>> import thinned
+        >>> keras.ops.convert_to_numpy(keep_mask(5, 0.5, key=thinned.Key(0)))
+        array([ True, False,  True,  True,  True])
+    """
+    return active.keep_mask(as_shape("shape", shape), check_probability(rate, "rate"), check_key(key))

@@ -1,0 +1,119 @@
+"""What every layer here is besides its Keras class: a place that masks are drawn for."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, Final, TypeAlias
+
+import keras
+import numpy as np
+
+from thinned import _kernel
+from thinned.contract import Key, check_integer, fold_number
+from thinned.keras._backend import active
+
+Seed: TypeAlias = "int | Key | keras.random.SeedGenerator | None"
+
+UNUSED: Final = Key(0)  # where nothing is drawn
+
+_KEYS = 2**64
+_HELD = 2**31  # the seeds that a SeedGenerator can hold on every backend
+
+
+def held(seed: Any) -> int | None:
+    """What of a seed Keras's own constructor is given: all of a small integer, else a placeholder.
+
+    Raises:
+        TypeError: `seed must be None, an integer, a keras.random.SeedGenerator or a thinned.Key, got …`.
+        ValueError: `seed must be in [0, 2^64), got …`.
+    """
+    if seed is None or isinstance(seed, (Key, keras.random.SeedGenerator)):
+        return None if seed is None else 0
+    number = check_integer("seed", seed, "None, an integer, a keras.random.SeedGenerator or a thinned.Key")
+    if not 0 <= number < _KEYS:
+        raise ValueError(f"seed must be in [0, 2^64), got {number}")
+    return number if number < _HELD else 0
+
+
+class Seeded:
+    """A mixin, in front of a Keras class: a configuration whose seed JSON can hold."""
+
+    seed: Any
+
+    def get_config(self) -> dict[str, Any]:
+        """Keras's, with the seed."""
+        config: dict[str, Any] = super().get_config()  # type: ignore[misc]
+        seed = self.seed
+        if isinstance(seed, Key):
+            seed = {"seed": seed.seed, "stream": seed.stream}
+        elif isinstance(seed, keras.random.SeedGenerator):
+            seed = keras.saving.serialize_keras_object(seed)
+        return {**config, "seed": seed}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], **kwargs: Any) -> Any:
+        """Keras's, of what `get_config` made."""
+        seed = config.get("seed")
+        if isinstance(seed, dict):
+            stored = "class_name" in seed
+            seed = keras.saving.deserialize_keras_object(seed) if stored else Key(**seed)
+        return super().from_config({**config, "seed": seed}, **kwargs)  # type: ignore[misc]
+
+
+class Site(Seeded):
+    """A mixin, in front of a Keras class that makes itself a `seed_generator`.
+
+    Call n has the key `Key(seed).fold(name).fold(n)`; with a `Key` for a seed, `seed.fold(n)`. Seed and n are
+    the two numbers of the generator's state, so that whatever Keras does with that holds for masks.
+    """
+
+    name: str
+    seed_generator: Any
+
+    def settle(self, seed: Seed) -> None:
+        """Take the seed, after Keras's constructor has had what `held` lets through."""
+        own = getattr(self, "seed_generator", None)
+        if isinstance(seed, keras.random.SeedGenerator) and own is not None:
+            self._tracker: Any
+            self._tracker.replace_tracked_value("seed_generators", own, seed)
+            self.seed_generator = seed
+        if seed is not None and not isinstance(seed, (Key, keras.random.SeedGenerator)):
+            seed = operator.index(seed)
+        # An assignment would have a generator tracked, which a layer that is built already refuses.
+        self.__dict__["seed"] = seed
+        self._name_number()
+
+    @property
+    def mask_name(self) -> str:
+        """The name that tells this layer's masks from those of others with the same seed."""
+        return self.name
+
+    def mask_key(self) -> Any:
+        """The key of this call's mask: a `Key`, or the tensor of one where the code is being traced."""
+        generator, name, base = self.seed_generator, self._name_number(), self._base()
+        state = active.concrete(generator.state.value)
+        if state is None:
+            return active.derive(generator.next(), base, name)
+        # 55 µs on PyTorch; `generator.next` and a fold in the graph are 110.
+        generator.state.assign(state + np.array([0, 1], state.dtype))
+        seed, number = state.view(f"u{state.itemsize}").tolist()
+        return _fold(_fold(Key(seed), name) if base is None else base, number & (2**32 - 1))
+
+    def _base(self) -> Key | None:
+        """The key before the number of the call, where the state does not hold its seed."""
+        if isinstance(self.seed, Key):
+            return self.seed
+        wide = isinstance(self.seed, int) and self.seed >= _HELD
+        return _fold(Key(self.seed), self._name_number()) if wide else None
+
+    def _name_number(self) -> int:
+        """What the name is folded as. It is kept, because torch.compile cannot trace a hash."""
+        known = self.__dict__.get("_named")
+        if known is None or known[0] != self.mask_name:
+            known = self.__dict__["_named"] = self.mask_name, fold_number(self.mask_name)
+        return int(known[1])
+
+
+def _fold(key: Key, number: int) -> Key:
+    """`Key.fold` of a number by the kernel, in 1 µs instead of 8."""
+    return Key(key.seed, _kernel.fold(key.seed, key.stream, number))

@@ -1,0 +1,78 @@
+"""The checks of this folder on each of Keras's backends, and equal digests of all three."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import thinned
+from thinned import Key
+
+HERE = Path(__file__).parent
+BACKENDS = ["torch", "jax", "tensorflow"]
+CHECKS = ["masks", "rules", "recurrent", "models"]
+# Keras's and its backends' own.
+WARNINGS = [
+    "ignore:__array__ implementation doesn't accept:DeprecationWarning",
+    "ignore:The model does not have any trainable weights",
+    "ignore:`torch.jit.script:DeprecationWarning",
+]
+
+
+def python(backend, *arguments):
+    """What a Python of its own prints, in which Keras has this backend."""
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": str(HERE),
+    }
+    result = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-4000:]
+    return result.stdout
+
+
+@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_checks(backend, name):
+    ignored = [word for warning in WARNINGS for word in ("-W", warning)]
+    print(python(backend, "-m", "pytest", "-q", "--no-header", *ignored, str(HERE / f"{name}.py")))
+
+
+def test_equal_digests():
+    """Of the golden mask, 200 random cases, three calls of a model, and a cell's masks."""
+    found = {backend: json.loads(python(backend, str(HERE / "digests.py"))) for backend in BACKENDS}
+    golden = hashlib.sha256(thinned.keep_mask((1000,), 0.1, key=Key(42, 7)).view("uint8").tobytes())
+    assert golden.hexdigest() == "0a115cad0721bf632c29a01cb034ba99fd13916e7913baf343fd90fd33edf0db"
+    for backend in BACKENDS:
+        assert found[backend]["golden"] == golden.hexdigest()
+        assert found[backend] == found["torch"], backend
+        assert len(set(found[backend]["model"])) == 3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_importing_loads_no_framework_but_keras_own(backend):
+    code = f"""
+import sys, keras
+before = {set(BACKENDS)} & set(sys.modules)
+import thinned.keras
+print(*before, "then", *({set(BACKENDS)} & set(sys.modules)) - before)
+"""
+    before, after = python(backend, "-c", code).split("then")
+    assert backend in before
+    assert not after.strip()
+
+
+def test_another_backend_is_refused():
+    code = """
+import keras
+try:
+    import thinned.keras
+except ImportError as error:
+    print(error)
+"""
+    assert "needs Keras's backend to be torch, jax or tensorflow, got numpy" in python("numpy", "-c", code)
