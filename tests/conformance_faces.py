@@ -59,7 +59,7 @@ class Torch:
             torch.compiler.reset()
             try:
                 return torch.compile(function, backend="aot_eager", fullgraph=True)(*inputs)
-            except torch._dynamo.exc.Unsupported:  # an exception of ours ends the graph, and is raised in eager mode
+            except torch._dynamo.exc.Unsupported:  # an exception of ours: it is raised in eager mode
                 torch.compile(function, backend="aot_eager")(*inputs)
                 raise
         return function(*inputs)
