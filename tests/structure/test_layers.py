@@ -15,12 +15,13 @@ ROOMS = {
     "kernel": ["_kernel", "_reference", "_native"],
     "front ends": ["", "_numpy", "jax", "tensorflow", "torch"],
     "libraries of layers": ["equinox", "flax", "keras"],  # on the front ends of the frameworks beneath them
-    "tools": ["averages", "bench", "demo", "cli"],
+    "tools": ["averages", "exact", "bench", "demo", "cli"],
 }
 LEVEL = {name: level for level, names in enumerate(ROOMS.values()) for name in names}
 # Tools stand on one another: the command line on all of them, the demo and the bench on the experiment.
 TOOL_MAY_USE = {
     "averages": set(),
+    "exact": set(),
     "bench": {"averages"},
     "demo": {"averages"},
     "cli": {"averages", "bench", "demo"},
