@@ -19,6 +19,7 @@ import thinned.jax
 import thinned.tensorflow
 import thinned.torch.functional
 from thinned import Key
+from thinned.contract import fold_number
 from thinned.jax import _key as jax_key
 from thinned.tensorflow import _key as tensorflow_key
 from thinned.torch import _key as torch_key
@@ -38,7 +39,14 @@ LACKS = {
 }
 
 
-class NumPy:
+class Face:
+    """What is the same for all: many calls are one after another, unless there is one program for them."""
+
+    def dropouts(self, cases):
+        return [self.dropout(x, p, **options) for x, p, options in cases]
+
+
+class NumPy(Face):
     family = "numpy"
 
     def keep_mask(self, shape, p, *, key, **options):
@@ -48,7 +56,7 @@ class NumPy:
         return thinned.dropout(x, p, key=key, training=training, **options)
 
 
-class Torch:
+class Torch(Face):
     family = "torch"
 
     def __init__(self, compiled=False):
@@ -83,6 +91,16 @@ class Torch:
         thin = partial(thinned.torch.functional.dropout, p=p, key=key, training=training, **options)
         return self.array(self.run(thin, self.tensor(x)))
 
+    def dropouts(self, cases):
+        def thin(*inputs):
+            pairs = zip(inputs, cases, strict=True)
+            return [
+                thinned.torch.functional.dropout(x, p, training=True, **options)
+                for x, (_, p, options) in pairs
+            ]
+
+        return [self.array(y) for y in self.run(thin, *(self.tensor(x) for x, _, _ in cases))]
+
     def gradient(self, x, upstream, p, **options):
         leaf = self.tensor(x).requires_grad_()
         thin = partial(thinned.torch.functional.dropout, p=p, training=True, **options)
@@ -90,11 +108,13 @@ class Torch:
         return self.array(leaf.grad)
 
     def fold(self, key, data):
-        seed, stream = self.run(partial(torch_key.fold, data=data), torch_key.as_tensor(key)).tolist()
+        seed, stream = self.run(
+            partial(torch_key.fold, data=fold_number(data)), torch_key.as_tensor(key)
+        ).tolist()
         return Key(seed % 2**64, stream % 2**64)
 
 
-class Jax:
+class Jax(Face):
     family = "jax"
 
     def __init__(self, wrap=lambda f: f):
@@ -102,13 +122,20 @@ class Jax:
 
     def run(self, function, *inputs):
         with jax.enable_x64(any(x.dtype == np.float64 for x in inputs)):
-            return np.asarray(self.wrap(function)(*inputs))
+            return jax.tree.map(np.asarray, self.wrap(function)(*inputs))
 
     def keep_mask(self, shape, p, *, key, **options):
         return self.run(lambda: thinned.jax.keep_mask(shape, p, key=key, **options))
 
     def dropout(self, x, p, *, key, training=True, **options):
         return self.run(lambda x: thinned.jax.dropout(x, p, key=key, training=training, **options), x)
+
+    def dropouts(self, cases):
+        def thin(*inputs):
+            pairs = zip(inputs, cases, strict=True)
+            return [thinned.jax.dropout(x, p, training=True, **options) for x, (_, p, options) in pairs]
+
+        return self.run(thin, *(x for x, _, _ in cases))
 
     def gradient(self, x, upstream, p, **options):
         def back(x, upstream):
@@ -123,9 +150,12 @@ class Jax:
 
 def mapped(function):
     """The second of three examples."""
-    return lambda *inputs: jax.vmap(function, axis_size=3)(
-        *(np.stack([np.zeros_like(x), x, np.ones_like(x)]) for x in inputs)
-    )[1]
+
+    def second(*inputs):
+        stacked = (np.stack([np.zeros_like(x), x, np.ones_like(x)]) for x in inputs)
+        return jax.tree.map(lambda y: y[1], jax.jit(jax.vmap(function, axis_size=3))(*stacked))
+
+    return second
 
 
 class Divided:
@@ -149,10 +179,10 @@ class Divided:
         def divide(x):
             return jax.lax.with_sharding_constraint(x, self.part(x.shape))
 
-        return jax.jit(lambda *inputs: divide(function(*map(divide, inputs))))
+        return jax.jit(lambda *inputs: jax.tree.map(divide, function(*map(divide, inputs))))
 
 
-class TensorFlow:
+class TensorFlow(Face):
     family = "tensorflow"
 
     def __init__(self, **options):
@@ -160,13 +190,22 @@ class TensorFlow:
 
     def run(self, function, *inputs):
         function = tf.function(function, **self.options) if self.options else function
-        return function(*map(tf.constant, inputs)).numpy()
+        return tf.nest.map_structure(lambda y: y.numpy(), function(*map(tf.constant, inputs)))
 
     def keep_mask(self, shape, p, *, key, **options):
         return self.run(lambda: thinned.tensorflow.keep_mask(shape, p, key=key, **options))
 
     def dropout(self, x, p, *, key, training=True, **options):
         return self.run(lambda x: thinned.tensorflow.dropout(x, p, key=key, training=training, **options), x)
+
+    def dropouts(self, cases):
+        def thin(*inputs):
+            pairs = zip(inputs, cases, strict=True)
+            return [
+                thinned.tensorflow.dropout(x, p, training=True, **options) for x, (_, p, options) in pairs
+            ]
+
+        return self.run(thin, *(x for x, _, _ in cases))
 
     def gradient(self, x, upstream, p, **options):
         def back(x, upstream):
@@ -183,7 +222,7 @@ class TensorFlow:
         return Key(*(int(word) % 2**64 for word in folded))
 
 
-class KerasFace:
+class KerasFace(Face):
     family = "keras"
 
     def __init__(self, backend):

@@ -5,20 +5,20 @@ import pytest
 from conformance_faces import FACES, LACKS
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "needs(feature): only of faces that do not lack it")
+
+
 def pytest_generate_tests(metafunc):
+    """A test for each face; what a face lacks is in the documents' table, not among the tests."""
     if "face" in metafunc.fixturenames:
-        metafunc.parametrize("face", FACES.values(), ids=FACES)
-
-
-@pytest.fixture
-def needs(face):
-    """Skip nothing silently: what a face lacks is in the table, and the test then shows that it does."""
-
-    def check(feature):
-        if (face.family, feature) in LACKS:
-            pytest.skip(f"{face.family} lacks {feature}: {LACKS[face.family, feature]}")
-
-    return check
+        needed = {mark.args[0] for mark in metafunc.definition.iter_markers("needs")}
+        faces = {
+            name: face
+            for name, face in FACES.items()
+            if not any((face.family, feature) in LACKS for feature in needed)
+        }
+        metafunc.parametrize("face", faces.values(), ids=faces)
 
 
 @pytest.fixture(autouse=True)

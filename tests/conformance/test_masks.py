@@ -53,17 +53,17 @@ def test_digests(face, shape, p, key, kept, digest):
 
 @pytest.mark.parametrize("part", range(4))
 def test_two_hundred_random_cases(face, part):
-    """Fifty a part, whose element types are those of the four by turns."""
+    """Fifty a part, which is of one element type; a framework that compiles has one program for them."""
+    cases = []
     for number in range(part, 200, 4):
         shape, p, key, noise_shape = random_case(number)
-        x = random_values(shape, DTYPES[number // 4 % 4], number)
-        options = {"key": key, "training": True, "noise_shape": noise_shape}
-        reference = thinned.dropout(x, p, **options)
-        assert_equal_bits(face.dropout(x, p, **options), reference)
-        if number % 10 == 0:
-            np.testing.assert_array_equal(
-                face.keep_mask(shape, p, key=key), thinned.keep_mask(shape, p, key=key)
-            )
+        x = random_values(shape, DTYPES[part], number)
+        cases.append((x, p, {"key": key, "noise_shape": noise_shape}))
+    for y, (x, p, options) in zip(face.dropouts(cases), cases, strict=True):
+        assert_equal_bits(y, thinned.dropout(x, p, training=True, **options))
+    for x, p, options in cases[::10]:
+        mask = thinned.keep_mask(x.shape, p, key=options["key"])
+        np.testing.assert_array_equal(face.keep_mask(x.shape, p, key=options["key"]), mask)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
@@ -75,9 +75,9 @@ def test_classic(face, dtype, training):
         assert_equal_bits(face.dropout(x, p, **options), thinned.dropout(x, p, **options))
 
 
+@pytest.mark.needs("shards")
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
-def test_shards(face, needs, dtype):
-    needs("shards")
+def test_shards(face, dtype):
     x = random_values((9, 20), dtype, 2)
     whole = thinned.dropout(x, 0.4, key=Key(8), training=True)
     for rows, columns in [(slice(0, 4), slice(0, 20)), (slice(4, 9), slice(7, 20))]:
@@ -87,19 +87,19 @@ def test_shards(face, needs, dtype):
         assert_equal_bits(part, whole[rows, columns])
 
 
-def test_far_positions(face, needs):
-    needs("shards")
+@pytest.mark.needs("shards")
+def test_far_positions(face):
     options = {"key": Key(9, 9), "global_shape": (2**31, 2**32), "start": (2**31 - 3, 2**32 - 50)}
     np.testing.assert_array_equal(
         face.keep_mask((3, 50), 0.25, **options), thinned.keep_mask((3, 50), 0.25, **options)
     )
 
 
+@pytest.mark.needs("gradient")
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize("noise_shape", [None, (None, 1)], ids=str)
-def test_gradients(face, needs, dtype, noise_shape):
+def test_gradients(face, dtype, noise_shape):
     """The same call on the upstream gradient, and exactly 0 where dropped, whatever comes from above."""
-    needs("gradient")
     x, upstream = random_values((7, 30), dtype, 3), random_values((7, 30), dtype, 4)
     for p in (0.0, 0.3, 1.0):
         options = {"key": Key(3, 5), "noise_shape": noise_shape}
@@ -107,7 +107,7 @@ def test_gradients(face, needs, dtype, noise_shape):
         assert_equal_bits(face.gradient(x, upstream, p, **options), reference)
 
 
+@pytest.mark.needs("fold")
 @pytest.mark.parametrize(("key", "data", "stream"), FOLDS, ids=["0", "123456789012", "name"])
-def test_folds(face, needs, key, data, stream):
-    needs("fold")
+def test_folds(face, key, data, stream):
     assert face.fold(key, data) == Key(key.seed, stream)
