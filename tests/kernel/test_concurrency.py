@@ -40,6 +40,7 @@ def _child(queue):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, where another test has loaded it
 def test_forked_children_after_the_parent_used_the_pool():
     expected = digest(5)
     context = multiprocessing.get_context("fork")
@@ -57,6 +58,7 @@ def test_forked_children_after_the_parent_used_the_pool():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, where another test has loaded it
 def test_fork_while_other_threads_are_inside_the_kernel():
     expected = digest(5)
     context = multiprocessing.get_context("fork")

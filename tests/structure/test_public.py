@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import thinned
 from thinned.cli import main
@@ -214,6 +215,7 @@ def with_examples():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # the compiler's own
 @pytest.mark.parametrize("name", ["README.md", *with_examples()])
 def test_examples_in_documents(name):
+    torch.compiler.reset()  # or what other tests compiled counts towards the limit of recompilations
     result = doctest.testfile(
         str(ROOT / name), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE
     )

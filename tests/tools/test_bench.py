@@ -141,7 +141,16 @@ def test_written_results_hold_target_measurement_and_machine(quick: bench.Measur
     found = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert [row["name"] for row in found["rows"]] == NAMES
     assert found["quick"] is True
-    assert found["machine"]["versions"].keys() == {"python", "numpy", "torch", "thinned"}
+    assert found["machine"]["versions"].keys() == {
+        "python",
+        "numpy",
+        "torch",
+        "jax",
+        "flax",
+        "tensorflow",
+        "keras",
+        "thinned",
+    }
     for row in found["rows"]:
         assert row["machine"] == quick.machine.name
         if row["skipped"]:

@@ -275,6 +275,7 @@ def test_in_place_on_a_leaf_is_torchs_own_error():
         dropout(torch.ones(3, requires_grad=True), 0.5, True, True, key=Key(0))
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, where another test has loaded it
 @pytest.mark.parametrize("n", [1, 2])
 def test_data_loader_workers(n):
     """Forked workers draw after the parent has used the kernel on many threads."""
