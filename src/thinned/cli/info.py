@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import packages_distributions, version
 from typing import Any, Final
 
 import click
@@ -13,7 +13,7 @@ from thinned import __version__, _kernel, get_num_threads
 from thinned.cli._console import show, show_json
 from thinned.contract import CONTRACT_VERSION
 
-FRAMEWORKS: Final = ("numpy", "torch", "jax", "tensorflow", "keras", "flax")
+FRAMEWORKS: Final = ("numpy", "torch", "jax", "tensorflow", "keras", "flax", "equinox")
 
 REMEDY: Final = (
     "The native module is not built, so the NumPy reference does the work: the same bits, but slower. To "
@@ -59,8 +59,7 @@ def gather() -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def _version(name: str) -> str | None:
+    """Of what is installed, by the name of its module: several packages bring `tensorflow`."""
+    packages = packages_distributions().get(name)
+    return version(packages[0]) if packages else None
