@@ -15,12 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from thinned.contract import PURPOSE_HIGH, PURPOSE_LOW
+from thinned.contract import KEY_INCREMENTS, MULTIPLIERS, PURPOSE_HIGH, PURPOSE_LOW, ROUNDS, WORD
 
-_MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_INCREMENTS = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
-_ROUNDS = 10
-_LOW = np.uint64(2**32 - 1)
+_LOW = np.uint64(WORD)
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -42,11 +39,11 @@ def philox(counter: tuple[Any, Any, Any, Any], key0: Any, key1: Any) -> tuple[An
     """Philox4x32-10 of uint32 arrays that broadcast against each other (CONTRACT.md, section 2)."""
     c0, c1, c2, c3 = counter
     k0, k1 = jnp.uint32(key0), jnp.uint32(key1)
-    for _ in range(_ROUNDS):
-        high0, low0 = _product(c0, _MULTIPLIERS[0])
-        high1, low1 = _product(c2, _MULTIPLIERS[1])
+    for _ in range(ROUNDS):
+        high0, low0 = _product(c0, np.uint64(MULTIPLIERS[0]))
+        high1, low1 = _product(c2, np.uint64(MULTIPLIERS[1]))
         c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-        k0, k1 = k0 + _INCREMENTS[0], k1 + _INCREMENTS[1]
+        k0, k1 = k0 + np.uint32(KEY_INCREMENTS[0]), k1 + np.uint32(KEY_INCREMENTS[1])
     return c0, c1, c2, c3
 
 
