@@ -31,6 +31,11 @@ def check_key(key: Any) -> Key:
     return key
 
 
+def signed(word: int) -> int:
+    """A seed or stream as an int64 tensor holds it, in two's complement."""
+    return word - 2**64 if word >= 2**63 else word
+
+
 def check_training(training: Any) -> bool:
     """Whether to drop; a functional call cannot know it by itself."""
     if training is REQUIRED:

@@ -5,6 +5,7 @@ import hashlib
 import ml_dtypes
 import numpy as np
 import pytest
+from equal_bits import assert_equal_bits
 from known_answers import DIGESTS, FOLDS
 
 import thinned
@@ -30,17 +31,6 @@ def random_values(shape, dtype, number):
     x = rng.standard_normal(shape) * np.exp(rng.standard_normal(shape))
     x = np.where(rng.uniform(size=shape) < 0.02, rng.choice([np.nan, np.inf, -np.inf], shape), x)
     return np.asarray(x).astype(dtype)
-
-
-def assert_equal_bits(ours, reference):
-    assert (ours.dtype, ours.shape) == (reference.dtype, reference.shape)
-    nan = np.isnan(reference.astype(np.float64))
-    bits = np.dtype(f"u{reference.dtype.itemsize}")
-    np.testing.assert_array_equal(np.isnan(ours.astype(np.float64)), nan)
-    ours, reference = np.ascontiguousarray(ours), np.ascontiguousarray(reference)
-    np.testing.assert_array_equal(
-        ours.reshape(-1).view(bits)[~nan.reshape(-1)], reference.reshape(-1).view(bits)[~nan.reshape(-1)]
-    )
 
 
 @pytest.mark.parametrize(("shape", "p", "key", "kept", "digest"), DIGESTS, ids=["1000", "65536", "257x3x5"])

@@ -6,13 +6,13 @@ import platform
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import cpuinfo  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
 
 from thinned import _kernel, get_num_threads
+from thinned._installed import versions
 
 _FACTS = ("level", "type", "size", "shared_cpu_list")
 
@@ -57,7 +57,7 @@ class Machine:
 
 def describe() -> Machine:
     """This machine, now."""
-    packages = {name: _version(name) for name in ("numpy", "torch", "jax", "flax", "tensorflow", "keras")}
+    packages = versions(("numpy", "torch", "jax", "flax", "tensorflow", "keras", "thinned"))
     return Machine(
         processor=cpuinfo.get_cpu_info().get("brand_raw", "unknown"),
         architecture=platform.machine(),
@@ -73,15 +73,8 @@ def describe() -> Machine:
         versions={
             "python": platform.python_version(),
             **{name: number for name, number in packages.items() if number},
-            "thinned": version("thinned"),
         },
     )
-
-
-def _version(name: str) -> str | None:
-    """Of what is installed, by the name of its module: two packages bring `tensorflow`."""
-    packages = packages_distributions().get(name)
-    return version(packages[0]) if packages else None
 
 
 def _caches() -> tuple[str, ...]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import packages_distributions, version
 from typing import Any, Final
 
 import click
 from rich.table import Table
 
 from thinned import __version__, _kernel, get_num_threads
+from thinned._installed import versions
 from thinned.cli._console import show, show_json
 from thinned.contract import CONTRACT_VERSION
 
@@ -54,12 +54,6 @@ def gather() -> dict[str, Any]:
         "path": _kernel.path(),
         "paths": _kernel.paths(),
         "threads": get_num_threads(),
-        "frameworks": {name: _version(name) for name in FRAMEWORKS},
+        "frameworks": versions(FRAMEWORKS),
         "remedy": None if native else REMEDY,
     }
-
-
-def _version(name: str) -> str | None:
-    """Of what is installed, by the name of its module: several packages bring `tensorflow`."""
-    packages = packages_distributions().get(name)
-    return version(packages[0]) if packages else None

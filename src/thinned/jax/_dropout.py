@@ -11,7 +11,7 @@ import numpy as np
 from thinned._arguments import REQUIRED, check_mode, check_training
 from thinned._position import Shape, as_shape, positions, row_major
 from thinned.contract import check_integer, keep_probability
-from thinned.jax import _key, _rate
+from thinned.jax import _key, _philox, _rate
 from thinned.jax._primitive import dropout_p, keep_p, rounded
 
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -136,8 +136,7 @@ def _places(
     _, steps = positions(shape, noise_shape, global_shape, known)
     steps = row_major(shape) if steps is None else steps
     if not traced:
-        halves = [(entry & (2**32 - 1), entry >> 32) for entry in entries]
-        return steps, np.array(halves, np.uint32).reshape(len(shape), 2)
+        return steps, _philox.halves(entries)
     low = jnp.stack([jnp.asarray(entry).astype(np.uint32) for entry in entries])
     return steps, jnp.stack([low, jnp.zeros_like(low)], axis=-1)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from thinned.contract import PURPOSE_FOLD, Key, fold_number
-from thinned.jax._philox import philox
+from thinned.jax._philox import halves, philox
 
 _LOW = 2**32 - 1
 _REMEDY = "pass a thinned.Key, a jax PRNG key (jax.random.key(seed)) or a uint32 array of shape (4,)"
@@ -18,8 +18,7 @@ _REMEDY = "pass a thinned.Key, a jax PRNG key (jax.random.key(seed)) or a uint32
 def words(key: Any) -> Any:
     """The words of one key: seed low, seed high, stream low, stream high; uint32, shape (4,)."""
     if isinstance(key, Key):
-        halves = (key.seed & _LOW, key.seed >> 32, key.stream & _LOW, key.stream >> 32)
-        return np.array(halves, np.uint32)
+        return halves((key.seed, key.stream)).reshape(4)
     if not isinstance(key, (jax.Array, np.ndarray)):
         raise TypeError(f"key must be a key, got {key!r}: {_REMEDY}")
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
@@ -79,5 +78,5 @@ def _number(data: Any) -> tuple[Any, Any]:
         if data.dtype.itemsize < 8:
             return data.astype(np.uint32), np.uint32(0)
         return (data & _LOW).astype(np.uint32), (data >> 32).astype(np.uint32)
-    number = fold_number(data)
-    return np.uint32(number & _LOW), np.uint32(number >> 32)
+    low, high = halves(fold_number(data))
+    return low, high

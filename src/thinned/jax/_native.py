@@ -20,6 +20,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from thinned import _kernel
+from thinned.jax import _philox
 
 _TARGET = "thinned_dropout"
 _MINORS = range(
@@ -78,10 +79,9 @@ def keep_mask(
 
 
 def _fixed(key: Any, threshold: Any, start: Any, strides: tuple[int, ...], inverted: bool) -> tuple[Any, ...]:
-    halves = np.array([(step & (2**32 - 1), step >> 32) for step in strides], np.uint32)
     if start.shape[-2] != len(strides):  # a scalar, made a vector of one
         start = np.zeros((*key.shape[:-1], len(strides), 2), np.uint32)
-    return key, threshold, start, halves, np.array([inverted], np.uint32)
+    return key, threshold, start, _philox.halves(strides), np.array([inverted], np.uint32)
 
 
 def _indices(shape: tuple[int, ...]) -> tuple[Any, ...]:

@@ -77,6 +77,12 @@ def keep(shape: tuple[int, ...], strides: tuple[int, ...], key: Any, threshold: 
     return ((high << np.uint32(16)) | low).astype(np.uint64) >= drop
 
 
+def halves(numbers: Any) -> Any:
+    """The low and the high word of 64-bit integers, along a new last axis; what `pair` puts together."""
+    wide = np.array(numbers, np.uint64)
+    return np.stack([wide & _LOW, wide >> np.uint64(32)], axis=-1).astype(np.uint32)
+
+
 def pair(words: Any) -> Any:
     """64-bit integers from their low and high words, along the last axis."""
     return words[..., 0].astype(np.uint64) | words[..., 1].astype(np.uint64) << np.uint64(32)

@@ -12,7 +12,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from thinned import contract
-from thinned.jax._philox import pair, wide
+from thinned.jax._philox import halves, pair, wide
 
 _INVALID = np.uint32(2**32 - 1)  # as a high word, greater than any threshold's
 
@@ -38,7 +38,7 @@ def words(p: Any, drop: int | None) -> Any:
     A traced p outside [0, 1] has a high word of its own.
     """
     if drop is not None:
-        return np.array([drop & (2**32 - 1), drop >> 32], np.uint32)
+        return halves(drop)
     number = _fixed(p if p.dtype == np.float64 else p.astype(np.float32))
     # A product with a power of two is exact, and so is the rounding: D needs no wider type.
     scaled = lax.round(number * number.dtype.type(2.0**32), lax.RoundingMethod.TO_NEAREST_EVEN)

@@ -56,8 +56,24 @@ class SpatialDropout1D(Channels, keras.layers.SpatialDropout1D):  # type: ignore
         self.settle(seed)
 
 
+class Maps(Channels):
+    """Channels of two or three dimensions, which may come first or last."""
+
+    def __init__(
+        self,
+        rate: float,
+        data_format: str | None = None,
+        seed: Seed = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        rate = check_probability(rate, "rate")
+        super().__init__(rate, data_format, seed=held(seed), name=name, dtype=dtype)  # type: ignore[call-arg]
+        self.settle(seed)
+
+
 @keras.saving.register_keras_serializable(package="thinned")
-class SpatialDropout2D(Channels, keras.layers.SpatialDropout2D):  # type: ignore[misc]
+class SpatialDropout2D(Maps, keras.layers.SpatialDropout2D):  # type: ignore[misc]
     """Equivalent to `keras.layers.SpatialDropout2D`, of which it is a subclass.
 
     Args:
@@ -81,21 +97,9 @@ class SpatialDropout2D(Channels, keras.layers.SpatialDropout2D):  # type: ignore
         True
     """
 
-    def __init__(
-        self,
-        rate: float,
-        data_format: str | None = None,
-        seed: Seed = None,
-        name: str | None = None,
-        dtype: Any = None,
-    ) -> None:
-        rate = check_probability(rate, "rate")
-        super().__init__(rate, data_format, seed=held(seed), name=name, dtype=dtype)
-        self.settle(seed)
-
 
 @keras.saving.register_keras_serializable(package="thinned")
-class SpatialDropout3D(Channels, keras.layers.SpatialDropout3D):  # type: ignore[misc]
+class SpatialDropout3D(Maps, keras.layers.SpatialDropout3D):  # type: ignore[misc]
     """Equivalent to `keras.layers.SpatialDropout3D`, of which it is a subclass.
 
     Args:
@@ -118,15 +122,3 @@ class SpatialDropout3D(Channels, keras.layers.SpatialDropout3D):  # type: ignore
         >>> bool(keras.ops.all(y[:, :1, :1, :1] == y))
         True
     """
-
-    def __init__(
-        self,
-        rate: float,
-        data_format: str | None = None,
-        seed: Seed = None,
-        name: str | None = None,
-        dtype: Any = None,
-    ) -> None:
-        rate = check_probability(rate, "rate")
-        super().__init__(rate, data_format, seed=held(seed), name=name, dtype=dtype)
-        self.settle(seed)

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from thinned import _kernel
-from thinned._arguments import check_key
+from thinned._arguments import check_key, signed
 from thinned.contract import Key, fold_number
 from thinned.tensorflow import _operation
 
@@ -20,7 +20,7 @@ def check(key: Any) -> Any:
     """
     if not isinstance(key, (tf.Tensor, tf.Variable)):
         key = check_key(key)
-        return tf.constant((_signed(key.seed), _signed(key.stream)), tf.int64)
+        return tf.constant((signed(key.seed), signed(key.stream)), tf.int64)
     bits = tf.convert_to_tensor(key)
     if bits.dtype not in (tf.int64, tf.int32) or not bits.shape.is_compatible_with((2,)):
         raise TypeError(
@@ -58,7 +58,3 @@ def fold(key: Any, data: Any) -> Any:
     if isinstance(key, Key):
         return Key(key.seed, _kernel.fold(key.seed, key.stream, number))
     return _operation.fold(check(key), tf.constant(number, tf.int64))
-
-
-def _signed(word: int) -> int:
-    return word - 2**64 if word >= 2**63 else word

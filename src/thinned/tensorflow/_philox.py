@@ -15,8 +15,8 @@ from thinned.contract import KEY_INCREMENTS, MULTIPLIERS, PURPOSE_FOLD, ROUNDS, 
 def call(low: Any, high: Any, key: Any) -> tuple[Any, Any, Any, Any]:
     """Four words for the counters (low, high, stream): int64 tensors of one shape, or that broadcast."""
     # Each number is one node: with one wherever it is used, a dropout has twice as many.
-    word, half = _int64(WORD), _int64(32)
-    m0, m1, w0, w1 = (_int64(number) for number in (*MULTIPLIERS, *KEY_INCREMENTS))
+    word, half = int64(WORD), int64(32)
+    m0, m1, w0, w1 = (int64(number) for number in (*MULTIPLIERS, *KEY_INCREMENTS))
 
     def upper(number: Any) -> Any:
         return tf.bitwise.right_shift(number, half) & word
@@ -40,7 +40,7 @@ def fold(key: Any, data: Any) -> Any:
     """`Key.fold` of an int64 tensor (seed, stream) and a number in [0, 2^60), an int64 tensor (section 5)."""
     low, high = words(data)
     w0, w1, _, _ = call(low, high + (PURPOSE_FOLD << 28), key)
-    return tf.stack([key[0], w0 | tf.bitwise.left_shift(w1, _int64(32))])
+    return tf.stack([key[0], w0 | tf.bitwise.left_shift(w1, int64(32))])
 
 
 def words(number: Any) -> tuple[Any, Any]:
@@ -50,8 +50,9 @@ def words(number: Any) -> tuple[Any, Any]:
 
 def shift(number: Any, by: Any) -> Any:
     """To the right, by a number of bits that may differ from element to element."""
-    return tf.bitwise.right_shift(number, _int64(by))
+    return tf.bitwise.right_shift(number, int64(by))
 
 
-def _int64(number: Any) -> Any:
+def int64(number: Any) -> Any:
+    """As a tensor. A number is never int32 on the way: it may not fit."""
     return tf.convert_to_tensor(number, tf.int64)

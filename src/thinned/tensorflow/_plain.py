@@ -51,8 +51,8 @@ def _kept(shape: Any, key: Any, drop: Any, place: Place) -> Any:
 def _cut(shape: Any, strides: Any) -> Any:
     """The shape with 1 where the decision is shared."""
     if isinstance(shape, tf.Tensor) or isinstance(strides, tf.Tensor):
-        shape = _int64(shape)
-        return tf.where(tf.equal(_int64(strides), 0), tf.minimum(shape, _int64(1)), shape)
+        shape = _philox.int64(shape)
+        return tf.where(tf.equal(_philox.int64(strides), 0), tf.minimum(shape, _philox.int64(1)), shape)
     return tuple(min(size, 1) if not stride else size for size, stride in zip(shape, strides, strict=True))
 
 
@@ -60,13 +60,13 @@ def _run(key: Any, base: Any, n: Any, drop: Any) -> Any:
     """Of n neighbouring positions: one call of the generator for eight."""
     skipped = base & 7
     blocks = (n + (skipped if isinstance(skipped, int) else 7) + 7) // 8
-    words = _words(tf.range(_int64(blocks)) + _philox.shift(_int64(base), 3), key, drop)
-    low, sixteen, kept = _int64(0xFFFF), _int64(16), []
+    words = _words(tf.range(_philox.int64(blocks)) + _philox.shift(_philox.int64(base), 3), key, drop)
+    low, sixteen, kept = _philox.int64(0xFFFF), _philox.int64(16), []
     for word in words:
         for half in (word & low, tf.bitwise.right_shift(word, sixteen)):
             kept.append(_at_least(half, drop))
     run = tf.reshape(tf.stack(kept, axis=1), (-1,))
-    return tf.slice(run, [_int64(skipped)], [_int64(n)])
+    return tf.slice(run, [_philox.int64(skipped)], [_philox.int64(n)])
 
 
 def _scattered(key: Any, position: Any, drop: Any) -> Any:
@@ -81,7 +81,7 @@ def _words(block: Any, key: Any, drop: Any) -> tuple[Any, Any, Any, Any]:
     """Four words of each block, in rows: for h_0 and, unless that alone decides everywhere, for h_1."""
     low, high = _philox.words(block)
     purposes = [PURPOSE_HIGH] if _high_decides(drop) else [PURPOSE_HIGH, PURPOSE_LOW]
-    return _philox.call(low, high + _int64([[purpose << 28] for purpose in purposes]), key)
+    return _philox.call(low, high + _philox.int64([[purpose << 28] for purpose in purposes]), key)
 
 
 def _at_least(halves: Any, drop: Any) -> Any:
@@ -97,13 +97,8 @@ def _high_decides(drop: Any) -> bool:
 
 def _positions(shape: Any, place: Place) -> Any:
     rank = place.strides.shape[0] if isinstance(place.strides, tf.Tensor) else len(place.strides)
-    position = tf.reshape(_int64(place.base), (1,) * rank)
+    position = tf.reshape(_philox.int64(place.base), (1,) * rank)
     for axis in range(rank):
-        steps = tf.range(_int64(shape[axis])) * _int64(place.strides[axis])
+        steps = tf.range(_philox.int64(shape[axis])) * _philox.int64(place.strides[axis])
         position += tf.reshape(steps, (-1,) + (1,) * (rank - axis - 1))
     return tf.reshape(position, (-1,))
-
-
-def _int64(number: Any) -> Any:
-    """A number is never int32 on the way: it may not fit."""
-    return tf.convert_to_tensor(number, tf.int64)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 
 from thinned import _kernel
-from thinned._arguments import check_key
+from thinned._arguments import check_key, signed
 from thinned.contract import Key, fold_number
 
 _library = torch.library.Library("thinned", "FRAGMENT")
@@ -34,7 +34,7 @@ _VMAP_MODE = torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchVmapMode)
 
 def key_to_tensor(key: Key) -> Tensor:
     """An int64 tensor of two elements: seed and stream, as two's complement."""
-    return torch.tensor([_signed(key.seed), _signed(key.stream)], dtype=torch.int64)
+    return torch.tensor([signed(key.seed), signed(key.stream)], dtype=torch.int64)
 
 
 def words_of(key: Tensor) -> tuple[int, int]:
@@ -105,10 +105,6 @@ def fold(key: Tensor, data: Tensor | int) -> Tensor:
     return result
 
 
-def _signed(word: int) -> int:
-    return word - 2**64 if word >= 2**63 else word
-
-
 def _draw(distinct: Tensor, generator: torch.Generator | None = None) -> Tensor:
     device = distinct.device if generator is None else generator.device
     bits = torch.empty(2, dtype=torch.int64, device=device).random_(-(2**63), None, generator=generator)
@@ -161,7 +157,7 @@ def _fold(key: Tensor, data: Tensor) -> Tensor:
     keys = key.expand(*many, 2).reshape(-1, 2).tolist()
     numbers = data.expand(many).reshape(-1).tolist()
     folded = [
-        [seed, _signed(_kernel.fold(seed & _WORD, stream & _WORD, fold_number(number)))]
+        [seed, signed(_kernel.fold(seed & _WORD, stream & _WORD, fold_number(number)))]
         for (seed, stream), number in zip(keys, numbers, strict=True)
     ]
     return torch.tensor(folded, dtype=torch.int64, device=key.device).reshape(*many, 2)
