@@ -11,7 +11,7 @@ from pathlib import Path
 import cpuinfo  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
 
-from thinned import _kernel, get_num_threads
+from thinned import __version__, _kernel, get_num_threads
 from thinned._installed import versions
 
 _FACTS = ("level", "type", "size", "shared_cpu_list")
@@ -57,7 +57,7 @@ class Machine:
 
 def describe() -> Machine:
     """This machine, now."""
-    packages = versions(("numpy", "torch", "jax", "flax", "tensorflow", "keras", "thinned"))
+    packages = versions(("numpy", "torch", "jax", "flax", "tensorflow", "keras"))
     return Machine(
         processor=cpuinfo.get_cpu_info().get("brand_raw", "unknown"),
         architecture=platform.machine(),
@@ -73,6 +73,7 @@ def describe() -> Machine:
         versions={
             "python": platform.python_version(),
             **{name: number for name, number in packages.items() if number},
+            "thinned": __version__,
         },
     )
 
