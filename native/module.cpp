@@ -10,6 +10,7 @@
 #include "dot.h"
 #include "foreign.h"
 #include "layout.h"
+#include "many.h"
 #include "memory.h"
 #include "normal.h"
 #include "pool.h"
@@ -55,6 +56,22 @@ void strided(int dtype, uintptr_t x, uintptr_t out, const std::vector<int64_t>& 
   run({Dtype(dtype), reinterpret_cast<const void*>(x), reinterpret_cast<void*>(out),
        std::move(dims), base, seed, stream, threshold, scale},
       total, threads);
+}
+
+void many(int dtype, uintptr_t x, uintptr_t out, int64_t outer, int64_t inner, int64_t x_outer,
+          int64_t x_inner, const std::vector<int64_t>& shape,
+          const std::vector<uint64_t>& position_strides, uint64_t base, uintptr_t keys,
+          uint64_t threshold, double scale, int threads) {
+  const thinned::Rows rows{Dtype(dtype), reinterpret_cast<const void*>(x), reinterpret_cast<void*>(out),
+                           outer, inner, x_outer, x_inner, shape, position_strides, base,
+                           reinterpret_cast<const uint64_t*>(keys), threshold, scale};
+  nb::gil_scoped_release release;
+  thinned::many(thinned::selected_kernels(), rows, threads);
+}
+
+void fold_many(uintptr_t keys, uintptr_t data, uintptr_t out, int64_t n) {
+  thinned::fold_many(reinterpret_cast<const uint64_t*>(keys), reinterpret_cast<const uint64_t*>(data),
+                     reinterpret_cast<uint64_t*>(out), n);
 }
 
 void add(int dtype, uintptr_t x, uintptr_t residual, uintptr_t out, int64_t n, uint64_t base,
@@ -124,6 +141,9 @@ NB_MODULE(_native, m) {
         "threads"_a);
   m.def("add", &add, "dtype"_a, "x"_a, "residual"_a, "out"_a, "n"_a, "base"_a, "seed"_a, "stream"_a,
         "threshold"_a, "scale"_a, "threads"_a);
+  m.def("many", &many, "dtype"_a, "x"_a, "out"_a, "outer"_a, "inner"_a, "x_outer"_a, "x_inner"_a, "shape"_a,
+        "position_strides"_a, "base"_a, "keys"_a, "threshold"_a, "scale"_a, "threads"_a);
+  m.def("fold_many", &fold_many, "keys"_a, "data"_a, "out"_a, "n"_a);
   m.def("dots", &dots, "x"_a, "w"_a, "out"_a, "n"_a, "draws"_a, "base"_a, "seed"_a, "stream"_a,
         "threshold"_a, "threads"_a);
   m.def("normal", &normal, "out"_a, "shape"_a, "strides"_a, "base"_a, "seed"_a, "stream"_a, "threads"_a);

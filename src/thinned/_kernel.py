@@ -1,9 +1,9 @@
 """The kernel as the front ends see it: the native module, or the NumPy reference in its place.
 
 Both offer, by address, `dense` and `strided`: one pass that reads x, decides and writes out; `add`: the same
-with a residual added on the way; `normal`: normal deviates; `dots`: inner products of one vector with many
-thinned copies of another, none of which is stored. `fold` derives a stream from a stream, and `address` says
-where an array begins.
+with a residual added on the way; `many`: the same for rows with a key each; `normal`: normal deviates;
+`dots`: inner products of one vector with many thinned copies of another, none of which is stored. `fold`
+derives a stream from a stream, `fold_many` many, and `address` says where an array begins.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def path() -> str:
 
 def select(name: str) -> None:
     """Use this code path from now on (for tests and benchmarks; users set THINNED_ISA)."""
-    global add, dense, dots, fold, normal, strided
+    global add, dense, dots, fold, fold_many, many, normal, strided
     if name not in paths():
         raise RuntimeError(
             f"THINNED_ISA={name}: this machine offers {', '.join(paths())}; unset it or choose one of these"
@@ -48,15 +48,18 @@ def select(name: str) -> None:
     if _native is not None and name != REFERENCE:
         _native.select(name)
         dense, strided, add = _native.dense, _native.strided, _native.add
-        normal, dots, fold = _native.normal, _native.dots, _native.fold
+        normal, dots, many = _native.normal, _native.dots, _native.many
+        fold, fold_many = _native.fold, _native.fold_many
     else:
         dense, strided, add = _reference.dense, _reference.strided, _reference.add
-        normal, dots, fold = _reference.normal, _reference.dots, _reference.fold
+        normal, dots, many = _reference.normal, _reference.dots, _reference.many
+        fold, fold_many = _reference.fold, _reference.fold_many
 
 
 address = _reference.address if _native is None else _native.address
 dense, strided, add = _reference.dense, _reference.strided, _reference.add
-normal, dots, fold = _reference.normal, _reference.dots, _reference.fold
+normal, dots, many = _reference.normal, _reference.dots, _reference.many
+fold, fold_many = _reference.fold, _reference.fold_many
 select(os.environ.get("THINNED_ISA") or paths()[0])
 
 

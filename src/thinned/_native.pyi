@@ -43,6 +43,22 @@ def add(
     scale: float,
     threads: int,
 ) -> None: ...
+def many(
+    dtype: int,
+    x: int,
+    out: int,
+    outer: int,
+    inner: int,
+    x_outer: int,
+    x_inner: int,
+    shape: Sequence[int],
+    position_strides: Sequence[int],
+    base: int,
+    keys: int,
+    threshold: int,
+    scale: float,
+    threads: int,
+) -> None: ...
 def dots(
     x: int,
     w: int,
@@ -65,6 +81,7 @@ def normal(
     threads: int,
 ) -> None: ...
 def fold(seed: int, stream: int, data: int) -> int: ...
+def fold_many(keys: int, data: int, out: int, n: int) -> None: ...
 def prefer_large_pages(begin: int, bytes: int) -> None: ...
 def address(array: npt.NDArray[Any]) -> int: ...
 def available() -> list[str]: ...

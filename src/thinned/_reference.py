@@ -113,6 +113,39 @@ def fold(seed: int, stream: int, data: int) -> int:
     return Key(seed, stream).fold(data).stream
 
 
+def many(
+    dtype: int,
+    x: int,
+    out: int,
+    outer: int,
+    inner: int,
+    x_outer: int,
+    x_inner: int,
+    shape: Sequence[int],
+    position_strides: Sequence[int],
+    base: int,
+    keys: int,
+    threshold: int,
+    scale: float,
+    threads: int,
+) -> None:
+    """Rows of one shape, each with a key of its own; strides between them in elements, 0 where shared."""
+    steps = _c_strides(shape)
+    source = _array_at(x, dtype, (outer, inner, *shape), (x_outer, x_inner, *steps))
+    rows = (inner * math.prod(shape), math.prod(shape))
+    target = _array_at(out, dtype, (outer, inner, *shape), (*rows, *steps))
+    for k, key in enumerate(_keys_at(keys, outer * inner)):
+        row = divmod(k, inner)
+        _fill(source[row], target[row], dtype, position_strides, base, key, threshold, scale)
+
+
+def fold_many(keys: int, data: int, out: int, n: int) -> None:
+    """Keys folded, each by its own number: seeds and streams in, seeds and streams out, as uint64."""
+    folded = _words_at(out, 2 * n)
+    for k, (key, number) in enumerate(zip(_keys_at(keys, n), _words_at(data, n).tolist(), strict=True)):
+        folded[2 * k : 2 * k + 2] = key.seed, key.fold(number).stream
+
+
 def dots(
     x: int,
     w: int,
@@ -209,6 +242,14 @@ def _run(key: Key, start: int, n: int, purpose: int) -> npt.NDArray[np.uint64]:
     blocks = np.arange(start >> 3, ((start + n - 1) >> 3) + 1, dtype=np.uint64)
     words = np.stack(np.broadcast_arrays(*block_words(key, blocks, purpose)), axis=1).astype("<u4")
     return words.reshape(-1).view("<u2")[start & 7 :][:n].astype(np.uint64)
+
+
+def _keys_at(address: int, n: int) -> list[Key]:
+    return [Key(seed, stream) for seed, stream in _words_at(address, 2 * n).reshape(n, 2).tolist()]
+
+
+def _words_at(address: int, n: int) -> npt.NDArray[np.uint64]:
+    return _array_at(address, 1, (n,), (1,)).view(np.uint64)
 
 
 def _c_strides(shape: Sequence[int]) -> list[int]:

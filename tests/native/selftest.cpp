@@ -234,6 +234,7 @@ int main(int argc, char** argv) {
   const int rounds = argc > 1 ? std::atoi(argv[1]) : 300;
   known_answers();
   folds();
+  folds_of_many();
   quantiles();
   std::printf("paths:");
   for (auto k = available_kernels(); *k; ++k) {
@@ -244,6 +245,7 @@ int main(int argc, char** argv) {
     callers(**k);
     flushing(**k);
     additions(**k, rounds);
+    rows_with_keys(**k, rounds);
     deviates(**k, rounds);
   }
   std::printf("\n%ld checks passed, %d failed\n", checks - failures, failures);

@@ -8,6 +8,7 @@
 
 #include "add.h"
 #include "checks.h"
+#include "many.h"
 #include "normal.h"
 #include "quantile.h"
 
@@ -110,6 +111,55 @@ void additions(const Kernels& kernels, int rounds) {
     for (int j = 0; j < 700; ++j) ok &= same(aligned[offset + j], want[size_t(j)]);
     check(ok, "streaming addition", kernels.name, uint64_t(offset));
   }
+}
+
+// Rows with a key each against one pass for each, x whole, shared by all or by those of one outer index.
+void rows_with_keys(const Kernels& kernels, int rounds) {
+  std::mt19937_64 random(19);
+  const uint64_t thresholds[] = {0, 429496730, uint64_t(1) << 31, kDropAll};
+  for (int round = 0; round < rounds / 3; ++round) {
+    Rows rows{};
+    rows.dtype = kFloat32;
+    rows.outer = int64_t(random() % 4);
+    rows.inner = int64_t(1 + random() % 5);
+    rows.shape = {int64_t(random() % 30), int64_t(1 + random() % 40)};
+    if (round % 20 == 0) rows.shape[0] = 600;
+    rows.position_strides = {random() % 3 ? uint64_t(rows.shape[1]) : 0, random() % 3 ? 1u : 0u};
+    const int64_t each = rows.shape[0] * rows.shape[1], count = rows.outer * rows.inner;
+    rows.x_inner = random() % 2 ? each : 0;
+    rows.x_outer = random() % 2 ? rows.x_inner * rows.inner : 0;
+    rows.base = random() >> (1 + random() % 60);
+    rows.threshold = thresholds[random() % 4];
+    rows.scale = 1.5;
+    std::vector<uint64_t> keys(size_t(2 * count) + 1);
+    for (auto& k : keys) k = random();
+    rows.keys = keys.data();
+    const auto x = inputs<float>(size_t(count * each) + 1, random);
+    std::vector<float> out(size_t(count * each) + 1, -7.0f), want = out;
+    rows.x = x.data();
+    rows.out = out.data();
+    many(kernels, rows, 1 + round % 3);
+    for (int64_t k = 0; k < count; ++k)
+      execute(kernels,
+              {kFloat32, x.data() + k / rows.inner * rows.x_outer + k % rows.inner * rows.x_inner,
+               want.data() + k * each,
+               {{rows.shape[0], rows.shape[1], rows.shape[1], rows.position_strides[0]},
+                {rows.shape[1], 1, 1, rows.position_strides[1]}},
+               rows.base, keys[size_t(2 * k)], keys[size_t(2 * k + 1)], rows.threshold, rows.scale},
+              1);
+    bool ok = true;
+    for (size_t j = 0; j < out.size(); ++j) ok &= same(out[j], want[j]);
+    check(ok, "rows with keys", kernels.name, uint64_t(count), uint64_t(each));
+  }
+}
+
+void folds_of_many() {
+  const uint64_t keys[] = {1, 0, 1, 0, 7, uint64_t(1) << 63}, data[] = {0, 123456789012, 5};
+  uint64_t out[6];
+  fold_many(keys, data, out, 3);
+  check(out[0] == 1 && out[1] == 10219199065749188407u, "folds known answer", "scalar");
+  check(out[2] == 1 && out[3] == 654711503726834118u, "folds known answer", "scalar");
+  check(out[4] == 7 && out[5] == fold(7, uint64_t(1) << 63, 5), "folds", "scalar");
 }
 
 // Deviates of random shapes, some dimensions shared, at one and at several threads.

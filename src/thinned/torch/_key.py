@@ -154,13 +154,13 @@ def _one_each(key: Tensor, size: int, level: int) -> Tensor:
 
 def _fold(key: Tensor, data: Tensor) -> Tensor:
     many = torch.broadcast_shapes(key.shape[:-1], data.shape)
-    keys = key.expand(*many, 2).reshape(-1, 2).tolist()
-    numbers = data.expand(many).reshape(-1).tolist()
-    folded = [
-        [seed, signed(_kernel.fold(seed & _WORD, stream & _WORD, fold_number(number)))]
-        for (seed, stream), number in zip(keys, numbers, strict=True)
-    ]
-    return torch.tensor(folded, dtype=torch.int64, device=key.device).reshape(*many, 2)
+    keys = key.cpu().expand(*many, 2).contiguous()
+    numbers = data.cpu().to(torch.int64).expand(many).contiguous()
+    if numbers.numel() and not 0 <= int(numbers.min()) <= int(numbers.max()) < 2**60:
+        raise ValueError(f"data must be in [0, 2^60), got {numbers.tolist()}")
+    folded = torch.empty_like(keys)
+    _kernel.fold_many(keys.data_ptr(), numbers.data_ptr(), folded.data_ptr(), numbers.numel())
+    return folded.to(key.device)
 
 
 def _fold_fake(key: Tensor, data: Tensor) -> Tensor:

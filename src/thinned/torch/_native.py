@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import sys
 from pathlib import Path
 
@@ -51,6 +52,29 @@ def run(input: Tensor, out: Tensor, what: Pass) -> Tensor:
             return out
         strides = row_major(tuple(input.shape))
     _kernel.strided(dtype, source, to, tuple(input.shape), input.stride(), out.stride(), strides, *rest)
+    return out
+
+
+def many(
+    input: Tensor, key: Tensor, drop: int, factor: float, base: int, strides: tuple[int, ...]
+) -> Tensor | None:
+    """A new tensor: rows of the input, each by the mask of its key; None where they are not contiguous.
+
+    The input's first dimensions, one or two, are those of the keys, of which all must have the memory of one
+    row or be expanded.
+    """
+    lead = key.dim() - 1
+    shape, steps = tuple(input.shape[lead:]), tuple(input.stride()[lead:])
+    if lead not in (1, 2) or (steps != row_major(shape) and math.prod(shape) > 1):
+        return None
+    _borrow_team()
+    out = torch.empty(input.shape, dtype=input.dtype)
+    words = key.contiguous()
+    outer, inner = key.shape[:-1] if lead == 2 else (1, key.shape[0])
+    x_outer, x_inner = input.stride()[:lead] if lead == 2 else (0, input.stride()[0])
+    dtype, source, to = _DTYPES[input.dtype], input.data_ptr(), out.data_ptr()
+    rows = (outer, inner, x_outer, x_inner, shape, strides, base, words.data_ptr())
+    _kernel.many(dtype, source, to, *rows, drop, factor, torch.get_num_threads())
     return out
 
 

@@ -63,6 +63,11 @@ def _dropout(
     many = key.dim() - 1
     shape = tuple(input.shape[many:])
     base, strides = positions(shape, noise_shape, global_shape, start)
+    if many and input.is_cpu and not p.dim():
+        drop, factor = effect(threshold(p.item()), True, inverted)
+        rows = _native.many(input, key, drop, factor, base, strides or row_major(shape))
+        if rows is not None:
+            return rows
     calls = max(key.numel() // 2, 1) * max(p.numel(), 1)
     if not input.is_cpu or (calls > 1 and input.numel() < calls * _WORTH_A_CALL):
         words, drops, factors = _tensors(input, key, p, inverted)

@@ -8,12 +8,14 @@ from torch import Tensor
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key
 from thinned.torch import _key, _native, _rate
+from thinned.torch._overrides import overridable
 from thinned.torch.functional._dropout import _check_inplace, _into, dropout
 from thinned.torch.functional._lives import Noise, lives
 
 _LIMIT = -1.7580993408473766  # of SELU at minus infinity: −λα
 
 
+@overridable
 def alpha_dropout(
     input: Tensor,
     p: float | Tensor = 0.5,
@@ -57,6 +59,7 @@ def alpha_dropout(
     return _alpha(input, p, training, inplace, key, generator, None)
 
 
+@overridable
 def feature_alpha_dropout(
     input: Tensor,
     p: float | Tensor = 0.5,

@@ -11,9 +11,11 @@ from torch import Tensor
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key, check_probability
 from thinned.torch import _autocast, _key, _native, _operator, _rate
+from thinned.torch._overrides import overridable
 from thinned.torch.functional._dropout import dropout
 
 
+@overridable
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,

@@ -11,11 +11,13 @@ from torch import Tensor
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key, check_integer
 from thinned.torch import _block, _key, _native, _rate
+from thinned.torch._overrides import overridable
 from thinned.torch.functional._dropout import dropout
 
 _LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
 
 
+@overridable
 def drop_block1d(
     input: Tensor,
     p: float | Tensor,
@@ -37,6 +39,7 @@ def drop_block1d(
     return _drop(input, p, block_size, training, inplace, key, generator, 1)
 
 
+@overridable
 def drop_block2d(
     input: Tensor,
     p: float | Tensor,
@@ -94,6 +97,7 @@ def drop_block2d(
     return _drop(input, p, block_size, training, inplace, key, generator, 2)
 
 
+@overridable
 def drop_block3d(
     input: Tensor,
     p: float | Tensor,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from thinned._arguments import REQUIRED
 from thinned.contract import Key
+from thinned.torch._overrides import overridable
 from thinned.torch.functional._dropout import dropout
 
 # By the dimensions of a channel, what each number of dimensions of the input stands for. Three are none of
@@ -18,6 +19,7 @@ _ACCEPTED = {
 }
 
 
+@overridable
 def dropout1d(
     input: Tensor,
     p: float | Tensor = 0.5,
@@ -58,6 +60,7 @@ def dropout1d(
     return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise)
 
 
+@overridable
 def dropout2d(
     input: Tensor,
     p: float | Tensor = 0.5,
@@ -99,6 +102,7 @@ def dropout2d(
     return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise)
 
 
+@overridable
 def dropout3d(
     input: Tensor,
     p: float | Tensor = 0.5,

@@ -12,9 +12,11 @@ from torch.nn.functional import linear
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key
 from thinned.torch import _autocast, _key, _native, _operator, _rate
+from thinned.torch._overrides import overridable
 from thinned.torch.functional._dropout import dropout
 
 
+@overridable
 def drop_connect_linear(
     input: Tensor,
     weight: Tensor,

@@ -19,8 +19,10 @@ from thinned._arguments import (
 from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, threshold
 from thinned.torch import _eager, _key, _native, _operator, _rate
+from thinned.torch._overrides import overridable
 
 
+@overridable
 def dropout(
     input: Tensor,
     p: float | Tensor = 0.5,

@@ -8,9 +8,11 @@ from torch import Tensor
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
 from thinned.torch import _native
+from thinned.torch._overrides import overridable
 from thinned.torch.functional._dropout import dropout
 
 
+@overridable
 def embedding_dropout(
     input: Tensor,
     weight: Tensor,

@@ -9,9 +9,11 @@ from thinned._arguments import REQUIRED, check_training
 from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, check_probability
 from thinned.torch import _eager, _gaussian, _key, _native, _rate
+from thinned.torch._overrides import overridable
 from thinned.torch.functional._dropout import _check_inplace, _into, _sizes
 
 
+@overridable
 def gaussian_dropout(
     input: Tensor,
     p: float | Tensor = 0.5,

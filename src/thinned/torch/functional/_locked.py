@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
+from thinned.torch._overrides import overridable
 from thinned.torch.functional._dropout import dropout
 
 
@@ -33,6 +34,7 @@ def locked_dropout(
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> PackedSequence: ...
+@overridable
 def locked_dropout(
     input: Tensor | PackedSequence,
     p: float | Tensor = 0.5,

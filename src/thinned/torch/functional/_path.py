@@ -9,9 +9,11 @@ from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
+from thinned.torch._overrides import overridable
 from thinned.torch.functional._dropout import dropout
 
 
+@overridable
 def drop_path(
     input: Tensor,
     p: float | Tensor,
@@ -63,6 +65,7 @@ def drop_path(
     )
 
 
+@overridable
 def stochastic_depth(
     input: Tensor,
     p: float | Tensor,

@@ -8,9 +8,11 @@ from torch import Tensor
 from thinned._arguments import DROP_ALL, REQUIRED, check_training, effect
 from thinned.contract import Key
 from thinned.torch import _eager, _key, _native, _rate
+from thinned.torch._overrides import overridable
 from thinned.torch.functional._dropout import dropout
 
 
+@overridable
 def dropout_add(
     input: Tensor,
     residual: Tensor,

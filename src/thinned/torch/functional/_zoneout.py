@@ -8,9 +8,11 @@ from torch import Tensor
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key
 from thinned.torch import _key, _native, _rate
+from thinned.torch._overrides import overridable
 from thinned.torch.functional._lives import lives
 
 
+@overridable
 def zoneout(
     new: Tensor,
     old: Tensor,

@@ -6,9 +6,11 @@ from torch import Tensor
 
 from thinned.contract import Key
 from thinned.torch import _key
+from thinned.torch._overrides import overridable
 from thinned.torch._site import Site, traced
 
 
+@overridable
 def call_key(site: Site, call: int | None = None) -> Key | Tensor:
     """The key of a call; drawn, once for all its parts, where the site has none."""
     key = site.mask_key(call)
