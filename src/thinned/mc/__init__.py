@@ -1,0 +1,41 @@
+"""Averaging thinned networks: Monte Carlo dropout that is right, fast, and knows its error.
+
+`active`, `sites`, `predict` and `compare` are those of PyTorch, loaded when they are first asked for;
+`thinned.mc.keras.predict` and `thinned.mc.jax.predict` draw the same samples with the same keys.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from thinned.mc._collect import SilentError
+from thinned.mc._prediction import Prediction, Statistics
+
+if TYPE_CHECKING:
+    from thinned.mc._compare import compare
+    from thinned.mc._comparison import Comparison
+    from thinned.mc.torch import active, predict, sites
+
+__all__ = [
+    "Comparison",
+    "Prediction",
+    "SilentError",
+    "Statistics",
+    "active",
+    "compare",
+    "predict",
+    "sites",
+]
+
+_LATER = {
+    "Comparison": "thinned.mc._comparison",
+    "compare": "thinned.mc._compare",
+    **dict.fromkeys(("active", "predict", "sites"), "thinned.mc.torch"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATER[name]), name)

@@ -1,0 +1,112 @@
+"""What many thinned networks predict together: averages over samples, each with its standard error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Outputs = Literal["values", "logits", "probabilities"]
+Doubles = npt.NDArray[np.float64]
+
+OUTPUTS: Final = ("values", "logits", "probabilities")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics over the samples of n inputs; those of classes are None where outputs are no probabilities.
+
+    Attributes:
+        mean: of the outputs; shape (n, …); probabilities where the model gives logits.
+        std: standard deviation over the samples (with S − 1), of the same shape.
+        predictive_entropy: of the mean's distribution over the last axis, in nats; shape (n, …) without it.
+        mutual_information: predictive entropy less the mean entropy of the samples, in nats: what the
+            samples disagree about. Of the same shape as the entropy.
+        variation_ratio: share of the samples whose likeliest class is not the commonest one, in [0, 1).
+    """
+
+    mean: Doubles
+    std: Doubles
+    predictive_entropy: Doubles | None = None
+    mutual_information: Doubles | None = None
+    variation_ratio: Doubles | None = None
+
+
+@dataclass(frozen=True)
+class Prediction(Statistics):
+    """What `predict` returns: statistics over the samples, in NumPy arrays of float64.
+
+    Attributes:
+        standard_error: of each statistic, as an estimate of what infinitely many samples would give.
+        samples: how many each input had; integers of shape (n,).
+        draws: the samples themselves if they were asked for, shape (S, n, …), float32 or as the model gave;
+            NaN beyond an input's own number.
+    """
+
+    standard_error: Statistics | None = None
+    samples: npt.NDArray[np.int64] | None = None
+    draws: npt.NDArray[Any] | None = None
+
+
+def check_outputs(outputs: Any) -> Outputs:
+    """One of the kinds of outputs."""
+    if outputs not in OUTPUTS:
+        raise ValueError(f'outputs must be "values", "logits" or "probabilities", got {outputs!r}')
+    return outputs  # type: ignore[no-any-return]
+
+
+def as_outputs(raw: npt.NDArray[Any], outputs: Outputs) -> npt.NDArray[Any]:
+    """Samples as statistics take them: probabilities where the model gives logits."""
+    if outputs != "logits":
+        return raw
+    shifted = raw - raw.max(axis=-1, keepdims=True)
+    grown = np.exp(shifted, dtype=np.promote_types(raw.dtype, np.float32))
+    return grown / grown.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def error_of_mean(draws: npt.NDArray[Any]) -> Doubles:
+    """Standard error of the mean over the first axis."""
+    return np.std(draws, axis=0, ddof=1, dtype=np.float64) / np.sqrt(len(draws))  # type: ignore[no-any-return]
+
+
+def summarise(draws: npt.NDArray[Any], outputs: Outputs) -> tuple[Statistics, Statistics]:
+    """Statistics of samples of shape (S, …), S ≥ 2, and the standard error of each.
+
+    Of the mean: s/√S. Of the deviation: from the fourth moment. Of what is a function of the mean: to first
+    order (the delta method). Of the variation ratio: binomial, with two samples added on either side, so
+    that it is not 0 where all samples happen to agree.
+    """
+    drawn = np.asarray(draws, np.float64)
+    count = len(drawn)
+    mean = drawn.mean(axis=0)
+    off = drawn - mean
+    variance = np.square(off).sum(axis=0) / (count - 1)
+    std = np.sqrt(variance)
+    fourth = np.square(np.square(off)).mean(axis=0)
+    of_variance = np.maximum(fourth - variance**2 * (count - 3) / (count - 1), 0.0) / count
+    of_std = np.divide(np.sqrt(of_variance), 2 * std, out=np.zeros_like(std), where=std > 0)
+    if outputs == "values":
+        return Statistics(mean, std), Statistics(std / np.sqrt(count), of_std)
+    classes, errors = _of_classes(drawn, mean)
+    return Statistics(mean, std, *classes), Statistics(std / np.sqrt(count), of_std, *errors)
+
+
+def _of_classes(drawn: Doubles, mean: Doubles) -> tuple[tuple[Doubles, ...], tuple[Doubles, ...]]:
+    """Entropy, mutual information and variation ratio, and their standard errors."""
+    count = len(drawn)
+    tiny = np.finfo(np.float64).tiny  # x log x is 0 at 0
+    surprise = -np.log(np.maximum(mean, tiny))
+    entropy = (mean * surprise).sum(axis=-1)
+    each = -(drawn * np.log(np.maximum(drawn, tiny))).sum(axis=-1)
+    information = np.maximum(entropy - each.mean(axis=0), 0.0)
+    cross = (drawn * surprise).sum(axis=-1)
+    votes = drawn.argmax(axis=-1)
+    counts = np.stack([(votes == c).sum(axis=0) for c in range(drawn.shape[-1])])
+    others = count - counts.max(axis=0)
+    near = (others + 2.0) / (count + 4.0)
+    return (
+        (entropy, information, others / count),
+        (error_of_mean(cross), error_of_mean(cross - each), np.sqrt(near * (1.0 - near) / (count + 4.0))),
+    )

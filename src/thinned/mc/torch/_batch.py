@@ -1,0 +1,106 @@
+"""Some inputs, of which samples can be drawn: by a trace for many at once, or by the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from thinned.contract import Key
+from thinned.mc.torch._program import Program
+from thinned.torch import _key
+
+
+class Settings(Protocol):
+    """What of a call of `predict` a batch has to know."""
+
+    key: Key
+    samples: int
+    shared: bool
+    batch_dim: int
+    memory: int
+
+
+class Traced:
+    """Inputs for a traced program."""
+
+    def __init__(
+        self, program: Program, leaves: list[Any], rows: int, first: int, settings: Settings
+    ) -> None:
+        self.rows = rows
+        self._program, self._first, self._settings = program, first, settings
+        tensors = [one for one in leaves if isinstance(one, Tensor)]
+        batch = settings.batch_dim
+        # Each input in front, with a batch of one of its own.
+        inputs = [t.movedim(batch, 0).unsqueeze(batch + 1).contiguous() for t in tensors]
+        self._known = program.prefix(program.constants(), inputs)
+
+    @staticmethod
+    def most_rows(program: Program, samples: int, memory: int) -> int:
+        """How many inputs can be held, with one sample at a time."""
+        each = program.bytes_input + program.bytes_sample + samples * program.bytes_output
+        if each > memory:
+            raise ValueError(
+                f"memory={memory} bytes are too few: one input takes {each}, for what is computed once "
+                f"({program.bytes_input}), one sample ({program.bytes_sample}) and its {samples} outputs"
+            )
+        return max(1, memory // each)
+
+    @staticmethod
+    def agrees(program: Program, inputs: Sequence[Tensor], key: Tensor, wanted: Tensor) -> bool:
+        """Whether the trace gives what the model itself gives for an input that it was not made with."""
+        known = program.prefix(program.constants(), [one.unsqueeze(0) for one in inputs])
+        got = program.samples(known, key.expand(1, 1, 2), False)[0, 0]
+        wide = torch.promote_types(wanted.dtype, torch.float32)
+        loose = 1e-3 if wanted.dtype in (torch.float32, torch.float64) else 0.1
+        return torch.allclose(got.to(wide), wanted.to(wide), rtol=loose, atol=loose, equal_nan=True)
+
+    def draw(self, first: int, stop: int) -> npt.NDArray[Any]:
+        """Samples number first … stop − 1."""
+        settings, program = self._settings, self._program
+        held = self.rows * (program.bytes_input + settings.samples * program.bytes_output)
+        at_once = max(1, (settings.memory - held) // (self.rows * program.bytes_sample or 1))
+        parts = []
+        for begin in range(first, stop, at_once):
+            keys = _keys(settings.key, begin, min(begin + at_once, stop))
+            if not settings.shared:
+                keys = _key.fold(keys.unsqueeze(1), torch.arange(self._first, self._first + self.rows))
+            out = program.samples(self._known, keys, settings.shared)
+            parts.append(as_array(out.squeeze(settings.batch_dim + 2)))
+        return np.concatenate(parts)
+
+
+class Direct:
+    """Inputs for the model itself: one at a time, one sample at a time."""
+
+    def __init__(
+        self, forward: Callable[..., Tensor], leaves: list[Any], rows: int, first: int, settings: Settings
+    ) -> None:
+        self.rows = rows
+        self._forward, self._first, self._settings = forward, first, settings
+        self._tensors = [one for one in leaves if isinstance(one, Tensor)]
+
+    def draw(self, first: int, stop: int) -> npt.NDArray[Any]:
+        """Samples number first … stop − 1."""
+        found = [[self._one(k, row) for row in range(self.rows)] for k in range(first, stop)]
+        return np.array(found)
+
+    def _one(self, sample: int, row: int) -> npt.NDArray[Any]:
+        settings = self._settings
+        key = settings.key.fold(sample)
+        key = key if settings.shared else key.fold(self._first + row)
+        inputs = [t.narrow(settings.batch_dim, row, 1) for t in self._tensors]
+        return as_array(self._forward(*inputs, key).squeeze(settings.batch_dim))
+
+
+def _keys(key: Key, first: int, stop: int) -> Tensor:
+    return _key.fold(_key.key_to_tensor(key), torch.arange(first, stop))
+
+
+def as_array(out: Tensor) -> npt.NDArray[Any]:
+    """In NumPy, which has no bfloat16."""
+    return (out.float() if out.dtype == torch.bfloat16 else out).cpu().numpy()

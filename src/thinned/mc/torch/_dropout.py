@@ -1,0 +1,180 @@
+"""Dropout by its functions: torch's, those of exported programs, and ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from thinned.contract import Key
+from thinned.mc.torch._draws import Draws, Handler, given, is_off
+from thinned.torch import functional
+from thinned.torch.nn._parts import call_key
+
+_aten = torch.ops.aten
+_thinned = torch.ops.thinned
+
+
+def elements(input: Tensor, p: Any, key: Any) -> Tensor:
+    """`F.dropout`."""
+    return functional.dropout(input, p, True, key=key)
+
+
+def channels(input: Tensor, p: Any, key: Any) -> Tensor:
+    """`F.dropout2d` and whatever else takes (N, C, …) and drops channels."""
+    noise = (None, None, *(1,) * (input.dim() - 2))
+    return functional.dropout(input, p, True, key=key, noise_shape=noise)
+
+
+def channels_1d(input: Tensor, p: Any, key: Any) -> Tensor:
+    """`F.dropout1d`, which takes (C, L) too."""
+    return channels(input if input.dim() == 3 else input.unsqueeze(0), p, key).reshape(input.shape)
+
+
+def channels_3d(input: Tensor, p: Any, key: Any) -> Tensor:
+    """`F.dropout3d`, which takes (C, D, H, W) too."""
+    return channels(input if input.dim() == 5 else input.unsqueeze(0), p, key).reshape(input.shape)
+
+
+def alpha(input: Tensor, p: Any, key: Any) -> Tensor:
+    """`F.alpha_dropout`."""
+    return functional.alpha_dropout(input, p, True, key=key)
+
+
+def channels_alpha(input: Tensor, p: Any, key: Any) -> Tensor:
+    """`F.feature_alpha_dropout`."""
+    return functional.feature_alpha_dropout(input, p, True, key=key)
+
+
+def _torchs(kind: str, drop: Any) -> Handler:
+    """A function `(input, p, training, inplace=False)`, by whatever names."""
+
+    def handler(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
+        input = args[0] if args else kwargs["input"]
+        p = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
+        if is_off(p):
+            return input
+        result = drop(input, p, draws.site(kind, p, input.shape, _how(draws)))
+        inplace = str(getattr(func, "__name__", func)).split(".")[0].endswith("_")
+        if inplace or kwargs.get("inplace") or (len(args) > 3 and args[3]):
+            return input.copy_(result)
+        return result
+
+    return handler
+
+
+def _how(draws: Draws) -> str:
+    """A dropout module's own call, or a call in a forward pass."""
+    if draws.inside and isinstance(draws.inside[-1][1], torch.nn.modules.dropout._DropoutNd):
+        return f"the module {type(draws.inside[-1][1]).__name__}"
+    return ""
+
+
+def _native(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
+    """`torch.native_dropout`: the result and its mask."""
+    input, p = args[0], args[1]
+    if is_off(p):
+        return input, torch.ones_like(input, dtype=torch.bool)
+    key = draws.site("dropout", p, input.shape)
+    mask = functional.dropout(torch.ones_like(input), p, True, key=key, mode="classic") != 0
+    return elements(input, p, key), mask
+
+
+def attention(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
+    """`scaled_dot_product_attention`, torch's or an exported program's."""
+    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+    values = {**dict(zip(names, args, strict=False)), **kwargs}
+    p = values.get("dropout_p", 0.0)
+    if is_off(p):
+        return func(*args, **kwargs)
+    query, key = values["query"], values["key"]
+    shape = (*query.shape[:-1], key.shape[-2])
+    site = draws.site("attention", p, shape, "dropout_p of scaled_dot_product_attention")
+    return functional.scaled_dot_product_attention(**values, training=True, dropout_key=site)
+
+
+def _ours(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
+    """A function of `thinned.torch.functional`."""
+    arguments = given(func, args, kwargs)
+    attends = "dropout_p" in arguments
+    p = arguments["dropout_p" if attends else "p"]
+    if is_off(p):
+        return func(*args, **kwargs)
+    first = next(iter(arguments.values()))
+    shape = getattr(first, "shape", ()) if isinstance(first, Tensor) else first.data.shape
+    arguments["training"] = True
+    arguments["generator"] = None
+    arguments["dropout_key" if attends else "key"] = draws.site(func.__name__, p, shape, _of_module(draws))
+    return func(**arguments)
+
+
+def _of_module(draws: Draws) -> str:
+    module = draws.inside[-1][1] if draws.inside else None
+    own = module is not None and type(module).__module__.startswith("thinned.")
+    return f"the module {type(module).__name__}" if own else ""
+
+
+def _no_key(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
+    """The key of a layer of ours with several parts: each of them gets its own."""
+    return Key(0)
+
+
+def _operator(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
+    """An operator of ours in an exported program, with input, key and p in front."""
+    input, _, p, *rest = args
+    return func(
+        input, draws.site("dropout", p, input.shape, "an operator of the program"), p, *rest, **kwargs
+    )
+
+
+def _evaluates(statistics: int | None = None) -> Handler:
+    """A function with `training` for its sixth argument or a keyword: it evaluates, and no buffer moves.
+
+    Without running statistics, which `statistics` gives the place of, there is nothing to evaluate with.
+    """
+
+    def handler(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
+        if statistics is not None and (kwargs.get("running_mean") is None and args[statistics] is None):
+            return func(*args, **kwargs)
+        if len(args) > _TRAINING:
+            args = (*args[:_TRAINING], False, *args[_TRAINING + 1 :])
+        else:
+            kwargs = {**kwargs, "training": False}
+        return func(*args, **kwargs)
+
+    return handler
+
+
+_TRAINING = 5
+
+
+HANDLERS: dict[Any, Handler] = {
+    **dict.fromkeys((F.dropout, torch.dropout, torch.dropout_), _torchs("dropout", elements)),
+    **dict.fromkeys((_aten.dropout.default, _aten.dropout_.default), _torchs("dropout", elements)),
+    F.dropout1d: _torchs("dropout1d", channels_1d),
+    F.dropout2d: _torchs("dropout2d", channels),
+    F.dropout3d: _torchs("dropout3d", channels_3d),
+    **dict.fromkeys((torch.feature_dropout, torch.feature_dropout_), _torchs("feature_dropout", channels)),
+    _aten.feature_dropout.default: _torchs("feature_dropout", channels),
+    _aten.feature_dropout_.default: _torchs("feature_dropout", channels),
+    **dict.fromkeys(
+        (F.alpha_dropout, torch.alpha_dropout, torch.alpha_dropout_), _torchs("alpha_dropout", alpha)
+    ),
+    _aten.alpha_dropout.default: _torchs("alpha_dropout", alpha),
+    _aten.alpha_dropout_.default: _torchs("alpha_dropout", alpha),
+    F.feature_alpha_dropout: _torchs("feature_alpha_dropout", channels_alpha),
+    torch.feature_alpha_dropout: _torchs("feature_alpha_dropout", channels_alpha),
+    torch.feature_alpha_dropout_: _torchs("feature_alpha_dropout", channels_alpha),
+    _aten.feature_alpha_dropout.default: _torchs("feature_alpha_dropout", channels_alpha),
+    _aten.feature_alpha_dropout_.default: _torchs("feature_alpha_dropout", channels_alpha),
+    **dict.fromkeys((torch.native_dropout, _aten.native_dropout.default), _native),
+    F.scaled_dot_product_attention: attention,
+    _aten.scaled_dot_product_attention.default: attention,
+    **{getattr(functional, name): _ours for name in functional.__all__ if name != "keep_mask"},
+    **dict.fromkeys((_thinned.dropout.default, _thinned.gaussian_dropout.default), _operator),
+    call_key: _no_key,
+    F.batch_norm: _evaluates(1),
+    **dict.fromkeys((torch.batch_norm, _aten.batch_norm.default), _evaluates(3)),
+}

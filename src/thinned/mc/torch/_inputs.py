@@ -1,0 +1,71 @@
+"""Inputs as batches of tensors: arrays, tensors, several of them, mappings, and loaders of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from thinned.mc._collect import split
+
+
+def batches(x: Any, batch_size: int, batch_dim: int, model: torch.nn.Module) -> Iterator[tuple[Any, int]]:
+    """Batches and how many inputs each holds: the model's positional and keyword arguments, as tensors.
+
+    A tensor, an array, a tuple (the positional arguments) or a mapping (the keyword arguments) is cut into
+    batches; whatever else can be iterated gives them, and of a pair or list the first entry is the input.
+    """
+    if isinstance(x, (Tensor, np.ndarray, np.generic, tuple, Mapping)):
+        call = _call(x, model)
+        rows = _rows(call, batch_dim)
+        for first, stop in split(rows, batch_size):
+            yield cut(call, first, stop, batch_dim), stop - first
+        return
+    if not hasattr(x, "__iter__") or isinstance(x, (str, bytes, list)):
+        raise TypeError(
+            "x must be an array, a tensor, a tuple or mapping of them, or a DataLoader, got "
+            f"{type(x).__name__}"
+        )
+    for batch in x:
+        found = batch[0] if isinstance(batch, (list, tuple)) else batch
+        call = _call(found, model)
+        yield call, _rows(call, batch_dim)
+
+
+def cut(call: Any, first: int, stop: int, batch_dim: int) -> Any:
+    """Some inputs of a batch."""
+    return pytree.tree_map_only(Tensor, lambda t: t.narrow(batch_dim, first, stop - first), call)
+
+
+def _call(x: Any, model: torch.nn.Module) -> Any:
+    """Positional and keyword arguments, where the model's parameters are, floating arrays in their type."""
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    device = next((p.device for p in model.parameters()), None)
+
+    def tensor(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value if device is None else value.to(device)
+        if not isinstance(value, (np.ndarray, np.generic)):
+            return value
+        made = torch.from_numpy(np.ascontiguousarray(value))
+        dtype = parameter.dtype if parameter is not None and made.is_floating_point() else made.dtype
+        return made.to(device=device, dtype=dtype)
+
+    values = pytree.tree_map(tensor, dict(x) if isinstance(x, Mapping) else x)
+    if isinstance(values, dict):
+        return (), values
+    return (tuple(values), {}) if isinstance(values, tuple) else ((values,), {})
+
+
+def _rows(call: Any, batch_dim: int) -> int:
+    sizes = {t.shape[batch_dim] for t in pytree.tree_leaves(call) if isinstance(t, Tensor)}
+    if len(sizes) != 1:
+        raise ValueError(
+            f"x must have as many inputs in each of its tensors along dimension {batch_dim}, got "
+            f"{sorted(sizes)}: bind what belongs to no input to the model"
+        )
+    return sizes.pop()
