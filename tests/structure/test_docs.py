@@ -21,6 +21,7 @@ MODULES = {
     "thinned.flax.nnx": "flax",
     "thinned.jax": "jax",
     "thinned.keras": "keras",
+    "thinned.mc": "mc",
     "thinned.tensorflow.compat.v1.layers": "tensorflow",
     "thinned.tensorflow.compat.v1.nn": "tensorflow",
     "thinned.tensorflow.nn": "tensorflow",

@@ -56,6 +56,19 @@ PUBLIC = {
         "dropout",
         "keep_mask",
     ],
+    "thinned.mc": [
+        "Comparison",
+        "Prediction",
+        "SilentError",
+        "active",
+        "compare",
+        "measures",
+        "predict",
+        "sites",
+    ],
+    "thinned.mc.jax": ["predict", "random_key"],
+    "thinned.mc.keras": ["predict"],
+    "thinned.mc.torch": ["active", "predict", "sites"],
     "thinned.tensorflow": ["compat", "dropout", "keep_mask", "nn"],
     "thinned.tensorflow.compat": ["v1"],
     "thinned.tensorflow.compat.v1": ["layers", "nn"],
@@ -177,6 +190,12 @@ def test_import_thinned_loads_numpy_alone():
 def test_importing_loads_no_other_framework_and_no_tool(module, framework, environment):
     loaded = loaded_by(f"import {module}", f"import {framework}", **environment)
     assert loaded - {"numpy"} == {"thinned"}
+
+
+def test_monte_carlo_prediction_loads_the_framework_that_it_is_for():
+    assert loaded_by("import thinned.mc") == {"numpy", "thinned"}
+    assert loaded_by("import thinned.mc.torch", "import torch") - {"numpy"} == {"thinned"}
+    assert loaded_by("import thinned.mc.jax", "import jax") - {"numpy"} == {"thinned"}
 
 
 def modules():

@@ -1,17 +1,23 @@
 """The demonstration: a report that needs nothing but itself, and says what its data say."""
 
+import html
 import json
 import re
+from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
+import thinned
 from thinned.cli import main
-from thinned.demo import committee, conventions, digits, spread
+from thinned.demo import committee, conventions, digits, spread, unfamiliar, worth
 from thinned.demo.drawing import canvas, to_svg
+from thinned.mc._measures import measures
+from thinned.mc.torch import predict
 
-SECTIONS = ["ones", "averages", "conventions", "committee", "step"]
+SECTIONS = ["ones", "averages", "conventions", "committee", "worth", "unfamiliar", "step"]
 
 
 def demo(path, *arguments):
@@ -65,6 +71,12 @@ def test_summary_prints_the_report_s_numbers(made):
         assert f"{spread.spread(data['conventions']['errors'][name]).percent()} {name}" in shown
     last = [errors[-1] for errors in data["committee"]["committee"]]
     assert spread.spread(last).percent() in shown
+    for way in (worth.SCALING, worth.CARLO):
+        assert spread.spread(data["worth"]["measures"][way]["calibration"]).percent() in shown
+    assert data["worth"]["compare"]["reason"] in shown
+    for kind in unfamiliar.KINDS:
+        area = spread.spread(data["unfamiliar"]["roc"][kind][unfamiliar.DISAGREEMENT]["auc"])
+        assert f"{kind} {area.mean:.3f} ± {area.error:.3f}" in shown
     for name, ratio in list(data["step"]["ratio"].items())[1:]:
         assert f"{data['step']['quartiles'][name][1] * 1e3:.2f} ms" in shown
         assert f"({ratio:.2f} ×)" in shown
@@ -72,7 +84,7 @@ def test_summary_prints_the_report_s_numbers(made):
 
 def test_report_repeats_the_summary_and_the_command(made):
     shown, page = made
-    text = page.replace("\u00a0", " ")
+    text = html.unescape(page).replace("\u00a0", " ")
     for finding in re.findall(r"<dd>(.*?)</dd>", text, re.S):
         assert finding in shown
     assert "thinned demo --seed 5 --quick" in page
@@ -103,6 +115,66 @@ def test_crossover_is_where_the_mean_stays_near():
     assert committee.crossover(errors, [0.1, 0.1]) == 4
     assert committee.crossover(errors, [0.05, 0.05]) is None
     assert committee.crossover(errors, [0.3, 0.3]) == 1
+
+
+def test_strangers_are_the_digits_turned_and_noise():
+    images = torch.arange(2 * 64, dtype=torch.float32).reshape(2, 64)
+    quarter, half, noise = unfamiliar.strangers(images, 3).values()
+    square = images[1].reshape(8, 8).numpy()
+    assert (quarter[1].reshape(8, 8).numpy() == np.rot90(square)).all()
+    assert (half[1].reshape(8, 8).numpy() == square[::-1, ::-1]).all()
+    assert 0 <= noise.min() < noise.max() <= 1
+    assert torch.equal(noise, unfamiliar.strangers(images, 3)["noise"])
+    assert not torch.equal(noise, unfamiliar.strangers(images, 4)["noise"])
+
+
+@pytest.mark.parametrize(
+    ("by_samples", "by_scaling", "says"),
+    [
+        ([0.90, 0.91, 0.92], [0.80, 0.82, 0.81], "beats weight scaling's entropy (+0.100"),
+        ([0.80, 0.82, 0.81], [0.90, 0.91, 0.92], "is worse than weight scaling's entropy, one pass (−0.100"),
+        ([0.80, 0.92, 0.81], [0.81, 0.80, 0.92], "cannot be told from weight scaling's entropy"),
+        ([0.50, 0.60, 0.45], [0.40, 0.45, 0.35], "not clearly beat guessing either: 94 % of these images"),
+    ],
+)
+def test_whoever_detects_better_is_named(by_samples, by_scaling, says):
+    areas = {unfamiliar.DISAGREEMENT: by_samples, unfamiliar.SCALING: by_scaling}
+    words = unfamiliar._verdict("noise", areas, 0.94)
+    assert says in words
+    assert ("guessing" in words) == (by_samples[0] == 0.5)
+
+
+def test_either_way_s_measures_are_its_own():
+    """Weight scaling is the network in evaluation; Monte Carlo is predict."""
+    data = digits.split(0)
+    net = digits.train(16, "inverted", lambda: conventions.Dropout(0.5), data, 2, 0, lambda done: None)
+    one = conventions.Trained(data, {"inverted": net})
+    key = thinned.Key(0).fold("worth").fold(0)
+    found = worth.measure([one], 4, 99, 0, lambda done: None)
+    with torch.no_grad():
+        scaling = measures(net(data.test_x).softmax(dim=1), data.test_y)
+    carlo = predict(net, data.test_x, samples=4, key=key, outputs="logits")
+    for way, expected in ((worth.SCALING, scaling), (worth.CARLO, measures(carlo.mean, data.test_y))):
+        for name, value in asdict(expected).items():
+            assert found["measures"][way][name] == [pytest.approx(value, rel=1e-5)]
+    assert found["compare"]["weight_scaling"]["nll"]["value"] == pytest.approx(scaling.nll, rel=1e-5)
+    alike = unfamiliar.scores(net, data.test_x[:40], 4, key)
+    assert np.array_equal(np.concatenate(alike["mutual information"]), predict_first(net, data, key))
+    with torch.no_grad():
+        entropy = torch.distributions.Categorical(logits=net(data.test_x[:40])).entropy()
+    np.testing.assert_allclose(np.concatenate(alike[unfamiliar.SCALING]), entropy, rtol=1e-5)
+
+
+def predict_first(net, data, key):
+    return predict(net, data.test_x[:40], samples=4, key=key, outputs="logits").mutual_information
+
+
+def test_areas_are_chances_that_a_stranger_scores_above_a_digit():
+    found = {"auc": [], "curve": []}
+    unfamiliar._add_roc(found, np.array([0.1, 0.2, 0.3]), np.array([0.25, 0.4]))
+    assert found["auc"] == [pytest.approx(5 / 6)]
+    assert len(found["curve"][0]) == 101
+    assert found["curve"][0][-1] == 1.0
 
 
 def test_words_follow_the_interval():

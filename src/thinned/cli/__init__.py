@@ -14,6 +14,7 @@ from thinned.cli.bench import bench
 from thinned.cli.demo import demo
 from thinned.cli.info import info
 from thinned.cli.mask import mask
+from thinned.cli.mc import mc
 
 __all__ = ["main"]
 
@@ -24,5 +25,5 @@ def main() -> None:
     """Dropout, exact and the same everywhere: a mask is a function of (seed, stream, position, p)."""
 
 
-for command in (info, mask, averages, demo, bench):
+for command in (info, mask, averages, mc, demo, bench):
     main.add_command(command)

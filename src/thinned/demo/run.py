@@ -6,12 +6,14 @@ from collections.abc import Callable
 from functools import partial
 
 from thinned import averages
-from thinned.demo import committee, conventions, mean_activation, ones, step
+from thinned.demo import committee, conventions, mean_activation, ones, step, unfamiliar, worth
 from thinned.demo.digits import one_thread
 from thinned.demo.section import Section
 from thinned.demo.settings import Settings
 
 Report = Callable[[str, int, int], None]
+
+_SAMPLES = 100  # where a prediction is made: enough, as the section on committees shows
 
 
 def run(settings: Settings, seed: int = 0, report: Report | None = None) -> list[Section]:
@@ -40,6 +42,11 @@ def run(settings: Settings, seed: int = 0, report: Report | None = None) -> list
         trained = conventions.train_all(s.seeds, s.epochs, s.hidden, seed, trainings)
         told.append(conventions.section(trained))
         told.append(committee.section(trained, s.samples, seed, asking))
+        few = min(_SAMPLES, s.samples)
+        comparing = partial(say, "comparing with weight scaling", s.seeds + s.resamples)
+        told.append(worth.section(trained, few, s.resamples, seed, comparing))
+        looking = partial(say, "looking at what is no digit", s.seeds)
+        told.append(unfamiliar.section(trained, s.strangers, few, seed, looking))
     told.append(step.section(s.width, s.rounds, seed, partial(say, "timing steps", s.rounds)))
     return told
 

@@ -17,6 +17,8 @@ class Settings:
         epochs: passes over the training images.
         hidden: units in each of the two hidden layers.
         samples: thinned networks averaged at most.
+        strangers: images of each kind that is no digit.
+        resamples: of the test images, for intervals, at least 99.
         average_size: elements of the vector of the averages experiment.
         average_masks: masks a keep rate of the averages experiment, at least 2.
         rounds: training steps timed of each kind.
@@ -27,6 +29,8 @@ class Settings:
     epochs: int
     hidden: int
     samples: int
+    strangers: int
+    resamples: int
     average_size: int
     average_masks: int
     rounds: int
@@ -38,6 +42,8 @@ FULL: Final = Settings(
     epochs=100,
     hidden=256,
     samples=200,
+    strangers=500,
+    resamples=999,
     average_size=averages.SIZE,
     average_masks=averages.MASKS,
     rounds=60,
@@ -45,5 +51,14 @@ FULL: Final = Settings(
 )
 
 QUICK: Final = Settings(
-    seeds=2, epochs=10, hidden=32, samples=10, average_size=10_000, average_masks=40, rounds=3, width=64
+    seeds=2,
+    epochs=10,
+    hidden=32,
+    samples=10,
+    strangers=40,
+    resamples=99,
+    average_size=10_000,
+    average_masks=40,
+    rounds=3,
+    width=64,
 )

@@ -10,27 +10,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from thinned.mc._collect import SilentError
-from thinned.mc._prediction import Prediction, Statistics
+from thinned.mc._prediction import Prediction
 
 if TYPE_CHECKING:
     from thinned.mc._compare import compare
     from thinned.mc._comparison import Comparison
+    from thinned.mc._measures import measures
     from thinned.mc.torch import active, predict, sites
 
-__all__ = [
-    "Comparison",
-    "Prediction",
-    "SilentError",
-    "Statistics",
-    "active",
-    "compare",
-    "predict",
-    "sites",
-]
+__all__ = ["Comparison", "Prediction", "SilentError", "active", "compare", "measures", "predict", "sites"]
 
 _LATER = {
     "Comparison": "thinned.mc._comparison",
     "compare": "thinned.mc._compare",
+    "measures": "thinned.mc._measures",
     **dict.fromkeys(("active", "predict", "sites"), "thinned.mc.torch"),
 }
 

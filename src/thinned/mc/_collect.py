@@ -18,7 +18,17 @@ LOOK = 10
 
 
 class SilentError(RuntimeError):
-    """All samples are equal: no site of the model dropped anything."""
+    """All samples of all inputs are equal: no site of the model dropped anything that its output shows.
+
+    Example:
+        >>> import torch
+        >>> from thinned import mc
+        >>> try:
+        ...     mc.predict(torch.nn.Linear(2, 2), torch.ones(1, 2))
+        ... except mc.SilentError as error:
+        ...     print(str(error)[:66])
+        all samples of all inputs are equal. Sites that drew: none. Rates
+    """
 
 
 class Batch(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -12,6 +13,8 @@ Outputs = Literal["values", "logits", "probabilities"]
 Doubles = npt.NDArray[np.float64]
 
 OUTPUTS: Final = ("values", "logits", "probabilities")
+
+_BLOCK = 1 << 17  # numbers in the draws that are summarised at a time: 1 MiB
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,13 @@ class Prediction(Statistics):
         samples: how many each input had; integers of shape (n,).
         draws: the samples themselves if they were asked for, shape (S, n, …), float32 or as the model gave;
             NaN beyond an input's own number.
+
+    Example:
+        >>> import thinned, torch
+        >>> from thinned import mc
+        >>> found = mc.predict(torch.nn.Dropout(0.5), torch.ones(2, 3), samples=40, key=thinned.Key(0))
+        >>> bool(((found.mean - 1) / found.standard_error.mean < 4).all()), found.samples.tolist()
+        (True, [40, 40])
     """
 
     standard_error: Statistics | None = None
@@ -78,24 +88,42 @@ def summarise(draws: npt.NDArray[Any], outputs: Outputs) -> tuple[Statistics, St
     order (the delta method). Of the variation ratio: binomial, with two samples added on either side, so
     that it is not 0 where all samples happen to agree.
     """
-    drawn = np.asarray(draws, np.float64)
+    mean, std, of_std = _in_blocks(draws, _moments)
+    of_mean = std / np.sqrt(len(draws))
+    if outputs == "values":
+        return Statistics(mean, std), Statistics(of_mean, of_std)
+    found = _in_blocks(draws.reshape(len(draws), -1, draws.shape[-1]), _of_classes)
+    classes = [values.reshape(mean.shape[:-1]) for values in found]
+    return Statistics(mean, std, *classes[:3]), Statistics(of_mean, of_std, *classes[3:])
+
+
+def _in_blocks(draws: npt.NDArray[Any], of: Callable[[Doubles], tuple[Doubles, ...]]) -> list[Doubles]:
+    """What a function makes of (S, n, …), a part of the n at a time: in the cache it takes a third."""
+    inside = draws.shape[1:]
+    flat = draws.reshape(len(draws), -1) if of is _moments else draws
+    block = max(1, _BLOCK // max(1, flat[:, :1].size))
+    edges = range(0, max(flat.shape[1], 1), block)
+    parts = [of(flat[:, first : first + block].astype(np.float64)) for first in edges]
+    joined = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    return [part.reshape(inside) for part in joined] if of is _moments else joined
+
+
+def _moments(drawn: Doubles) -> tuple[Doubles, ...]:
+    """Mean, standard deviation and the standard error of that."""
     count = len(drawn)
     mean = drawn.mean(axis=0)
-    off = drawn - mean
-    variance = np.square(off).sum(axis=0) / (count - 1)
+    square = np.square(drawn - mean)
+    variance = square.sum(axis=0) / (count - 1)
     std = np.sqrt(variance)
-    fourth = np.square(np.square(off)).mean(axis=0)
+    fourth = np.square(square).mean(axis=0)
     of_variance = np.maximum(fourth - variance**2 * (count - 3) / (count - 1), 0.0) / count
-    of_std = np.divide(np.sqrt(of_variance), 2 * std, out=np.zeros_like(std), where=std > 0)
-    if outputs == "values":
-        return Statistics(mean, std), Statistics(std / np.sqrt(count), of_std)
-    classes, errors = _of_classes(drawn, mean)
-    return Statistics(mean, std, *classes), Statistics(std / np.sqrt(count), of_std, *errors)
+    return mean, std, np.divide(np.sqrt(of_variance), 2 * std, out=np.zeros_like(std), where=std > 0)
 
 
-def _of_classes(drawn: Doubles, mean: Doubles) -> tuple[tuple[Doubles, ...], tuple[Doubles, ...]]:
+def _of_classes(drawn: Doubles) -> tuple[Doubles, ...]:
     """Entropy, mutual information and variation ratio, and their standard errors."""
     count = len(drawn)
+    mean = drawn.mean(axis=0)
     tiny = np.finfo(np.float64).tiny  # x log x is 0 at 0
     surprise = -np.log(np.maximum(mean, tiny))
     entropy = (mean * surprise).sum(axis=-1)
@@ -103,10 +131,8 @@ def _of_classes(drawn: Doubles, mean: Doubles) -> tuple[tuple[Doubles, ...], tup
     information = np.maximum(entropy - each.mean(axis=0), 0.0)
     cross = (drawn * surprise).sum(axis=-1)
     votes = drawn.argmax(axis=-1)
-    counts = np.stack([(votes == c).sum(axis=0) for c in range(drawn.shape[-1])])
-    others = count - counts.max(axis=0)
+    commonest = np.max([(votes == c).sum(axis=0) for c in range(drawn.shape[-1])], axis=0)
+    others = count - commonest
     near = (others + 2.0) / (count + 4.0)
-    return (
-        (entropy, information, others / count),
-        (error_of_mean(cross), error_of_mean(cross - each), np.sqrt(near * (1.0 - near) / (count + 4.0))),
-    )
+    errors = (error_of_mean(cross), error_of_mean(cross - each), np.sqrt(near * (1.0 - near) / (count + 4.0)))
+    return entropy, information, others / count, *errors

@@ -21,6 +21,7 @@ from thinned.mc.torch import _inputs
 from thinned.mc.torch._active import check_model, handlers, unreached
 from thinned.mc.torch._batch import Direct, Traced
 from thinned.mc.torch._draws import Draws
+from thinned.mc.torch._outputs import of_one
 from thinned.mc.torch._program import Program
 from thinned.mc.torch._switch import Also, switched
 from thinned.torch import _key
@@ -161,7 +162,7 @@ class _Run:
             args, kwargs = pytree.tree_unflatten(full, spec)
             self.draws.begin(key)
             with self.draws:
-                return _output(self.model(*args, **kwargs), self.batch_dim)
+                return of_one(self.model(*args, **kwargs), self.batch_dim)
 
         return forward
 
@@ -206,27 +207,6 @@ def _kind(leaf: Any, batch_dim: int) -> Any:
 
 def _rows_of(leaf: Any, first: int, stop: int, batch_dim: int) -> Any:
     return leaf.narrow(batch_dim, first, stop - first) if isinstance(leaf, Tensor) else leaf
-
-
-def _output(result: Any, batch_dim: int) -> Tensor:
-    """The tensor that a model means, of one input."""
-    if isinstance(result, dict):
-        result = result.get("logits", result)
-    elif not isinstance(result, (Tensor, tuple, list)):
-        result = getattr(result, "logits", result)
-    while isinstance(result, (tuple, list)) and result:
-        result = result[0]
-    if not isinstance(result, Tensor):
-        raise TypeError(
-            f"the model must return a tensor, a tuple that begins with one, or something with logits, got "
-            f"{type(result).__name__}: wrap it in a module that returns the outputs"
-        )
-    if result.dim() <= batch_dim or result.shape[batch_dim] != 1:
-        raise ValueError(
-            f"the model must return one output for each input along dimension {batch_dim}, got shape "
-            f"{tuple(result.shape)} for one input"
-        )
-    return result
 
 
 @contextmanager

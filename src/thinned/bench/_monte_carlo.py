@@ -1,0 +1,71 @@
+"""Rows that predict: 100 samples by `thinned.mc.predict` against a loop of 100 forward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from thinned.bench._kinds import KINDS, TORCH
+from thinned.bench._models import gpt_blocks, paper_network
+from thinned.bench._row import Result, Row, result
+from thinned.bench._timing import Settings, race
+from thinned.bench._verdict import at_most
+from thinned.mc.torch import predict
+
+_SAMPLES = 100
+_ROUNDS = 5  # of seconds each
+
+
+def _late(model: nn.Module) -> nn.Module:
+    """With dropout in its last site only."""
+    for site in [module for module in model.modules() if isinstance(module, nn.Dropout)][:-1]:
+        site.p = 0.0
+    return model
+
+
+def _loop(model: nn.Module, x: Tensor, samples: int) -> Tensor:
+    """What people write: dropout modules in training, and the model called again and again."""
+    sites = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    for site in sites:
+        site.train()
+    with torch.no_grad():
+        draws = torch.stack([model(x) for _ in range(samples)])
+    for site in sites:
+        site.eval()
+    return torch.cat([draws.mean(0), draws.std(0)])
+
+
+def _row(name: str, make: Callable[[Settings], tuple[nn.Module, Tensor]], late: bool) -> Row:
+    def measure(settings: Settings) -> Result:
+        model, x = make(settings)
+        model = (_late(model) if late else model).eval()
+        samples = max(settings.size(_SAMPLES), 2)
+        found = race(
+            {
+                "mc.predict": lambda: predict(model, x, samples=samples),
+                "a loop": lambda: _loop(model, x, samples),
+            },
+            replace(settings, repeats=min(settings.repeats, _ROUNDS), batch=0.0),
+        )
+        return result(found, found.figure("mc.predict", "a loop", at_most(0.5 if late else 0.7)))
+
+    place = "dropout last only" if late else "dropout everywhere"
+    return Row(f"Monte Carlo prediction, 100 samples, {name}, {place}", measure)
+
+
+def _paper(settings: Settings) -> tuple[nn.Module, Tensor]:
+    return paper_network(KINDS[TORCH], settings.size(1024)), torch.rand(64, 784)
+
+
+def _gpt(settings: Settings) -> tuple[nn.Module, Tensor]:
+    return gpt_blocks(KINDS[TORCH]), torch.randn(2, settings.size(128), 256)
+
+
+ROWS = tuple(
+    _row(name, make, late)
+    for name, make in (("the paper's network", _paper), ("two GPT blocks", _gpt))
+    for late in (True, False)
+)

@@ -1,0 +1,135 @@
+"""`thinned mc`: Monte Carlo dropout on a saved model."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from thinned.cli._console import extra, show, show_json, wrong_arguments
+
+if TYPE_CHECKING:
+    from thinned.mc._comparison import Comparison
+
+_SUFFIXES = (".json", ".md")
+
+
+@click.group()
+def mc() -> None:
+    """Average thinned networks: Monte Carlo dropout."""
+
+
+@mc.command()
+@click.argument("model")
+@click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--state",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Weights for a factory's model.",
+)
+@click.option("--samples", type=click.IntRange(2), default=100, help="Thinned networks averaged at most.")
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, help="Of the masks' key.")
+@click.option(
+    "--outputs",
+    type=click.Choice(["logits", "probabilities", "values"]),
+    default="logits",
+    help="What the model returns.",
+)
+@click.option("--shared", is_flag=True, help="One thinned network for all inputs in each sample.")
+@click.option(
+    "--also", multiple=True, metavar="NAME", help="A module that drops only in training; repeatable."
+)
+@click.option("--batch-size", type=click.IntRange(1), help="Inputs at a time.  [default: 1024]")
+@click.option("--memory", type=click.IntRange(1), default=2**30, help="Bytes that drawing may take.")
+@click.option("--bins", type=click.IntRange(1), default=15, help="Of the calibration error.")
+@click.option("--resamples", type=click.IntRange(99), default=999, help="Of the inputs, for the intervals.")
+@click.option(
+    "--out",
+    "outs",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    help="Write the report to this .json or .md file; repeat it for both.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+def compare(
+    model: str,
+    data: Path,
+    state: Path | None,
+    seed: int,
+    outs: tuple[Path, ...],
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Say whether averaging thinned networks is worth it for MODEL on DATA: weight scaling or Monte Carlo.
+
+    MODEL is a program saved by torch.export (.pt2), or the path of a function that makes the model:
+    package.module:factory or file.py:factory. DATA is an .npz file with the arrays x and y.
+    """
+    for out in outs:
+        if out.suffix not in _SUFFIXES:
+            raise click.BadParameter(f"{str(out)!r} must end in .json or .md", param_hint="'--out'")
+    with extra("mc"):
+        from thinned import Key
+        from thinned.cli._model import load
+        from thinned.mc._collect import SilentError
+        from thinned.mc._compare import compare as run
+    with wrong_arguments():
+        made, arrays = load(model, state), _read(data)
+        try:
+            found = run(made, arrays, key=Key(seed), progress=not as_json, **settings)
+        except SilentError as error:
+            raise click.ClickException(str(error)) from None
+        except RuntimeError as error:
+            shape, reason = arrays[0].shape, str(error).strip().partition("\n")[0]
+            raise click.ClickException(f"{model} fails on x of shape {shape}: {reason}") from error
+    for out in outs:
+        _save(found, out)
+    if as_json:
+        show_json(found.to_dict())
+        return
+    show(_table(found), "", *map(escape, found.sentences()))
+    for out in outs:
+        show(f"Report written to {escape(str(out))}")
+
+
+def _read(path: Path) -> tuple[Any, Any]:
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"cannot read {str(path)!r} as .npz: {error}") from None
+    missing = [name for name in ("x", "y") if name not in arrays]
+    if missing:
+        raise ValueError(
+            f"{str(path)!r} has no array {' and no '.join(missing)}, but {', '.join(arrays) or 'none'}: save "
+            "it by numpy.savez(path, x=inputs, y=labels)"
+        )
+    return arrays["x"], arrays["y"]
+
+
+def _save(found: Comparison, path: Path) -> None:
+    text = json.dumps(found.to_dict(), indent=2) + "\n" if path.suffix == ".json" else found.to_markdown()
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        reason = f"cannot write {str(path)!r}: {error.strerror}"
+        raise click.BadParameter(reason, param_hint="'--out'") from None
+
+
+def _table(found: Comparison) -> Table:
+    table = Table(title=found.title(), title_justify="left", title_style="bold")
+    for place, name in enumerate(found.header()):
+        table.add_column(name, justify="left" if place == 0 else "right")
+    *rows, difference = found.rows()
+    for row in rows:
+        table.add_row(*row)
+    table.add_section()
+    table.add_row(*difference)
+    return table

@@ -1,0 +1,6 @@
+"""Monte Carlo prediction of JAX functions: of pure functions, and so of Flax and Equinox modules."""
+
+from thinned.mc.jax._predict import predict
+from thinned.mc.jax._random import random_key
+
+__all__ = ["predict", "random_key"]

@@ -1,0 +1,5 @@
+"""Monte Carlo prediction of Keras models, on the backend that Keras has."""
+
+from thinned.mc.keras._predict import predict
+
+__all__ = ["predict"]

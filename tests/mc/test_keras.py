@@ -1,0 +1,120 @@
+"""Monte Carlo prediction on each of Keras's backends, and equal samples on all three, in JAX and in NumPy."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import thinned
+
+HERE = Path(__file__).parents[1]
+BACKENDS = ["torch", "jax", "tensorflow"]
+# Keras's and its backends' own.
+WARNINGS = ["ignore:__array__ implementation doesn't accept:DeprecationWarning"]
+
+
+def python(backend, *arguments):
+    """What a Python of its own prints, in which Keras has this backend."""
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": str(HERE),
+    }
+    result = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-4000:]
+    return result.stdout
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_checks(backend):
+    ignored = [word for warning in WARNINGS for word in ("-W", warning)]
+    print(python(backend, "-m", "pytest", "-q", "--no-header", *ignored, str(HERE / "mc_keras_checks.py")))
+
+
+@pytest.fixture(scope="module")
+def found():
+    return {backend: json.loads(python(backend, str(HERE / "mc_keras_samples.py"))) for backend in BACKENDS}
+
+
+# As in mc_keras_samples.py, which imports Keras.
+RATES = (0.2, 0.5)
+KEY = thinned.Key(2**63 + 5, 9)
+SAMPLES, INPUTS = 6, 5
+
+
+def key(k, i, shared):
+    return KEY.fold(k) if shared else KEY.fold(k).fold(i)
+
+
+def numbers():
+    rng = np.random.default_rng(0)
+    return tuple(rng.normal(size=size).astype("float32") / 3 for size in ((INPUTS, 8), (8, 16), (16, 4)))
+
+
+@pytest.mark.parametrize("family", ["keras", "thinned"])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_masks_are_numpys(found, backend, shared, family):
+    masks = [
+        [
+            np.concatenate(
+                [thinned.keep_mask((3, 7), p, key=key(k, i, shared).fold(n)) for n, p in enumerate(RATES)],
+                axis=-1,
+            )
+            for i in range(INPUTS)
+        ]
+        for k in range(SAMPLES)
+    ]
+    digest = hashlib.sha256(np.array(masks).tobytes()).hexdigest()
+    assert found[backend][f"{family} masks {shared}"] == digest
+
+
+@pytest.mark.parametrize("family", ["keras", "thinned"])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_samples_are_those_of_numpy_and_jax(found, backend, shared, family):
+    x, first, second = numbers()
+
+    def one(k, i):
+        of = key(k, i, shared)
+        h = thinned.dropout(x[i : i + 1], RATES[0], key=of.fold(0), training=True) @ first
+        return (thinned.dropout(np.maximum(h, 0), RATES[1], key=of.fold(1), training=True) @ second)[0]
+
+    outputs = np.array(found[backend][f"{family} outputs {shared}"])
+    expected = [[one(k, i) for i in range(INPUTS)] for k in range(SAMPLES)]
+    np.testing.assert_allclose(outputs, expected, atol=1e-6)
+    np.testing.assert_allclose(outputs, jaxs(shared), atol=1e-6)
+
+
+def jaxs(shared):
+    import jax
+
+    from thinned.jax import dropout, fold
+    from thinned.mc.jax import predict
+
+    x, first, second = numbers()
+
+    def apply(x, key):
+        h = jax.nn.relu(dropout(x, RATES[0], key=fold(key, 0), training=True) @ first)
+        return dropout(h, RATES[1], key=fold(key, 1), training=True) @ second
+
+    return predict(apply, x, samples=SAMPLES, key=KEY, keep=True, shared=shared).draws
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_importing_loads_no_framework_but_keras_own(backend):
+    code = f"""
+import sys, keras
+before = {set(BACKENDS)} & set(sys.modules)
+import thinned.mc.keras
+print(*before, "then", *({set(BACKENDS)} & set(sys.modules)) - before)
+"""
+    before, after = python(backend, "-c", code).split("then")
+    assert backend in before
+    assert not after.strip()

@@ -1,0 +1,473 @@
+"""On the active backend: what Monte Carlo prediction draws, layer by layer, and what it leaves alone.
+
+Run by `mc/test_keras.py` on each of the three.
+"""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras.src import backend
+
+import thinned.keras as ours
+from thinned import Key, contract, dropout
+from thinned.mc._collect import SilentError
+from thinned.mc.keras import predict
+from thinned.mc.keras._sampler import Sampler
+
+KEY = Key(2**63 + 5, 9)
+SAMPLES, INPUTS = 2, 2
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return RNG.normal(size=shape).astype("float32")
+
+
+def array(x):
+    return np.asarray(keras.ops.convert_to_numpy(x))
+
+
+def draws(model, x, **options):
+    options = {"samples": SAMPLES, "key": KEY, "keep": True, **options}
+    return predict(model, x, **options).draws
+
+
+def one_by_one(call, x, shared=False):
+    """What a function of one input and its key gives, for all samples and inputs."""
+    keys = [[KEY.fold(k) if shared else KEY.fold(k).fold(i) for i in range(len(x))] for k in range(SAMPLES)]
+    return np.stack([np.concatenate([call(x[i : i + 1], key) for i, key in enumerate(row)]) for row in keys])
+
+
+def drop(x, p, key, **options):
+    return dropout(x, p, key=key, training=True, **options)
+
+
+def model_of(layer, shape):
+    return keras.Sequential([keras.Input(shape), layer])
+
+
+def tight(model, x):
+    """The memory of one sample of one input."""
+    return sum(Sampler(model, x[:1], False)._bytes)
+
+
+def trained(layer, x):
+    return array(layer(x, training=True))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("family", [layers, ours], ids=["keras", "thinned"])
+@pytest.mark.parametrize(
+    ("kind", "options", "shape", "noise"),
+    [
+        ("Dropout", {"rate": 0.3}, (5, 7), None),
+        ("Dropout", {"rate": 0.5, "noise_shape": (None, 1, None)}, (5, 7), (1, 1, 7)),
+        ("Dropout", {"rate": 0.5, "noise_shape": (1, 5, 1)}, (5, 7), (1, 5, 1)),
+        ("SpatialDropout1D", {"rate": 0.5}, (5, 7), (1, 1, 7)),
+        ("SpatialDropout2D", {"rate": 0.5, "data_format": "channels_first"}, (5, 3, 2), (1, 5, 1, 1)),
+        ("SpatialDropout2D", {"rate": 0.5, "data_format": "channels_last"}, (5, 3, 2), (1, 1, 1, 2)),
+        ("SpatialDropout3D", {"rate": 0.5, "data_format": "channels_last"}, (2, 3, 2, 9), (1, 1, 1, 1, 9)),
+    ],
+)
+def test_masks_are_numpys(family, kind, options, shape, noise, shared):
+    x = normal(INPUTS, *shape)
+    expected = one_by_one(
+        lambda x, key: drop(x, options["rate"], key.fold(0), noise_shape=noise), x, shared=shared
+    )
+    found = draws(model_of(getattr(family, kind)(**options), shape), x, shared=shared)
+    assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("policy", ["float16", "bfloat16", "float64"])
+def test_masks_are_those_of_any_type(policy):
+    if policy == "float64" and backend.backend() == "jax":
+        return
+    x = np.ones((INPUTS, 50), "float32")
+    found = draws(model_of(layers.Dropout(0.3, dtype=policy), (50,)), x)
+    expected = one_by_one(lambda x, key: drop(x, 0.3, key.fold(0)), x)
+    assert ((found != 0) == (expected != 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "kind", "options", "shape", "places"),
+    [
+        (True, "AlphaDropout", {"rate": 0.3}, (5, 7), 6),
+        (False, "AlphaDropout", {"rate": 0.3}, (5, 7), 6),
+        (True, "AlphaDropout", {"rate": 0.3, "noise_shape": (None, 1, None)}, (5, 7), 6),
+        (True, "GaussianDropout", {"rate": 0.3}, (5, 7), 5),
+        (False, "GaussianDropout", {"rate": 0.3}, (5, 7), 5),
+        (False, "SimpleRNN", {"dropout": 0.3, "recurrent_dropout": 0.4}, (3, 7), 5),
+        (True, "SimpleRNN", {"dropout": 0.3, "recurrent_dropout": 0.4}, (3, 7), 5),
+        (False, "GRU", {"dropout": 0.3, "recurrent_dropout": 0.4}, (3, 7), 5),
+        (True, "GRU", {"dropout": 0.3}, (3, 7), 5),
+        (False, "LSTM", {"dropout": 0.3}, (3, 7), 5),
+        (True, "LSTM", {"dropout": 0.3}, (3, 7), 5),
+        (True, "LSTM", {"dropout": 0.3, "recurrent_dropout": 0.4}, (3, 7), 5),
+    ],
+)
+def test_other_layers_draw_as_ours_do_in_training(theirs, kind, options, shape, places):
+    """Call n of a layer of ours with a `Key` has the mask of `key.fold(n)`, and so has site n."""
+    x = normal(INPUTS, *shape)
+    if "rate" not in options:
+        options = {"units": 4, "unroll": True, **options}
+    model = model_of(getattr(layers if theirs else ours, kind)(**options), shape)
+    weights = [w for w in model.get_weights() if w.dtype == np.float32]
+
+    def call(x, key):
+        layer = getattr(ours, kind)(**options, seed=key)
+        layer.build((1, *shape))
+        for variable, value in zip(layer.trainable_variables, weights, strict=True):
+            variable.assign(value)
+        return trained(layer, x)
+
+    found = draws(model, x)
+    np.testing.assert_allclose(found, one_by_one(call, x), atol=10.0**-places, rtol=10.0**-places)
+    assert found.std(axis=0).any()
+
+
+def test_gaussian_noise():
+    x = normal(INPUTS, 5, 7)
+    found = draws(model_of(layers.GaussianNoise(0.5), (5, 7)), x)
+    places = np.arange(35).reshape(1, 5, 7)
+    expected = one_by_one(lambda x, key: x + 0.5 * contract.normal(key.fold(0), places), x)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_drop_connect(shared):
+    x = normal(INPUTS, 6)
+    dense = layers.Dense(4)
+    model = model_of(ours.DropConnect(dense, 0.5), (6,))
+    kernel, bias = dense.get_weights()
+    expected = one_by_one(lambda x, key: x @ drop(kernel, 0.5, key.fold(0)) + bias, x, shared)
+    np.testing.assert_allclose(draws(model, x, shared=shared), expected, atol=1e-6)
+    assert (array(dense.kernel) == kernel).all()
+
+
+def test_multi_head_attention():
+    x = normal(INPUTS, 5, 8)
+    inputs = keras.Input((5, 8))
+    attention = layers.MultiHeadAttention(2, 4, dropout=0.4)
+    model = keras.Model(inputs, attention(inputs, inputs))
+    found = draws(model, x)
+
+    def call(x, key):
+        attention._dropout_layer = ours.Dropout(0.4, seed=key)
+        return array(attention(x, x, training=True))
+
+    before = attention._dropout_layer
+    attention._tracker.unlock()
+    np.testing.assert_allclose(found, one_by_one(call, x), atol=1e-5)
+    attention._dropout_layer = before
+
+
+@pytest.mark.parametrize("kind", ["Attention", "AdditiveAttention"])
+def test_attention(kind):
+    x = normal(INPUTS, 5, 8)
+    inputs = keras.Input((5, 8))
+    layer = getattr(layers, kind)(dropout=0.4)
+    model = keras.Model(inputs, layer([inputs, inputs]))
+    found = draws(model, x)
+
+    def call(x, key):
+        scores = array(layer([x, x], return_attention_scores=True)[1])
+        return drop(scores, 0.4, key.fold(0)) @ x
+
+    np.testing.assert_allclose(found, one_by_one(call, x), atol=1e-5)
+
+
+def test_wrapped_and_stacked_layers_draw():
+    x = normal(INPUTS, 5, 7)
+    cells = [layers.LSTMCell(4, dropout=0.3), ours.GRUCell(3, recurrent_dropout=0.3)]
+    for layer in (
+        layers.Bidirectional(layers.LSTM(4, dropout=0.3)),
+        layers.RNN(cells),
+        layers.TimeDistributed(layers.Dropout(0.3)),
+        layers.ConvLSTM1D(3, 2, dropout=0.3, recurrent_dropout=0.2),
+    ):
+        shape = (5, 7, 1) if isinstance(layer, layers.ConvLSTM1D) else (5, 7)
+        model = model_of(layer, shape)
+        found = draws(model, x.reshape(INPUTS, *shape))
+        assert found.std(axis=0).reshape(INPUTS, -1).any(axis=1).all(), layer
+        if type(layer) is layers.RNN:
+            single = draws(model, x, memory=tight(model, x))
+            np.testing.assert_allclose(found, single, atol=1e-5, err_msg=str(layer))
+
+
+def test_time_distributed_counts_the_times():
+    x = normal(INPUTS, 3, 7)
+    found = draws(model_of(layers.TimeDistributed(layers.Dropout(0.3)), (3, 7)), x)
+    expected = one_by_one(
+        lambda x, key: np.stack([drop(x[:, t], 0.3, key.fold(t)) for t in range(3)], axis=1), x
+    )
+    assert found.tobytes() == expected.tobytes()
+
+
+def test_a_rate_of_0_is_no_site_and_a_rate_of_1_drops_all():
+    x = normal(INPUTS, 9)
+    stack = [keras.Input((9,)), layers.Dropout(0), layers.AlphaDropout(0), ours.Dropout(0.3)]
+    found = draws(keras.Sequential(stack), x)
+    assert found.tobytes() == one_by_one(lambda x, key: drop(x, 0.3, key.fold(0)), x).tobytes()
+    stack = [
+        keras.Input((9,)),
+        layers.Dropout(1),
+        layers.Dense(9, bias_initializer="ones"),
+        layers.Dropout(0.5),
+    ]
+    found = draws(keras.Sequential(stack), x)
+    ones = np.ones((INPUTS, 9), "float32")
+    assert found.tobytes() == one_by_one(lambda x, key: drop(x, 0.5, key.fold(1)), ones).tobytes()
+
+
+class Own(keras.Model):
+    """Everything that a model may say of training, and dropout without a layer."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.drop, self.generator = layers.Dropout(0.3), keras.random.SeedGenerator(1)
+        self.scale = layers.Dense(6)
+
+    def call(self, x, training=None):
+        x = self.drop(x, training=training)
+        x = keras.ops.reshape(self.scale(x), (-1, 3))
+        x = self.drop(x, training=False)
+        return keras.ops.reshape(keras.random.dropout(x, 0.5, seed=self.generator), (-1, 6))
+
+
+def test_subclassed_models_and_functional_dropout():
+    x = normal(INPUTS, 4)
+    model = Own()
+    model(x)
+    kernel, bias = model.scale.get_weights()
+
+    def call(x, key):
+        x = (drop(x, 0.3, key.fold(0)) @ kernel + bias).reshape(-1, 3)
+        return drop(drop(x, 0.3, key.fold(1)), 0.5, key.fold(2)).reshape(-1, 6)
+
+    for options in ({}, {"memory": tight(model, x)}, {"batch_size": 1}):
+        np.testing.assert_allclose(draws(model, x, **options), one_by_one(call, x), atol=1e-5)
+    np.testing.assert_allclose(draws(model, x, shared=True), one_by_one(call, x, shared=True), atol=1e-5)
+
+
+class Seen(layers.Layer):
+    """Notes the batch that it is called with."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.batches = []
+
+    def call(self, x):
+        self.__dict__["batches"].append(x.shape[0])
+        return x
+
+
+def branches(before):
+    """Branches that join, a mask that is passed on, and a part before the first site."""
+    words, numbers = keras.Input((5,), name="words", dtype="int32"), keras.Input((3,), name="numbers")
+    read = layers.Embedding(10, 6, mask_zero=True)(words)
+    dense = before(layers.Dense(8, activation="tanh")(numbers))
+    late = layers.Dropout(0.4, name="late")(layers.Dense(4)(layers.Dropout(0.2, name="a")(dense)))
+    text = layers.LSTM(4, dropout=0.3, name="text")(read)
+    joined = layers.Concatenate()(
+        [layers.BatchNormalization()(dense), late, text, layers.GlobalAveragePooling1D()(read)]
+    )
+    return keras.Model({"words": words, "numbers": numbers}, layers.Dense(3)(joined + 1.0))
+
+
+class Around(keras.Model):
+    """Hides that a model is a graph."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x, training=None):
+        return self.inner(x, training=training)
+
+
+def test_the_part_before_the_first_site_runs_once_for_each_input():
+    before = Seen()
+    model = branches(before)
+    x = {"words": RNG.integers(0, 4, (10, 5)), "numbers": normal(10, 3)}
+    before.batches.clear()
+    found = draws(model, x, batch_size=4, samples=30, memory=10**8)
+    blocks = [1, 4, 4, 4] if backend.backend() == "torch" else [1, 4]  # compiled once, it is traced once
+    assert before.batches == blocks
+    around = Around(model)
+    around(x)
+    before.batches.clear()
+    whole = draws(around, x, batch_size=4, samples=30, memory=10**8)
+    assert set(before.batches) == {1, 120}
+    np.testing.assert_allclose(found, whole, atol=1e-5)
+    assert found.std(axis=0).all()
+
+
+def mlp(family=layers):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            layers.Dense(12, activation="tanh"),
+            family.Dropout(0.2),
+            layers.BatchNormalization(),
+            layers.Dense(16, activation="relu"),
+            family.Dropout(0.5),
+            layers.Dense(4),
+        ]
+    )
+    statistics = model.layers[2]
+    statistics.moving_mean.assign(normal(12) / 9)
+    statistics.moving_variance.assign(abs(normal(12)) + 0.5)
+    return model
+
+
+X = normal(20, 8)
+
+
+@pytest.mark.parametrize("family", [layers, ours], ids=["keras", "thinned"])
+def test_batches_and_chunks_change_nothing(family):
+    model = mlp(family)
+    whole = predict(model, X, samples=12, key=KEY, keep=True, outputs="logits")
+    assert whole.draws.shape == (12, 20, 4)
+    for options in (
+        {"batch_size": 1},
+        {"batch_size": 7},
+        {"batch_size": 64},
+        {"memory": 4 * tight(model, X)},
+        {"memory": 40 * tight(model, X), "batch_size": 7},
+    ):
+        other = predict(model, X, samples=12, key=KEY, keep=True, outputs="logits", **options)
+        np.testing.assert_allclose(other.draws, whole.draws, atol=1e-6, err_msg=str(options))
+        np.testing.assert_allclose(other.mutual_information, whole.mutual_information, atol=1e-6)
+    part = predict(model, X[3:4], samples=10, key=KEY, keep=True, outputs="logits")
+    first = predict(model, X[:1], samples=10, key=KEY, keep=True, outputs="logits")
+    np.testing.assert_allclose(first.draws, whole.draws[:10, :1], atol=1e-6)
+    assert not np.allclose(part.draws, whole.draws[:10, 3:4])  # the input's number is its key's
+
+
+def test_tolerance_stops_each_input_by_itself():
+    model = mlp()
+    whole = predict(model, X, samples=60, key=KEY, keep=True)
+    found = predict(model, X, samples=60, key=KEY, keep=True, tolerance=0.2, batch_size=7)
+    assert 10 <= found.samples.min() < found.samples.max() <= 60
+    assert (found.standard_error.mean[found.samples < 60] <= 0.2).all()
+    for i, count in enumerate(found.samples):
+        np.testing.assert_allclose(found.draws[:count, i], whole.draws[:count, i], atol=1e-6)
+        assert np.isnan(found.draws[count:, i]).all()
+
+
+def state(model):
+    everything = [array(v.value).tobytes() for v in model.variables]
+    instances = [sorted(vars(layer)) for layer in model._flatten_layers()]
+    return everything, instances, backend.random.dropout
+
+
+@pytest.mark.parametrize("family", [layers, ours], ids=["keras", "thinned"])
+def test_nothing_of_the_model_changes(family):
+    """Among its variables are the statistics of BatchNormalization and the states of seed generators."""
+    model = mlp(family)
+    evaluated = array(model(X))
+    model.add(layers.Reshape((2, 2)))
+    model.add(family.LSTM(3, dropout=0.3, recurrent_dropout=0.3))
+    before = state(model)
+    assert predict(model, X, samples=5).std.all()
+    assert state(model) == before
+    model.pop()
+    assert (array(model(X)).reshape(evaluated.shape) == evaluated).all()
+
+
+class Fails(layers.Layer):
+    """Fails in a batch."""
+
+    def call(self, x):
+        if x.shape[0] > 1:
+            raise ArithmeticError("on purpose")
+        return x
+
+
+def test_the_model_is_restored_after_an_exception():
+    inner = model_of(layers.LSTM(4, dropout=0.3, recurrent_dropout=0.3, return_sequences=True), (3, 5))
+    model = keras.Sequential([*inner.layers, layers.Dropout(0.5), Fails(), layers.GaussianNoise(1)])
+    x = normal(2, 3, 5)
+    model(x[:1])
+    before = state(model)
+    with pytest.raises(ArithmeticError, match="on purpose"):
+        predict(model, x, samples=5)
+    assert state(model) == before
+
+
+def test_a_weight_that_changes_is_seen():
+    model = mlp()
+    first = predict(model, X, samples=5, key=KEY)
+    model.set_weights([2 * w if w.dtype == np.float32 else w for w in model.get_weights()])
+    assert (predict(model, X, samples=5, key=KEY).mean != first.mean).any()
+
+
+def test_silence_names_what_was_silent():
+    with pytest.raises(SilentError, match="no stochastic layer of a rate above 0"):
+        predict(model_of(layers.Dropout(0.0), (8,)), X, samples=3)
+
+    class Asks(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = layers.Dropout(0.5, name="inner")
+
+        def call(self, x, training=False):
+            return self.inner(x) if training else x + 0.0
+
+    model = Asks()
+    model(X)
+    with pytest.raises(SilentError, match="'inner' was not called: the model asks for training=True first"):
+        predict(model, X, samples=3)
+
+    class Other(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.seed_generator = keras.random.SeedGenerator(0)
+
+        def call(self, x, training=False):
+            return x * keras.random.uniform(x.shape, seed=self.seed_generator) if training else x
+
+    with pytest.raises(SilentError, match=r"'other' \(Other\) draws in a way of its own"):
+        predict(model_of(Other(name="other"), (8,)), X, samples=3)
+    lost = keras.Sequential([keras.Input((8,)), layers.Dropout(0.5, name="lost"), layers.Rescaling(0)])
+    with pytest.raises(SilentError, match=r"although 1 sites drew .*dropout 'lost', 0.5"):
+        predict(lost, X, samples=3)
+
+
+def test_a_batch_that_is_not_the_first_axis_is_refused():
+    inputs = keras.Input((5, 4))
+    turned = layers.Dropout(0.5, name="turned")(keras.ops.transpose(inputs, (1, 0, 2)))
+    model = keras.Model(inputs, keras.ops.transpose(turned, (1, 0, 2)))
+    with pytest.raises(ValueError, match="the batch has to stay the first axis"):
+        predict(model, normal(3, 5, 4), samples=5)
+
+
+def test_arguments_are_checked():
+    model = mlp()
+    for options, error, message in (
+        ({"samples": 1}, ValueError, "samples must be at least 2, got 1"),
+        ({"key": 3}, TypeError, "key must be a thinned.Key, got 3"),
+        ({"outputs": "odds"}, ValueError, "outputs must be"),
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+        ({"memory": 0}, ValueError, "memory must be at least 1, got 0"),
+        ({"memory": 99}, ValueError, "memory=99 bytes are too few: one sample of one input takes"),
+    ):
+        with pytest.raises(error, match=message):
+            predict(model, X, **options)
+    with pytest.raises(TypeError, match=r"model must be a keras\.Model"):
+        predict(lambda x: x, X)
+    with pytest.raises(ValueError, match="x has no inputs"):
+        predict(model, X[:0])
+    with pytest.raises(ValueError, match="differ in their first axis"):
+        predict(model, [X, X[:3]])
+    inputs = keras.Input((8,))
+    two = keras.Model(inputs, [layers.Dropout(0.5)(inputs), inputs])
+    with pytest.raises(TypeError, match="model must give one tensor"):
+        predict(two, X)
+
+
+def test_progress(capsys):
+    predict(mlp(), X, samples=5, progress=True)
+    assert "predict" in capsys.readouterr().out
