@@ -25,8 +25,10 @@ def _batched(info: Any, in_dims: Any, bias: Tensor, input: Tensor, weight: Tenso
         rows = input.movedim(at_input, 0)
         out = torch.ops.thinned_mc.linear(bias, rows.flatten(0, 1), weight)
         return out.unflatten(0, rows.shape[:2]), 0
-    each: Tensor = torch.vmap(_run, in_dims=in_dims)(bias, input, weight)
-    return each, 0
+    bias, input, weight = (
+        x if at is None else x.movedim(at, 0) for x, at in zip((bias, input, weight), in_dims, strict=True)
+    )
+    return input @ weight + (bias if at_bias is None else bias.unsqueeze(1)), 0
 
 
 _library.impl("linear", _run, "CompositeExplicitAutograd")
