@@ -470,4 +470,4 @@ def test_arguments_are_checked():
 
 def test_progress(capsys):
     predict(mlp(), X, samples=5, progress=True)
-    assert "predict" in capsys.readouterr().out
+    assert "predict" in capsys.readouterr().err

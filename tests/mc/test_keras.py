@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import thinned
 
@@ -78,7 +79,7 @@ def test_masks_are_numpys(found, backend, shared, family):
 @pytest.mark.parametrize("family", ["keras", "thinned"])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_samples_are_those_of_numpy_and_jax(found, backend, shared, family):
+def test_samples_are_those_of_numpy_torch_and_jax(found, backend, shared, family):
     x, first, second = numbers()
 
     def one(k, i):
@@ -90,6 +91,19 @@ def test_samples_are_those_of_numpy_and_jax(found, backend, shared, family):
     expected = [[one(k, i) for i in range(INPUTS)] for k in range(SAMPLES)]
     np.testing.assert_allclose(outputs, expected, atol=1e-6)
     np.testing.assert_allclose(outputs, jaxs(shared), atol=1e-6)
+    np.testing.assert_allclose(outputs, torchs(shared), atol=1e-6)
+
+
+def torchs(shared):
+    from thinned.mc.torch import predict
+
+    x, *kernels = (torch.from_numpy(array) for array in numbers())
+    first, second = (torch.nn.Linear(*kernel.shape, bias=False) for kernel in kernels)
+    for layer, kernel in zip((first, second), kernels, strict=True):
+        layer.weight.data = kernel.T.contiguous()
+    drops = [torch.nn.Dropout(p) for p in RATES]
+    model = torch.nn.Sequential(drops[0], first, torch.nn.ReLU(), drops[1], second)
+    return predict(model, x, samples=SAMPLES, key=KEY, keep=True, shared=shared).draws
 
 
 def jaxs(shared):

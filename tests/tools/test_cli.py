@@ -25,7 +25,9 @@ def printed_json(*arguments):
     return json.loads(result.stdout)
 
 
-@pytest.mark.parametrize("command", [(), ("info",), ("mask",), ("averages",), ("demo",)])
+@pytest.mark.parametrize(
+    "command", [(), ("info",), ("mask",), ("averages",), ("mc",), ("mc", "compare"), ("demo",)]
+)
 def test_every_command_has_help(command):
     result = run(*command, "--help")
     assert result.exit_code == 0
@@ -153,7 +155,7 @@ def test_a_missing_package_is_named_with_its_extra(package):
     )
 
 
-@pytest.mark.parametrize("package", ["torch", "sklearn", "jinja2", "cpuinfo"])
+@pytest.mark.parametrize("package", ["torch", "sklearn", "torchmetrics", "jinja2", "cpuinfo"])
 def test_demo_names_the_extra_it_needs(package):
     result = without([package], "demo", "--quick")
     assert result.returncode == 1

@@ -17,9 +17,10 @@ def shown(parts: Iterable[T], show: bool, total: float | None = None) -> Iterabl
     if not show:
         return parts
     try:
+        from rich.console import Console
         from rich.progress import track
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "progress=True needs rich, which is not installed: pip install 'thinned[mc]', or leave it out"
         ) from error
-    return track(parts, description="predict", total=total)
+    return track(parts, description="predict", total=total, console=Console(stderr=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,8 @@ class Site:
 
     def __str__(self) -> str:
         """On one line."""
-        rate = "" if self.p != self.p else f" p={self.p:g}" if isinstance(self.p, float) else f" p={self.p}"
+        rate = f" p={self.p:g}" if isinstance(self.p, float) else f" p={self.p}"
+        rate = "" if rate == " p=nan" else rate
         return f"{self.name or '(the model)'}: {self.kind}{rate}, {self.how}"
 
 
@@ -70,7 +72,9 @@ class Draws(TorchFunctionMode):
         name, module = self.inside[-1] if self.inside else ("", None)
         where = "" if module is None else f" in {type(module).__name__}.forward"
         rate = float(p) if isinstance(p, (int, float)) else p
-        if rate != rate and module is not None:  # random numbers, of which a rate will make a decision
+        if (
+            isinstance(rate, float) and math.isnan(rate) and module is not None
+        ):  # random numbers, of which a rate will make a decision
             rate = next(iter(_unseen.rates(module).values()), rate)
         self.found.append(Site(name, kind, rate, tuple(shape), how or f"a call{where}"))
         key = _key.folded(self.key, self.number)

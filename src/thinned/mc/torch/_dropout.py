@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thinned.contract import Key
 from thinned.mc.torch._draws import Draws, Handler, given, is_off
-from thinned.torch import functional
+from thinned.torch import _key, functional
 from thinned.torch.nn._parts import call_key
 
 _aten = torch.ops.aten
@@ -124,9 +124,8 @@ def _no_key(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
 def _operator(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     """An operator of ours in an exported program, with input, key and p in front."""
     input, _, p, *rest = args
-    return func(
-        input, draws.site("dropout", p, input.shape, "an operator of the program"), p, *rest, **kwargs
-    )
+    key = draws.site("dropout", p, input.shape, "an operator of the program")
+    return func(input, _key.as_tensor(key), p, *rest, **kwargs)
 
 
 def _evaluates(statistics: int | None = None) -> Handler:
