@@ -144,7 +144,20 @@ def test_keyed_and_scheduled_layers_draw_anew_at_each_call():
     assert not torch.equal(a, b)
 
 
-def test_batch_norm_in_a_module_that_is_told_to_train_evaluates():
+def by_name(x, mean, variance, training):
+    return F.batch_norm(x, mean, variance, training=training)
+
+
+def by_place(x, mean, variance, training):
+    return F.batch_norm(x, mean, variance, None, None, training)
+
+
+def by_torch(x, mean, variance, training):
+    return torch.batch_norm(x, None, None, mean, variance, training, 0.1, 1e-5, False)
+
+
+@pytest.mark.parametrize("norm", [by_name, by_place, by_torch])
+def test_batch_norm_in_a_module_that_is_told_to_train_evaluates(norm):
     class Block(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -153,7 +166,7 @@ def test_batch_norm_in_a_module_that_is_told_to_train_evaluates():
             self.register_buffer("variance", torch.ones(4))
 
         def forward(self, x):
-            x = F.batch_norm(x, self.mean, self.variance, training=self.training)
+            x = norm(x, self.mean, self.variance, self.training)
             return F.dropout(x, self.drop_rate) if self.training else x
 
     model, x = Block().eval(), torch.randn(8, 4) + 3
@@ -163,6 +176,24 @@ def test_batch_norm_in_a_module_that_is_told_to_train_evaluates():
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     kept = y != 0
     torch.testing.assert_close(y[kept], (x / (1 + 1e-5) ** 0.5 / 0.7)[kept])
+
+
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+@pytest.mark.parametrize("packed", [False, True])
+def test_layers_one_by_one_are_those_at_once(kind, packed):
+    """With a probability that rounds to none: states of all layers and directions, any lengths."""
+    torch.manual_seed(0)
+    model = kind(4, 6, 3, dropout=1e-12, bidirectional=True).eval()
+    x, state = torch.randn(5, 2, 4), torch.randn(6, 2, 6)
+    hx = (state, torch.randn(6, 2, 6)) if kind is torch.nn.LSTM else state
+    if packed:
+        x = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor([3, 5]), enforce_sorted=False)
+    want, last = model(x, hx)
+    with active(model) as run:
+        found, after = model(x, hx)
+    assert [site.kind for site in run.sites] == [kind.__name__.lower().replace("rnn", "rnn_tanh")] * 2
+    torch.testing.assert_close(found, want)
+    torch.testing.assert_close(after, last)
 
 
 def test_what_a_module_holds_and_nothing_uses_is_listed():
