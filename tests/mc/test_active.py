@@ -196,6 +196,31 @@ def test_layers_one_by_one_are_those_at_once(kind, packed):
     torch.testing.assert_close(after, last)
 
 
+@pytest.mark.parametrize("name", ["lstm", "encoder", "our lstm", "drop path"])
+def test_gradients_flow(name):
+    case = CASES[name]
+    model, x = zoo.build(case)
+    with active(model, key=thinned.Key(1), also=case.named):
+        model(x).square().sum().backward()
+    assert all(p.grad is not None and bool(p.grad.any()) for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # the compiler's own
+def test_compiled_code_runs_as_it_was_written():
+    torch.compiler.reset()
+    model, x = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout(0.5)).eval(), torch.ones(3, 4)
+    compiled = torch.compile(model, backend="eager")
+    want = compiled(x)
+    for one in (compiled, model):
+        with active(one, key=thinned.Key(1)):
+            a, b = one(x), one(x)
+        assert not torch.equal(a, b)
+        if one is compiled:
+            model.compile(backend="eager")
+    assert torch.equal(compiled(x), want)
+    torch.compiler.reset()
+
+
 def test_what_a_module_holds_and_nothing_uses_is_listed():
     class Silent(torch.nn.Module):
         def __init__(self):

@@ -356,6 +356,15 @@ def test_a_model_that_cannot_be_traced_is_run_as_it_is():
             assert np.array_equal(found.draws[k, i], (y * 2 if y.sum() > 6 else y)[0])
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # the compiler's own
+def test_a_compiled_model_is_predicted_as_it_was_written():
+    want = predict(mlp(), rows(3), samples=4, key=KEY, keep=True).draws
+    compiled = torch.compile(mlp(), backend="eager")
+    compiled(rows(3))
+    np.testing.assert_array_equal(predict(compiled, rows(3), samples=4, key=KEY, keep=True).draws, want)
+    torch.compiler.reset()
+
+
 def test_a_trace_that_would_lie_is_not_used():
     class Remembers(torch.nn.Module):
         def __init__(self):

@@ -49,7 +49,7 @@ def active(model: torch.nn.Module, *, key: Key | None = None, also: Also = ()) -
     and ours; functions called with `training=False`; the probabilities of `scaled_dot_product_attention`; the
     numbers that `MultiheadAttention`, `LSTM`, `GRU` and `RNN` hold; random numbers that a forward pass draws
     itself. torch leaves its fused transformer path, which has no dropout. Batch normalisation evaluates, and
-    no buffer moves. What was set is put back, whatever happens inside.
+    no buffer moves. Compiled code runs as it was written. What was set is put back, whatever happens inside.
 
     Call number k of the model draws by `key.fold(k)`: at its n-th site, by `key.fold(k).fold(n)` and the
     positions in the site's own tensor. Those of a batch depend on the batch, as in training; those of

@@ -128,26 +128,24 @@ def _operator(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     return func(input, _key.as_tensor(key), p, *rest, **kwargs)
 
 
-def _evaluates(statistics: int | None = None) -> Handler:
-    """A function with `training` for its sixth argument or a keyword: it evaluates, and no buffer moves.
+def _evaluates(statistics: int) -> Handler:
+    """A batch normalisation, which evaluates whatever its module was told: no buffer moves.
 
-    Without running statistics, which `statistics` gives the place of, there is nothing to evaluate with.
+    `statistics` is the place of the running mean. Without one there is nothing to evaluate with.
     """
 
     def handler(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
-        if statistics is not None and (kwargs.get("running_mean") is None and args[statistics] is None):
+        mean = args[statistics] if len(args) > statistics else kwargs.get("running_mean")
+        if mean is None:
             return func(*args, **kwargs)
         if len(args) > _TRAINING:
-            args = (*args[:_TRAINING], False, *args[_TRAINING + 1 :])
-        else:
-            kwargs = {**kwargs, "training": False}
-        return func(*args, **kwargs)
+            return func(*args[:_TRAINING], False, *args[_TRAINING + 1 :], **kwargs)
+        return func(*args, **{**kwargs, "training": False})
 
     return handler
 
 
-_TRAINING = 5
-
+_TRAINING = 5  # the place of `training`, in all of them
 
 HANDLERS: dict[Any, Handler] = {
     **dict.fromkeys((F.dropout, torch.dropout, torch.dropout_), _torchs("dropout", elements)),

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import _VF, Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from thinned.mc.torch._draws import Draws, Handler, is_off
 from thinned.torch import functional
@@ -31,11 +32,10 @@ def _run(
     batch_first: bool,
 ) -> list[Tensor]:
     layers = len(weights) // _each(kind, weights, bias, bidirectional, state)
-    hx: Any = list(state) if kind == "lstm" else state[0].contiguous()
-    if kind == "lstm":
-        hx = [s.contiguous() for s in state]
-    fused = getattr(_VF, kind)
-    return list(fused(input, hx, list(weights), bias, layers, 0.0, False, bidirectional, batch_first))
+    states = [s.contiguous() for s in state]
+    hx = states if kind == "lstm" else states[0]
+    rest = (list(weights), bias, layers, 0.0, False, bidirectional, batch_first)
+    return list(getattr(_VF, kind)(input, hx, *rest))
 
 
 def _each(
@@ -139,8 +139,11 @@ def _by_layer(
 
 
 def _whole(kind: str, bias: bool, bidirectional: bool, batch_first: bool) -> Any:
+    # Outside a trace torch's own function, which has a gradient.
+    fused = _run if get_proxy_mode() is None else torch.ops.thinned_mc.recurrent
+
     def run(data: Tensor, state: list[Tensor], weights: list[Tensor]) -> Any:
-        return torch.ops.thinned_mc.recurrent(data, state, weights, kind, bias, bidirectional, batch_first)
+        return fused(data, state, weights, kind, bias, bidirectional, batch_first)
 
     return run
 

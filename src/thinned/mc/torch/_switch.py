@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -29,6 +30,9 @@ def switched(model: torch.nn.Module, draws: Draws, also: Also = ()) -> Iterator[
     chosen = _chosen(modules, also)
     was = {module: module.training for module in modules.values()}
     with ExitStack() as stack:
+        if "torch._dynamo" in sys.modules:  # else nothing is compiled
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(torch._dynamo.config.patch(error_on_nested_fx_trace=False))
         try:
             for name, module in modules.items():
                 # Not by `train()`, which reaches children, and which exported programs refuse.
