@@ -395,8 +395,9 @@ def test_wrong_arguments_are_named(options, message):
 
 
 def test_inputs_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="x has no inputs"):
-        predict(mlp(), rows(0), samples=3)
+    for none in (rows(0), [], iter([rows(0)])):
+        with pytest.raises((ValueError, TypeError), match=r"x has no inputs|x must be an array"):
+            predict(mlp(), none, samples=3)
     with pytest.raises(
         ValueError, match=r"as many inputs in each of its tensors along dimension 0, got \[2, 3\]"
     ):

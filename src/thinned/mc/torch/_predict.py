@@ -138,6 +138,8 @@ class _Run:
 
     def open(self, call: Any, rows: int) -> Iterator[Traced | Direct]:
         """The parts of a batch that memory allows."""
+        if not rows:
+            return
         leaves, spec = pytree.tree_flatten(call)
         program = self._program(leaves, spec, rows)
         first = self.seen

@@ -51,13 +51,11 @@ class Program:
         (self._result,) = _flat(next(n for n in traced.graph.nodes if n.op == "output").args)
         *self._inputs, self._key = (node for node in nodes if node.op == "placeholder")
         rank = _ranks(nodes, self._key)
-        self.stochastic = rank[self._result] == SAMPLE
         parts = [_part(traced, nodes, rank, which, self._result, self._key) for which in range(3)]
         self._constants, self._prefix, self._suffix = parts
         self.bytes_input = self._prefix.peak + sum(_size(node) for node in self._prefix.gives)
         self.bytes_sample = self._suffix.peak
         self.bytes_output = _size(self._result)
-        self.out_shape: tuple[int, ...] = tuple(_meta(self._result).shape)
 
     @torch.no_grad()
     def constants(self) -> dict[fx.Node, Tensor]:
