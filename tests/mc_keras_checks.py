@@ -56,8 +56,8 @@ def trained(layer, x):
     return array(layer(x, training=True))
 
 
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("family", [layers, ours], ids=["keras", "thinned"])
+# Each of the four pairs is tested on MLPs, by `mc/test_keras.py`.
+@pytest.mark.parametrize(("family", "shared"), [(layers, False), (ours, True)], ids=["keras", "thinned"])
 @pytest.mark.parametrize(
     ("kind", "options", "shape", "noise"),
     [
