@@ -17,9 +17,9 @@ from torch import Tensor
 from thinned._arguments import effect
 from thinned._position import positions, row_major
 from thinned.contract import Key, threshold
-from thinned.torch import _key, _native, _plain, _rate
+from thinned.torch import _key, _mesh, _native, _plain, _rate
 from thinned.torch._autograd import self_adjoint
-from thinned.torch._batching import Sizes, batched, words_for
+from thinned.torch._batching import Sizes, batched, noise_of, words_for
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -27,7 +27,7 @@ _library = torch.library.Library("thinned", "FRAGMENT")
 # of its last are the input's first ones, one key each; positions count in what remains.
 _library.define(
     "dropout(Tensor input, Tensor key, Tensor p, bool inverted=True, SymInt[]? noise_shape=None, "
-    "SymInt[]? global_shape=None, SymInt[]? start=None) -> Tensor"
+    "SymInt[]? global_shape=None, SymInt[]? start=None, SymInt[]? step=None) -> Tensor"
 )
 _library.define(
     "keep_mask(SymInt[] shape, Tensor key, Tensor p, SymInt[]? global_shape=None, SymInt[]? start=None)"
@@ -41,6 +41,7 @@ _WORTH_A_CALL = 20
 
 def dropout(input: Tensor, key: Tensor, p: Tensor, *rest: Any) -> Tensor:
     """Call `thinned::dropout`."""
+    _mesh.prepare(input)
     result: Tensor = torch.ops.thinned.dropout(input, key, p, *rest)
     return result
 
@@ -59,10 +60,11 @@ def _dropout(
     noise_shape: Sizes = None,
     global_shape: Sizes = None,
     start: Sizes = None,
+    step: Sizes = None,
 ) -> Tensor:
     many = key.dim() - 1
     shape = tuple(input.shape[many:])
-    base, strides = positions(shape, noise_shape, global_shape, start)
+    base, strides = positions(shape, noise_of(noise_shape), global_shape, start, step)
     calls = max(key.numel() // 2, 1) * max(p.numel(), 1)
     if not input.is_cpu or (calls > 1 and input.numel() < calls * _WORTH_A_CALL):
         words, drops, factors = _tensors(input, key, p, inverted)
@@ -110,9 +112,10 @@ def _dropout_vmap(
     noise_shape: Sizes = None,
     global_shape: Sizes = None,
     start: Sizes = None,
+    step: Sizes = None,
 ) -> tuple[Tensor, int]:
     input, key, p, *shapes = batched(
-        info.batch_size, in_dims, input, key, p, noise_shape, global_shape, start
+        info.batch_size, in_dims, input, key, p, noise_shape, global_shape, start, step
     )
     return dropout(input, key, p, inverted, *shapes), 0
 

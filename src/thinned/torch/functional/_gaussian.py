@@ -75,7 +75,7 @@ def gaussian_dropout(
         input,
         _key.as_tensor(key, generator),
         _rate.as_tensor(p, None),
-        None if noise_shape is None else _sizes(noise_shape, input),
+        None if noise_shape is None else _sizes(noise_shape),
         None if global_shape is None else as_shape("global_shape", global_shape),
         None if start is None else as_shape("start", start),
     )

@@ -1,0 +1,59 @@
+"""Tensors that are to meet a DTensor in torch's own operators, placed so that nothing moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned.torch._mesh._found import is_dtensor
+
+
+def ones(input: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Ones of a shape that broadcasts to the input's, divided as it is; none exist that this rank needs not."""
+    if not is_dtensor(input):
+        return torch.ones(sizes, device=input.device)
+    from torch.distributed import tensor as distributed
+
+    placements = _placements(input, sizes)
+    made: Tensor = distributed.ones(*sizes, device_mesh=_mesh_of(input), placements=placements)
+    return made
+
+
+def beside(input: Tensor, made: Tensor) -> Tensor:
+    """A plain tensor, the same on all ranks, as a DTensor on the input's mesh, if the input is one.
+
+    Args:
+        input: a tensor of any kind.
+        made: broadcasts to the input's shape, with as many dimensions or none; or is of another shape, and
+            then replicated.
+    """
+    if not is_dtensor(input) or is_dtensor(made):
+        return made
+    from torch.distributed.tensor import DTensor, Replicate
+
+    mesh = _mesh_of(input)
+    replicated = DTensor.from_local(made, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    if made.dim() != input.dim():
+        return replicated
+    return replicated.redistribute(
+        placements=_placements(input, made.shape)
+    )  # a slice of it: nothing is sent
+
+
+def _mesh_of(input: Any) -> Any:
+    return input.device_mesh
+
+
+def _placements(input: Any, sizes: Sequence[int]) -> list[Any]:
+    """The input's where it is divided along a dimension that the sizes have too; replicated elsewhere."""
+    from torch.distributed.tensor import Replicate
+
+    return [
+        placement
+        if placement.is_shard() and sizes[placement.dim] == input.shape[placement.dim]
+        else Replicate()
+        for placement in input.placements
+    ]
