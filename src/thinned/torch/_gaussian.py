@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from thinned._position import positions, row_major
-from thinned.torch import _key, _native, _plain, _rate
+from thinned.torch import _key, _mesh, _native, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of, words_for
 
@@ -26,6 +26,7 @@ _library.define(
 
 def gaussian_dropout(input: Tensor, key: Tensor, p: Tensor, *rest: Any) -> Tensor:
     """Call `thinned::gaussian_dropout`."""
+    _mesh.prepare(input)
     result: Tensor = torch.ops.thinned.gaussian_dropout(input, key, p, *rest)
     return result
 

@@ -1,4 +1,4 @@
-"""Dropout of a DTensor: each rank computes the part of the global mask that it holds, and asks no other rank."""
+"""Dropout of a DTensor: each rank computes its part of the global mask, and asks no other."""
 
 from thinned.torch._mesh._beside import beside, ones
 from thinned.torch._mesh._found import check_source, is_dtensor, prepare

@@ -12,7 +12,7 @@ from thinned.torch._mesh._found import is_dtensor
 
 
 def ones(input: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Ones of a shape that broadcasts to the input's, divided as it is; none exist that this rank needs not."""
+    """Ones of a shape that broadcasts to the input's, divided as it is: a rank makes its own alone."""
     if not is_dtensor(input):
         return torch.ones(sizes, device=input.device)
     from torch.distributed import tensor as distributed
@@ -22,13 +22,13 @@ def ones(input: Tensor, sizes: Sequence[int]) -> Tensor:
     return made
 
 
-def beside(input: Tensor, made: Tensor) -> Tensor:
+def beside(input: Tensor, made: Tensor, divided: bool = True) -> Tensor:
     """A plain tensor, the same on all ranks, as a DTensor on the input's mesh, if the input is one.
 
     Args:
         input: a tensor of any kind.
-        made: broadcasts to the input's shape, with as many dimensions or none; or is of another shape, and
-            then replicated.
+        made: any; divided as the input is where it has as many dimensions, replicated elsewhere.
+        divided: whether to divide at all.
     """
     if not is_dtensor(input) or is_dtensor(made):
         return made
@@ -36,7 +36,7 @@ def beside(input: Tensor, made: Tensor) -> Tensor:
 
     mesh = _mesh_of(input)
     replicated = DTensor.from_local(made, mesh, [Replicate()] * mesh.ndim, run_check=False)
-    if made.dim() != input.dim():
+    if not divided or made.dim() != input.dim():
         return replicated
     return replicated.redistribute(
         placements=_placements(input, made.shape)

@@ -42,7 +42,7 @@ def check_source(input: Any, key: Any, generator: torch.Generator | None, name: 
     """
     if key is None and generator is None and is_dtensor(input):
         raise RuntimeError(
-            f"dropout of a DTensor needs a {name} that all ranks share: pass {name}=thinned.Key(seed), or give "
-            "the model's layers theirs with thinned.torch.keyed(model, seed); where all ranks are seeded "
-            "alike, pass generator=torch.default_generator"
+            f"dropout of a DTensor needs a {name} that all ranks share: pass {name}=thinned.Key(seed), or "
+            "give the model's layers theirs with thinned.torch.keyed(model, seed); where all ranks are "
+            "seeded alike, pass generator=torch.default_generator"
         )

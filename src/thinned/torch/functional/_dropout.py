@@ -104,15 +104,14 @@ def dropout(
             what = (*_key.as_words(key, generator), drop, factor, base, strides)
             return _eager.dropout(input, what, inplace)
     _mesh.check_source(input, key, generator)
+    place = {"global_shape": global_shape, "start": start, "step": step}
     result = _operator.dropout(
         input,
         _key.as_tensor(key, generator),
         _rate.as_tensor(p, drop),
         inverted,
         None if noise_shape is None else _sizes(noise_shape),
-        None if global_shape is None else as_shape("global_shape", global_shape),
-        None if start is None else as_shape("start", start),
-        None if step is None else as_shape("step", step),
+        *(None if entries is None else as_shape(name, entries) for name, entries in place.items()),
     )
     return _into(input, result, inplace)
 
