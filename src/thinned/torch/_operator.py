@@ -62,6 +62,8 @@ def _dropout(
     start: Sizes = None,
     step: Sizes = None,
 ) -> Tensor:
+    if not input.numel():
+        return torch.empty_like(input)
     many = key.dim() - 1
     shape = tuple(input.shape[many:])
     base, strides = positions(shape, noise_of(noise_shape), global_shape, start, step)

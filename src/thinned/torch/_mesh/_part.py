@@ -34,12 +34,12 @@ def extent(
     """
     sizes, begins = list(shape), [0] * len(shape)
     for ranks, rank, placement in zip(mesh_shape, coordinate, placements, strict=True):
+        if hasattr(placement, "split_factor"):
+            raise ValueError(
+                f"a DTensor placed by {placement} may hold more than one slice of the whole: "
+                "redistribute it to Shard or Replicate"
+            )
         if placement.is_shard():
-            if hasattr(placement, "split_factor"):
-                raise ValueError(
-                    f"a DTensor placed by {placement} may hold more than one slice of the whole: "
-                    "redistribute it to Shard or Replicate"
-                )
             at: int = placement.dim  # type: ignore[attr-defined]
             chunk = -(-sizes[at] // ranks)
             first = min(rank * chunk, sizes[at])
