@@ -1,4 +1,4 @@
-"""Dropout of DTensors: slices of one mask, on any mesh, with no communication. Started by torchrun."""
+"""Dropout of DTensors: slices of one mask, on any mesh, with no communication."""
 
 import copy
 import math
@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 import torch.distributed as dist
-from ranks import on, run
+from ranks import on
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -469,6 +469,3 @@ CASES = [
     tensor_parallel_checkpointed,
     compiled,
 ]
-
-if __name__ == "__main__":
-    run(CASES)

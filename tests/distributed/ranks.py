@@ -1,10 +1,11 @@
-"""What runs in every process of a test: cases, one after another, until one fails.
+"""What runs in every process of a test: the cases of the modules named, one after another, until one fails.
 
 A process that fails says which case it was, and leaves; torchrun then ends the others, which may be waiting
 for it.
 """
 
 import datetime
+import importlib
 import os
 import sys
 import time
@@ -48,3 +49,7 @@ def on(*worlds):
         return case
 
     return mark
+
+
+if __name__ == "__main__":
+    run([case for name in sys.argv[1:] for case in importlib.import_module(name).CASES])

@@ -1,11 +1,11 @@
-"""Data-parallel training: what one process does with a batch, many do with its parts. Started by torchrun."""
+"""Data-parallel training: what one process does with a batch, many do with its parts."""
 
 import functools
 
 import pytest
 import torch
 import torch.distributed as dist
-from ranks import on, run
+from ranks import on
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -232,6 +232,3 @@ CASES = [
     checkpointed,
     without_rows_masks_differ,
 ]
-
-if __name__ == "__main__":
-    run(CASES)
