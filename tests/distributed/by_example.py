@@ -10,9 +10,9 @@ from thinned.torch import set_step
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
-import data_parallel  # noqa: E402
-import sequence_parallel  # noqa: E402
-import tensor_parallel  # noqa: E402
+import data_parallel
+import sequence_parallel
+import tensor_parallel
 
 
 def losses_of_one_process():
