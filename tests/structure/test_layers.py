@@ -15,7 +15,7 @@ ROOMS = {
     "kernel": ["_kernel", "_reference", "_native"],
     "front ends": ["", "_numpy", "jax", "tensorflow", "torch"],
     "libraries of layers": ["equinox", "flax", "keras"],  # on the front ends of the frameworks beneath them
-    "tools": ["_installed", "averages", "exact", "bench", "demo", "cli"],
+    "tools": ["_installed", "averages", "conformance", "exact", "bench", "demo", "cli"],
 }
 LEVEL = {name: level for level, names in enumerate(ROOMS.values()) for name in names}
 # Tools stand on one another: the command line on all of them, the demo and the bench on the experiment.
@@ -25,7 +25,8 @@ TOOL_MAY_USE = {
     "exact": set(),
     "bench": {"_installed", "averages"},
     "demo": {"averages"},
-    "cli": {"_installed", "averages", "bench", "demo"},
+    "conformance": {"_installed"},
+    "cli": {"_installed", "averages", "bench", "conformance", "demo"},
 }
 
 

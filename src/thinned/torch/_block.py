@@ -17,11 +17,12 @@ from torch import Tensor
 from thinned.contract import threshold
 from thinned.torch import _mesh
 from thinned.torch._autograd import self_adjoint
+from thinned.torch._batching import Sizes
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 _library.define(
-    "drop_block(Tensor input, Tensor key, Tensor p, int[] block_size, SymInt start=0, SymInt step=1)"
-    " -> Tensor"
+    "drop_block(Tensor input, Tensor key, Tensor p, int[] block_size, SymInt start=0, SymInt step=1, "
+    "int[]? coordinate=None) -> Tensor"
 )
 
 # Newton's method on a convex function from below is monotone and takes about ten; this bounds a wrong one.
@@ -32,8 +33,9 @@ def drop_block(
     input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int], start: int = 0, step: int = 1
 ) -> Tensor:
     """Call `thinned::drop_block`; the samples are every `step`-th of a batch from `start` on."""
-    _mesh.prepare(input)
-    result: Tensor = torch.ops.thinned.drop_block(input, key, p, block_size, start, step)
+    result: Tensor = torch.ops.thinned.drop_block(
+        input, key, p, block_size, start, step, **_mesh.prepare(input)
+    )
     return result
 
 
@@ -76,7 +78,13 @@ def _cover(sizes: tuple[int, ...], block: tuple[int, ...]) -> tuple[Any, Any]:
 
 
 def _drop_block(
-    input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int], start: int = 0, step: int = 1
+    input: Tensor,
+    key: Tensor,
+    p: Tensor,
+    block_size: Sequence[int],
+    start: int = 0,
+    step: int = 1,
+    coordinate: Sizes = None,
 ) -> Tensor:
     if not input.numel():
         return torch.empty_like(input)
@@ -134,6 +142,7 @@ def _drop_block_vmap(
     block_size: Sequence[int],
     start: int = 0,
     step: int = 1,
+    coordinate: Sizes = None,
 ) -> tuple[Tensor, int]:
     inputs, keys, rates = (
         [tensor] * info.batch_size if at is None else tensor.unbind(at)

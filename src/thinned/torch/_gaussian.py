@@ -20,14 +20,14 @@ _library = torch.library.Library("thinned", "FRAGMENT")
 
 _library.define(
     "gaussian_dropout(Tensor input, Tensor key, Tensor p, SymInt[]? noise_shape=None, "
-    "SymInt[]? global_shape=None, SymInt[]? start=None, SymInt[]? step=None) -> Tensor"
+    "SymInt[]? global_shape=None, SymInt[]? start=None, SymInt[]? step=None, "
+    "int[]? coordinate=None) -> Tensor"
 )
 
 
 def gaussian_dropout(input: Tensor, key: Tensor, p: Tensor, *rest: Any) -> Tensor:
     """Call `thinned::gaussian_dropout`."""
-    _mesh.prepare(input)
-    result: Tensor = torch.ops.thinned.gaussian_dropout(input, key, p, *rest)
+    result: Tensor = torch.ops.thinned.gaussian_dropout(input, key, p, *rest, **_mesh.prepare(input))
     return result
 
 
@@ -50,6 +50,7 @@ def _gaussian_dropout(
     global_shape: Sizes = None,
     start: Sizes = None,
     step: Sizes = None,
+    coordinate: Sizes = None,
 ) -> Tensor:
     if p.is_cpu:
         _rate.check_range(p)
@@ -81,6 +82,7 @@ def _gaussian_dropout_vmap(
     global_shape: Sizes = None,
     start: Sizes = None,
     step: Sizes = None,
+    coordinate: Sizes = None,
 ) -> tuple[Tensor, int]:
     return gaussian_dropout(
         *batched(info.batch_size, in_dims, input, key, p, noise_shape, global_shape, start, step)

@@ -27,7 +27,8 @@ _library = torch.library.Library("thinned", "FRAGMENT")
 # of its last are the input's first ones, one key each; positions count in what remains.
 _library.define(
     "dropout(Tensor input, Tensor key, Tensor p, bool inverted=True, SymInt[]? noise_shape=None, "
-    "SymInt[]? global_shape=None, SymInt[]? start=None, SymInt[]? step=None) -> Tensor"
+    "SymInt[]? global_shape=None, SymInt[]? start=None, SymInt[]? step=None, "
+    "int[]? coordinate=None) -> Tensor"
 )
 _library.define(
     "keep_mask(SymInt[] shape, Tensor key, Tensor p, SymInt[]? global_shape=None, SymInt[]? start=None)"
@@ -41,8 +42,7 @@ _WORTH_A_CALL = 20
 
 def dropout(input: Tensor, key: Tensor, p: Tensor, *rest: Any) -> Tensor:
     """Call `thinned::dropout`."""
-    _mesh.prepare(input)
-    result: Tensor = torch.ops.thinned.dropout(input, key, p, *rest)
+    result: Tensor = torch.ops.thinned.dropout(input, key, p, *rest, **_mesh.prepare(input))
     return result
 
 
@@ -61,6 +61,7 @@ def _dropout(
     global_shape: Sizes = None,
     start: Sizes = None,
     step: Sizes = None,
+    coordinate: Sizes = None,
 ) -> Tensor:
     if not input.numel():
         return torch.empty_like(input)
@@ -115,6 +116,7 @@ def _dropout_vmap(
     global_shape: Sizes = None,
     start: Sizes = None,
     step: Sizes = None,
+    coordinate: Sizes = None,
 ) -> tuple[Tensor, int]:
     input, key, p, *shapes = batched(
         info.batch_size, in_dims, input, key, p, noise_shape, global_shape, start, step

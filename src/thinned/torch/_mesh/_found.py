@@ -21,10 +21,23 @@ def is_dtensor(tensor: Any) -> bool:
     return module is not None and isinstance(tensor, module.DTensor)
 
 
-def prepare(tensor: Any) -> None:
+def register(tensor: Any) -> None:
     """Teach DTensor our operators, the first time that one comes to them."""
-    if not torch.compiler.is_compiling() and is_dtensor(tensor):
+    if is_dtensor(tensor):
         _register()
+
+
+def prepare(tensor: Any) -> dict[str, Any]:
+    """What a compiled call of one of our operators takes besides, where its input is a DTensor: `coordinate`.
+
+    Where in the whole a rank's part stands is a constant of its graph. torch's cache of compiled code, which
+    the ranks of a machine share, knows the graph by what stood in it before, where nothing told ranks apart:
+    one would run what another compiled.
+    """
+    if not torch.compiler.is_compiling():
+        register(tensor)
+        return {}
+    return {"coordinate": tensor.device_mesh.get_coordinate()} if is_dtensor(tensor) else {}
 
 
 @functools.cache

@@ -39,6 +39,7 @@ def _on_parts(rule: Rule, reductions: tuple[str, ...]) -> Callable[..., Any]:
     def run(_cls: Any, operator: Any, _types: Any, args: Any, kwargs: Any = None) -> Tensor:
         names = [argument.name for argument in operator._schema.arguments]
         named = {**dict(zip(names, args, strict=False)), **(kwargs or {})}
+        named.pop("coordinate", None)
         input = named["input"]
         if not isinstance(input, DTensor):
             raise TypeError(
