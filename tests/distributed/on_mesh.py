@@ -2,6 +2,11 @@
 
 import copy
 import math
+import os
+import shutil
+import tempfile
+import warnings
+from unittest import mock
 
 import pytest
 import torch
@@ -437,6 +442,40 @@ def compiled():
         assert not any("c10d" in target for target in targets), targets
 
 
+def compiled_layers():
+    x = values(8, 6, 4, 4)
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    for layer in (nn.AlphaDropout(0.4), nn.GaussianDropout(0.4), nn.Dropout2d(0.4), nn.DropBlock2d(0.3, 2)):
+        torch.compiler.reset()
+        model = keyed(torch.nn.Sequential(layer), 1)
+        part = divided(x, mesh, [S0]).requires_grad_()
+        y = torch.compile(model, backend="aot_eager", fullgraph=True)(part)
+        same(y.detach(), model(x), mesh, [S0])
+        y.backward(divided(x, mesh, [S0]))
+        whole = x.clone().requires_grad_()
+        model(whole).backward(x)
+        same(part.grad, whole.grad, mesh, [S0])
+
+
+def ranks_that_share_a_cache():
+    """One after another: what one has compiled is there for the next, whose part is another."""
+    folder = [tempfile.mkdtemp() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(folder)
+    x = values(9, 14)
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    torch.compiler.reset()
+    cache = mock.patch.dict(os.environ, {"TORCHINDUCTOR_CACHE_DIR": folder[0]})
+    with cache, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the compiler's own
+        for turn in range(dist.get_world_size()):
+            if turn == dist.get_rank():
+                program = torch.compile(lambda x: functional.dropout(x, 0.4, True, key=KEY), fullgraph=True)
+                same(program(divided(x, mesh, [S0])), functional.dropout(x, 0.4, True, key=KEY), mesh, [S0])
+            dist.barrier()
+    if dist.get_rank() == 0:
+        shutil.rmtree(folder[0])
+
+
 def in_inference_mode():
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     with torch.inference_mode():
@@ -467,4 +506,6 @@ CASES = [
     tensor_parallel,
     tensor_parallel_checkpointed,
     compiled,
+    compiled_layers,
+    ranks_that_share_a_cache,
 ]

@@ -1,4 +1,4 @@
-"""Every cell, each backend in a process of its own: Keras has one backend there, and JAX one set of devices."""
+"""Every cell, each backend in a process of its own: Keras has one backend, JAX one set of devices."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thinned._position import row_major
 from thinned.torch._mesh._found import is_dtensor
 
 
@@ -15,11 +16,20 @@ def ones(input: Tensor, sizes: Sequence[int]) -> Tensor:
     """Ones of a shape that broadcasts to the input's, divided as it is: a rank makes its own alone."""
     if not is_dtensor(input):
         return torch.ones(sizes, device=input.device)
-    from torch.distributed import tensor as distributed
+    from torch.distributed.tensor import DTensor
 
-    placements = _placements(input, sizes)
-    made: Tensor = distributed.ones(*sizes, device_mesh=_mesh_of(input), placements=placements)
-    return made
+    whole: Any = input
+    # Not by way of torch.distributed.tensor.ones, which no compiler can trace.
+    pairs = zip(sizes, whole.shape, whole.to_local().shape, strict=True)
+    here = [part if size == total else size for size, total, part in pairs]
+    return DTensor.from_local(
+        torch.ones(here, device=whole.to_local().device),
+        whole.device_mesh,
+        _placements(input, sizes),
+        run_check=False,
+        shape=torch.Size(sizes),
+        stride=row_major(tuple(sizes)),
+    )
 
 
 def beside(input: Tensor, made: Tensor, divided: bool = True) -> Tensor:
@@ -34,17 +44,14 @@ def beside(input: Tensor, made: Tensor, divided: bool = True) -> Tensor:
         return made
     from torch.distributed.tensor import DTensor, Replicate
 
-    mesh = _mesh_of(input)
+    whole: Any = input
+    mesh = whole.device_mesh
     replicated = DTensor.from_local(made, mesh, [Replicate()] * mesh.ndim, run_check=False)
     if not divided or made.dim() != input.dim():
         return replicated
     return replicated.redistribute(
         placements=_placements(input, made.shape)
     )  # a slice of it: nothing is sent
-
-
-def _mesh_of(input: Any) -> Any:
-    return input.device_mesh
 
 
 def _placements(input: Any, sizes: Sequence[int]) -> list[Any]:
