@@ -59,6 +59,7 @@ def matrix(
         CONTRACT.md, section 3: one mask, whoever makes it.
 
     Example:
+        >>> from thinned.conformance import EXPECTED
         >>> {cell.digest == EXPECTED for cell in matrix(["NumPy"]) if cell.digest}
         {True}
     """
