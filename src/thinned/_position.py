@@ -21,7 +21,11 @@ def as_shape(name: str, shape: Any) -> tuple[int, ...]:
 
 
 def positions(
-    shape: tuple[int, ...], noise_shape: Any = None, global_shape: Any = None, start: Any = None
+    shape: tuple[int, ...],
+    noise_shape: Any = None,
+    global_shape: Any = None,
+    start: Any = None,
+    step: Any = None,
 ) -> tuple[int, tuple[int, ...] | None]:
     """Position of the first element, and how far one step along each dimension goes, in positions.
 
@@ -31,6 +35,7 @@ def positions(
             does not.
         global_shape: the whole array's, where x is a shard of it.
         start: index of x's first element in the whole array; zeros if not given.
+        step: how far apart neighbours of x are in the whole array, along each dimension; ones if not given.
 
     Returns:
         The first position and the strides; None for those of a whole, unshared mask, which are `row_major`.
@@ -38,21 +43,25 @@ def positions(
     Raises:
         ValueError: naming both shapes, where they do not fit.
     """
-    if noise_shape is None and global_shape is None and start is None:
+    if noise_shape is None and global_shape is None and start is None and step is None:
         return 0, None
     shared = _shared(shape, noise_shape)
     if global_shape is None:
-        if start is not None:
-            raise ValueError(f"start={start!r} needs global_shape: the shape of the array it is a part of")
-        whole, first = shape, (0,) * len(shape)
+        for name, given in (("start", start), ("step", step)):
+            if given is not None:
+                raise ValueError(
+                    f"{name}={given!r} needs global_shape: the shape of the array it is a part of"
+                )
+        whole, first, apart = shape, (0,) * len(shape), (1,) * len(shape)
     else:
-        whole, first = _shard(shape, global_shape, start)
+        whole, first, apart = _shard(shape, global_shape, start, step)
     sizes = tuple(1 if one else size for one, size in zip(shared, whole, strict=True))
     if math.prod(sizes) > 2**63:
         raise ValueError(f"a mask has at most 2^63 positions, got shape {sizes}")
     base, stride, strides = 0, 1, []
-    for one, size, begin in zip(reversed(shared), reversed(sizes), reversed(first), strict=True):
-        strides.append(0 if one else stride)
+    backwards = (reversed(each) for each in (shared, sizes, first, apart))
+    for one, size, begin, far in zip(*backwards, strict=True):
+        strides.append(0 if one else stride * far)
         base += 0 if one else begin * stride
         stride *= size
     return base, tuple(reversed(strides))
@@ -86,14 +95,24 @@ def _shared(shape: tuple[int, ...], noise_shape: Any) -> tuple[bool, ...]:
     return tuple(n == 1 for n in noise)
 
 
-def _shard(shape: tuple[int, ...], global_shape: Any, start: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _shard(
+    shape: tuple[int, ...], global_shape: Any, start: Any, step: Any
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     whole = as_shape("global_shape", global_shape)
     first = (0,) * len(whole) if start is None else as_shape("start", start)
-    if not len(whole) == len(first) == len(shape):
+    apart = (1,) * len(whole) if step is None else as_shape("step", step)
+    by = "" if step is None else f" by {apart}"
+    if not len(whole) == len(first) == len(apart) == len(shape):
+        also = "" if step is None else f" and step {apart}"
         raise ValueError(
-            f"global_shape {whole} and start {first} need one entry for each dimension of x, "
+            f"global_shape {whole} and start {first}{also} need one entry for each dimension of x, "
             f"shape {tuple(shape)}"
         )
-    if any(begin + size > total for begin, size, total in zip(first, shape, whole, strict=True)):
-        raise ValueError(f"x of shape {tuple(shape)} from {first} reaches outside global_shape {whole}")
-    return whole, first
+    if 0 in apart:
+        raise ValueError(f"step must be positive, got {apart}")
+    ends = (
+        begin + (size and (size - 1) * far + 1) for begin, size, far in zip(first, shape, apart, strict=True)
+    )
+    if any(end > total for end, total in zip(ends, whole, strict=True)):
+        raise ValueError(f"x of shape {tuple(shape)} from {first}{by} reaches outside global_shape {whole}")
+    return whole, first, apart

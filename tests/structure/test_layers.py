@@ -15,7 +15,7 @@ ROOMS = {
     "kernel": ["_kernel", "_reference", "_native"],
     "front ends": ["", "_numpy", "jax", "tensorflow", "torch"],
     "libraries of layers": ["equinox", "flax", "keras"],  # on the front ends of the frameworks beneath them
-    "tools": ["_installed", "averages", "exact", "mc", "bench", "demo", "cli"],
+    "tools": ["_installed", "averages", "conformance", "exact", "mc", "bench", "demo", "cli"],
 }
 LEVEL = {name: level for level, names in enumerate(ROOMS.values()) for name in names}
 # Tools stand on one another: the command line on all of them, the demo and the bench on what they show.
@@ -23,10 +23,11 @@ TOOL_MAY_USE = {
     "_installed": set(),
     "averages": set(),
     "exact": set(),
+    "conformance": {"_installed"},
     "mc": set(),
     "bench": {"_installed", "averages", "mc"},
     "demo": {"averages", "mc"},
-    "cli": {"_installed", "averages", "bench", "demo", "mc"},
+    "cli": {"_installed", "averages", "bench", "conformance", "demo", "mc"},
 }
 
 

@@ -88,6 +88,7 @@ PUBLIC = {
         "keyed",
         "nn",
         "schedules",
+        "set_rows",
         "set_step",
         "strip",
         "to_classic",

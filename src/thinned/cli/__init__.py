@@ -11,6 +11,7 @@ except ModuleNotFoundError as missing:
 from thinned import __version__
 from thinned.cli.averages import averages
 from thinned.cli.bench import bench
+from thinned.cli.conformance import conformance
 from thinned.cli.demo import demo
 from thinned.cli.info import info
 from thinned.cli.mask import mask
@@ -25,5 +26,5 @@ def main() -> None:
     """Dropout, exact and the same everywhere: a mask is a function of (seed, stream, position, p)."""
 
 
-for command in (info, mask, averages, mc, demo, bench):
+for command in (info, mask, averages, mc, conformance, demo, bench):
     main.add_command(command)

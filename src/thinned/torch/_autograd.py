@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 
-from thinned.torch import _key
+from thinned.torch import _key, _mesh
 
 
 def self_adjoint(
@@ -71,6 +71,7 @@ def _differentiate(library: torch.library.Library, name: str) -> None:
     apply = super(torch.autograd.Function, Diagonal).apply
 
     def differentiable(keys: Any, input: Tensor, *rest: Any) -> Tensor:
+        _mesh.register(input)
         watched = forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
         if not watched and not (input.requires_grad and torch.is_grad_enabled()):
             with torch._C._AutoDispatchBelowAutograd():  # as compiled code comes: 13 µs of 30

@@ -13,6 +13,15 @@ from torch import Tensor
 
 Sizes = Sequence[int] | None
 
+# In an operator's noise shape, for what is None in ours: a list of an operator has no None, and the size of a
+# shard may be 1, which says "shared".
+OWN = -1
+
+
+def noise_of(noise_shape: Sizes) -> tuple[int | None, ...] | None:
+    """An operator's noise shape as `positions` takes it."""
+    return None if noise_shape is None else tuple(None if n == OWN else n for n in noise_shape)
+
 
 def words_for(input: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
     """Seeds and streams, of a shape that broadcasts to the input's, on its device."""
@@ -30,7 +39,8 @@ def batched(
     noise_shape: Sizes,
     global_shape: Sizes,
     start: Sizes,
-) -> tuple[Tensor, Tensor, Tensor, Sizes, Sizes, Sizes]:
+    step: Sizes,
+) -> tuple[Tensor, Tensor, Tensor, Sizes, Sizes, Sizes, Sizes]:
     """The arguments of the call that serves a whole vmap: its dimension is the input's first."""
     at_input, at_key, at_p, *_ = in_dims
     input = input.movedim(at_input, 0) if at_input is not None else input.expand(size, *input.shape)
@@ -44,7 +54,8 @@ def batched(
     elif key.dim() > 1:
         key = key.expand(size, *key.shape)
     else:
-        noise_shape = (1, *(input.shape[1:] if noise_shape is None else noise_shape))
+        noise_shape = (1, *([OWN] * (input.dim() - 1) if noise_shape is None else noise_shape))
         global_shape = None if global_shape is None else (size, *global_shape)
         start = None if start is None else (0, *start)
-    return input, key, p, noise_shape, global_shape, start
+        step = None if step is None else (1, *step)
+    return input, key, p, noise_shape, global_shape, start, step

@@ -15,18 +15,27 @@ import torch
 from torch import Tensor
 
 from thinned.contract import threshold
+from thinned.torch import _mesh
 from thinned.torch._autograd import self_adjoint
+from thinned.torch._batching import Sizes
 
 _library = torch.library.Library("thinned", "FRAGMENT")
-_library.define("drop_block(Tensor input, Tensor key, Tensor p, int[] block_size) -> Tensor")
+_library.define(
+    "drop_block(Tensor input, Tensor key, Tensor p, int[] block_size, SymInt start=0, SymInt step=1, "
+    "int[]? coordinate=None) -> Tensor"
+)
 
 # Newton's method on a convex function from below is monotone and takes about ten; this bounds a wrong one.
 _ITERATIONS = 200
 
 
-def drop_block(input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int]) -> Tensor:
-    """Call `thinned::drop_block`."""
-    result: Tensor = torch.ops.thinned.drop_block(input, key, p, block_size)
+def drop_block(
+    input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int], start: int = 0, step: int = 1
+) -> Tensor:
+    """Call `thinned::drop_block`; the samples are every `step`-th of a batch from `start` on."""
+    result: Tensor = torch.ops.thinned.drop_block(
+        input, key, p, block_size, start, step, **_mesh.prepare(input)
+    )
     return result
 
 
@@ -68,10 +77,18 @@ def _cover(sizes: tuple[int, ...], block: tuple[int, ...]) -> tuple[Any, Any]:
     return numbers, shares
 
 
-def _drop_block(input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int]) -> Tensor:
+def _drop_block(
+    input: Tensor,
+    key: Tensor,
+    p: Tensor,
+    block_size: Sequence[int],
+    start: int = 0,
+    step: int = 1,
+    coordinate: Sizes = None,
+) -> Tensor:
     if not input.numel():
         return torch.empty_like(input)
-    dropped = _blocks(input, key, p, block_size)
+    dropped = _blocks(input, key, p, block_size, start, step)
     each = input[0].numel()
     lost = dropped.flatten(1).sum(1, dtype=torch.int32 if each < 2**31 else torch.int64)
     whole = torch.full_like(lost, each, dtype=torch.float64)  # torch divides a number by way of 1/x
@@ -82,7 +99,9 @@ def _drop_block(input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int]
     return value.masked_fill_(dropped, 0).to(input.dtype)
 
 
-def _blocks(input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int]) -> Tensor:
+def _blocks(
+    input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int], start: int, step: int
+) -> Tensor:
     """True where dropped."""
     sizes = tuple(input.shape[2:])
     block = clamp(block_size, sizes)
@@ -90,7 +109,10 @@ def _blocks(input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int]) ->
     rates = [seed_rate(threshold(rate) / 2.0**32, sizes, block) for rate in p.reshape(-1).tolist()]
     gamma = torch.tensor(rates, dtype=torch.float64).reshape(p.shape)
     ones = torch.ones((*input.shape[:2], *firsts), dtype=torch.float16, device=input.device)
-    dropped: Tensor = torch.ops.thinned.dropout(ones, key, gamma, False) == 0
+    whole = ((input.shape[0] - 1) * step + start + 1, *ones.shape[1:])
+    rest = [0] * (ones.dim() - 1)
+    place = (whole, [start, *rest], [step, *(1 for _ in rest)])
+    dropped: Tensor = torch.ops.thinned.dropout(ones, key, gamma, False, None, *place) == 0
     for axis, one in enumerate(block, 2):
         dropped = _grow(dropped, axis, one)
     return dropped
@@ -112,13 +134,21 @@ def _grow(dropped: Tensor, axis: int, block: int) -> Tensor:
 
 
 def _drop_block_vmap(
-    info: Any, in_dims: Any, input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int]
+    info: Any,
+    in_dims: Any,
+    input: Tensor,
+    key: Tensor,
+    p: Tensor,
+    block_size: Sequence[int],
+    start: int = 0,
+    step: int = 1,
+    coordinate: Sizes = None,
 ) -> tuple[Tensor, int]:
     inputs, keys, rates = (
         [tensor] * info.batch_size if at is None else tensor.unbind(at)
         for tensor, at in zip((input, key, p), in_dims[:3], strict=True)
     )
-    each = [drop_block(*one, block_size=block_size) for one in zip(inputs, keys, rates, strict=True)]
+    each = [drop_block(*one, block_size, start, step) for one in zip(inputs, keys, rates, strict=True)]
     return torch.stack(each), 0
 
 

@@ -12,21 +12,22 @@ import torch
 from torch import Tensor
 
 from thinned._position import positions, row_major
-from thinned.torch import _key, _native, _plain, _rate
+from thinned.torch import _key, _mesh, _native, _plain, _rate
 from thinned.torch._autograd import self_adjoint
-from thinned.torch._batching import Sizes, batched, words_for
+from thinned.torch._batching import Sizes, batched, noise_of, words_for
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
 _library.define(
     "gaussian_dropout(Tensor input, Tensor key, Tensor p, SymInt[]? noise_shape=None, "
-    "SymInt[]? global_shape=None, SymInt[]? start=None) -> Tensor"
+    "SymInt[]? global_shape=None, SymInt[]? start=None, SymInt[]? step=None, "
+    "int[]? coordinate=None) -> Tensor"
 )
 
 
 def gaussian_dropout(input: Tensor, key: Tensor, p: Tensor, *rest: Any) -> Tensor:
     """Call `thinned::gaussian_dropout`."""
-    result: Tensor = torch.ops.thinned.gaussian_dropout(input, key, p, *rest)
+    result: Tensor = torch.ops.thinned.gaussian_dropout(input, key, p, *rest, **_mesh.prepare(input))
     return result
 
 
@@ -48,12 +49,14 @@ def _gaussian_dropout(
     noise_shape: Sizes = None,
     global_shape: Sizes = None,
     start: Sizes = None,
+    step: Sizes = None,
+    coordinate: Sizes = None,
 ) -> Tensor:
     if p.is_cpu:
         _rate.check_range(p)
         check_finite(p)
     shape = tuple(input.shape[key.dim() - 1 :])
-    base, strides = positions(shape, noise_shape, global_shape, start)
+    base, strides = positions(shape, noise_of(noise_shape), global_shape, start, step)
     z = _normal(input, key, base, row_major(shape) if strides is None else strides)
     wide = torch.promote_types(input.dtype, torch.float32)
     rate = p.to(input.device, torch.float64)
@@ -78,9 +81,11 @@ def _gaussian_dropout_vmap(
     noise_shape: Sizes = None,
     global_shape: Sizes = None,
     start: Sizes = None,
+    step: Sizes = None,
+    coordinate: Sizes = None,
 ) -> tuple[Tensor, int]:
     return gaussian_dropout(
-        *batched(info.batch_size, in_dims, input, key, p, noise_shape, global_shape, start)
+        *batched(info.batch_size, in_dims, input, key, p, noise_shape, global_shape, start, step)
     ), 0
 
 

@@ -49,7 +49,7 @@ def keyed(model: Model, seed: int | Key | None) -> Model:
         (True, False)
     """
     root = seed if seed is None or isinstance(seed, Key) else Key(seed)
-    sites = _sites(model)
+    sites = sites_of(model)
     others = [
         name
         for name, module in model.named_modules()
@@ -95,14 +95,15 @@ def set_step(model: Model, n: int | Tensor) -> Model:
     if not 0 <= number < 2**60:
         raise ValueError(f"n must be in [0, 2^60), got {number}")
     fresh = torch.zeros((), dtype=torch.int64)
-    for site in _sites(model).values():
+    for site in sites_of(model).values():
         if site.step is None:
             site.step = fresh
         site.step.fill_(number)
     return model
 
 
-def _sites(model: torch.nn.Module) -> dict[str, Site]:
+def sites_of(model: torch.nn.Module) -> dict[str, Site]:
+    """Every site by its name; a ValueError where there is none."""
     sites = {name: module for name, module in model.named_modules() if isinstance(module, Site)}
     if not sites:
         raise ValueError(

@@ -17,9 +17,9 @@ from torch import Tensor
 from thinned._arguments import effect
 from thinned._position import positions, row_major
 from thinned.contract import Key, threshold
-from thinned.torch import _key, _native, _plain, _rate
+from thinned.torch import _key, _mesh, _native, _plain, _rate
 from thinned.torch._autograd import self_adjoint
-from thinned.torch._batching import Sizes, batched, words_for
+from thinned.torch._batching import Sizes, batched, noise_of, words_for
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -27,7 +27,8 @@ _library = torch.library.Library("thinned", "FRAGMENT")
 # of its last are the input's first ones, one key each; positions count in what remains.
 _library.define(
     "dropout(Tensor input, Tensor key, Tensor p, bool inverted=True, SymInt[]? noise_shape=None, "
-    "SymInt[]? global_shape=None, SymInt[]? start=None) -> Tensor"
+    "SymInt[]? global_shape=None, SymInt[]? start=None, SymInt[]? step=None, "
+    "int[]? coordinate=None) -> Tensor"
 )
 _library.define(
     "keep_mask(SymInt[] shape, Tensor key, Tensor p, SymInt[]? global_shape=None, SymInt[]? start=None)"
@@ -41,7 +42,7 @@ _WORTH_A_CALL = 20
 
 def dropout(input: Tensor, key: Tensor, p: Tensor, *rest: Any) -> Tensor:
     """Call `thinned::dropout`."""
-    result: Tensor = torch.ops.thinned.dropout(input, key, p, *rest)
+    result: Tensor = torch.ops.thinned.dropout(input, key, p, *rest, **_mesh.prepare(input))
     return result
 
 
@@ -59,10 +60,14 @@ def _dropout(
     noise_shape: Sizes = None,
     global_shape: Sizes = None,
     start: Sizes = None,
+    step: Sizes = None,
+    coordinate: Sizes = None,
 ) -> Tensor:
+    if not input.numel():
+        return torch.empty_like(input)
     many = key.dim() - 1
     shape = tuple(input.shape[many:])
-    base, strides = positions(shape, noise_shape, global_shape, start)
+    base, strides = positions(shape, noise_of(noise_shape), global_shape, start, step)
     if many and input.is_cpu and not p.dim():
         drop, factor = effect(threshold(p.item()), True, inverted)
         rows = _native.many(input, key, drop, factor, base, strides or row_major(shape))
@@ -115,9 +120,11 @@ def _dropout_vmap(
     noise_shape: Sizes = None,
     global_shape: Sizes = None,
     start: Sizes = None,
+    step: Sizes = None,
+    coordinate: Sizes = None,
 ) -> tuple[Tensor, int]:
     input, key, p, *shapes = batched(
-        info.batch_size, in_dims, input, key, p, noise_shape, global_shape, start
+        info.batch_size, in_dims, input, key, p, noise_shape, global_shape, start, step
     )
     return dropout(input, key, p, inverted, *shapes), 0
 

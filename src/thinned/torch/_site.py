@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from thinned.contract import Key, check_probability
 from thinned.torch import _key, _rate
+from thinned.torch._place import Place
+from thinned.torch._rows import Rows
 from thinned.torch.schedules import Schedule
 
 Probability = float | Tensor | Schedule
@@ -28,6 +31,7 @@ class Site(torch.nn.Module):
     key: Key | None = None
     _bits: Tensor | None = None
     step: Tensor | None = None
+    rows: Rows | None = None
 
     def give_key(self, key: Key | None, step: Tensor | None) -> None:
         """Draw by this key, at the step that the tensor holds (int64, no dimension); without one, anew."""
@@ -44,6 +48,18 @@ class Site(torch.nn.Module):
         for number in (self.step, call):
             key = key if number is None else _key.folded(key, number)
         return key
+
+    def place(self, input: Tensor, dim: int | None = None, shape: Sequence[int] | None = None) -> Place:
+        """Where the input's rows stand in the whole batch: arguments of a verb, none where nobody said.
+
+        Args:
+            input: what is dropped.
+            dim: of the batch; the one that `set_rows` was told if not given.
+            shape: of the mask, where it is not the input's.
+        """
+        if self.rows is None or not self.training:
+            return {}
+        return self.rows.place(input.shape if shape is None else shape, self.rows.dim if dim is None else dim)
 
     def rate(self, p: Any) -> float | Tensor:
         """The drop probability now: a schedule's at this step, or p as it is."""

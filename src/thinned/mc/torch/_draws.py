@@ -96,10 +96,14 @@ def signature(func: Any) -> inspect.Signature:
 
 
 def given(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by name, with defaults."""
+    """Arguments by name, with defaults; what a function takes as `**rest` by its own names."""
     bound = signature(func).bind(*args, **kwargs)
     bound.apply_defaults()
-    return bound.arguments
+    found: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        rest = bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        found.update(value if rest else {name: value})
+    return found
 
 
 def is_off(p: Any) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _key, _native, _rate
+from thinned.torch import _key, _mesh, _native, _rate
 from thinned.torch._overrides import overridable
+from thinned.torch._place import Place
 from thinned.torch.functional._dropout import _check_inplace, _into, dropout
 from thinned.torch.functional._lives import Noise, lives
 
@@ -24,6 +27,7 @@ def alpha_dropout(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Equivalent to `torch.nn.functional.alpha_dropout`, by the mask of a key.
 
@@ -39,6 +43,7 @@ def alpha_dropout(
         inplace: write to `input` itself.
         key: the mask's key.
         generator: where a key is drawn from without one.
+        **place: `global_shape`, `start` and `step` as in `dropout`.
 
     Returns:
         A tensor of input's shape, dtype and layout. At p = 1, where a would be infinite, zeros, as in torch,
@@ -56,7 +61,7 @@ def alpha_dropout(
         >>> alpha_dropout(torch.zeros(5), 0.5, training=True, key=thinned.Key(0))
         tensor([ 0.7792, -0.7792,  0.7792,  0.7792,  0.7792])
     """
-    return _alpha(input, p, training, inplace, key, generator, None)
+    return _alpha(input, p, training, inplace, key, generator, None, place)
 
 
 @overridable
@@ -68,6 +73,7 @@ def feature_alpha_dropout(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Equivalent to `torch.nn.functional.feature_alpha_dropout`: `alpha_dropout` of whole channels.
 
@@ -79,6 +85,7 @@ def feature_alpha_dropout(
         inplace: write to `input` itself.
         key: of the mask, which is one of shape (N, C, 1, …).
         generator: where a key is drawn from without one.
+        **place: `global_shape`, `start` and `step` as in `dropout`.
 
     Returns:
         A tensor of input's shape, dtype and layout.
@@ -102,7 +109,7 @@ def feature_alpha_dropout(
             f"feature_alpha_dropout takes (N, C, …), got shape {tuple(input.shape)}: "
             "use AlphaDropout (elements)"
         )
-    return _alpha(input, p, training, inplace, key, generator, (None, None, *(1,) * (input.dim() - 2)))
+    return _alpha(input, p, training, inplace, key, generator, (None, None, *(1,) * (input.dim() - 2)), place)
 
 
 def _alpha(
@@ -113,20 +120,24 @@ def _alpha(
     key: Key | Tensor | None,
     generator: torch.Generator | None,
     noise: Noise | None,
+    place: Place,
 ) -> Tensor:
     training = check_training(training)
     _native.check_dtype(input)
     drop = _rate.threshold(p, input)
     if not training or drop in (0, DROP_ALL):
-        return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise)
+        return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise, **place)
     if inplace:
         _check_inplace(input)
+    _mesh.check_source(input, key, generator)
     if key is None:  # one for both masks below
         key, generator = _key.draw(generator), None
     wide = torch.promote_types(input.dtype, torch.float32)
-    kept = dropout(input.to(wide), p, True, key=key, generator=generator, noise_shape=noise, mode="classic")
-    a, if_kept, if_dropped = (number.to(input.device, wide) for number in _affine(p, drop))
-    shift = torch.where(lives(input, p, key, noise), if_kept, if_dropped)
+    kept = dropout(
+        input.to(wide), p, True, key=key, generator=generator, noise_shape=noise, mode="classic", **place
+    )
+    a, if_kept, if_dropped = (_mesh.beside(input, n.to(input.device, wide)) for n in _affine(p, drop))
+    shift = torch.where(lives(input, p, key, noise, place), if_kept, if_dropped)
     # In place: with less memory alive (32, 64, 28, 28) takes 1 ms instead of 15, most of them for new pages.
     return _into(input, kept.mul_(a).add_(shift).to(input.dtype), inplace)
 

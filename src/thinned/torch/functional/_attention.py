@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key, check_probability
-from thinned.torch import _autocast, _key, _native, _operator, _rate
+from thinned.torch import _autocast, _key, _mesh, _native, _operator, _rate
 from thinned.torch._overrides import overridable
+from thinned.torch._place import Place, Where, as_lists
 from thinned.torch.functional._dropout import dropout
 
 
@@ -29,6 +30,7 @@ def scaled_dot_product_attention(
     training: bool = REQUIRED,
     dropout_key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Equivalent to `torch.nn.functional.scaled_dot_product_attention`, with a mask of a key.
 
@@ -51,6 +53,8 @@ def scaled_dot_product_attention(
         training: True drops, False evaluates. Required: a function cannot see `model.eval()`.
         dropout_key: the mask's key, or an int64 tensor of its seed and stream.
         generator: where a key is drawn from without one; torch's default CPU generator if not given.
+        **place: `global_shape`, `start` and `step` as in `dropout`, of the probabilities (…, L, S): where a
+            rank has some of the heads or queries.
 
     Returns:
         (…, L, Ev), computed in float32 (float64 for float64) and rounded once to query's dtype, or to
@@ -93,9 +97,10 @@ def scaled_dot_product_attention(
         key, value = _repeated(key, query), _repeated(value, query)
     wide = torch.promote_types(query.dtype, torch.float32)
     query, key, value = query.to(wide), key.to(wide), value.to(wide)
+    _mesh.check_source(query, dropout_key, generator, "dropout_key")
     bits, rate = _key.as_tensor(dropout_key, generator), _rate.as_tensor(dropout_p, drop)
     with _autocast.off(query):
-        return _attend(query, key, value, attn_mask, is_causal, scale, bits, rate).to(to)
+        return _attend(query, key, value, attn_mask, is_causal, scale, bits, rate, place).to(to)
 
 
 def _attend(
@@ -107,13 +112,16 @@ def _attend(
     scale: float | None,
     bits: Tensor,
     rate: Tensor,
+    place: Place,
 ) -> Tensor:
     factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = (query * factor) @ key.mT
     nowhere = None
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
+        attn_mask = _mesh.beside(query, attn_mask, divided=False)
     elif attn_mask is not None:
+        attn_mask = _mesh.beside(query, attn_mask, divided=False)
         seen = attn_mask if attn_mask.dtype == torch.bool else attn_mask != -torch.inf
         nowhere = ~seen.any(-1, keepdim=True)
     if attn_mask is not None:
@@ -121,7 +129,8 @@ def _attend(
     shape = torch.broadcast_shapes(scores.shape[:-2], value.shape[:-2])
     probabilities = scores.softmax(-1).expand(*shape, *scores.shape[-2:])
     apply: Any = (_Weighted if torch.compiler.is_compiling() else _WeightedBothModes).apply
-    result: Tensor = apply(probabilities, value.expand(*shape, *value.shape[-2:]), bits, rate)
+    where = as_lists(place, probabilities.shape)
+    result: Tensor = apply(probabilities, value.expand(*shape, *value.shape[-2:]), bits, rate, where)
     return result if nowhere is None else result.masked_fill(nowhere, 0)
 
 
@@ -163,34 +172,36 @@ class _Weighted(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(probabilities: Tensor, value: Tensor, key: Tensor, p: Tensor) -> Tensor:
-        return _operator.dropout(probabilities, key, p) @ value
+    def forward(probabilities: Tensor, value: Tensor, key: Tensor, p: Tensor, where: Where) -> Tensor:
+        return _operator.dropout(probabilities, key, p, True, None, *where) @ value
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *tensors, where = inputs
+        ctx.rest = (True, None, *where)
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         probabilities, value, key, p = ctx.saved_tensors
         of_probabilities = of_value = None
         if ctx.needs_input_grad[0]:
-            of_probabilities = _operator.dropout(grad @ value.mT, key, p)
+            of_probabilities = _operator.dropout(grad @ value.mT, key, p, *ctx.rest)
         if ctx.needs_input_grad[1]:
-            of_value = _operator.dropout(probabilities, key, p).mT @ grad
-        return of_probabilities, of_value, None, None
+            of_value = _operator.dropout(probabilities, key, p, *ctx.rest).mT @ grad
+        return of_probabilities, of_value, None, None, None
 
 
 class _WeightedBothModes(_Weighted):
     """With forward derivatives, which the compiler refuses to trace even where nobody asks for them."""
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         _Weighted.setup_context(ctx, inputs, output)
-        ctx.save_for_forward(*inputs)
+        ctx.save_for_forward(*inputs[:-1])
 
     @staticmethod
     def jvp(ctx: Any, probabilities_t: Tensor, value_t: Tensor, *_: None) -> Tensor:
         probabilities, value, key, p = ctx.saved_tensors
-        of_probabilities: Tensor = _operator.dropout(probabilities_t, key, p) @ value
-        return of_probabilities + _operator.dropout(probabilities, key, p) @ value_t
+        of_probabilities: Tensor = _operator.dropout(probabilities_t, key, p, *ctx.rest) @ value
+        return of_probabilities + _operator.dropout(probabilities, key, p, *ctx.rest) @ value_t

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key, check_integer
-from thinned.torch import _block, _key, _native, _rate
+from thinned.torch import _block, _key, _mesh, _native, _rate
 from thinned.torch._overrides import overridable
+from thinned.torch._place import Place, as_lists
 from thinned.torch.functional._dropout import dropout
 
 _LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
@@ -27,6 +28,7 @@ def drop_block1d(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Drop runs of each channel of (N, C, L): `drop_block2d` of one dimension.
 
@@ -36,7 +38,7 @@ def drop_block1d(
         tensor([[[0.0000, 0.0000, 0.0000, 1.4286, 1.4286, 1.4286, 1.4286, 1.4286,
                   1.4286, 1.4286]]])
     """
-    return _drop(input, p, block_size, training, inplace, key, generator, 1)
+    return _drop(input, p, block_size, training, inplace, key, generator, 1, place)
 
 
 @overridable
@@ -49,6 +51,7 @@ def drop_block2d(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Drop blocks of each channel's map, so that an element is dropped with probability p on average.
 
@@ -94,7 +97,7 @@ def drop_block2d(
                   [1.5000, 0.0000, 0.0000, 1.5000, 1.5000, 1.5000],
                   [1.5000, 1.5000, 1.5000, 1.5000, 1.5000, 1.5000]]]])
     """
-    return _drop(input, p, block_size, training, inplace, key, generator, 2)
+    return _drop(input, p, block_size, training, inplace, key, generator, 2, place)
 
 
 @overridable
@@ -107,6 +110,7 @@ def drop_block3d(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Drop boxes of each channel of (N, C, D, H, W): `drop_block2d` of three dimensions.
 
@@ -116,7 +120,7 @@ def drop_block3d(
         >>> (y[0, 0] == 0).int().tolist()
         [[[0, 0, 1, 1], [0, 0, 1, 1]], [[1, 1, 0, 0], [1, 1, 0, 0]]]
     """
-    return _drop(input, p, block_size, training, inplace, key, generator, 3)
+    return _drop(input, p, block_size, training, inplace, key, generator, 3, place)
 
 
 def _drop(
@@ -128,6 +132,7 @@ def _drop(
     key: Key | Tensor | None,
     generator: torch.Generator | None,
     rank: int,
+    place: Place,
 ) -> Tensor:
     training = check_training(training)
     _native.check_dtype(input)
@@ -140,13 +145,29 @@ def _drop(
             "for a map, or for each sample and channel (one p per sample is p.reshape(N, 1, …))"
         )
     key = _key.check_source(key, generator)
+    start, step = _rows(place, input)
     if not training or drop == 0:
         return input
     if drop == DROP_ALL:
         return dropout(input, 1.0, True, inplace)
+    _mesh.check_source(input, key, generator)
     bits = _key.as_tensor(key, generator)
-    result = _block.drop_block(input, bits, _rate.as_tensor(p, drop), block)
+    result = _block.drop_block(input, bits, _rate.as_tensor(p, drop), block, start, step)
     return input.copy_(result) if inplace else result
+
+
+def _rows(place: Place, input: Tensor) -> tuple[int, int]:
+    """Where in the whole batch the input's samples stand: the first one, and how far apart they are."""
+    whole, start, step = as_lists(place, input.shape)
+    if whole is None:
+        return 0, 1
+    first, apart = start or [0] * input.dim(), step or [1] * input.dim()
+    if list(whole[1:]) != list(input.shape[1:]):
+        raise ValueError(
+            f"DropBlock scales each sample by what it has lost and needs samples whole: global_shape "
+            f"{tuple(whole)} may differ from input's shape {tuple(input.shape)} in its first entry only"
+        )
+    return first[0], apart[0]
 
 
 def check_block_size(block_size: Any, rank: int) -> list[int]:

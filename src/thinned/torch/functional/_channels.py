@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
 from thinned._arguments import REQUIRED
 from thinned.contract import Key
 from thinned.torch._overrides import overridable
+from thinned.torch._place import Place
 from thinned.torch.functional._dropout import dropout
 
 # By the dimensions of a channel, what each number of dimensions of the input stands for. Three are none of
@@ -28,6 +31,7 @@ def dropout1d(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Equivalent to `torch.nn.functional.dropout1d`: a channel of one dimension is dropped as a whole.
 
@@ -38,6 +42,7 @@ def dropout1d(
         inplace: write to `input` itself.
         key: of the mask, which is one of shape (N, C, 1) or (C, 1).
         generator: where a key is drawn from without one.
+        **place: `global_shape`, `start` and `step` as in `dropout`.
 
     Returns:
         A tensor of input's shape, dtype and layout; kept channels times 1/(1−p), dropped ones +0.0.
@@ -57,7 +62,7 @@ def dropout1d(
                 [2., 2., 2., 2.]])
     """
     noise = _noise_shape(input, 1)
-    return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise)
+    return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise, **place)
 
 
 @overridable
@@ -69,6 +74,7 @@ def dropout2d(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Equivalent to `torch.nn.functional.dropout2d`, but that three dimensions are an error.
 
@@ -82,6 +88,7 @@ def dropout2d(
         inplace: write to `input` itself.
         key: of the mask, which is one of shape (N, C, 1, 1).
         generator: where a key is drawn from without one.
+        **place: `global_shape`, `start` and `step` as in `dropout`.
 
     Returns:
         A tensor of input's shape, dtype and layout.
@@ -99,7 +106,7 @@ def dropout2d(
         tensor([[2., 0., 2., 2., 2., 2., 2., 2.]])
     """
     noise = _noise_shape(input, 2)
-    return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise)
+    return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise, **place)
 
 
 @overridable
@@ -111,6 +118,7 @@ def dropout3d(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Equivalent to `torch.nn.functional.dropout3d`: a channel of three dimensions is dropped as a whole.
 
@@ -121,6 +129,7 @@ def dropout3d(
         inplace: write to `input` itself.
         key: of the mask, which is one of shape (N, C, 1, 1, 1) or (C, 1, 1, 1).
         generator: where a key is drawn from without one.
+        **place: `global_shape`, `start` and `step` as in `dropout`.
 
     Returns:
         A tensor of input's shape, dtype and layout.
@@ -138,7 +147,7 @@ def dropout3d(
         tensor([2., 0., 2., 2., 2., 2., 2., 2.])
     """
     noise = _noise_shape(input, 3)
-    return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise)
+    return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise, **place)
 
 
 def _noise_shape(input: Tensor, axes: int) -> tuple[int | None, ...]:

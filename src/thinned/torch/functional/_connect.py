@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -11,8 +11,9 @@ from torch.nn.functional import linear
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _autocast, _key, _native, _operator, _rate
+from thinned.torch import _autocast, _key, _mesh, _native, _operator, _rate
 from thinned.torch._overrides import overridable
+from thinned.torch._place import Place, Where, as_lists
 from thinned.torch.functional._dropout import dropout
 
 
@@ -26,6 +27,7 @@ def drop_connect_linear(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """`torch.nn.functional.linear` where each sample has weights of its own, dropped by a mask of its own.
 
@@ -45,6 +47,7 @@ def drop_connect_linear(
         key: the mask's key, or an int64 tensor of its seed and stream. The mask is that of shape
             (N, out_features, in_features).
         generator: where a key is drawn from without one; torch's default CPU generator if not given.
+        **place: `global_shape`, `start` and `step` as in `dropout`, of the mask.
 
     Returns:
         (N, …, out_features), computed in float32 (float64 for float64) and rounded once to input's dtype,
@@ -75,17 +78,19 @@ def drop_connect_linear(
     n = input.shape[0] if input.dim() > 1 else 1
     drop = _rate.threshold(p, weight.expand(n, *weight.shape))
     key = _key.check_source(key, generator)
+    where = as_lists(place, (n, *weight.shape))
     if training and drop == DROP_ALL:  # the bias, and zero gradients, whatever the inputs hold
         input, weight = dropout(input, 1.0, True), dropout(weight, 1.0, True)
     if not training or drop in (0, DROP_ALL):
         return linear(input, weight, bias)
+    _mesh.check_source(input, key, generator)
     bits, rate = _key.as_tensor(key, generator), _rate.as_tensor(p, drop)
     wide = torch.promote_types(input.dtype, torch.float32)
     rows = input.to(wide).reshape(n, math.prod(input.shape[1:-1]), input.shape[-1])
     apply: Any = (_Each if torch.compiler.is_compiling() else _EachBothModes).apply
     to = _autocast.result_type(input)
     with _autocast.off(input):
-        result = apply(rows, weight.to(wide), bits, rate)
+        result = apply(rows, weight.to(wide), bits, rate, where)
     if bias is not None:
         result = result + bias.to(wide)
     shaped: Tensor = result.to(to).reshape(*input.shape[:-1], weight.shape[0])
@@ -98,40 +103,42 @@ class _Each(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(input: Tensor, weight: Tensor, key: Tensor, p: Tensor) -> Tensor:
-        return input @ _dropped(weight, input.shape[0], key, p).mT
+    def forward(input: Tensor, weight: Tensor, key: Tensor, p: Tensor, where: Where) -> Tensor:
+        return input @ _dropped(weight, input.shape[0], key, p, (True, None, *where)).mT
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        *tensors, where = inputs
+        ctx.rest = (True, None, *where)
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         input, weight, key, p = ctx.saved_tensors
         of_input = of_weight = None
         if ctx.needs_input_grad[0]:
-            of_input = grad @ _dropped(weight, grad.shape[0], key, p)
+            of_input = grad @ _dropped(weight, grad.shape[0], key, p, ctx.rest)
         if ctx.needs_input_grad[1]:
-            of_weight = _operator.dropout(grad.mT @ input, key, p).sum(0)
-        return of_input, of_weight, None, None
+            of_weight = _operator.dropout(grad.mT @ input, key, p, *ctx.rest).sum(0)
+        return of_input, of_weight, None, None, None
 
 
 class _EachBothModes(_Each):
     """With forward derivatives, which the compiler refuses to trace even where nobody asks for them."""
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         _Each.setup_context(ctx, inputs, output)
-        ctx.save_for_forward(*inputs)
+        ctx.save_for_forward(*inputs[:-1])
 
     @staticmethod
     def jvp(ctx: Any, input_t: Tensor, weight_t: Tensor, *_: None) -> Tensor:
         input, weight, key, p = ctx.saved_tensors
         n = input.shape[0]
-        of_input: Tensor = input_t @ _dropped(weight, n, key, p).mT
-        of_weight: Tensor = input @ _dropped(weight_t, n, key, p).mT
+        of_input: Tensor = input_t @ _dropped(weight, n, key, p, ctx.rest).mT
+        of_weight: Tensor = input @ _dropped(weight_t, n, key, p, ctx.rest).mT
         return of_input + of_weight
 
 
-def _dropped(weight: Tensor, n: int, key: Tensor, p: Tensor) -> Tensor:
-    return _operator.dropout(weight.expand(n, *weight.shape), key, p)
+def _dropped(weight: Tensor, n: int, key: Tensor, p: Tensor, rest: tuple[Any, ...]) -> Tensor:
+    return _operator.dropout(weight.expand(n, *weight.shape), key, p, *rest)

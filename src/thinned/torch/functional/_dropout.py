@@ -18,7 +18,8 @@ from thinned._arguments import (
 )
 from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, threshold
-from thinned.torch import _eager, _key, _native, _operator, _rate
+from thinned.torch import _eager, _key, _mesh, _native, _operator, _rate
+from thinned.torch._batching import OWN
 from thinned.torch._overrides import overridable
 
 
@@ -35,6 +36,7 @@ def dropout(
     mode: Literal["inverted", "classic"] = "inverted",
     global_shape: Shape | None = None,
     start: Shape | None = None,
+    step: Shape | None = None,
 ) -> Tensor:
     """Equivalent to `torch.nn.functional.dropout`, by the mask of a key.
 
@@ -56,6 +58,8 @@ def dropout(
             what is kept and evaluates to input · (1−p).
         global_shape: shape of the whole tensor, where input is a shard of it.
         start: index of input's first element in the whole tensor; zeros if not given.
+        step: how far apart neighbours of input are in the whole tensor, along each dimension, as in
+            `whole[start::step]`; ones if not given.
 
     Returns:
         `input` itself in place or where nothing changes (p = 0, inverted evaluation), else a new tensor of
@@ -66,7 +70,8 @@ def dropout(
             `p must be a real number, got …`; `pass key or generator, not both`.
         ValueError: `p must be in [0, 1], got …`; `p of shape … does not fit …`; `p has no gradient …`;
             `noise_shape … does not fit x of shape …`; `inplace=True needs …`.
-        RuntimeError: `vmap: dropout draws a key, and randomness="error" …`, without a key.
+        RuntimeError: without a key: `vmap: dropout draws a key, and randomness="error" …`; `dropout of a
+            DTensor needs a key that all ranks share …`.
 
     Source:
         CONTRACT.md, sections 3 and 4; Srivastava et al., "Dropout", JMLR 2014.
@@ -82,7 +87,7 @@ def dropout(
     _native.check_dtype(input)
     drop = _rate.threshold(p, input)
     key = _key.check_source(key, generator)
-    base, strides = positions(input.shape, noise_shape, global_shape, start)
+    base, strides = positions(input.shape, noise_shape, global_shape, start, step)
     if drop is not None:
         act, factor = effect(drop, training, inverted)
         if (act, factor) == IDENTITY and (p == 0 or not training):
@@ -94,20 +99,21 @@ def dropout(
     if drop is not None:
         if act == 0:
             return input.mul_(factor) if inplace else input * factor
-        if act == DROP_ALL:
+        if act == DROP_ALL and not _mesh.is_dtensor(input):
             everything = torch.ones((), dtype=torch.bool, device=input.device)
             return input.masked_fill_(everything, 0) if inplace else input.masked_fill(everything, 0)
         if _eager.applies(input):
             what = (*_key.as_words(key, generator), drop, factor, base, strides)
             return _eager.dropout(input, what, inplace)
+    _mesh.check_source(input, key, generator)
+    place = {"global_shape": global_shape, "start": start, "step": step}
     result = _operator.dropout(
         input,
         _key.as_tensor(key, generator),
         _rate.as_tensor(p, drop),
         inverted,
-        None if noise_shape is None else _sizes(noise_shape, input),
-        None if global_shape is None else as_shape("global_shape", global_shape),
-        None if start is None else as_shape("start", start),
+        None if noise_shape is None else _sizes(noise_shape),
+        *(None if entries is None else as_shape(name, entries) for name, entries in place.items()),
     )
     return _into(input, result, inplace)
 
@@ -135,8 +141,8 @@ def _into(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
     return input.copy_(result) if inplace else result
 
 
-def _sizes(noise_shape: tuple[int | None, ...], input: Tensor) -> list[int]:
-    return [size if n is None else n for n, size in zip(noise_shape, input.shape, strict=True)]
+def _sizes(noise_shape: tuple[int | None, ...]) -> list[int]:
+    return [1 if n == 1 else OWN for n in noise_shape]
 
 
 def _check_inplace(input: Tensor) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _native
+from thinned.torch import _mesh, _native
 from thinned.torch._overrides import overridable
 from thinned.torch.functional._dropout import dropout
 
@@ -71,6 +71,7 @@ def embedding_dropout(
     if weight.dim() != 2:
         raise ValueError(f"weight must be (words, features), got shape {tuple(weight.shape)}")
     wide = torch.promote_types(weight.dtype, torch.float32)
+    _mesh.check_source(weight, key, generator)
     ones = torch.ones((), dtype=wide, device=weight.device).expand(weight.shape[0], 1)
     factors = dropout(ones, p, training, key=key, generator=generator)
     rows = torch.nn.functional.embedding(
@@ -78,5 +79,5 @@ def embedding_dropout(
     )
     if factors is ones:
         return rows
-    each = torch.nn.functional.embedding(input, factors)
+    each = torch.nn.functional.embedding(input, _mesh.beside(weight, factors, divided=False))
     return (rows.to(wide) * each).masked_fill(each == 0, 0).to(weight.dtype)

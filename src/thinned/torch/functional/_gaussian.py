@@ -8,7 +8,7 @@ from torch import Tensor
 from thinned._arguments import REQUIRED, check_training
 from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, check_probability
-from thinned.torch import _eager, _gaussian, _key, _native, _rate
+from thinned.torch import _eager, _gaussian, _key, _mesh, _native, _rate
 from thinned.torch._overrides import overridable
 from thinned.torch.functional._dropout import _check_inplace, _into, _sizes
 
@@ -25,6 +25,7 @@ def gaussian_dropout(
     noise_shape: tuple[int | None, ...] | None = None,
     global_shape: Shape | None = None,
     start: Shape | None = None,
+    step: Shape | None = None,
 ) -> Tensor:
     """Multiply by 1 + σ z, with σ = √(p/(1−p)) and a standard normal z for each element.
 
@@ -43,6 +44,7 @@ def gaussian_dropout(
         noise_shape: one entry a dimension: 1 shares z along it; None or input's size does not.
         global_shape: shape of the whole tensor, where input is a shard of it.
         start: index of input's first element in the whole tensor; zeros if not given.
+        step: how far apart neighbours of input are in the whole tensor; ones if not given.
 
     Returns:
         A tensor of input's shape, dtype and layout; input itself at p = 0 and in evaluation. z is rounded to
@@ -68,17 +70,18 @@ def gaussian_dropout(
     if not isinstance(p, Tensor) or _eager.applies(p):
         _gaussian.check_finite(p)
     key = _key.check_source(key, generator)
-    positions(input.shape, noise_shape, global_shape, start)
+    positions(input.shape, noise_shape, global_shape, start, step)
     if not training or (drop == 0 and p == 0):
         return input
     if inplace:
         _check_inplace(input)
+    _mesh.check_source(input, key, generator)
+    place = {"global_shape": global_shape, "start": start, "step": step}
     result = _gaussian.gaussian_dropout(
         input,
         _key.as_tensor(key, generator),
         _rate.as_tensor(p, None),
-        None if noise_shape is None else _sizes(noise_shape, input),
-        None if global_shape is None else as_shape("global_shape", global_shape),
-        None if start is None else as_shape("start", start),
+        None if noise_shape is None else _sizes(noise_shape),
+        *(None if entries is None else as_shape(name, entries) for name, entries in place.items()),
     )
     return _into(input, result, inplace)

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from thinned.contract import Key
+from thinned.torch import _mesh
+from thinned.torch._place import Place
 from thinned.torch.functional._dropout import dropout
 
 Noise = tuple[int | None, ...]
 
 
-def lives(input: Tensor, p: float | Tensor, key: Key | Tensor, noise: Noise | None = None) -> Tensor:
+def lives(input: Tensor, p: float | Tensor, key: Key | Tensor, noise: Noise | None, place: Place) -> Tensor:
     """True where dropout of the input keeps, of the noise's shape.
 
     By way of ones, since `keep_mask` has no examples of a vmap to tell apart.
@@ -21,5 +23,5 @@ def lives(input: Tensor, p: float | Tensor, key: Key | Tensor, noise: Noise | No
         sizes = tuple(size if n is None else n for n, size in zip(noise, sizes, strict=True))
     if isinstance(p, Tensor):
         sizes = torch.broadcast_shapes(sizes, p.shape)
-    ones = torch.ones(sizes, device=input.device)
-    return dropout(ones, p, True, key=key, noise_shape=noise, mode="classic") != 0
+    ones = _mesh.ones(input, sizes)
+    return dropout(ones, p, True, key=key, noise_shape=noise, mode="classic", **place) != 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
 from thinned.torch._overrides import overridable
+from thinned.torch._place import Place
 from thinned.torch.functional._dropout import dropout
 
 
@@ -23,6 +24,7 @@ def locked_dropout(
     batch_first: bool,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor: ...
 @overload
 def locked_dropout(
@@ -33,6 +35,7 @@ def locked_dropout(
     batch_first: bool,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> PackedSequence: ...
 @overridable
 def locked_dropout(
@@ -43,6 +46,7 @@ def locked_dropout(
     batch_first: bool,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor | PackedSequence:
     """Dropout with one mask for each sample and feature, shared over time.
 
@@ -58,6 +62,8 @@ def locked_dropout(
             meaning for (T, F) and packed sequences.
         key: of the mask, which is one of shape (B, F).
         generator: where a key is drawn from without one.
+        **place: `global_shape`, `start` and `step` as in `dropout`; of a packed sequence those of the
+            padded one, (T, B, F).
 
     Returns:
         What input is, of its shape, dtype and layout; what is kept times 1/(1−p), what is dropped +0.0.
@@ -80,9 +86,9 @@ def locked_dropout(
     training = check_training(training)
     check_batch_first(batch_first)
     if isinstance(input, PackedSequence):
-        return _packed(input, p, training, key=key, generator=generator)
+        return _packed(input, p, training, key=key, generator=generator, **place)
     noise = _noise_shape(input, batch_first)
-    return dropout(input, p, training, key=key, generator=generator, noise_shape=noise)
+    return dropout(input, p, training, key=key, generator=generator, noise_shape=noise, **place)
 
 
 def check_batch_first(batch_first: Any) -> None:

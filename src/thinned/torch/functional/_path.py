@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
 from thinned.torch._overrides import overridable
+from thinned.torch._place import Place
 from thinned.torch.functional._dropout import dropout
 
 
@@ -22,6 +23,7 @@ def drop_path(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Equivalent to timm's `drop_path`: one decision for each sample.
 
@@ -34,6 +36,7 @@ def drop_path(
             mean in training. (`dropout(mode="classic")` scales in evaluation instead.)
         key: of the mask, which is one of shape (N, 1, …).
         generator: where a key is drawn from without one.
+        **place: `global_shape`, `start` and `step` as in `dropout`.
 
     Returns:
         A tensor of input's shape, dtype and layout; dropped samples are +0.0.
@@ -62,6 +65,7 @@ def drop_path(
         generator=generator,
         noise_shape=_rows(input, "drop_path"),
         mode="inverted" if scale_by_keep or not training else "classic",
+        **place,
     )
 
 
@@ -74,6 +78,7 @@ def stochastic_depth(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Equivalent to `torchvision.ops.stochastic_depth`.
 
@@ -84,6 +89,7 @@ def stochastic_depth(
         training: True drops, False evaluates to input itself.
         key: of the mask, which is one of shape (N, 1, …) or (1, 1, …).
         generator: where a key is drawn from without one.
+        **place: `global_shape`, `start` and `step` as in `dropout`.
 
     Returns:
         A tensor of input's shape, dtype and layout; what is kept times 1/(1−p), what is dropped +0.0.
@@ -105,7 +111,7 @@ def stochastic_depth(
     """
     check_rows(mode)
     noise = _rows(input, "stochastic_depth") if mode == "row" else (1,) * input.dim()
-    return dropout(input, p, training, key=key, generator=generator, noise_shape=noise)
+    return dropout(input, p, training, key=key, generator=generator, noise_shape=noise, **place)
 
 
 def check_rows(mode: str) -> None:

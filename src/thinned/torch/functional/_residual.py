@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training, effect
+from thinned._position import positions, row_major
 from thinned.contract import Key
 from thinned.torch import _eager, _key, _native, _rate
 from thinned.torch._overrides import overridable
+from thinned.torch._place import Place
 from thinned.torch.functional._dropout import dropout
 
 
@@ -21,6 +25,7 @@ def dropout_add(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Equivalent to `dropout(input, p, training) + residual`, to the bit, in one pass over memory.
 
@@ -34,6 +39,7 @@ def dropout_add(
         training: True drops, False adds.
         key: of the mask. Without one, it is drawn from `generator`.
         generator: torch's default CPU generator if not given.
+        **place: `global_shape`, `start` and `step` as in `dropout`.
 
     Returns:
         A new tensor. The residual's gradient is the upstream one; input's is dropped by the mask, recomputed.
@@ -53,8 +59,9 @@ def dropout_add(
     training = check_training(training)
     drop = _rate.threshold(p, input) if isinstance(input, Tensor) else None
     one_pass = training and drop not in (None, 0, DROP_ALL) and _eager.adds(input, residual)
-    if not one_pass or drop is None:
-        return dropout(input, p, training, key=key, generator=generator) + residual
+    base, strides = positions(input.shape, None, **place) if one_pass else (0, None)
+    if not one_pass or drop is None or strides not in (None, row_major(input.shape)):
+        return dropout(input, p, training, key=key, generator=generator, **place) + residual
     _native.check_dtype(input)
     words = _key.as_words(_key.check_source(key, generator), generator)
-    return _eager.dropout_add(input, residual, (*words, *effect(drop, True, True), 0, None))
+    return _eager.dropout_add(input, residual, (*words, *effect(drop, True, True), base, None))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _key, _native, _rate
+from thinned.torch import _key, _mesh, _native, _rate
 from thinned.torch._overrides import overridable
+from thinned.torch._place import Place
 from thinned.torch.functional._lives import lives
 
 
@@ -21,6 +24,7 @@ def zoneout(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Keep the old value of a unit with probability p, and take the new one otherwise.
 
@@ -33,6 +37,7 @@ def zoneout(
         training: True selects, False gives the expectation p · old + (1−p) · new.
         key: of the mask. Without one, it is drawn from `generator`.
         generator: torch's default CPU generator if not given.
+        **place: `global_shape`, `start` and `step` as in `dropout`.
 
     Returns:
         A tensor of new's shape and dtype. A value that is not taken has no influence, were it NaN, and gets
@@ -67,8 +72,9 @@ def zoneout(
     rate = _rate.as_tensor(p, drop)
     if not training:
         return _expectation(new, old, rate)
+    _mesh.check_source(new, key, generator)
     key = _key.as_tensor(key, generator)
-    return torch.where(lives(new, rate, key), new, old)
+    return torch.where(lives(new, rate, key, None, place), new, old)
 
 
 def _expectation(new: Tensor, old: Tensor, rate: Tensor) -> Tensor:

@@ -39,7 +39,12 @@ class AlphaDropout(_Alpha, torch.nn.AlphaDropout):
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
         """Drop in training; `call` tells calls of a keyed layer in one step apart."""
         return functional.alpha_dropout(
-            input, self.rate(self.p), self.training, self.inplace, key=self.mask_key(call)
+            input,
+            self.rate(self.p),
+            self.training,
+            self.inplace,
+            key=self.mask_key(call),
+            **self.place(input),
         )
 
 
@@ -65,5 +70,10 @@ class FeatureAlphaDropout(_Alpha, torch.nn.FeatureAlphaDropout):
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
         """Drop channels in training; `call` tells calls of a keyed layer in one step apart."""
         return functional.feature_alpha_dropout(
-            input, self.rate(self.p), self.training, self.inplace, key=self.mask_key(call)
+            input,
+            self.rate(self.p),
+            self.training,
+            self.inplace,
+            key=self.mask_key(call),
+            **self.place(input, 0),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from thinned.torch import functional
@@ -58,6 +59,8 @@ class ScaledDotProductAttention(Site):
         call: int | None = None,
     ) -> Tensor:
         """(…, L, Ev); `call` tells calls of a keyed layer in one step apart."""
+        batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2]) if self.rows else ()
+        probabilities = (*batch, query.shape[-2], key.shape[-2])
         return functional.scaled_dot_product_attention(
             query,
             key,
@@ -69,6 +72,7 @@ class ScaledDotProductAttention(Site):
             self.enable_gqa,
             training=self.training,
             dropout_key=self.mask_key(call),
+            **self.place(query, 0, probabilities),
         )
 
     def extra_repr(self) -> str:

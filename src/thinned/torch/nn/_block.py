@@ -26,7 +26,13 @@ class _DropBlock(Site):
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
         """Drop in training, the input itself otherwise; `call` tells calls of one step apart."""
         return type(self).verb(
-            input, self.rate(self.p), self.block_size, self.training, self.inplace, key=self.mask_key(call)
+            input,
+            self.rate(self.p),
+            self.block_size,
+            self.training,
+            self.inplace,
+            key=self.mask_key(call),
+            **self.place(input, 0),
         )
 
     def extra_repr(self) -> str:

@@ -39,7 +39,12 @@ class Dropout1d(_Channels, torch.nn.Dropout1d):
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
         """Drop channels in training; `call` tells calls of a keyed layer in one step apart."""
         return functional.dropout1d(
-            input, self.rate(self.p), self.training, self.inplace, key=self.mask_key(call)
+            input,
+            self.rate(self.p),
+            self.training,
+            self.inplace,
+            key=self.mask_key(call),
+            **self.place(input, 0),
         )
 
 
@@ -68,7 +73,12 @@ class Dropout2d(_Channels, torch.nn.Dropout2d):
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
         """Drop channels in training; `call` tells calls of a keyed layer in one step apart."""
         return functional.dropout2d(
-            input, self.rate(self.p), self.training, self.inplace, key=self.mask_key(call)
+            input,
+            self.rate(self.p),
+            self.training,
+            self.inplace,
+            key=self.mask_key(call),
+            **self.place(input, 0),
         )
 
 
@@ -94,5 +104,10 @@ class Dropout3d(_Channels, torch.nn.Dropout3d):
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
         """Drop channels in training; `call` tells calls of a keyed layer in one step apart."""
         return functional.dropout3d(
-            input, self.rate(self.p), self.training, self.inplace, key=self.mask_key(call)
+            input,
+            self.rate(self.p),
+            self.training,
+            self.inplace,
+            key=self.mask_key(call),
+            **self.place(input, 0),
         )

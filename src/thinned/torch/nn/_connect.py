@@ -174,8 +174,9 @@ class DropConnectLinear(Site, torch.nn.Linear):
 
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
         """(N, …, in_features) to (N, …, out_features); `call` tells calls of one step apart."""
+        place = self.place(input, 0, (*input.shape[:1], *self.weight.shape))
         return functional.drop_connect_linear(
-            input, self.weight, self.bias, self.rate(self.p), self.training, key=self.mask_key(call)
+            input, self.weight, self.bias, self.rate(self.p), self.training, key=self.mask_key(call), **place
         )
 
     def extra_repr(self) -> str:

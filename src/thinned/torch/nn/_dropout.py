@@ -61,6 +61,7 @@ class Dropout(Site, torch.nn.Dropout):
             key=self.mask_key(call),
             noise_shape=self.noise_shape,
             mode=self.mode,
+            **self.place(input),
         )
 
     def extra_repr(self) -> str:

@@ -43,7 +43,12 @@ class GaussianDropout(Site):
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
         """Multiply in training; `call` tells calls of a keyed layer in one step apart."""
         return functional.gaussian_dropout(
-            input, self.rate(self.p), self.training, self.inplace, key=self.mask_key(call)
+            input,
+            self.rate(self.p),
+            self.training,
+            self.inplace,
+            key=self.mask_key(call),
+            **self.place(input),
         )
 
     def extra_repr(self) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from thinned.torch import functional
+from thinned.torch._place import Place
 from thinned.torch._site import Probability, Site, check_p
 from thinned.torch.functional._locked import check_batch_first
 
@@ -51,7 +52,14 @@ class LockedDropout(Site):
             self.training,
             batch_first=self.batch_first,
             key=self.mask_key(call),
+            **self._place(input),
         )
+
+    def _place(self, input: Tensor | PackedSequence) -> Place:
+        if not isinstance(input, PackedSequence):
+            return self.place(input, 0 if self.batch_first else 1)
+        times, samples = len(input.batch_sizes), int(input.batch_sizes[0])
+        return self.place(input.data, 1, (times, samples, input.data.shape[-1]))
 
     def extra_repr(self) -> str:
         """Both arguments."""

@@ -47,7 +47,12 @@ class DropPath(Site):
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
         """Drop samples in training; `call` tells calls of a keyed layer in one step apart."""
         return functional.drop_path(
-            input, self.rate(self.p), self.training, self.scale_by_keep, key=self.mask_key(call)
+            input,
+            self.rate(self.p),
+            self.training,
+            self.scale_by_keep,
+            key=self.mask_key(call),
+            **self.place(input, 0),
         )
 
     def extra_repr(self) -> str:
@@ -82,8 +87,9 @@ class StochasticDepth(Site):
 
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
         """Drop in training; `call` tells calls of a keyed layer in one step apart."""
+        place = self.place(input, 0) if self.mode == "row" else {}
         return functional.stochastic_depth(
-            input, self.rate(self.p), self.mode, self.training, key=self.mask_key(call)
+            input, self.rate(self.p), self.mode, self.training, key=self.mask_key(call), **place
         )
 
     def extra_repr(self) -> str:

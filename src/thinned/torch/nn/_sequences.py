@@ -19,18 +19,20 @@ Noise = tuple[int | None, ...]
 class Sequences:
     """How sequences lie in a tensor: (T, B, F), (B, T, F), or the rows of a packed one."""
 
-    def __init__(self, batch_first: bool, locked: bool, packed: PackedSequence | None) -> None:
+    def __init__(self, batch_first: bool, locked: bool, packed: PackedSequence | None, place: Any) -> None:
         self.batch_first = batch_first
         self.noise_shape: Noise | None = None
         if locked:
             self.noise_shape = (None, 1, None) if batch_first else (1, None, None)
         self.packed = packed
+        self._batch = 0 if batch_first else 1
+        self._place = place
         self._rows: Tensor | None = None
 
     def dropout(self, data: Tensor, p: Any, training: bool, key: Key | Tensor | None) -> Tensor:
         """Drop by sample, feature and, unless locked, time."""
         if self.packed is None:
-            return functional.dropout(data, p, training, key=key, noise_shape=self.noise_shape)
+            return self._drop(data, p, training, key)
         if not training or is_off(p):
             check_p(p)
             return data
@@ -38,10 +40,12 @@ class Sequences:
         sizes = (samples, times) if self.batch_first else (times, samples)
         rows = self._where(data.device)
         padded = data.new_zeros(times * samples, data.shape[1]).index_copy(0, rows, data)
-        dropped = functional.dropout(
-            padded.view(*sizes, -1), p, training, key=key, noise_shape=self.noise_shape
-        )
+        dropped = self._drop(padded.view(*sizes, -1), p, training, key)
         return dropped.view(times * samples, -1).index_select(0, rows)
+
+    def _drop(self, data: Tensor, p: Any, training: bool, key: Key | Tensor | None) -> Tensor:
+        place = self._place(data, self._batch)
+        return functional.dropout(data, p, training, key=key, noise_shape=self.noise_shape, **place)
 
     def _where(self, device: torch.device) -> Tensor:
         """Where in the padded tensor each packed row belongs: by the sample's index before it was sorted."""

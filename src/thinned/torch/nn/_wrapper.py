@@ -137,7 +137,7 @@ class DropoutWrapper(CellSite):
     def _drop(self, x: Tensor, p: Any, key: Any) -> Tensor:
         shared = self.variational_recurrent and x.dim() > 1
         noise = (1, *(None,) * (x.dim() - 1)) if shared else None
-        return functional.dropout(x, p, self.training, key=key, noise_shape=noise)
+        return functional.dropout(x, p, self.training, key=key, noise_shape=noise, **self.place(x, 0))
 
     def _drop_state(self, state: Any, p: Any, key: Any) -> Any:
         visitor = self.dropout_state_filter_visitor

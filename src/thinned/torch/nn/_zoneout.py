@@ -64,7 +64,9 @@ class ZoneoutCell(CellSite):
         olds = tuple(map(torch.zeros_like, news)) if state is None else state if lstm else (state,)
         key = self._step_key(time, call) if self._on() else None
         kept = tuple(
-            functional.zoneout(after, before, p, self.training, key=part_key(key, part))
+            functional.zoneout(
+                after, before, p, self.training, key=part_key(key, part), **self.place(after, 0)
+            )
             for after, before, p, part in zip(news, olds, self._rates(), (_H, _C), strict=False)
         )
         return kept if lstm else kept[0]

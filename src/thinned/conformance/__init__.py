@@ -1,0 +1,7 @@
+"""The matrix: one mask on every backend, device and number of shards, eager and compiled, by its digest."""
+
+from thinned.conformance._case import EXPECTED, Cell
+from thinned.conformance._matrix import BACKENDS, matrix
+from thinned.conformance._report import as_dict, as_markdown
+
+__all__ = ["BACKENDS", "EXPECTED", "Cell", "as_dict", "as_markdown", "matrix"]

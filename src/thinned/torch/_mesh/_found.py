@@ -1,0 +1,61 @@
+"""Whether a tensor is a DTensor, and what it asks for before an operator sees it.
+
+Nothing here imports `torch.distributed.tensor`, which takes 0.6 s, unless a tensor of it is there already.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def is_dtensor(tensor: Any) -> bool:
+    """Whether this is a DTensor."""
+    if type(tensor) in (Tensor, torch.nn.Parameter):
+        return False
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def register(tensor: Any) -> None:
+    """Teach DTensor our operators, the first time that one comes to them."""
+    if is_dtensor(tensor):
+        _register()
+
+
+def prepare(tensor: Any) -> dict[str, Any]:
+    """What a compiled call of one of our operators takes besides, where its input is a DTensor: `coordinate`.
+
+    Where in the whole a rank's part stands is a constant of its graph. torch's cache of compiled code, which
+    the ranks of a machine share, knows the graph by what stood in it before, where nothing told ranks apart:
+    one would run what another compiled.
+    """
+    if not torch.compiler.is_compiling():
+        register(tensor)
+        return {}
+    return {"coordinate": tensor.device_mesh.get_coordinate()} if is_dtensor(tensor) else {}
+
+
+@functools.cache
+def _register() -> None:
+    from thinned.torch._mesh import _rules
+
+    _rules.register()
+
+
+def check_source(input: Any, key: Any, generator: torch.Generator | None, name: str = "key") -> None:
+    """Refuse to draw a key for a DTensor where nobody has said that all ranks draw the same one.
+
+    Ranks are commonly seeded apart, and then replicas would silently disagree. To draw on one rank and send
+    the key to the others would be communication that nobody asked for.
+    """
+    if key is None and generator is None and is_dtensor(input):
+        raise RuntimeError(
+            f"dropout of a DTensor needs a {name} that all ranks share: pass {name}=thinned.Key(seed), or "
+            "give the model's layers theirs with thinned.torch.keyed(model, seed); where all ranks are "
+            "seeded alike, pass generator=torch.default_generator"
+        )

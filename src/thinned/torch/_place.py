@@ -1,0 +1,36 @@
+"""Where a tensor stands in a larger one, as the keyword arguments that every verb takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from thinned._position import Shape, as_shape, positions
+from thinned.torch._batching import Sizes
+
+
+class Place(TypedDict, total=False):
+    """`global_shape`, `start` and `step` of `functional.dropout`."""
+
+    global_shape: Shape | None
+    start: Shape | None
+    step: Shape | None
+
+
+Where = tuple[Sizes, Sizes, Sizes]
+
+
+def as_lists(place: Place, shape: Sequence[int]) -> Where:
+    """Global shape, start and step as an operator takes them, for a mask of this shape.
+
+    Raises:
+        TypeError: for a keyword that is none of the three.
+        ValueError: naming both shapes, where they do not fit.
+    """
+    positions(tuple(shape), None, **place)
+    whole, start, step = (place.get(name) for name in ("global_shape", "start", "step"))
+    return (
+        None if whole is None else as_shape("global_shape", whole),
+        None if start is None else as_shape("start", start),
+        None if step is None else as_shape("step", step),
+    )
