@@ -17,7 +17,7 @@ from torch import Tensor
 from thinned._arguments import effect
 from thinned._position import positions, row_major
 from thinned.contract import Key, threshold
-from thinned.torch import _key, _native, _plain, _rate
+from thinned.torch import _cuda, _key, _native, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, words_for
 
@@ -63,6 +63,10 @@ def _dropout(
     many = key.dim() - 1
     shape = tuple(input.shape[many:])
     base, strides = positions(shape, noise_shape, global_shape, start)
+    if p.numel() == 1 and _cuda.serves(input):
+        from thinned.torch._triton import _launch
+
+        return _launch.dropout(input, torch.empty_like(input), key, p, inverted, base, strides)
     calls = max(key.numel() // 2, 1) * max(p.numel(), 1)
     if not input.is_cpu or (calls > 1 and input.numel() < calls * _WORTH_A_CALL):
         words, drops, factors = _tensors(input, key, p, inverted)
@@ -95,9 +99,13 @@ def _tensors(input: Tensor, key: Tensor, p: Tensor, inverted: bool) -> tuple[Any
     """Key words, drop threshold and factor, of shapes that broadcast to the input's."""
     if p.is_cpu:
         _rate.check_range(p)
-    drop = torch.round(p.to(input.device, torch.float64) * 2.0**32).long()
+    p = p.to(input.device, torch.float64)
+    # On a device nobody can look at p without waiting for it: what is no probability gives NaN.
+    valid = (p >= 0) & (p <= 1)
+    drop = torch.where(valid, torch.round(p * 2.0**32), 0.0).long()
     factor = torch.where(drop < 2**32, 2.0**32 / (2.0**32 - drop.double()), 0.0)
-    return words_for(input, key), drop, factor if inverted else torch.ones_like(factor)
+    factor = torch.where(valid, factor if inverted else torch.ones_like(factor), torch.nan)
+    return words_for(input, key), drop, factor
 
 
 def _dropout_vmap(

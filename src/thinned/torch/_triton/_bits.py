@@ -3,6 +3,8 @@
 Annotations here are Triton's, which reads them; so nothing else is annotated.
 """
 
+# mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
+
 import triton
 import triton.language as tl
 
@@ -66,7 +68,7 @@ def keeps_at(position, seed, stream, drop):
     high, low = (drop >> 16).to(tl.int32), (drop & 0xFFFF).to(tl.int32)
     h = halfword_at(position, seed, stream, 0)
     kept = h >= high
-    if low != 0:
+    if low != 0:  # noqa: SIM102 (Triton evaluates both sides of an `and`)
         if tl.max((h == high).to(tl.int32), 0) != 0:
             kept = kept & ((h != high) | (halfword_at(position, seed, stream, 1) >= low))
     return kept
@@ -103,3 +105,10 @@ def value(x, kept, factor):
     else:
         result = tl.where(kept, x.to(tl.float32) * factor.to(tl.float32), 0.0).to(x.dtype)
     return result
+
+
+@triton.jit
+def add(y, residual, dtype: tl.constexpr):
+    """The sum, rounded once to the dtype that the two make, as torch adds."""
+    wide: tl.constexpr = tl.float64 if dtype == tl.float64 else tl.float32
+    return (y.to(wide) + residual.to(wide)).to(dtype)

@@ -4,10 +4,12 @@ A layout is five tuples, innermost dimension first: sizes, and steps in the inpu
 and in keys.
 """
 
+# mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
+
 import triton
 import triton.language as tl
 
-from thinned.torch._triton._bits import keeps, keeps_at, rate, value
+from thinned.torch._triton._bits import add, keeps, keeps_at, rate, value, words
 
 # Specialised on its value, a key or a position would compile anew.
 _ANY_VALUE = ["seed", "stream", "drop", "factor", "base"]
@@ -61,7 +63,7 @@ def rows(
         r = _read(residual + x_at, lane, begin, width, ALIGNED)
     y = value(v, keeps(block, seed.to(tl.int64), stream.to(tl.int64), drop, CALLS), factor)
     if ADD:
-        y = _sum(y, r)
+        y = add(y, r, out.dtype.element_ty)
     _write(out + (out_at + begin), y, lane, begin, width, ALIGNED)
 
 
@@ -103,6 +105,18 @@ def strided(
 
 
 @triton.jit
+def fold(key, data, out, count, SPAN: tl.constexpr):
+    """Keys folded by integers: the generator's purpose 15 (CONTRACT.md, section 5)."""
+    index = tl.program_id(0).to(tl.int64) * SPAN + tl.arange(0, SPAN)
+    inside = index < count
+    seed = tl.load(key + 2 * index, mask=inside, other=0)
+    stream = tl.load(key + 2 * index + 1, mask=inside, other=0)
+    w0, w1, _, _ = words(tl.load(data + index, mask=inside, other=0), seed, stream, 15)
+    tl.store(out + 2 * index, seed, mask=inside)
+    tl.store(out + 2 * index + 1, w0.to(tl.int64) | (w1.to(tl.int64) << 32), mask=inside)
+
+
+@triton.jit
 def _offsets(index, sizes, x_steps, out_steps, position_steps, key_steps):
     """Where the element of an index stands, in elements of the input and output, in positions, in keys."""
     x_at, out_at, position, key_at = index * 0, index * 0, index * 0, index * 0
@@ -118,7 +132,7 @@ def _offsets(index, sizes, x_steps, out_steps, position_steps, key_steps):
 
 @triton.jit
 def _read(row, lane, begin, width, ALIGNED: tl.constexpr):
-    """A part of a row; without a mask where it is whole, since a mask would forbid reading 16 bytes at a time."""
+    """A part of a row; without a mask where it is whole: a mask forbids reading 16 bytes at a time."""
     if ALIGNED:
         if width - begin >= lane.shape[0]:
             v = tl.load(row + lane)
@@ -138,13 +152,3 @@ def _write(row, y, lane, begin, width, ALIGNED: tl.constexpr):
             tl.store(row + lane, y, mask=lane < width - begin)
     else:
         tl.store(row + lane, y, mask=(lane + begin >= 0) & (lane + begin < width))
-
-
-@triton.jit
-def _sum(y, residual):
-    """Of two dtypes' numbers, rounded once, as torch adds."""
-    if y.dtype == tl.float64:
-        result = y + residual
-    else:
-        result = (y.to(tl.float32) + residual.to(tl.float32)).to(y.dtype)
-    return result

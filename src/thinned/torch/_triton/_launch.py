@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 import torch
-import triton
+import triton  # type: ignore[import-untyped]
 from torch import Tensor
 
 from thinned._arguments import effect, signed
@@ -16,10 +16,9 @@ from thinned.torch import _key
 from thinned.torch._triton import _dropout
 from thinned.torch._triton._layout import layout
 
-# 4,096 elements to a program, and four calls of the generator to a thread: it has 16 bytes of float16 to move
-# for each.
-_MOST_CALLS = 512
-_CALLS_A_THREAD = 4
+# Of input that a thread has on its way while the generator runs: four loads.
+_BYTES_A_THREAD = 64
+_WARPS = 4
 # A shorter row would leave most of a warp without work.
 _SHORTEST_ROW = 64
 _SPAN = 1024
@@ -35,6 +34,8 @@ def dropout(
     shape = tuple(input.shape)
     if not input.numel():
         return out
+    if many or key.stride(-1) != 1:
+        key = (key.to(input.device) if many else key).contiguous()
     positions = (0,) * many + (row_major(shape[many:]) if strides is None else strides)
     keys = (*key.stride()[:many], *(0,) * (input.dim() - many))
     found = layout(zip(shape, input.stride(), out.stride(), positions, keys, strict=True), _SHORTEST_ROW)
@@ -51,7 +52,7 @@ def dropout(
 
 def add(input: Tensor, residual: Tensor, key: Tensor, p: Tensor) -> Tensor:
     """Residual + dropped input, for contiguous tensors of one shape and a whole mask."""
-    out = torch.empty_like(input)
+    out = torch.empty_like(input, dtype=torch.promote_types(input.dtype, residual.dtype))
     if input.numel():
         what, flags = arguments(input, key, p, True)
         with torch.cuda.device_of(input):
@@ -60,23 +61,34 @@ def add(input: Tensor, residual: Tensor, key: Tensor, p: Tensor) -> Tensor:
     return out
 
 
-def arguments(input: Tensor, key: Tensor, p: Tensor, inverted: bool) -> tuple[tuple[Any, ...], dict[str, bool]]:
+def fold(key: Tensor, data: Tensor) -> Tensor:
+    """`Key.fold` of keys (…, 2) with integers (…)."""
+    out = torch.empty(key.shape, dtype=torch.int64, device=key.device)
+    if data.numel():
+        with torch.cuda.device_of(key):
+            _dropout.fold[(triton.cdiv(data.numel(), _SPAN),)](
+                *(key.contiguous(), data.to(torch.int64).contiguous(), out, data.numel()), SPAN=_SPAN
+            )
+    return out
+
+
+def arguments(
+    input: Tensor, key: Tensor, p: Tensor, inverted: bool
+) -> tuple[tuple[Any, ...], dict[str, bool]]:
     """Key and p as kernels take them: tensors, numbers, and which of the two are to be used.
 
     What is on the CPU is read here, so that no copy has to wait; what is on the device is read there, so that
     a graph that is replayed reads it anew.
     """
-    flags = {"KEY_HERE": _on(input, key), "P_HERE": _on(input, p), "INVERTED": inverted}
-    words, number = (0, 0), (0, 0)
-    if not flags["KEY_HERE"] and key.dim() > 1:
-        key, flags["KEY_HERE"] = key.to(input.device), True
-    elif not flags["KEY_HERE"]:
-        words = tuple(signed(word) for word in _key.words_of(key))
+    flags = {"KEY_HERE": key.dim() > 1 or _on(input, key), "P_HERE": _on(input, p), "INVERTED": inverted}
+    seed, stream, drop, bits = 0, 0, 0, 0
+    if not flags["KEY_HERE"]:
+        seed, stream = (signed(word) for word in _key.words_of(key))
     if not flags["P_HERE"]:
         drop, factor = effect(threshold(p.item()), True, inverted)
-        number = drop, struct.unpack("<q", struct.pack("<d", factor))[0]
+        (bits,) = struct.unpack("<q", struct.pack("<d", factor))
     key, p = (t if flags[flag] else input for t, flag in ((key, "KEY_HERE"), (p, "P_HERE")))
-    return (key, p, *words, *number), flags
+    return (key, p, seed, stream, drop, bits), flags
 
 
 def _on(input: Tensor, small: Tensor) -> bool:
@@ -88,13 +100,14 @@ def _rows(
 ) -> None:
     aligned = not base % 8 and not any(d[3] % 8 for d in found.dimensions)
     calls = triton.cdiv(found.width + (0 if aligned else 7), 8)
-    size = min(_MOST_CALLS, triton.next_power_of_2(calls))
+    a_warp = 32 * _BYTES_A_THREAD // (8 * input.element_size())
+    size = min(_WARPS * a_warp, triton.next_power_of_2(calls))
     chunks = triton.cdiv(calls, size)
     _dropout.rows[(chunks * input.numel() // found.width,)](
         *(input, residual, out, *what, base, *found.columns(), found.width, chunks),
         CALLS=size,
         ALIGNED=aligned,
         **flags,
-        num_warps=max(1, size // (32 * _CALLS_A_THREAD)),
+        num_warps=max(1, size // a_warp),
         enable_fp_fusion=False,  # a product and a sum are two roundings
     )

@@ -18,7 +18,7 @@ from thinned._arguments import (
 )
 from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, threshold
-from thinned.torch import _eager, _key, _native, _operator, _rate
+from thinned.torch import _eager, _in_place, _key, _native, _operator, _rate
 
 
 def dropout(
@@ -96,10 +96,9 @@ def dropout(
             everything = torch.ones((), dtype=torch.bool, device=input.device)
             return input.masked_fill_(everything, 0) if inplace else input.masked_fill(everything, 0)
         if _eager.applies(input):
-            what = (*_key.as_words(key, generator), drop, factor, base, strides)
-            return _eager.dropout(input, what, inplace)
-    result = _operator.dropout(
-        input,
+            one_pass = (*_key.as_words(key, generator), drop, factor, base, strides)
+            return _eager.dropout(input, one_pass, inplace)
+    what = (
         _key.as_tensor(key, generator),
         _rate.as_tensor(p, drop),
         inverted,
@@ -107,7 +106,9 @@ def dropout(
         None if global_shape is None else as_shape("global_shape", global_shape),
         None if start is None else as_shape("start", start),
     )
-    return _into(input, result, inplace)
+    if inplace and _in_place.applies(input, what[1]):
+        return _in_place.dropout(input, *what)
+    return _into(input, _operator.dropout(input, *what), inplace)
 
 
 def keep_mask(

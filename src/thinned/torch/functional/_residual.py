@@ -7,7 +7,7 @@ from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training, effect
 from thinned.contract import Key
-from thinned.torch import _eager, _key, _native, _rate
+from thinned.torch import _cuda, _eager, _key, _native, _rate, _residual
 from thinned.torch.functional._dropout import dropout
 
 
@@ -22,8 +22,8 @@ def dropout_add(
 ) -> Tensor:
     """Equivalent to `dropout(input, p, training) + residual`, to the bit, in one pass over memory.
 
-    That is for contiguous CPU tensors of one shape and dtype in eager code; all others take the two calls,
-    which a compiler fuses with what follows.
+    That is for contiguous tensors of one shape: on CPU of one dtype and in eager code, on CUDA in compiled
+    code too. All others take the two calls, which a compiler fuses with what follows.
 
     Args:
         input: what is dropped; float32, float64, float16 or bfloat16.
@@ -50,9 +50,13 @@ def dropout_add(
     """
     training = check_training(training)
     drop = _rate.threshold(p, input) if isinstance(input, Tensor) else None
-    one_pass = training and drop not in (None, 0, DROP_ALL) and _eager.adds(input, residual)
-    if not one_pass or drop is None:
-        return dropout(input, p, training, key=key, generator=generator) + residual
-    _native.check_dtype(input)
-    words = _key.as_words(_key.check_source(key, generator), generator)
-    return _eager.dropout_add(input, residual, (*words, *effect(drop, True, True), 0, None))
+    if training and drop not in (0, DROP_ALL):
+        if drop is not None and _eager.adds(input, residual):
+            _native.check_dtype(input)
+            words = _key.as_words(_key.check_source(key, generator), generator)
+            return _eager.dropout_add(input, residual, (*words, *effect(drop, True, True), 0, None))
+        if isinstance(input, Tensor) and _cuda.fuses(input, residual) and _rate.is_one(p):
+            _native.check_dtype(input)
+            bits = _key.as_tensor(_key.check_source(key, generator), generator)
+            return _residual.dropout_add(input, residual, bits, _rate.as_tensor(p, drop))
+    return dropout(input, p, training, key=key, generator=generator) + residual
