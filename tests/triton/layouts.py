@@ -22,7 +22,7 @@ def check(x, p=0.4, **where):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_layouts(dtype):
-    x = numbers((6, 10, 72), dtype)
+    x = numbers((4, 3, 72), dtype)
     for one in (
         x.transpose(0, 1),
         x.transpose(1, 2),
@@ -30,7 +30,7 @@ def test_layouts(dtype):
         x[:, ::2],
         x[:, :, 1::3],
         x[::2, 1:, 3:70],
-        x[:1].expand(4, 10, 72),
+        x[:1].expand(4, 3, 72),
         numbers((2, 3, 4, 5), dtype).contiguous(memory_format=torch.channels_last),
         x[0, 0, 0],
         x[:0],

@@ -1,6 +1,7 @@
-"""The checks of this folder under Triton's interpreter, which reads its variable when Triton is imported.
+"""The checks of this folder: under Triton's interpreter, and of what its compiler makes of the kernels.
 
-So each runs in a process of its own, where no compiler of torch's meets an interpreted Triton.
+Triton reads whether to interpret when it is imported, and its driver is the whole process's. So each runs in
+a process of its own, where torch's compiler meets neither.
 """
 
 import importlib.util
@@ -35,6 +36,10 @@ def python(*arguments, **environment):
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_checks(name):
+def test_interpreted(name):
     files = ("-p", "interpreted", str(HERE / f"{name}.py"))
     print(python("-m", "pytest", "-q", "--no-header", *WARNINGS, *files, TRITON_INTERPRET="1"))
+
+
+def test_compiled():
+    print(python("-m", "pytest", "-q", "--no-header", str(HERE / "machine_code.py"), TRITON_INTERPRET="0"))
