@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import torch
 
 import thinned
-from thinned.bench import _autograd, _averages, _elementwise, _frameworks, _steps
+from thinned.bench import _autograd, _averages, _elementwise, _frameworks, _gpu, _steps
 from thinned.bench._machine import Machine, describe
 from thinned.bench._row import Result, Row
 from thinned.bench._timing import Settings
 from thinned.torch import functional
 
-ROWS = (*_elementwise.ROWS, *_autograd.ROWS, *_steps.ROWS, *_averages.ROWS, *_frameworks.ROWS)
+ROWS = (
+    *(*_elementwise.ROWS, *_autograd.ROWS, *_steps.ROWS),
+    *(*_averages.ROWS, *_frameworks.ROWS, *_gpu.ROWS),
+)
 
 # Only tries out that every row runs: too small and too short to be compared with a target.
 QUICK = Settings(repeats=2, batch=0.0, shrink=256)
