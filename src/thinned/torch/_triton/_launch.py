@@ -22,6 +22,8 @@ _WARPS = 4
 # A shorter row would leave most of a warp without work.
 _SHORTEST_ROW = 64
 _SPAN = 1024
+# A product and a sum are two roundings: none may be left to the assembler.
+_EXACT = {"enable_fp_fusion": False}
 
 Strides = tuple[int, ...] | None
 
@@ -45,7 +47,7 @@ def dropout(
             _rows(input, input, out, what, base, found, flags | {"ADD": False})
         else:
             _dropout.strided[(triton.cdiv(input.numel(), _SPAN),)](
-                *(input, out, *what, base, *found.columns(), input.numel()), SPAN=_SPAN, **flags
+                *(input, out, *what, base, *found.columns(), input.numel()), SPAN=_SPAN, **flags, **_EXACT
             )
     return out
 
@@ -109,5 +111,5 @@ def _rows(
         ALIGNED=aligned,
         **flags,
         num_warps=max(1, size // a_warp),
-        enable_fp_fusion=False,  # a product and a sum are two roundings
+        **_EXACT,
     )

@@ -44,9 +44,7 @@ def layout(dimensions: Iterable[Dimension], shortest_row: int) -> Layout:
     wanted = sorted((d for d in dimensions if d[0] > 1), key=lambda d: (-d[2], -d[1]))
     found: list[Dimension] = []
     for inner in wanted:
-        if found and all(
-            outer == inner[0] * step for outer, step in zip(found[-1][1:], inner[1:], strict=True)
-        ):
+        if found and found[-1][1:] == tuple(inner[0] * step for step in inner[1:]):
             inner = (found.pop()[0] * inner[0], *inner[1:])
         found.append(inner)
     last = found[-1] if found else (1, *_CONSECUTIVE)
