@@ -77,7 +77,8 @@ def test_the_layers(kind):
     assert torch.equal(copy.deepcopy(layer)(x, residual)[1], layer(x, residual)[1])
     assert not torch.equal(layer(x, residual, call=1)[1], layer(x, residual)[1])
     assert torch.equal(layer.eval()(x, residual)[1], x + residual)
-    assert "elementwise_affine=True" in repr(layer) and repr(layer).endswith(", p=0.5)")
+    assert repr(layer).startswith(f"{kind.__name__}((12,), eps=")
+    assert repr(layer).endswith(", p=0.5)")
     with pytest.raises(ValueError, match="p must be in"):
         kind(12, -1.0)
 
