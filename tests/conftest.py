@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -9,6 +10,10 @@ import pytest
 from hypothesis import settings
 
 from thinned import _kernel
+
+# Triton 3.7 ends the process where TensorFlow 2.21 is imported before it; torch's compiler imports it.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 # Eight devices for the tests of meshes; JAX reads this when it first looks for devices.
 os.environ["XLA_FLAGS"] = (

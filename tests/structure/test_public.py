@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import importlib.util
 import inspect
 import os
 import pkgutil
@@ -107,6 +108,8 @@ PUBLIC = {
         "dropout2d",
         "dropout3d",
         "dropout_add",
+        "dropout_add_layer_norm",
+        "dropout_add_rms_norm",
         "embedding_dropout",
         "feature_alpha_dropout",
         "gaussian_dropout",
@@ -129,6 +132,8 @@ PUBLIC = {
         "Dropout2d",
         "Dropout3d",
         "DropoutAdd",
+        "DropoutAddLayerNorm",
+        "DropoutAddRMSNorm",
         "DropoutWrapper",
         "EmbeddingDropout",
         "FeatureAlphaDropout",
@@ -200,9 +205,16 @@ def test_monte_carlo_prediction_loads_the_framework_that_it_is_for():
 
 
 def modules():
+    of_triton = {"_bits", "_dropout", "_launch", "_launch_norm", "_norm"} if no_triton() else set()
     for info in pkgutil.walk_packages(thinned.__path__, "thinned."):
-        if not info.name.endswith("._native"):
+        parent, _, last = info.name.rpartition(".")
+        if last != "_native" and not (parent.endswith("._triton") and last in of_triton):
             yield info.name
+
+
+def no_triton():
+    """It is for Linux alone."""
+    return importlib.util.find_spec("triton") is None
 
 
 @pytest.mark.parametrize("name", ["thinned", *modules()])

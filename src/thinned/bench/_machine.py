@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cpuinfo  # type: ignore[import-untyped]
 import psutil  # type: ignore[import-untyped]
+import torch
 
 from thinned import __version__, _kernel, get_num_threads
 from thinned._installed import versions
@@ -34,6 +35,7 @@ class Machine:
         load: load average over the minute before the run.
         date: when the run began, UTC.
         versions: of Python and of the packages compared.
+        gpu: its name; empty where there is none.
     """
 
     processor: str
@@ -48,6 +50,7 @@ class Machine:
     load: float
     date: str
     versions: dict[str, str]
+    gpu: str = ""
 
     @property
     def name(self) -> str:
@@ -57,7 +60,7 @@ class Machine:
 
 def describe() -> Machine:
     """This machine, now."""
-    packages = versions(("numpy", "torch", "jax", "flax", "tensorflow", "keras"))
+    packages = versions(("numpy", "torch", "triton", "jax", "flax", "tensorflow", "keras"))
     return Machine(
         processor=cpuinfo.get_cpu_info().get("brand_raw", "unknown"),
         architecture=platform.machine(),
@@ -75,6 +78,7 @@ def describe() -> Machine:
             **{name: number for name, number in packages.items() if number},
             "thinned": __version__,
         },
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else "",
     )
 
 

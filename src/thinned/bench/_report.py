@@ -93,6 +93,7 @@ def machine_lines(run: Measured) -> Iterator[tuple[str, str]]:
     if machine.caches:
         yield "caches", ", ".join(machine.caches)
     yield "memory", f"{machine.memory / 2**30:.1f} GiB"
+    yield "GPU", machine.gpu or "none: nothing here has been run on one"
     yield "system", machine.system
     yield "code path", f"{machine.path} (of {', '.join(machine.paths)})"
     yield "threads", f"{machine.threads}, for each competitor"

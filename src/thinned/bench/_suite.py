@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 import thinned
-from thinned.bench import _autograd, _averages, _elementwise, _frameworks, _monte_carlo, _steps
+from thinned.bench import _autograd, _averages, _elementwise, _frameworks, _gpu, _monte_carlo, _steps
 from thinned.bench._machine import Machine, describe
 from thinned.bench._row import Result, Row
 from thinned.bench._timing import Settings
@@ -21,6 +21,7 @@ ROWS = (
     *_monte_carlo.ROWS,
     *_averages.ROWS,
     *_frameworks.ROWS,
+    *_gpu.ROWS,
 )
 
 # Only tries out that every row runs: too small and too short to be compared with a target.

@@ -15,6 +15,7 @@ from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from thinned import _kernel
 from thinned._arguments import check_key, signed
 from thinned.contract import Key, fold_number
+from thinned.torch import _cuda
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -85,8 +86,9 @@ def as_words(key: Key | Tensor | None, generator: torch.Generator | None = None)
 
 
 def draw(generator: torch.Generator | None = None) -> Tensor:
-    """128 fresh bits from the generator, torch's default CPU generator if none is given."""
-    bits: Tensor = torch.ops.thinned.draw_key(torch.empty(2, dtype=torch.int64), generator)
+    """128 fresh bits from the generator, on its device; torch's default CPU generator if none is given."""
+    device = None if generator is None else generator.device
+    bits: Tensor = torch.ops.thinned.draw_key(torch.empty(2, dtype=torch.int64, device=device), generator)
     return bits
 
 
@@ -100,7 +102,7 @@ def folded(key: Key | Tensor, data: Tensor | int) -> Key | Tensor:
 def fold(key: Tensor, data: Tensor | int) -> Tensor:
     """`Key.fold` of tensors: keys of shape (…, 2) with integers of shape (…)."""
     if not isinstance(data, Tensor):
-        data = torch.full((), data, dtype=torch.int64)
+        data = torch.full((), data, dtype=torch.int64, device=key.device)
     result: Tensor = torch.ops.thinned.fold(key, data)
     return result
 
@@ -154,6 +156,10 @@ def _one_each(key: Tensor, size: int, level: int) -> Tensor:
 
 def _fold(key: Tensor, data: Tensor) -> Tensor:
     many = torch.broadcast_shapes(key.shape[:-1], data.shape)
+    if _cuda.serves(key):
+        from thinned.torch._triton import _launch
+
+        return _launch.fold(key.expand(*many, 2), data.to(key.device).expand(many))
     keys = key.cpu().expand(*many, 2).contiguous()
     numbers = data.cpu().to(torch.int64).expand(many).contiguous()
     if numbers.numel() and not 0 <= int(numbers.min()) <= int(numbers.max()) < 2**60:
@@ -177,6 +183,7 @@ def _fold_vmap(info: Any, in_dims: Any, key: Tensor, data: Tensor) -> tuple[Tens
 
 
 _library.impl("draw_key", _draw, "CPU")
+_library.impl("draw_key", _draw, "CUDA")
 _library.impl("draw_key", _draw_vmap, "FuncTorchVmapMode")
 torch.library.register_fake(
     "thinned::draw_key", lambda distinct, generator=None: torch.empty_like(distinct), lib=_library

@@ -17,7 +17,7 @@ from torch import Tensor
 from thinned._arguments import effect
 from thinned._position import positions, row_major
 from thinned.contract import Key, threshold
-from thinned.torch import _key, _mesh, _native, _plain, _rate
+from thinned.torch import _cuda, _key, _mesh, _native, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of, words_for
 
@@ -46,6 +46,14 @@ def dropout(input: Tensor, key: Tensor, p: Tensor, *rest: Any) -> Tensor:
     return result
 
 
+def dropout_from(base: int, input: Tensor, key: Tensor, p: Tensor) -> Tensor:
+    """The same for elements, in C order, of consecutive positions from `base` on."""
+    if isinstance(base, int) and not base:
+        return dropout(input, key, p)
+    flat = input.reshape(-1)
+    return dropout(flat, key, p, True, None, [base + flat.numel()], [base]).reshape(input.shape)
+
+
 def keep_mask(shape: Sequence[int], key: Tensor, p: Tensor, *rest: Any) -> Tensor:
     """Call `thinned::keep_mask`."""
     result: Tensor = torch.ops.thinned.keep_mask(shape, key, p, *rest)
@@ -68,6 +76,10 @@ def _dropout(
     many = key.dim() - 1
     shape = tuple(input.shape[many:])
     base, strides = positions(shape, noise_of(noise_shape), global_shape, start, step)
+    if p.numel() == 1 and _cuda.serves(input):
+        from thinned.torch._triton import _launch
+
+        return _launch.dropout(input, torch.empty_like(input), key, p, inverted, base, strides)
     if many and input.is_cpu and not p.dim():
         drop, factor = effect(threshold(p.item()), True, inverted)
         rows = _native.many(input, key, drop, factor, base, strides or row_major(shape))
@@ -105,9 +117,13 @@ def _tensors(input: Tensor, key: Tensor, p: Tensor, inverted: bool) -> tuple[Any
     """Key words, drop threshold and factor, of shapes that broadcast to the input's."""
     if p.is_cpu:
         _rate.check_range(p)
-    drop = torch.round(p.to(input.device, torch.float64) * 2.0**32).long()
+    p = p.to(input.device, torch.float64)
+    # On a device nobody can look at p without waiting for it: what is no probability gives NaN.
+    valid = (p >= 0) & (p <= 1)
+    drop = torch.where(valid, torch.round(p * 2.0**32), 0.0).long()
     factor = torch.where(drop < 2**32, 2.0**32 / (2.0**32 - drop.double()), 0.0)
-    return words_for(input, key), drop, factor if inverted else torch.ones_like(factor)
+    factor = torch.where(valid, factor if inverted else torch.ones_like(factor), torch.nan)
+    return words_for(input, key), drop, factor
 
 
 def _dropout_vmap(

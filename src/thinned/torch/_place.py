@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
-from thinned._position import Shape, as_shape, positions
+from thinned._position import Shape, as_shape, positions, row_major
 from thinned.torch._batching import Sizes
 
 
@@ -34,3 +34,13 @@ def as_lists(place: Place, shape: Sequence[int]) -> Where:
         None if start is None else as_shape("start", start),
         None if step is None else as_shape("step", step),
     )
+
+
+def consecutive(place: Place, shape: Sequence[int]) -> int | None:
+    """Position of the first element where all others follow it one by one; None where they do not.
+
+    Raises:
+        ValueError: naming both shapes, where they do not fit.
+    """
+    base, strides = positions(tuple(shape), None, **place)
+    return base if strides in (None, row_major(tuple(shape))) else None

@@ -33,6 +33,11 @@ def threshold(p: Any, input: Tensor) -> int | None:
     return None
 
 
+def is_one(p: Any) -> bool:
+    """Whether all elements have the same p: a number, or a tensor of one."""
+    return not isinstance(p, Tensor) or p.numel() == 1
+
+
 def check_range(p: Tensor, name: str = "p") -> None:
     """Refuse a tensor with an entry outside [0, 1], NaN among them."""
     if not bool(((p >= 0) & (p <= 1)).all()):

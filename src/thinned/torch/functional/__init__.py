@@ -9,6 +9,7 @@ from thinned.torch.functional._dropout import dropout, keep_mask
 from thinned.torch.functional._embedding import embedding_dropout
 from thinned.torch.functional._gaussian import gaussian_dropout
 from thinned.torch.functional._locked import locked_dropout
+from thinned.torch.functional._norm import dropout_add_layer_norm, dropout_add_rms_norm
 from thinned.torch.functional._path import drop_path, stochastic_depth
 from thinned.torch.functional._residual import dropout_add
 from thinned.torch.functional._zoneout import zoneout
@@ -25,6 +26,8 @@ __all__ = [
     "dropout2d",
     "dropout3d",
     "dropout_add",
+    "dropout_add_layer_norm",
+    "dropout_add_rms_norm",
     "embedding_dropout",
     "feature_alpha_dropout",
     "gaussian_dropout",

@@ -18,7 +18,7 @@ from thinned._arguments import (
 )
 from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, threshold
-from thinned.torch import _eager, _key, _mesh, _native, _operator, _rate
+from thinned.torch import _eager, _in_place, _key, _mesh, _native, _operator, _rate
 from thinned.torch._batching import OWN
 from thinned.torch._overrides import overridable
 
@@ -103,19 +103,20 @@ def dropout(
             everything = torch.ones((), dtype=torch.bool, device=input.device)
             return input.masked_fill_(everything, 0) if inplace else input.masked_fill(everything, 0)
         if _eager.applies(input):
-            what = (*_key.as_words(key, generator), drop, factor, base, strides)
-            return _eager.dropout(input, what, inplace)
+            one_pass = (*_key.as_words(key, generator), drop, factor, base, strides)
+            return _eager.dropout(input, one_pass, inplace)
     _mesh.check_source(input, key, generator)
     place = {"global_shape": global_shape, "start": start, "step": step}
-    result = _operator.dropout(
-        input,
+    what = (
         _key.as_tensor(key, generator),
         _rate.as_tensor(p, drop),
         inverted,
         None if noise_shape is None else _sizes(noise_shape),
         *(None if entries is None else as_shape(name, entries) for name, entries in place.items()),
     )
-    return _into(input, result, inplace)
+    if inplace and _in_place.applies(input, what[1]):
+        return _in_place.dropout(input, *what)
+    return _into(input, _operator.dropout(input, *what), inplace)
 
 
 def keep_mask(

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training, effect
-from thinned._position import positions, row_major
 from thinned.contract import Key
-from thinned.torch import _eager, _key, _native, _rate
+from thinned.torch import _cuda, _eager, _key, _native, _rate, _residual
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place
+from thinned.torch._place import Place, consecutive
 from thinned.torch.functional._dropout import dropout
 
 
@@ -29,8 +28,8 @@ def dropout_add(
 ) -> Tensor:
     """Equivalent to `dropout(input, p, training) + residual`, to the bit, in one pass over memory.
 
-    That is for contiguous CPU tensors of one shape and dtype in eager code; all others take the two calls,
-    which a compiler fuses with what follows.
+    That is for contiguous tensors of one shape: on CPU of one dtype and in eager code, on CUDA in compiled
+    code too. All others take the two calls, which a compiler fuses with what follows.
 
     Args:
         input: what is dropped; float32, float64, float16 or bfloat16.
@@ -58,10 +57,15 @@ def dropout_add(
     """
     training = check_training(training)
     drop = _rate.threshold(p, input) if isinstance(input, Tensor) else None
-    one_pass = training and drop not in (None, 0, DROP_ALL) and _eager.adds(input, residual)
-    base, strides = positions(input.shape, None, **place) if one_pass else (0, None)
-    if not one_pass or drop is None or strides not in (None, row_major(input.shape)):
-        return dropout(input, p, training, key=key, generator=generator, **place) + residual
-    _native.check_dtype(input)
-    words = _key.as_words(_key.check_source(key, generator), generator)
-    return _eager.dropout_add(input, residual, (*words, *effect(drop, True, True), base, None))
+    on = isinstance(input, Tensor) and training and drop not in (0, DROP_ALL)
+    base = consecutive(place, input.shape) if on else None
+    if base is not None:
+        if drop is not None and _eager.adds(input, residual):
+            _native.check_dtype(input)
+            words = _key.as_words(_key.check_source(key, generator), generator)
+            return _eager.dropout_add(input, residual, (*words, *effect(drop, True, True), base, None))
+        if _cuda.fuses(input, residual) and _rate.is_one(p):
+            _native.check_dtype(input)
+            bits = _key.as_tensor(_key.check_source(key, generator), generator)
+            return _residual.dropout_add(input, residual, bits, _rate.as_tensor(p, drop), base)
+    return dropout(input, p, training, key=key, generator=generator, **place) + residual

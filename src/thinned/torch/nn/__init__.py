@@ -9,6 +9,7 @@ from thinned.torch.nn._dropout import Dropout
 from thinned.torch.nn._embedding import EmbeddingDropout
 from thinned.torch.nn._gaussian import GaussianDropout
 from thinned.torch.nn._locked import LockedDropout
+from thinned.torch.nn._norm import DropoutAddLayerNorm, DropoutAddRMSNorm
 from thinned.torch.nn._path import DropPath, StochasticDepth
 from thinned.torch.nn._residual import DropoutAdd
 from thinned.torch.nn._rnn import GRU, LSTM
@@ -30,6 +31,8 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "DropoutAdd",
+    "DropoutAddLayerNorm",
+    "DropoutAddRMSNorm",
     "DropoutWrapper",
     "EmbeddingDropout",
     "FeatureAlphaDropout",

@@ -1,0 +1,71 @@
+"""Which tensors the Triton kernels serve; what they do not serve goes by torch's own operators."""
+
+from __future__ import annotations
+
+import functools
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from thinned.torch import _mesh
+from thinned.torch._native import _DTYPES
+
+
+@functools.cache
+def has_triton() -> bool:
+    """Whether the kernels' compiler is installed: torch for CUDA brings it, but for Windows."""
+    return find_spec("triton") is not None
+
+
+def serves(input: Tensor) -> bool:
+    """Whether there is a kernel for this tensor."""
+    return input.is_cuda and has_triton()
+
+
+def writes(input: Tensor) -> bool:
+    """Whether a kernel may write to the tensor: nothing watches that would have to see an operator."""
+    return serves(input) and not torch.compiler.is_compiling() and _plain(input)
+
+
+def fuses(input: Tensor, *others: Any) -> bool:
+    """Whether an operator of several tensors of one layout serves these.
+
+    It has a gradient, but no rule for a transform of torch.func, and no forward derivative.
+    """
+    return (
+        serves(input)
+        and not any(_mesh.is_dtensor(each) for each in (input, *others))
+        and all(isinstance(other, Tensor) and _fits(input, other) for other in others)
+        and not watched()
+    )
+
+
+def watched() -> bool:
+    """Whether a transform or a forward derivative is at work."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def _fits(input: Tensor, other: Tensor) -> bool:
+    return (
+        other.device == input.device
+        and other.shape == input.shape
+        and other.dtype in _DTYPES
+        and other.is_contiguous()
+        and input.is_contiguous()
+    )
+
+
+def _plain(input: Tensor) -> bool:
+    return (
+        type(input) in (Tensor, torch.nn.Parameter)
+        and input.layout == torch.strided
+        and not input.is_neg()
+        and torch._C._has_storage(input)
+        and not input._is_zerotensor()
+        and not torch._C._len_torch_dispatch_stack()
+        and not watched()
+        and torch._C._get_tracing_state() is None
+    )

@@ -1,0 +1,114 @@
+"""What all kernels share: halfwords, masks and values by CONTRACT.md, sections 2 to 4.
+
+Annotations here are Triton's, which reads them; so nothing else is annotated.
+"""
+
+# mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def words(block, seed, stream, purpose: tl.constexpr):
+    """The four words of each block (int64): counter words are 32 bits wide whatever the position."""
+    return tl.philox(
+        seed,
+        block.to(tl.uint32),
+        (block >> 32).to(tl.uint32) + (purpose << 28),
+        stream.to(tl.uint32),
+        (stream >> 32).to(tl.uint32),
+    )
+
+
+@triton.jit
+def keeps(block, seed, stream, drop, calls: tl.constexpr):
+    """Whether each of the 8 · calls positions from the first one of a block on is kept."""
+    blocks = block + tl.arange(0, calls)
+    high, low = (drop >> 16).to(tl.int32), (drop & 0xFFFF).to(tl.int32)
+    w0, w1, w2, w3 = words(blocks, seed, stream, 0)
+    h = _halfwords(w0, w1, w2, w3, calls)
+    if low != 0:
+        # One position in 65,536 ties: one program in sixteen goes this way, if it has 4,096. Asked of the
+        # words, since a reduction of halfwords would first rearrange them through shared memory.
+        pair = (high * 0x10001).to(tl.uint32)
+        zeros = _zeros(w0 ^ pair) | _zeros(w1 ^ pair) | _zeros(w2 ^ pair) | _zeros(w3 ^ pair)
+        if tl.max((zeros & 0x80008000 != 0).to(tl.int32), 0) != 0:
+            l0, l1, l2, l3 = words(blocks, seed, stream, 1)
+            h -= ((h == high) & (_halfwords(l0, l1, l2, l3, calls) < low)).to(tl.int32)
+    return h >= high
+
+
+@triton.jit
+def _halfwords(w0, w1, w2, w3, calls: tl.constexpr):
+    """The words' halves in the order of their positions."""
+    # A thread keeps the eight halfwords of each of its calls, so that joining them moves nothing.
+    word = tl.join(tl.join(w0, w2), tl.join(w1, w3))
+    return tl.reshape(tl.join(word & 0xFFFF, word >> 16), [8 * calls]).to(tl.int32)
+
+
+@triton.jit
+def _zeros(word):
+    """A word whose bits 15 and 31 are not both 0 just where one of its halves is 0 (the SWAR test)."""
+    return (word - 0x00010001) & (word ^ 0xFFFFFFFF)
+
+
+@triton.jit
+def halfword_at(position, seed, stream, purpose: tl.constexpr):
+    """h_t of each position by itself."""
+    w0, w1, w2, w3 = words(position >> 3, seed, stream, purpose)
+    index = (position & 7).to(tl.int32)
+    word = tl.where(index < 4, tl.where(index < 2, w0, w1), tl.where(index < 6, w2, w3))
+    return ((word >> ((index & 1) * 16).to(tl.uint32)) & 0xFFFF).to(tl.int32)
+
+
+@triton.jit
+def keeps_at(position, seed, stream, drop):
+    """Whether each position by itself is kept."""
+    high, low = (drop >> 16).to(tl.int32), (drop & 0xFFFF).to(tl.int32)
+    h = halfword_at(position, seed, stream, 0)
+    kept = h >= high
+    if low != 0:  # noqa: SIM102 (Triton evaluates both sides of an `and`)
+        if tl.max((h == high).to(tl.int32), 0) != 0:
+            kept = kept & ((h != high) | (halfword_at(position, seed, stream, 1) >= low))
+    return kept
+
+
+@triton.jit
+def rate(p, drop, factor, INVERTED: tl.constexpr, P_HERE: tl.constexpr):
+    """Drop threshold (int64) and factor (float64), read from device memory, or as they were passed.
+
+    The factor is passed as the bits of a double: Triton takes a number for a float32. What is read can be
+    checked by nobody without waiting for the device: outside [0, 1] the factor is NaN and nothing is dropped.
+    """
+    if P_HERE:
+        scaled = tl.load(p).to(tl.float64) * 4294967296.0
+        valid = (scaled >= 0.0) & (scaled <= 4294967296.0)
+        scaled = tl.where(valid, scaled, 0.0)
+        whole = scaled.to(tl.int64)
+        rest = scaled - whole.to(tl.float64)
+        drop = whole + ((rest > 0.5) | ((rest == 0.5) & ((whole & 1) == 1))).to(tl.int64)
+        kept = tl.where(drop < 4294967296, 4294967296 - drop, 1).to(tl.float64)
+        factor = 4294967296.0 / kept if INVERTED else kept * 0.0 + 1.0
+        factor = tl.where(valid, tl.where(drop < 4294967296, factor, 0.0), float("nan"))
+    else:
+        drop = drop.to(tl.int64)
+        factor = factor.to(tl.int64).to(tl.float64, bitcast=True)
+    return drop, factor
+
+
+@triton.jit
+def value(x, kept, factor):
+    """Kept → x · factor, dropped → +0.0, rounded once to x's dtype."""
+    if x.dtype == tl.float64:
+        result = tl.where(kept, x * factor, 0.0)
+    else:
+        result = tl.where(kept, x.to(tl.float32) * factor.to(tl.float32), 0.0).to(x.dtype)
+    return result
+
+
+@triton.jit
+def add(y, residual, dtype: tl.constexpr):
+    """The sum, rounded once to the dtype that the two make, as torch adds."""
+    wide: tl.constexpr = tl.float64 if dtype == tl.float64 else tl.float32
+    return (y.to(wide) + residual.to(wide)).to(dtype)

@@ -1,0 +1,154 @@
+"""The kernels of dropout: along rows of consecutive positions, and for any layout.
+
+A layout is five tuples, innermost dimension first: sizes, and steps in the input, in the output, in positions
+and in keys.
+"""
+
+# mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
+
+import triton
+import triton.language as tl
+
+from thinned.torch._triton._bits import add, keeps, keeps_at, rate, value, words
+
+# Specialised on its value, a key or a position would compile anew.
+_ANY_VALUE = ["seed", "stream", "drop", "factor", "base"]
+
+
+@triton.jit(do_not_specialize=_ANY_VALUE)
+def rows(
+    x,
+    residual,
+    out,
+    key,
+    p,
+    seed: tl.int64,
+    stream: tl.int64,
+    drop: tl.int64,
+    factor: tl.int64,
+    base: tl.int64,
+    sizes,
+    x_steps,
+    out_steps,
+    position_steps,
+    key_steps,
+    width,
+    chunks,
+    CALLS: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    KEY_HERE: tl.constexpr,
+    P_HERE: tl.constexpr,
+    INVERTED: tl.constexpr,
+    ADD: tl.constexpr,
+):
+    """Rows of `width` elements, consecutive in input, output and mask: eight positions to a call."""
+    SPAN: tl.constexpr = 8 * CALLS
+    program = tl.program_id(0)
+    x_at, out_at, position, key_at = _offsets(
+        (program // chunks).to(tl.int64), sizes, x_steps, out_steps, position_steps, key_steps
+    )
+    position += base
+    if KEY_HERE:
+        seed, stream = tl.load(key + key_at), tl.load(key + key_at + 1)
+    drop, factor = rate(p, drop, factor, INVERTED, P_HERE)
+    begin = (program % chunks).to(tl.int64) * SPAN
+    block = (position + begin) >> 3
+    lane = tl.arange(0, SPAN)
+    if not ALIGNED:
+        begin -= position & 7
+    x_at += begin
+    # What is read is on its way while the generator runs.
+    v = _read(x + x_at, lane, begin, width, ALIGNED)
+    if ADD:
+        r = _read(residual + x_at, lane, begin, width, ALIGNED)
+    y = value(v, keeps(block, seed.to(tl.int64), stream.to(tl.int64), drop, CALLS), factor)
+    if ADD:
+        y = add(y, r, out.dtype.element_ty)
+    _write(out + (out_at + begin), y, lane, begin, width, ALIGNED)
+
+
+@triton.jit(do_not_specialize=_ANY_VALUE)
+def strided(
+    x,
+    out,
+    key,
+    p,
+    seed: tl.int64,
+    stream: tl.int64,
+    drop: tl.int64,
+    factor: tl.int64,
+    base: tl.int64,
+    sizes,
+    x_steps,
+    out_steps,
+    position_steps,
+    key_steps,
+    elements,
+    SPAN: tl.constexpr,
+    KEY_HERE: tl.constexpr,
+    P_HERE: tl.constexpr,
+    INVERTED: tl.constexpr,
+):
+    """Any layout: each element has its own call."""
+    index = tl.program_id(0).to(tl.int64) * SPAN + tl.arange(0, SPAN)
+    inside = index < elements
+    x_at, out_at, position, key_at = _offsets(index, sizes, x_steps, out_steps, position_steps, key_steps)
+    position += base
+    seed, stream = seed.to(tl.int64), stream.to(tl.int64)
+    if KEY_HERE:
+        seed = tl.load(key + key_at, mask=inside, other=0)
+        stream = tl.load(key + key_at + 1, mask=inside, other=0)
+    drop, factor = rate(p, drop, factor, INVERTED, P_HERE)
+    kept = keeps_at(position, seed, stream, drop)
+    y = value(tl.load(x + x_at, mask=inside), kept, factor)
+    tl.store(out + out_at, y, mask=inside)
+
+
+@triton.jit
+def fold(key, data, out, count, SPAN: tl.constexpr):
+    """Keys folded by integers: the generator's purpose 15 (CONTRACT.md, section 5)."""
+    index = tl.program_id(0).to(tl.int64) * SPAN + tl.arange(0, SPAN)
+    inside = index < count
+    seed = tl.load(key + 2 * index, mask=inside, other=0)
+    stream = tl.load(key + 2 * index + 1, mask=inside, other=0)
+    w0, w1, _, _ = words(tl.load(data + index, mask=inside, other=0), seed, stream, 15)
+    tl.store(out + 2 * index, seed, mask=inside)
+    tl.store(out + 2 * index + 1, w0.to(tl.int64) | (w1.to(tl.int64) << 32), mask=inside)
+
+
+@triton.jit
+def _offsets(index, sizes, x_steps, out_steps, position_steps, key_steps):
+    """Where the element of an index stands, in elements of the input and output, in positions, in keys."""
+    x_at, out_at, position, key_at = index * 0, index * 0, index * 0, index * 0
+    for d in tl.static_range(len(sizes)):
+        at = index % sizes[d]
+        index = index // sizes[d]
+        x_at += at * x_steps[d]
+        out_at += at * out_steps[d]
+        position += at * position_steps[d]
+        key_at += at * key_steps[d]
+    return x_at, out_at, position, key_at
+
+
+@triton.jit
+def _read(row, lane, begin, width, ALIGNED: tl.constexpr):
+    """A part of a row; without a mask where it is whole: a mask forbids reading 16 bytes at a time."""
+    if ALIGNED:
+        if width - begin >= lane.shape[0]:
+            v = tl.load(row + lane)
+        else:
+            v = tl.load(row + lane, mask=lane < width - begin)
+    else:
+        v = tl.load(row + lane, mask=(lane + begin >= 0) & (lane + begin < width))
+    return v
+
+
+@triton.jit
+def _write(row, y, lane, begin, width, ALIGNED: tl.constexpr):
+    if ALIGNED:
+        if width - begin >= lane.shape[0]:
+            tl.store(row + lane, y)
+        else:
+            tl.store(row + lane, y, mask=lane < width - begin)
+    else:
+        tl.store(row + lane, y, mask=(lane + begin >= 0) & (lane + begin < width))

@@ -1,0 +1,115 @@
+"""Calls of the dropout kernels."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import torch
+import triton  # type: ignore[import-untyped]
+from torch import Tensor
+
+from thinned._arguments import effect, signed
+from thinned._position import row_major
+from thinned.contract import threshold
+from thinned.torch import _key
+from thinned.torch._triton import _dropout
+from thinned.torch._triton._layout import layout
+
+# Of input that a thread has on its way while the generator runs: four loads.
+_BYTES_A_THREAD = 64
+_WARPS = 4
+# A shorter row would leave most of a warp without work.
+_SHORTEST_ROW = 64
+_SPAN = 1024
+# A product and a sum are two roundings: none may be left to the assembler.
+_EXACT = {"enable_fp_fusion": False}
+
+Strides = tuple[int, ...] | None
+
+
+def dropout(
+    input: Tensor, out: Tensor, key: Tensor, p: Tensor, inverted: bool, base: int, strides: Strides
+) -> Tensor:
+    """Write the dropped input to `out`, which may be the input. p is one number."""
+    many = key.dim() - 1
+    shape = tuple(input.shape)
+    if not input.numel():
+        return out
+    if many or key.stride(-1) != 1:
+        key = (key.to(input.device) if many else key).contiguous()
+    positions = (0,) * many + (row_major(shape[many:]) if strides is None else strides)
+    keys = (*key.stride()[:many], *(0,) * (input.dim() - many))
+    found = layout(zip(shape, input.stride(), out.stride(), positions, keys, strict=True), _SHORTEST_ROW)
+    what, flags = arguments(input, key, p, inverted)
+    with torch.cuda.device_of(input):
+        if found.width:
+            _rows(input, input, out, what, base, found, flags | {"ADD": False})
+        else:
+            _dropout.strided[(triton.cdiv(input.numel(), _SPAN),)](
+                *(input, out, *what, base, *found.columns(), input.numel()), SPAN=_SPAN, **flags, **_EXACT
+            )
+    return out
+
+
+def add(input: Tensor, residual: Tensor, key: Tensor, p: Tensor, base: int) -> Tensor:
+    """Residual + dropped input, for contiguous tensors of one shape, of consecutive positions."""
+    out = torch.empty_like(input, dtype=torch.promote_types(input.dtype, residual.dtype))
+    if input.numel():
+        what, flags = arguments(input, key, p, True)
+        with torch.cuda.device_of(input):
+            found = layout([(input.numel(), 1, 1, 1, 0)], _SHORTEST_ROW)
+            _rows(input, residual, out, what, base, found, flags | {"ADD": True})
+    return out
+
+
+def fold(key: Tensor, data: Tensor) -> Tensor:
+    """`Key.fold` of keys (…, 2) with integers (…)."""
+    out = torch.empty(key.shape, dtype=torch.int64, device=key.device)
+    if data.numel():
+        with torch.cuda.device_of(key):
+            _dropout.fold[(triton.cdiv(data.numel(), _SPAN),)](
+                *(key.contiguous(), data.to(torch.int64).contiguous(), out, data.numel()), SPAN=_SPAN
+            )
+    return out
+
+
+def arguments(
+    input: Tensor, key: Tensor, p: Tensor, inverted: bool
+) -> tuple[tuple[Any, ...], dict[str, bool]]:
+    """Key and p as kernels take them: tensors, numbers, and which of the two are to be used.
+
+    What is on the CPU is read here, so that no copy has to wait; what is on the device is read there, so that
+    a graph that is replayed reads it anew.
+    """
+    flags = {"KEY_HERE": key.dim() > 1 or _on(input, key), "P_HERE": _on(input, p), "INVERTED": inverted}
+    seed, stream, drop, bits = 0, 0, 0, 0
+    if not flags["KEY_HERE"]:
+        seed, stream = (signed(word) for word in _key.words_of(key))
+    if not flags["P_HERE"]:
+        drop, factor = effect(threshold(p.item()), True, inverted)
+        (bits,) = struct.unpack("<q", struct.pack("<d", factor))
+    key, p = (t if flags[flag] else input for t, flag in ((key, "KEY_HERE"), (p, "P_HERE")))
+    return (key, p, seed, stream, drop, bits), flags
+
+
+def _on(input: Tensor, small: Tensor) -> bool:
+    return small.device == input.device and not small.is_cpu
+
+
+def _rows(
+    input: Tensor, residual: Tensor, out: Tensor, what: tuple[Any, ...], base: int, found: Any, flags: Any
+) -> None:
+    aligned = not base % 8 and not any(d[3] % 8 for d in found.dimensions)
+    calls = triton.cdiv(found.width + (0 if aligned else 7), 8)
+    a_warp = 32 * _BYTES_A_THREAD // (8 * input.element_size())
+    size = min(_WARPS * a_warp, triton.next_power_of_2(calls))
+    chunks = triton.cdiv(calls, size)
+    _dropout.rows[(chunks * input.numel() // found.width,)](
+        *(input, residual, out, *what, base, *found.columns(), found.width, chunks),
+        CALLS=size,
+        ALIGNED=aligned,
+        **flags,
+        num_warps=max(1, size // a_warp),
+        **_EXACT,
+    )

@@ -1,0 +1,53 @@
+"""How a kernel walks over a tensor: the fewest dimensions that say where each element is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# Size, and steps in the input, in the output, in positions, and in keys.
+Dimension = tuple[int, int, int, int, int]
+_CONSECUTIVE = (1, 1, 1, 0)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Dimensions, outermost first, of which the last may be a row.
+
+    Args:
+        dimensions: all but the row; at least one.
+        width: elements of a row, consecutive in input, output and mask, with one key; 0 where there are none.
+    """
+
+    dimensions: tuple[Dimension, ...]
+    width: int
+
+    def columns(self) -> tuple[tuple[int, ...], ...]:
+        """Sizes, and each kind of step, innermost dimension first."""
+        return tuple(zip(*reversed(self.dimensions), strict=True))
+
+
+def layout(dimensions: Iterable[Dimension], shortest_row: int) -> Layout:
+    """Merge what is one dimension in all respects, and find the row.
+
+    Args:
+        dimensions: of any sizes but 0.
+        shortest_row: a shorter one is none, unless it is all there is.
+
+    Example:
+        >>> layout([(4, 6, 6, 6, 0), (6, 1, 1, 1, 0)], 32)
+        Layout(dimensions=((1, 0, 0, 0, 0),), width=24)
+        >>> layout([(4, 8, 6, 100, 0), (6, 1, 1, 1, 0)], 1)
+        Layout(dimensions=((4, 8, 6, 100, 0),), width=6)
+    """
+    # In the output's order, whatever the input's: what a warp writes is then one piece of memory.
+    wanted = sorted((d for d in dimensions if d[0] > 1), key=lambda d: (-d[2], -d[1]))
+    found: list[Dimension] = []
+    for inner in wanted:
+        if found and found[-1][1:] == tuple(inner[0] * step for step in inner[1:]):
+            inner = (found.pop()[0] * inner[0], *inner[1:])
+        found.append(inner)
+    last = found[-1] if found else (1, *_CONSECUTIVE)
+    if last[1:] == _CONSECUTIVE and (len(found) < 2 or last[0] >= shortest_row):
+        return Layout(tuple(found[:-1]) or ((1, 0, 0, 0, 0),), last[0])
+    return Layout(tuple(found), 0)

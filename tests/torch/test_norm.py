@@ -1,0 +1,117 @@
+"""Dropout, residual and norm where there is no kernel: the calls that they stand for."""
+
+import copy
+
+import pytest
+import torch
+
+from thinned import Key
+from thinned.torch import _key, functional, keyed, nn, set_step
+from thinned.torch.functional import dropout_add, dropout_add_layer_norm, dropout_add_rms_norm
+
+# torch compiles derivatives of its own with torch.jit.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
+DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+KEY = Key(7)
+
+
+def case(dtype=torch.float32, shape=(5, 12)):
+    generator = torch.Generator().manual_seed(1)
+    x, residual = (torch.randn(shape, generator=generator).to(dtype).requires_grad_() for _ in range(2))
+    weight, bias = (torch.rand(shape[-1:], generator=generator).to(dtype).requires_grad_() for _ in range(2))
+    return x, residual, weight, bias
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("training", [True, False])
+def test_they_are_the_calls_to_the_bit(p, dtype, training):
+    for rms in (False, True):
+        results = []
+        for fused in (True, False):
+            x, residual, weight, bias = case(dtype)
+            where = {"p": p, "training": training, "key": KEY}
+            leaves = (x, residual, weight) if rms else (x, residual, weight, bias)
+            if not fused:
+                total = dropout_add(x, residual, **where)
+                norm = torch.nn.functional.rms_norm if rms else torch.nn.functional.layer_norm
+                normed = norm(total, (12,), *leaves[2:], eps=torch.finfo(dtype).eps if rms else 1e-5)
+            elif rms:
+                normed, total = dropout_add_rms_norm(x, residual, 12, weight, **where)
+            else:
+                normed, total = dropout_add_layer_norm(x, residual, [12], weight, bias, **where)
+            grads = torch.autograd.grad((normed, total), leaves, (total.detach(), normed.detach()))
+            results.append((normed, total, *grads))
+        for ours, plain in zip(*results, strict=True):
+            assert torch.equal(ours, plain)
+
+
+def test_edge_cases():
+    x, residual, weight, _ = case()
+    for call in (dropout_add_layer_norm, dropout_add_rms_norm):
+        with pytest.raises(ValueError, match=r"p must be in \[0, 1\], got 1.5"):
+            call(x, residual, 12, weight, p=1.5, training=False)
+        with pytest.raises(TypeError, match=r"got torch\.int64"):
+            call(x.long(), residual, 12, p=0.5, training=True)
+        with pytest.raises(TypeError, match="training is missing"):
+            call(x, residual, 12)
+        with pytest.raises(TypeError, match="pass key or generator, not both"):
+            call(x, residual, 12, training=True, key=KEY, generator=torch.Generator())
+        with pytest.raises(TypeError, match="normalized_shape must be"):
+            call(x, residual, 1.5, training=True)
+        with pytest.raises(RuntimeError, match="normalized_shape"):
+            call(x, residual, 11, training=True)
+
+
+@pytest.mark.parametrize("kind", [nn.DropoutAddLayerNorm, nn.DropoutAddRMSNorm])
+def test_the_layers(kind):
+    x, residual, *_ = case()
+    layer = keyed(kind(12, 0.5), 3)
+    assert isinstance(layer, (torch.nn.LayerNorm, torch.nn.RMSNorm))
+    for step in range(2):
+        set_step(layer, step)
+        normed, total = layer(x, residual)
+        assert torch.equal(total, dropout_add(x, residual, 0.5, True, key=layer.key.fold(step)))
+        assert torch.equal(normed, type(layer).__mro__[2].forward(layer, total))
+    assert torch.equal(copy.deepcopy(layer)(x, residual)[1], layer(x, residual)[1])
+    assert not torch.equal(layer(x, residual, call=1)[1], layer(x, residual)[1])
+    assert torch.equal(layer.eval()(x, residual)[1], x + residual)
+    assert repr(layer).startswith(f"{kind.__name__}((12,), eps=")
+    assert repr(layer).endswith(", p=0.5)")
+    with pytest.raises(ValueError, match="p must be in"):
+        kind(12, -1.0)
+
+
+def test_layers_load_torchs_weights():
+    torchs = torch.nn.LayerNorm(12)
+    torch.nn.init.normal_(torchs.weight)
+    layer = nn.DropoutAddLayerNorm(12)
+    layer.load_state_dict(torchs.state_dict())
+    assert torch.equal(layer.weight, torchs.weight)
+
+
+@pytest.mark.parametrize("kind", [nn.DropoutAddLayerNorm, nn.DropoutAddRMSNorm])
+def test_compiled_equals_eager(kind):
+    torch._dynamo.reset()
+    layer = keyed(kind(12, 0.5), 3)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    for step in range(3):
+        set_step(layer, step)
+        x, residual, *_ = case()
+        found = [call(x, residual) for call in (layer, compiled)]
+        grads = [torch.autograd.grad((n * t).sum(), (x, residual)) for n, t in found]
+        for eager, other in zip((*found[0], *grads[0]), (*found[1], *grads[1]), strict=True):
+            assert torch.equal(eager, other)
+
+
+def test_a_drawn_key_is_where_its_generator_is():
+    generator = torch.Generator().manual_seed(5)
+    key = _key.draw(generator)
+    generator.manual_seed(5)
+    y = functional.dropout(torch.ones(100), 0.5, True, generator=generator)
+    assert torch.equal(y, functional.dropout(torch.ones(100), 0.5, True, key=key))
+
+
+def test_a_fold_keeps_a_tensors_device():
+    assert _key.fold(_key.key_to_tensor(KEY), 3).tolist() == [7, _key.key_to_tensor(KEY.fold(3))[1].item()]

@@ -1,0 +1,133 @@
+"""What Triton's compiler makes of each launch, for GPUs that need not be here: the way from there to numbers
+is the GPU's own, but for what the code says itself."""
+
+import re
+
+import pytest
+import torch
+from arrays import DTYPES, launch, numbers, rate
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+from thinned import Key
+from thinned.torch import _key
+from thinned.torch._triton import _launch, _launch_norm
+
+KEY = Key(3, 5)
+BITS = _key.key_to_tensor(KEY)
+
+
+class Absent:
+    """The driver of a GPU that is not here."""
+
+    def __init__(self, capability):
+        self.capability = capability
+
+    def get_current_device(self):
+        return self.capability  # a device of its own, or code for another would be found
+
+    def get_current_stream(self, device):
+        return 0
+
+    def get_current_target(self):
+        return GPUTarget("cuda", self.capability, 32)
+
+
+@pytest.fixture
+def made(request, monkeypatch, tmp_path):
+    """The kernels made, in order of their launches; for a capability of 9.0 if no other is asked for."""
+    kernels = []
+    run = JITFunction.run
+
+    def compile_only(self, *arguments, grid, warmup, **options):
+        kernels.append(run(self, *arguments, grid=grid, warmup=True, **options))
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(JITFunction, "run", compile_only)
+    before = driver._active
+    driver.set_active(Absent(getattr(request, "param", 90)))
+    yield kernels
+    driver._active = before
+
+
+@pytest.mark.parametrize("made", [80, 90], indirect=True)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_memory_is_moved_16_bytes_at_a_time(made, dtype):
+    x = torch.empty(2**15 + 1, dtype=dtype)  # and one that is left over
+    launch(x, 0.1, KEY)
+    _launch.add(x, x, BITS, rate(0.1))
+    for kernel in made:
+        ptx = kernel.asm["ptx"]
+        for move in ("ld", "st"):
+            assert re.search(rf"{move}\.global\.(v4\.b32|v2\.b64)", ptx), move
+    if dtype.itemsize == 2:
+        # Eight positions are 16 bytes: what a thread draws is for what it reads, and nothing is exchanged.
+        assert "convert_layout" not in made[0].asm["ttgir"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_arithmetic_rounds_as_the_contract_says(made, dtype):
+    """No product and sum in one rounding, no denormal number taken for zero."""
+    x = numbers(2**12, dtype)
+    launch(x, 0.1, KEY)
+    _launch.add(x, x, BITS, rate(0.1))
+    launch(x.reshape(64, 64).t(), 0.1, KEY)
+    assert len(made) == 3
+    for kernel in made:
+        ptx = kernel.asm["ptx"]
+        assert not re.search(r"\bfma\.|\.ftz|\.approx|div\.full", ptx)
+        # Without `.rn`, the assembler may make one instruction of a product and a sum.
+        assert not re.search(r"\b(mul|add|sub)\.f", ptx)
+
+
+@pytest.mark.usefixtures("small_tensors_are_in_device_memory")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_key_and_p_are_read_from_memory(made, dtype):
+    launch(numbers(2**12, dtype), torch.tensor(0.1, dtype=dtype), KEY)
+    launch(numbers((64, 64), dtype).t(), 0.1, torch.stack([BITS] * 64))
+    _launch.fold(BITS[None], torch.tensor([5]))
+    for kernel in made:
+        assert re.search(r"ld\.global\.(b64|v2\.b64)", kernel.asm["ptx"])
+    assert "div.rn.f64" in made[0].asm["ptx"]
+
+
+@pytest.fixture
+def small_tensors_are_in_device_memory(monkeypatch):
+    monkeypatch.setattr(_launch, "_on", lambda input, small: True)
+
+
+def test_a_new_key_or_p_or_position_compiles_nothing(made):
+    x = torch.empty(2**12)
+    for number in (0, 1, 16, 2**31, 2**40):
+        launch(x, (number % 7 + 0.5) / 8, Key(number, number + 1))
+        launch(x, 0.1, KEY, global_shape=(2**50,), start=(number * 8,))
+    assert len({id(kernel) for kernel in made}) == 1
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 4, 5, 6)])
+def test_any_rank(made, shape):
+    launch(numbers(shape).movedim(0, -1), 0.1, KEY)
+    launch(numbers(shape), 0.1, KEY, noise_shape=tuple(1 if d % 2 else None for d in range(len(shape))))
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width", "rms"),
+    [
+        (torch.bfloat16, 1024, False),
+        (torch.float32, 96, True),
+        (torch.float16, 20, False),
+        (torch.float64, 20, True),
+    ],
+    ids=str,
+)
+def test_norms(made, dtype, width, rms):
+    x = numbers((64, width), dtype)
+    weight, bias = numbers(width, dtype), None if rms else numbers(width, dtype)
+    what = (BITS, rate(0.1))
+    found = _launch_norm.forward(x, x, weight, bias, *what, 1e-5, rms, width)
+    _launch_norm.backward(x, x, found[1], weight, bias, *found[2:], *what, rms, (dtype, dtype), width)
+    for kernel in made:
+        if width % 16 == 0:  # else a mask has no sixteen bytes of one kind
+            assert re.search(r"ld\.global\.(v4\.b32|v2\.b64)", kernel.asm["ptx"])
