@@ -15,8 +15,8 @@ from thinned.torch import _cuda, _operator
 _library = torch.library.Library("thinned", "FRAGMENT")
 
 # Input and residual are contiguous and of one shape; weight and bias have `width` elements, the last ones of
-# input's; p is one number; positions count from base. Results: normed, sum, and of each row its mean (none for
-# RMS) and inverse scale.
+# input's; p is one number; positions count from base. Results: normed, sum, and of each row its mean (none
+# for RMS) and inverse scale.
 _library.define(
     "dropout_add_norm(Tensor input, Tensor residual, Tensor? weight, Tensor? bias, Tensor key, Tensor p, "
     "float eps, bool rms, SymInt width, SymInt base=0) -> (Tensor, Tensor, Tensor, Tensor)"
