@@ -100,8 +100,3 @@ def given(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
     bound = signature(func).bind(*args, **kwargs)
     bound.apply_defaults()
     return bound.arguments
-
-
-def is_off(p: Any) -> bool:
-    """Whether nothing can be dropped."""
-    return not isinstance(p, Tensor) and not p
