@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
+import keras_process
 import pytest
+from keras_process import BACKENDS
 
 import thinned
 from thinned import Key
 
 HERE = Path(__file__).parent
-BACKENDS = ["torch", "jax", "tensorflow"]
 CHECKS = ["masks", "rules", "recurrent", "models"]
 # Keras's and its backends' own.
 WARNINGS = [
@@ -23,17 +22,7 @@ WARNINGS = [
 ]
 
 
-def python(backend, *arguments):
-    """What a Python of its own prints, in which Keras has this backend."""
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": str(HERE),
-    }
-    result = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-4000:]
-    return result.stdout
+python = partial(keras_process.python, path=HERE)
 
 
 @pytest.mark.parametrize("name", CHECKS)

@@ -19,7 +19,7 @@ _SAMPLES = 100
 _ROUNDS = 5  # of seconds each
 
 
-def _late(model: nn.Module) -> nn.Module:
+def late(model: nn.Module) -> nn.Module:
     """With dropout in its last site only."""
     for site in [module for module in model.modules() if isinstance(module, nn.Dropout)][:-1]:
         site.p = 0.0
@@ -38,10 +38,10 @@ def _loop(model: nn.Module, x: Tensor, samples: int) -> Tensor:
     return torch.cat([draws.mean(0), draws.std(0)])
 
 
-def _row(name: str, make: Callable[[Settings], tuple[nn.Module, Tensor]], late: bool) -> Row:
+def _row(name: str, make: Callable[[Settings], tuple[nn.Module, Tensor]], only_last: bool) -> Row:
     def measure(settings: Settings) -> Result:
         model, x = make(settings)
-        model = (_late(model) if late else model).eval()
+        model = (late(model) if only_last else model).eval()
         samples = max(settings.size(_SAMPLES), 2)
         found = race(
             {
@@ -50,9 +50,9 @@ def _row(name: str, make: Callable[[Settings], tuple[nn.Module, Tensor]], late: 
             },
             replace(settings, repeats=min(settings.repeats, _ROUNDS), batch=0.0),
         )
-        return result(found, found.figure("mc.predict", "a loop", at_most(0.5 if late else 0.7)))
+        return result(found, found.figure("mc.predict", "a loop", at_most(0.5 if only_last else 0.7)))
 
-    place = "dropout last only" if late else "dropout everywhere"
+    place = "dropout last only" if only_last else "dropout everywhere"
     return Row(f"Monte Carlo prediction, 100 samples, {name}, {place}", measure)
 
 
@@ -65,7 +65,7 @@ def _gpt(settings: Settings) -> tuple[nn.Module, Tensor]:
 
 
 ROWS = tuple(
-    _row(name, make, late)
+    _row(name, make, only_last)
     for name, make in (("the paper's network", _paper), ("two GPT blocks", _gpt))
-    for late in (True, False)
+    for only_last in (True, False)
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,22 @@ class Size:
         pairs = max(int(self.samples * self.rows * (memory / used)), 1)
         pairs = min(pairs, self.samples * self.rows - 1)
         return Size(min(self.samples, pairs), max(min(self.rows, pairs // self.samples), 1))
+
+
+def rows_of(shapes: Iterable[tuple[int, ...]]) -> int:
+    """How many inputs there are in arrays of these shapes.
+
+    Raises:
+        ValueError: `x's arrays differ in their first axis: …`; `x has no inputs`.
+    """
+    known = list(shapes)
+    sizes = {shape[:1] for shape in known}
+    if len(sizes) != 1 or sizes == {()}:
+        raise ValueError(f"x's arrays differ in their first axis: they have shapes {known}")
+    ((rows,),) = sizes
+    if not rows:
+        raise ValueError("x has no inputs")
+    return int(rows)
 
 
 def wanted(rows: int, samples: int, tolerance: float | None, batch_size: Any, memory: Any) -> Size:

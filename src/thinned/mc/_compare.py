@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from thinned.mc._comparison import Comparison
 from thinned.mc._losses import Losses, joined, of_classes, of_values
 from thinned.mc._measures import BINS, Doubles, check_bins, check_labels, check_probabilities
 from thinned.mc._prediction import Outputs, as_outputs, check_outputs
+from thinned.mc._progress import ticking
 from thinned.mc._scaled import evaluating
 from thinned.mc._verdict import judge
 from thinned.mc.torch import predict
@@ -97,7 +97,7 @@ def compare(
         raise ValueError(f"resamples must be at least 99, got {resamples}: fewer give no 95 % interval")
     root = Key(0) if key is None else check_key(key)
     seen = _Seen(model)
-    with _bar(progress, "drawing samples") as tick:
+    with ticking(progress, "drawing samples") as tick:
         found = predict(
             model,
             seen.passing(_parts(model, data, batch_size or _ROWS), tick),
@@ -111,7 +111,7 @@ def compare(
         )
     scaled = as_outputs(np.concatenate(seen.scaled), outputs)
     losses = _measured(found.draws, scaled, np.concatenate(seen.targets), outputs)
-    with _bar(progress, "resampling inputs", resamples) as tick:
+    with ticking(progress, "resampling inputs", resamples) as tick:
         return judge(losses, root, bins=bins, resamples=resamples, tick=tick)
 
 
@@ -171,17 +171,3 @@ def _measured(draws: Any, scaled: Any, targets: Any, outputs: Outputs) -> Losses
             some /= some.sum(axis=-1, keepdims=True)
             parts.append(of_classes(some, scaled[part], targets[part]))
     return joined(parts)
-
-
-@contextmanager
-def _bar(show: bool, what: str, total: int | None = None) -> Iterator[Callable[[], object]]:
-    """A bar on stderr, and what moves it by one; of batches nobody knows how many there will be."""
-    if not show:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)

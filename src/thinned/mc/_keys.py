@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from thinned import _kernel
 from thinned._arguments import check_key
-from thinned.contract import PURPOSE_FOLD, WORD, Key, UInt64s, philox
+from thinned.contract import WORD, Key, UInt64s
 
 
 def given(key: Any) -> Key:
@@ -18,11 +19,12 @@ def given(key: Any) -> Key:
 
 def fold(seed: int, streams: Any, data: Any) -> UInt64s:
     """The streams that `Key.fold` gives, for streams and numbers that broadcast together."""
-    stream, number = np.asarray(streams, np.uint64), np.asarray(data, np.uint64)
-    counter = (number & WORD, (number >> 32) + (PURPOSE_FOLD << 28), stream & WORD, stream >> 32)
-    w0, w1, _, _ = philox(counter, (seed & WORD, seed >> 32))
-    folded: UInt64s = w0 | w1 << 32
-    return folded
+    stream, number = np.broadcast_arrays(np.asarray(streams, np.uint64), np.asarray(data, np.uint64))
+    keys = np.stack([np.full(stream.shape, seed, np.uint64), stream], axis=-1)
+    numbers, folded = np.ascontiguousarray(number), np.empty_like(keys)
+    of_keys, of_numbers, of_folded = map(_kernel.address, (keys, numbers, folded))
+    _kernel.fold_many(of_keys, of_numbers, of_folded, numbers.size)
+    return folded[..., 1].copy()
 
 
 def of_examples(key: Key, samples: range, inputs: range, shared: bool) -> UInt64s:

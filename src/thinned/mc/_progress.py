@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -16,11 +17,36 @@ def shown(parts: Iterable[T], show: bool, total: float | None = None) -> Iterabl
     """
     if not show:
         return parts
+    progress = _rich()
+    return progress.track(parts, "predict", total=total, console=_stderr())  # type: ignore[no-any-return]
+
+
+@contextmanager
+def ticking(show: bool, what: str, total: int | None = None) -> Iterator[Callable[[], object]]:
+    """A bar, and what moves it by one; of batches nobody knows how many there will be.
+
+    Raises:
+        ModuleNotFoundError: `progress=True needs rich …`.
+    """
+    if not show:
+        yield lambda: None
+        return
+    with _rich().Progress(console=_stderr(), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _rich() -> Any:
     try:
-        from rich.console import Console
-        from rich.progress import track
+        from rich import progress
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "progress=True needs rich, which is not installed: pip install 'thinned[mc]', or leave it out"
         ) from error
-    return track(parts, description="predict", total=total, console=Console(stderr=True))
+    return progress
+
+
+def _stderr() -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True)

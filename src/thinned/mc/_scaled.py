@@ -7,15 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 from thinned.mc.torch import _dropout
 from thinned.mc.torch._draws import given
-from thinned.torch import functional
+from thinned.mc.torch._switch import flags_kept
 
-_aten, _thinned = torch.ops.aten, torch.ops.thinned
-_NONE: Any = None  # these handlers draw nothing
+_thinned = torch.ops.thinned
+_NONE: Any = None  # a norm's handler draws nothing
 
 Handler = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -26,15 +25,10 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
     What was set is put back, whatever happens inside.
     """
-    was = {module: vars(module)["training"] for module in model.modules() if "training" in vars(module)}
-    try:
-        for module in was:
-            module.__dict__["training"] = False  # not by `eval()`, which exported programs refuse
-        with torch.no_grad(), _Evaluation():
-            yield
-    finally:
-        for module, training in was.items():
-            module.__dict__["training"] = training
+    with flags_kept(model) as modules, torch.no_grad(), _Evaluation():
+        for module in modules:
+            module.training = False  # not by `eval()`, which exported programs refuse
+        yield
 
 
 class _Evaluation(TorchFunctionMode):
@@ -73,26 +67,16 @@ def _ours(func: Any, args: Any, kwargs: Any) -> Any:
     return func(**{**given(func, args, kwargs), "training": False})
 
 
+def _norm(func: Any, args: Any, kwargs: Any) -> Any:
+    return _dropout.NORMS[func](_NONE, func, args, kwargs)
+
+
 _HANDLERS: dict[Any, Handler] = {
-    **dict.fromkeys((F.dropout, torch.dropout, torch.dropout_), _itself),
-    **dict.fromkeys(
-        (F.dropout1d, F.dropout2d, F.dropout3d, torch.feature_dropout, torch.feature_dropout_), _itself
-    ),
-    **dict.fromkeys((F.alpha_dropout, torch.alpha_dropout, torch.alpha_dropout_), _itself),
-    **dict.fromkeys(
-        (F.feature_alpha_dropout, torch.feature_alpha_dropout, torch.feature_alpha_dropout_), _itself
-    ),
-    **dict.fromkeys((_aten.dropout.default, _aten.dropout_.default), _itself),
-    **dict.fromkeys((_aten.feature_dropout.default, _aten.feature_dropout_.default), _itself),
-    **dict.fromkeys((_aten.alpha_dropout.default, _aten.alpha_dropout_.default), _itself),
-    **dict.fromkeys((_aten.feature_alpha_dropout.default, _aten.feature_alpha_dropout_.default), _itself),
-    **dict.fromkeys((torch.native_dropout, _aten.native_dropout.default), _native),
-    **dict.fromkeys((F.scaled_dot_product_attention, _aten.scaled_dot_product_attention.default), _attention),
+    **dict.fromkeys(_dropout.DROPOUTS, _itself),
+    **dict.fromkeys(_dropout.NATIVE, _native),
+    **dict.fromkeys(_dropout.ATTENTION, _attention),
+    **dict.fromkeys(_dropout.OURS, _ours),
+    **dict.fromkeys(_dropout.NORMS, _norm),
     _thinned.dropout.default: _operator,
     _thinned.gaussian_dropout.default: _itself,
-    **dict.fromkeys(
-        (F.batch_norm, torch.batch_norm, _aten.batch_norm.default),
-        lambda func, args, kwargs: _dropout.HANDLERS[func](_NONE, func, args, kwargs),
-    ),
-    **{getattr(functional, name): _ours for name in functional.__all__ if name != "keep_mask"},
 }

@@ -78,7 +78,7 @@ def predict(
     """
     _collect.check_samples(samples, tolerance)
     base, kind = _base(key), check_outputs(outputs)
-    rows = _rows(x)
+    rows = _chunks.rows_of(map(np.shape, jax.tree.leaves(x)))
     size = _chunks.wanted(rows, samples, tolerance, batch_size, memory)
     run, size = _compiled(apply, x, size, shared, memory)
 
@@ -103,17 +103,6 @@ def _base(key: Any) -> Key:
         return _keys.given(key)
     seed_low, seed_high, low, high = np.asarray(_key.words(key)).tolist()
     return Key(seed_low | seed_high << 32, low | high << 32)
-
-
-def _rows(x: Any) -> int:
-    sizes = {tuple(np.shape(leaf))[:1] for leaf in jax.tree.leaves(x)}
-    if len(sizes) != 1 or sizes == {()}:
-        shapes = [tuple(np.shape(leaf)) for leaf in jax.tree.leaves(x)]
-        raise ValueError(f"x's arrays differ in their first axis: they have shapes {shapes}")
-    ((rows,),) = sizes
-    if not rows:
-        raise ValueError("x has no inputs")
-    return int(rows)
 
 
 def _part(x: Any, first: int, stop: int, size: int) -> Any:

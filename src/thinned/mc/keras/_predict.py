@@ -78,7 +78,7 @@ def predict(
         raise TypeError(f"model must be a keras.Model, got {model!r}")
     base, kind = _keys.given(key), check_outputs(outputs)
     arrays = tree.map_structure(_array, x)
-    rows = _rows(arrays)
+    rows = _chunks.rows_of(map(np.shape, tree.flatten(arrays)))
     sampler = Sampler(model, _part(arrays, 0, 1, 1), shared)
     size = sampler.fit(_chunks.wanted(rows, samples, tolerance, batch_size, memory), memory)
     return _collect.collect(
@@ -93,18 +93,6 @@ def predict(
 
 def _array(leaf: Any) -> npt.NDArray[Any]:
     return np.asarray(keras.ops.convert_to_numpy(leaf) if keras.ops.is_tensor(leaf) else leaf)
-
-
-def _rows(x: Any) -> int:
-    leaves = tree.flatten(x)
-    sizes = {leaf.shape[:1] for leaf in leaves}
-    if len(sizes) != 1 or sizes == {()}:
-        shapes = [leaf.shape for leaf in leaves]
-        raise ValueError(f"x's arrays differ in their first axis: they have shapes {shapes}")
-    ((rows,),) = sizes
-    if not rows:
-        raise ValueError("x has no inputs")
-    return int(rows)
 
 
 def _part(x: Any, first: int, stop: int, size: int) -> Any:

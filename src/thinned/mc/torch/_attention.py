@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thinned.mc.torch import _dropout
-from thinned.mc.torch._draws import Draws, Handler, given, is_off
+from thinned.mc.torch._draws import Draws, Handler, given
+from thinned.torch.nn._parts import is_off
 
 _FUNCTION = F.multi_head_attention_forward
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from thinned.contract import Key
+from thinned.mc.torch._inputs import cut
 from thinned.mc.torch._outputs import as_array
 from thinned.mc.torch._program import Program
 from thinned.torch import _key
@@ -42,7 +43,7 @@ class Traced:
         batch = settings.batch_dim
         # Each input in front, with a batch of one of its own.
         inputs = [t.movedim(batch, 0).unsqueeze(batch + 1).contiguous() for t in tensors]
-        self._known = program.prefix(program.constants(), inputs)
+        self._known = program.prefix(inputs)
 
     @staticmethod
     def most_rows(program: Program, samples: int, memory: int) -> int:
@@ -58,7 +59,7 @@ class Traced:
     @staticmethod
     def agrees(program: Program, inputs: Sequence[Tensor], key: Tensor, wanted: Tensor) -> bool:
         """Whether the trace gives what the model itself gives for an input that it was not made with."""
-        known = program.prefix(program.constants(), [one.unsqueeze(0) for one in inputs])
+        known = program.prefix([one.unsqueeze(0) for one in inputs])
         got = program.samples(known, key.expand(1, 1, 2), False)[0, 0]
         wide = torch.promote_types(wanted.dtype, torch.float32)
         loose = 1e-3 if wanted.dtype in (torch.float32, torch.float64) else 0.1
@@ -105,7 +106,7 @@ class Direct:
         settings = self._settings
         key = settings.key.fold(sample)
         key = key if settings.shared else key.fold(self._first + row)
-        inputs = [t.narrow(settings.batch_dim, row, 1) for t in self._tensors]
+        inputs = cut(self._tensors, row, row + 1, settings.batch_dim)
         return as_array(self._forward(*inputs, key).squeeze(settings.batch_dim))
 
 

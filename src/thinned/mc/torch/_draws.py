@@ -104,8 +104,3 @@ def given(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str,
         rest = bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
         found.update(value if rest else {name: value})
     return found
-
-
-def is_off(p: Any) -> bool:
-    """Whether nothing can be dropped."""
-    return not isinstance(p, Tensor) and not p

@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from thinned.contract import Key
-from thinned.mc.torch._draws import Draws, Handler, given, is_off
+from thinned.mc.torch._draws import Draws, Handler, given
 from thinned.torch import _key, functional
-from thinned.torch.nn._parts import call_key
+from thinned.torch.nn._parts import call_key, is_off
 
 _aten = torch.ops.aten
 _thinned = torch.ops.thinned
+_LAYERS = torch.nn.modules.dropout._DropoutNd
 
 
 def elements(input: Tensor, p: Any, key: Any) -> Tensor:
@@ -66,10 +67,10 @@ def _torchs(kind: str, drop: Any) -> Handler:
 
 
 def _how(draws: Draws) -> str:
-    """A dropout module's own call, or a call in a forward pass."""
-    if draws.inside and isinstance(draws.inside[-1][1], torch.nn.modules.dropout._DropoutNd):
-        return f"the module {type(draws.inside[-1][1]).__name__}"
-    return ""
+    """A dropout layer's own call, torch's or ours; else nothing, which is a call in a forward pass."""
+    module = draws.inside[-1][1] if draws.inside else None
+    own = type(module).__module__.startswith("thinned.") or isinstance(module, _LAYERS)
+    return f"the module {type(module).__name__}" if own else ""
 
 
 def _native(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
@@ -106,14 +107,8 @@ def _ours(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     shape = getattr(first, "shape", ()) if isinstance(first, Tensor) else first.data.shape
     arguments["training"] = True
     arguments["generator"] = None
-    arguments["dropout_key" if attends else "key"] = draws.site(func.__name__, p, shape, _of_module(draws))
+    arguments["dropout_key" if attends else "key"] = draws.site(func.__name__, p, shape, _how(draws))
     return func(**arguments)
-
-
-def _of_module(draws: Draws) -> str:
-    module = draws.inside[-1][1] if draws.inside else None
-    own = module is not None and type(module).__module__.startswith("thinned.")
-    return f"the module {type(module).__name__}" if own else ""
 
 
 def _no_key(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
@@ -147,31 +142,55 @@ def _evaluates(statistics: int) -> Handler:
 
 _TRAINING = 5  # the place of `training`, in all of them
 
-HANDLERS: dict[Any, Handler] = {
-    **dict.fromkeys((F.dropout, torch.dropout, torch.dropout_), _torchs("dropout", elements)),
-    **dict.fromkeys((_aten.dropout.default, _aten.dropout_.default), _torchs("dropout", elements)),
-    F.dropout1d: _torchs("dropout1d", channels_1d),
-    F.dropout2d: _torchs("dropout2d", channels),
-    F.dropout3d: _torchs("dropout3d", channels_3d),
-    **dict.fromkeys((torch.feature_dropout, torch.feature_dropout_), _torchs("feature_dropout", channels)),
-    _aten.feature_dropout.default: _torchs("feature_dropout", channels),
-    _aten.feature_dropout_.default: _torchs("feature_dropout", channels),
-    **dict.fromkeys(
-        (F.alpha_dropout, torch.alpha_dropout, torch.alpha_dropout_), _torchs("alpha_dropout", alpha)
+# By kind: torch's functions that evaluate to their input, those of exported programs among them, and what is
+# drawn in their place.
+_KINDS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "dropout": (
+        elements,
+        (F.dropout, torch.dropout, torch.dropout_, _aten.dropout.default, _aten.dropout_.default),
     ),
-    _aten.alpha_dropout.default: _torchs("alpha_dropout", alpha),
-    _aten.alpha_dropout_.default: _torchs("alpha_dropout", alpha),
-    F.feature_alpha_dropout: _torchs("feature_alpha_dropout", channels_alpha),
-    torch.feature_alpha_dropout: _torchs("feature_alpha_dropout", channels_alpha),
-    torch.feature_alpha_dropout_: _torchs("feature_alpha_dropout", channels_alpha),
-    _aten.feature_alpha_dropout.default: _torchs("feature_alpha_dropout", channels_alpha),
-    _aten.feature_alpha_dropout_.default: _torchs("feature_alpha_dropout", channels_alpha),
-    **dict.fromkeys((torch.native_dropout, _aten.native_dropout.default), _native),
-    F.scaled_dot_product_attention: attention,
-    _aten.scaled_dot_product_attention.default: attention,
-    **{getattr(functional, name): _ours for name in functional.__all__ if name != "keep_mask"},
-    **dict.fromkeys((_thinned.dropout.default, _thinned.gaussian_dropout.default), _operator),
-    call_key: _no_key,
+    "dropout1d": (channels_1d, (F.dropout1d,)),
+    "dropout2d": (channels, (F.dropout2d,)),
+    "dropout3d": (channels_3d, (F.dropout3d,)),
+    "feature_dropout": (
+        channels,
+        (
+            *(torch.feature_dropout, torch.feature_dropout_),
+            *(_aten.feature_dropout.default, _aten.feature_dropout_.default),
+        ),
+    ),
+    "alpha_dropout": (
+        alpha,
+        (
+            *(F.alpha_dropout, torch.alpha_dropout, torch.alpha_dropout_),
+            *(_aten.alpha_dropout.default, _aten.alpha_dropout_.default),
+        ),
+    ),
+    "feature_alpha_dropout": (
+        channels_alpha,
+        (
+            *(F.feature_alpha_dropout, torch.feature_alpha_dropout, torch.feature_alpha_dropout_),
+            *(_aten.feature_alpha_dropout.default, _aten.feature_alpha_dropout_.default),
+        ),
+    ),
+}
+
+# What is taken over, for drawing here and for weight scaling elsewhere.
+DROPOUTS = tuple(func for _, functions in _KINDS.values() for func in functions)
+NATIVE = (torch.native_dropout, _aten.native_dropout.default)
+ATTENTION = (F.scaled_dot_product_attention, _aten.scaled_dot_product_attention.default)
+OURS = tuple(getattr(functional, name) for name in functional.__all__ if name != "keep_mask")
+NORMS: dict[Any, Handler] = {
     F.batch_norm: _evaluates(1),
     **dict.fromkeys((torch.batch_norm, _aten.batch_norm.default), _evaluates(3)),
+}
+
+HANDLERS: dict[Any, Handler] = {
+    **{func: _torchs(kind, drop) for kind, (drop, functions) in _KINDS.items() for func in functions},
+    **dict.fromkeys(NATIVE, _native),
+    **dict.fromkeys(ATTENTION, attention),
+    **dict.fromkeys(OURS, _ours),
+    **dict.fromkeys((_thinned.dropout.default, _thinned.gaussian_dropout.default), _operator),
+    **NORMS,
+    call_key: _no_key,
 }

@@ -150,7 +150,7 @@ class _Run:
         most = Traced.most_rows(program, self.samples, self.memory)
         for begin in range(0, rows, most):
             stop = min(begin + most, rows)
-            part = [_rows_of(one, begin, stop, self.batch_dim) for one in leaves]
+            part = _inputs.cut(leaves, begin, stop, self.batch_dim)
             yield Traced(program, part, stop - begin, first + begin, self)
 
     def _forward(self, spec: Any, leaves: list[Any]) -> Callable[..., Tensor]:
@@ -178,8 +178,8 @@ class _Run:
     def _traced(self, leaves: list[Any], spec: Any, rows: int) -> Program | None:
         forward = self._forward(spec, leaves)
         tensors = [one for one in leaves if isinstance(one, Tensor)]
-        one = [_rows_of(t, 0, 1, self.batch_dim) for t in tensors]
-        last = [_rows_of(t, rows - 1, rows, self.batch_dim) for t in tensors]
+        one = _inputs.cut(tensors, 0, 1, self.batch_dim)
+        last = _inputs.cut(tensors, rows - 1, rows, self.batch_dim)
         key = _key.key_to_tensor(self.key)
         wanted = forward(*last, key)  # the model's own error, if it has one
         try:
@@ -205,10 +205,6 @@ def _kind(leaf: Any, batch_dim: int) -> Any:
     if not isinstance(leaf, Tensor):
         return leaf
     return (*leaf.shape[:batch_dim], *leaf.shape[batch_dim + 1 :], leaf.dtype, leaf.device)
-
-
-def _rows_of(leaf: Any, first: int, stop: int, batch_dim: int) -> Any:
-    return leaf.narrow(batch_dim, first, stop - first) if isinstance(leaf, Tensor) else leaf
 
 
 @contextmanager

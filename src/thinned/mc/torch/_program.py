@@ -7,6 +7,7 @@ so that it is never older than they are.
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -57,15 +58,15 @@ class Program:
         self.bytes_sample = self._suffix.peak
         self.bytes_output = _size(self._result)
 
-    @torch.no_grad()
+    @functools.cached_property
     def constants(self) -> dict[fx.Node, Tensor]:
         """What depends on parameters alone."""
         return dict(zip(self._constants.gives, _call(self._constants, {}), strict=True))
 
     @torch.no_grad()
-    def prefix(self, known: dict[fx.Node, Tensor], inputs: Sequence[Tensor]) -> dict[fx.Node, Tensor]:
+    def prefix(self, inputs: Sequence[Tensor]) -> dict[fx.Node, Tensor]:
         """What depends on the inputs; each of `inputs` has them in front of its batch of one."""
-        values = {**known, **dict(zip(self._inputs, inputs, strict=True))}
+        values = {**self.constants, **dict(zip(self._inputs, inputs, strict=True))}
         if not self._prefix.gives:
             return values
         dims = tuple(0 if node in self._inputs else None for node in self._prefix.takes)

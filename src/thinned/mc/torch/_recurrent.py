@@ -12,8 +12,9 @@ import torch
 from torch import _VF, Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from thinned.mc.torch._draws import Draws, Handler, is_off
+from thinned.mc.torch._draws import Draws, Handler
 from thinned.torch import functional
+from thinned.torch.nn._parts import is_off
 
 _library = torch.library.Library("thinned_mc", "FRAGMENT")
 _library.define(

@@ -28,20 +28,27 @@ def switched(model: torch.nn.Module, draws: Draws, also: Also = ()) -> Iterator[
     """
     modules = dict(model.named_modules())
     chosen = _chosen(modules, also)
-    was = {module: module.training for module in modules.values()}
     with ExitStack() as stack:
         if "torch._dynamo" in sys.modules:  # else nothing is compiled
             stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(torch._dynamo.config.patch(error_on_nested_fx_trace=False))
-        try:
-            for name, module in modules.items():
-                # Not by `train()`, which reaches children, and which exported programs refuse.
-                module.training = module in chosen
-                _watch(stack, draws, name, module)
-            yield
-        finally:
-            for module, training in was.items():
-                module.training = training
+        stack.enter_context(flags_kept(model))
+        for name, module in modules.items():
+            # Not by `train()`, which reaches children, and which exported programs refuse.
+            module.training = module in chosen
+            _watch(stack, draws, name, module)
+        yield
+
+
+@contextmanager
+def flags_kept(model: torch.nn.Module) -> Iterator[list[torch.nn.Module]]:
+    """The model's modules, whose `training` is put back at the end, whatever happens."""
+    was = {module: module.training for module in model.modules()}
+    try:
+        yield list(was)
+    finally:
+        for module, training in was.items():
+            module.training = training
 
 
 def drops_in_training(module: torch.nn.Module) -> bool:

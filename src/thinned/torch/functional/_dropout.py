@@ -107,16 +107,14 @@ def dropout(
             return _eager.dropout(input, one_pass, inplace)
     _mesh.check_source(input, key, generator)
     place = {"global_shape": global_shape, "start": start, "step": step}
-    what = (
-        _key.as_tensor(key, generator),
-        _rate.as_tensor(p, drop),
-        inverted,
+    bits, rate = _key.as_tensor(key, generator), _rate.as_tensor(p, drop)
+    shapes = (
         None if noise_shape is None else _sizes(noise_shape),
         *(None if entries is None else as_shape(name, entries) for name, entries in place.items()),
     )
-    if inplace and _in_place.applies(input, what[1]):
-        return _in_place.dropout(input, *what)
-    return _into(input, _operator.dropout(input, *what), inplace)
+    if inplace and _in_place.applies(input, rate):
+        return _in_place.dropout(input, bits, rate, inverted, *shapes)
+    return _into(input, _operator.dropout(input, bits, rate, inverted, *shapes), inplace)
 
 
 def keep_mask(
