@@ -24,6 +24,7 @@ PUBLIC = {
     "thinned": ["Key", "dropout", "get_num_threads", "keep_mask", "scale", "set_num_threads", "threshold"],
     "thinned.equinox": ["Dropout", "nn"],
     "thinned.equinox.nn": ["Dropout"],
+    "thinned.conformance": ["BACKENDS", "Cell", "EXPECTED", "as_dict", "as_markdown", "matrix"],
     "thinned.exact": [
         "Average",
         "MAX_UNITS",

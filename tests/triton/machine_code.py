@@ -56,7 +56,7 @@ def made(request, monkeypatch, tmp_path):
 def test_memory_is_moved_16_bytes_at_a_time(made, dtype):
     x = torch.empty(2**15 + 1, dtype=dtype)  # and one that is left over
     launch(x, 0.1, KEY)
-    _launch.add(x, x, BITS, rate(0.1))
+    _launch.add(x, x, BITS, rate(0.1), 0)
     for kernel in made:
         ptx = kernel.asm["ptx"]
         for move in ("ld", "st"):
@@ -71,7 +71,7 @@ def test_arithmetic_rounds_as_the_contract_says(made, dtype):
     """No product and sum in one rounding, no denormal number taken for zero."""
     x = numbers(2**12, dtype)
     launch(x, 0.1, KEY)
-    _launch.add(x, x, BITS, rate(0.1))
+    _launch.add(x, x, BITS, rate(0.1), 0)
     launch(x.reshape(64, 64).t(), 0.1, KEY)
     assert len(made) == 3
     for kernel in made:
@@ -126,8 +126,11 @@ def test_norms(made, dtype, width, rms):
     x = numbers((64, width), dtype)
     weight, bias = numbers(width, dtype), None if rms else numbers(width, dtype)
     what = (BITS, rate(0.1))
-    found = _launch_norm.forward(x, x, weight, bias, *what, 1e-5, rms, width)
-    _launch_norm.backward(x, x, found[1], weight, bias, *found[2:], *what, rms, (dtype, dtype), width)
+    for base in (0, 8, 2**40):  # one kernel serves all blocks, and one way back
+        found = _launch_norm.forward(x, x, weight, bias, *what, 1e-5, rms, width, base)
+        rest = (*what, rms, width, dtype, dtype, base)
+        _launch_norm.backward(x, x, found[1], weight, bias, *found[2:], *rest)
+    assert len({id(kernel) for kernel in made}) == 2
     for kernel in made:
         if width % 16 == 0:  # else a mask has no sixteen bytes of one kind
             assert re.search(r"ld\.global\.(v4\.b32|v2\.b64)", kernel.asm["ptx"])
