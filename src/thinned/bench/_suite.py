@@ -53,7 +53,7 @@ def select(match: str = "") -> tuple[Row, ...]:
         ValueError: `no row is named like …`.
 
     Example:
-        >>> [row.name for row in select("MI, IN PLACE")]
+        >>> [row.name for row in select("BFLOAT16, 16")]
         ['bfloat16, 16 Mi, in place']
     """
     found = tuple(row for row in ROWS if match.lower() in row.name.lower())

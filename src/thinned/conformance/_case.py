@@ -38,6 +38,10 @@ class Cell:
         shards: in how many parts it was made.
         digest: SHA-256 of the mask as bytes, 1 for kept, in C order; None where it was not made.
         reason: why it was not made; None where it was.
+
+    Example:
+        >>> Cell("NumPy", "gpu", "eager", 1, reason="NumPy has no devices").digest is None
+        True
     """
 
     backend: str

@@ -28,6 +28,7 @@ _BACKENDS: Final = {
     "NumPy": _Backend("_on_numpy", (), {}),
     "PyTorch": _Backend("_on_torch", ("torch",), {}),
     "PyTorch, DTensor": _Backend("_on_dtensor", ("torch",), {}),
+    "PyTorch, Triton interpreted": _Backend("_on_triton", ("torch", "triton"), {"TRITON_INTERPRET": "1"}),
     "JAX": _Backend("_on_jax", ("jax",), _FOUR_DEVICES),
     "TensorFlow": _Backend("_on_tensorflow", ("tensorflow",), {}),
     **{

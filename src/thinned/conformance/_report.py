@@ -101,7 +101,7 @@ def _others(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _packages() -> list[tuple[str, str]]:
-    found = versions(("numpy", "torch", "jax", "tensorflow", "keras"))
+    found = versions(("numpy", "torch", "triton", "jax", "tensorflow", "keras"))
     return [("thinned", __version__), *((name, text) for name, text in found.items() if text)]
 
 
