@@ -442,6 +442,7 @@ def compiled():
         assert not any("c10d" in target for target in targets), targets
 
 
+@on(2)
 def compiled_layers():
     x = values(8, 6, 4, 4)
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
@@ -457,6 +458,7 @@ def compiled_layers():
         same(part.grad, whole.grad, mesh, [S0])
 
 
+@on(2)  # each waits until the one before has compiled
 def ranks_that_share_a_cache():
     """One after another: what one has compiled is there for the next, whose part is another."""
     folder = [tempfile.mkdtemp() if dist.get_rank() == 0 else None]
