@@ -13,7 +13,7 @@ demo: $(BUILT)
 	$(BIN)/thinned demo
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(BUILT)
 	$(BIN)/ruff check .

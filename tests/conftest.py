@@ -11,14 +11,17 @@ from hypothesis import settings
 
 from thinned import _kernel
 
+# Torch's threads sleep while they wait: spinning, they take the core of the other worker of pytest, and small
+# networks took five times the processor's time. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Triton 3.7 ends the process where TensorFlow 2.21 is imported before it; torch's compiler imports it.
 with contextlib.suppress(ImportError):
     import triton  # noqa: F401
 
-# Eight devices for the tests of meshes; JAX reads this when it first looks for devices.
-os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8".strip()
-)
+# Eight devices for the tests of meshes; JAX reads this when it first looks for devices. Code in one piece,
+# not in many to be compiled side by side.
+XLA = ["--xla_force_host_platform_device_count=8", "--xla_cpu_parallel_codegen_split_count=1"]
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *XLA]).strip()
 # TensorFlow's notes on what it was built with.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -1,7 +1,6 @@
-"""Prints, for the active backend, what an MLP and its masks are in all samples. Run by `mc/test_keras.py`."""
+"""On the active backend, what an MLP and its masks are in all samples. Run by `mc/test_keras.py`."""
 
 import hashlib
-import json
 
 import keras
 import numpy as np
@@ -45,7 +44,7 @@ def masks(family):
     return keras.Model(inputs, layers.Concatenate()(both))
 
 
-if __name__ == "__main__":
+def find():
     found = {}
     options = {"samples": SAMPLES, "key": KEY, "keep": True}
     for name, family in (("keras", layers), ("thinned", ours)):
@@ -55,4 +54,4 @@ if __name__ == "__main__":
             found[f"{name} masks {shared}"] = hashlib.sha256((drawn != 0).tobytes()).hexdigest()
             outputs = predict(mlp(family), numbers()[0], shared=shared, **options).draws
             found[f"{name} outputs {shared}"] = outputs.tolist()
-    print(json.dumps(found))
+    return found

@@ -1,8 +1,7 @@
 """The checks of this folder on each of Keras's backends, and equal digests of all three."""
 
 import hashlib
-import json
-from functools import partial
+from functools import cache
 from pathlib import Path
 
 import keras_process
@@ -22,38 +21,34 @@ WARNINGS = [
 ]
 
 
-python = partial(keras_process.python, path=HERE)
+@cache
+def examined(backend):
+    return keras_process.examined(backend, "thinned.keras", "digests", CHECKS, WARNINGS, HERE)
 
 
-@pytest.mark.parametrize("name", CHECKS)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_checks(backend, name):
-    ignored = [word for warning in WARNINGS for word in ("-W", warning)]
-    print(python(backend, "-m", "pytest", "-q", "--no-header", *ignored, str(HERE / f"{name}.py")))
+def test_checks(backend):
+    child = examined(backend)
+    assert child["checks"] == 0, child["report"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_importing_loads_no_framework_but_keras_own(backend):
+    child = examined(backend)
+    assert backend == child["backend"]
+    assert backend in child["before"]
+    assert child["after"] == child["before"]
 
 
 def test_equal_digests():
     """Of the golden mask, 200 random cases, three calls of a model, and a cell's masks."""
-    found = {backend: json.loads(python(backend, str(HERE / "digests.py"))) for backend in BACKENDS}
+    found = {backend: examined(backend)["found"] for backend in BACKENDS}
     golden = hashlib.sha256(thinned.keep_mask((1000,), 0.1, key=Key(42, 7)).view("uint8").tobytes())
     assert golden.hexdigest() == "0a115cad0721bf632c29a01cb034ba99fd13916e7913baf343fd90fd33edf0db"
     for backend in BACKENDS:
         assert found[backend]["golden"] == golden.hexdigest()
         assert found[backend] == found["torch"], backend
         assert len(set(found[backend]["model"])) == 3
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_importing_loads_no_framework_but_keras_own(backend):
-    code = f"""
-import sys, keras
-before = {set(BACKENDS)} & set(sys.modules)
-import thinned.keras
-print(*before, "then", *({set(BACKENDS)} & set(sys.modules)) - before)
-"""
-    before, after = python(backend, "-c", code).split("then")
-    assert backend in before
-    assert not after.strip()
 
 
 def test_another_backend_is_refused():
@@ -64,4 +59,5 @@ try:
 except ImportError as error:
     print(error)
 """
-    assert "needs Keras's backend to be torch, jax or tensorflow, got numpy" in python("numpy", "-c", code)
+    printed = keras_process.run("numpy", "-c", code, path=HERE).stdout
+    assert "needs Keras's backend to be torch, jax or tensorflow, got numpy" in printed

@@ -1,8 +1,7 @@
 """Monte Carlo prediction on each of Keras's backends, and equal samples on all three, in JAX and in NumPy."""
 
 import hashlib
-import json
-from functools import partial
+from functools import cache
 from pathlib import Path
 
 import keras_process
@@ -18,18 +17,25 @@ HERE = Path(__file__).parents[1]
 WARNINGS = ["ignore:__array__ implementation doesn't accept:DeprecationWarning"]
 
 
-python = partial(keras_process.python, path=HERE)
+@cache
+def examined(backend):
+    return keras_process.examined(
+        backend, "thinned.mc.keras", "mc_keras_samples", ["mc_keras_checks"], WARNINGS, HERE
+    )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_checks(backend):
-    ignored = [word for warning in WARNINGS for word in ("-W", warning)]
-    print(python(backend, "-m", "pytest", "-q", "--no-header", *ignored, str(HERE / "mc_keras_checks.py")))
+    child = examined(backend)
+    assert child["checks"] == 0, child["report"]
 
 
-@pytest.fixture(scope="module")
-def found():
-    return {backend: json.loads(python(backend, str(HERE / "mc_keras_samples.py"))) for backend in BACKENDS}
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_importing_loads_no_framework_but_keras_own(backend):
+    child = examined(backend)
+    assert backend == child["backend"]
+    assert backend in child["before"]
+    assert child["after"] == child["before"]
 
 
 # As in mc_keras_samples.py, which imports Keras.
@@ -50,7 +56,7 @@ def numbers():
 @pytest.mark.parametrize("family", ["keras", "thinned"])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_masks_are_numpys(found, backend, shared, family):
+def test_masks_are_numpys(backend, shared, family):
     masks = [
         [
             np.concatenate(
@@ -62,13 +68,13 @@ def test_masks_are_numpys(found, backend, shared, family):
         for k in range(SAMPLES)
     ]
     digest = hashlib.sha256(np.array(masks).tobytes()).hexdigest()
-    assert found[backend][f"{family} masks {shared}"] == digest
+    assert examined(backend)["found"][f"{family} masks {shared}"] == digest
 
 
 @pytest.mark.parametrize("family", ["keras", "thinned"])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_samples_are_those_of_numpy_torch_and_jax(found, backend, shared, family):
+def test_samples_are_those_of_numpy_torch_and_jax(backend, shared, family):
     x, first, second = numbers()
 
     def one(k, i):
@@ -76,7 +82,7 @@ def test_samples_are_those_of_numpy_torch_and_jax(found, backend, shared, family
         h = thinned.dropout(x[i : i + 1], RATES[0], key=of.fold(0), training=True) @ first
         return (thinned.dropout(np.maximum(h, 0), RATES[1], key=of.fold(1), training=True) @ second)[0]
 
-    outputs = np.array(found[backend][f"{family} outputs {shared}"])
+    outputs = np.array(examined(backend)["found"][f"{family} outputs {shared}"])
     expected = [[one(k, i) for i in range(INPUTS)] for k in range(SAMPLES)]
     np.testing.assert_allclose(outputs, expected, atol=1e-6)
     np.testing.assert_allclose(outputs, jaxs(shared), atol=1e-6)
@@ -108,16 +114,3 @@ def jaxs(shared):
         return dropout(h, RATES[1], key=fold(key, 1), training=True) @ second
 
     return predict(apply, x, samples=SAMPLES, key=KEY, keep=True, shared=shared).draws
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_importing_loads_no_framework_but_keras_own(backend):
-    code = f"""
-import sys, keras
-before = {set(BACKENDS)} & set(sys.modules)
-import thinned.mc.keras
-print(*before, "then", *({set(BACKENDS)} & set(sys.modules)) - before)
-"""
-    before, after = python(backend, "-c", code).split("then")
-    assert backend in before
-    assert not after.strip()

@@ -1,0 +1,30 @@
+"""Examines a module on Keras's active backend and prints JSON in its last line. Run by `keras_process.py`.
+
+Which frameworks the module loads comes first, while Keras is all that there is.
+"""
+
+import json
+import sys
+from importlib import import_module
+
+import keras
+import pytest
+from keras_process import BACKENDS
+
+
+def main(module, finder, *arguments):
+    """Import the module, call what finds something in it, and run its checks."""
+    said = {"backend": keras.backend.backend(), "before": loaded()}
+    import_module(module)
+    said["after"] = loaded()
+    said["found"] = import_module(finder).find()
+    said["checks"] = pytest.main(["-q", "--no-header", *arguments])
+    print(json.dumps(said))
+
+
+def loaded():
+    return [name for name in BACKENDS if name in sys.modules]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
