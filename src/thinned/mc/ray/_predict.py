@@ -74,8 +74,8 @@ def predict(
 
     Returns:
         A dataset that is computed when it is consumed, by `write_parquet` say. A row has the index, `mean`,
-        `std`, with classes `predictive_entropy`, `mutual_information` and `variation_ratio`, the standard error
-        of each (`mean_standard_error`, …), and `samples`. Rows come in any order: sort them if need be.
+        `std`, with classes `predictive_entropy`, `mutual_information` and `variation_ratio`, the standard
+        error of each (`mean_standard_error`, …), and `samples`. Rows come in any order: sort them if need be.
 
     Raises:
         TypeError: `model must be a torch.nn.Module or a function that makes one, got …`.

@@ -20,6 +20,7 @@ from thinned.mc._collect import check_at_least_1
 from thinned.mc.ray import _columns
 
 ROWS = 4096
+INDEX = "index"
 
 _ARRAYS = (".npy", ".npz")
 _PART = ("path", "start", "first", "rows")  # start: a row group's number, or an array's row
@@ -30,7 +31,7 @@ def read(
     data: str | Path | Sequence[str | Path],
     *,
     columns: Sequence[str] | None = None,
-    index: str = "index",
+    index: str | None = None,
     rows_per_block: int = ROWS,
 ) -> Dataset:
     """Read Parquet files or arrays of NumPy's as a dataset with a column that numbers the rows.
@@ -42,15 +43,15 @@ def read(
             numbered in that order, and files of a directory by path; or one .npy file, whose rows along the
             first axis are the column `x`, or one .npz file, whose arrays are columns.
         columns: those to read; all if None.
-        index: name of the column of numbers.
+        index: the column with the numbers of the inputs, if there is one: nothing is numbered then.
         rows_per_block: rows that go to a worker at once, at most.
 
     Returns:
-        A dataset that is read when it is consumed.
+        A dataset that is read when it is consumed, with the column `index`, int64 from 0, if none was named.
 
     Raises:
-        ValueError: `there is no file …`; `… has a column … already`; `the arrays of … differ in their first
-            axis`.
+        ValueError: `there is no file …`; `… has a column 'index' already`; `the dataset has no column …`;
+            `the arrays of … differ in their first axis`.
 
     Source:
         Apache Parquet's format: a file's footer says how many rows its row groups have.
@@ -71,8 +72,10 @@ def read(
         raise ValueError(f"{data} has no rows")
     _check_names(parts[0]["path"], index, columns)
     made = ray.data.from_items(parts, override_num_blocks=min(len(parts), _TASKS))
-    wanted = None if columns is None else tuple(columns)
-    tables = made.map_batches(cast(Any, _tables), batch_size=1, fn_args=(wanted, index))
+    wanted = (
+        None if columns is None else tuple(dict.fromkeys([*columns, *([] if index is None else [index])]))
+    )
+    tables = made.map_batches(cast(Any, _tables), batch_size=1, fn_args=(wanted, index is None))
     return tables.repartition(target_num_rows_per_block=rows_per_block)
 
 
@@ -141,22 +144,25 @@ def _arrays(path: str) -> dict[str, Any]:
         raise ValueError(f"cannot read {path!r} as an array of NumPy's: {error}") from None
 
 
-def _check_names(path: str, index: str, columns: Sequence[str] | None) -> None:
+def _check_names(path: str, index: str | None, columns: Sequence[str] | None) -> None:
     known = list(_arrays(path)) if path.endswith(_ARRAYS) else _opened(path).schema_arrow.names
-    if index in known:
-        raise ValueError(f"{path!r} has a column {index!r} already: name the new one otherwise, by index=")
-    _columns.check_known(list(columns or ()), known)
+    if index is None and INDEX in known:
+        raise ValueError(f"{path!r} has a column {INDEX!r} already: say so by index={INDEX!r}, or rename it")
+    _columns.check_known([*(columns or ()), *([] if index is None else [index])], known)
 
 
-def _tables(parts: dict[str, Any], columns: tuple[str, ...] | None, index: str) -> Iterator[Any]:
-    """The rows of parts, with their numbers."""
+def _tables(parts: dict[str, Any], columns: tuple[str, ...] | None, numbered: bool) -> Iterator[Any]:
+    """The rows of parts, with their numbers if they shall have some."""
     for path, start, first, rows in zip(*(parts[name].tolist() for name in _PART), strict=True):
         numbers = np.arange(first, first + rows)
         if path.endswith(_ARRAYS):
             arrays = _arrays(path)
             chosen = {name: arrays[name][start : start + rows] for name in columns or arrays}
-            yield {**{name: np.array(array) for name, array in chosen.items()}, index: numbers}
+            yield {
+                **{name: np.array(array) for name, array in chosen.items()},
+                **({INDEX: numbers} if numbered else {}),
+            }
         else:
             wanted = None if columns is None else list(columns)
             table = _opened(path).read_row_group(start, columns=wanted)
-            yield table.append_column(index, pa.array(numbers))
+            yield table.append_column(INDEX, pa.array(numbers)) if numbered else table

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from ray.data import Dataset
 
 from thinned.mc._collect import SilentError
+
+SILENT: Final = (
+    "all samples of all inputs are equal: sites drew, but what they drop does not reach the output, or "
+    "changes nothing there; thinned.mc.sites(model, x) lists them"
+)
 
 
 def check_spread(predictions: Dataset) -> None:
@@ -30,7 +37,4 @@ def check_spread(predictions: Dataset) -> None:
     for batch in predictions.select_columns(["std"]).iter_batches(batch_format="numpy"):
         if any(np.any(row) for row in batch["std"]):
             return
-    raise SilentError(
-        "all samples of all inputs are equal: sites drew, but what they drop does not reach the output, or "
-        "changes nothing there; thinned.mc.sites(model, x) lists them"
-    )
+    raise SilentError(SILENT)
