@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thinned import Key
+from thinned.cli import _ray
 from thinned.mc import SilentError, predict
 from thinned.mc.ray import _read
 from thinned.mc.ray._slots import chunks
@@ -320,3 +321,22 @@ def test_files_that_cannot_be_read_are_named(tmp_path, make, message):
     np.savez(tmp_path / "a.npz", x=np.ones(3), y=np.ones(4))
     with pytest.raises(ValueError, match=message):
         make(tmp_path)
+
+
+def written(folder, **columns):
+    pq.write_table(pa.table({name: list(column) for name, column in columns.items()}), folder / "a.parquet")
+    return folder
+
+
+def test_what_was_written_is_looked_over(tmp_path):
+    """Of lists, as outputs of one shape are; of shapes beside lists, as others are; and of numbers."""
+    lists = {"std": [[0.0, 0.2], [0.1, 0.0]], "mean_standard_error": [[0.0, 0.02], [0.03, 0.0]]}
+    numbers = {name: [max(row) for row in column] for name, column in lists.items()}
+    ragged = {name: [{"data": row, "shape": [2]} for row in column] for name, column in lists.items()}
+    for columns in (lists, numbers, ragged):
+        facts = _ray._looked_over(written(tmp_path, **columns, samples=[10, 20]))
+        assert (facts["inputs"], facts["samples"], facts["files"]) == (2, [10, 20], 1)
+        assert facts["mean_standard_error"] == 0.03
+    still = {**lists, "std": [[0.0, 0.0]] * 2}
+    with pytest.raises(_ray.NotPredicted, match="all samples of all inputs are equal: sites drew, but"):
+        _ray._looked_over(written(tmp_path, **still, samples=[10, 20]))

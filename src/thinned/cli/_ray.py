@@ -87,10 +87,9 @@ def predict_files(
             **settings,
         )
         try:
-            found.write_parquet(str(out))
-        except (RayError, ray.data.exceptions.SystemException) as error:
-            cause = error.cause if isinstance(error, RayTaskError) else error
-            raise NotPredicted(f"{type(cause).__name__}: {cause}") from error
+            found.write_parquet(str(out.resolve()))  # a worker may be in another directory
+        except RayError as error:
+            raise NotPredicted(_reason(error)) from error
     return _looked_over(out)
 
 
@@ -128,6 +127,13 @@ def _quiet(progress: bool) -> Iterator[None]:
         log.setLevel(level)
 
 
+def _reason(error: RayError) -> str:
+    """What a worker raised, without what Ray adds of itself."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    text = str(cause).partition("\nFailed to apply UDF")[0].strip()
+    return text if isinstance(cause, SilentError) else f"{type(cause).__name__}: {text.partition(chr(10))[0]}"
+
+
 def _looked_over(out: Path) -> dict[str, Any]:
     """What was written, a batch at a time: how many rows, and whether there is a spread."""
     written = pyarrow.dataset.dataset(str(out), format="parquet")
@@ -139,7 +145,7 @@ def _looked_over(out: Path) -> dict[str, Any]:
         few, most = pyarrow.compute.min_max(batch["samples"]).as_py().values() if batch.num_rows else samples
         samples = [min(few, samples[0]), max(most, samples[1])]
     if not spread:
-        raise NotPredicted(f"{SilentError.__name__}: {SILENT}")
+        raise NotPredicted(SILENT)
     return {
         "inputs": rows,
         "samples": samples,
