@@ -79,6 +79,15 @@ def test_masks_are_numpys(family, kind, options, shape, noise, shared):
     assert found.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_parts_of_a_whole_have_its_samples(shared):
+    model, x = model_of(layers.Dropout(0.3), (5, 7)), normal(7, 5, 7)
+    parts = [draws(model, x[first : first + 3], first=first, shared=shared) for first in (0, 3, 6)]
+    assert np.concatenate(parts, axis=1).tobytes() == draws(model, x, shared=shared).tobytes()
+    with pytest.raises(ValueError, match=r"first must be in \[0, 2\^60\), got -1"):
+        draws(model, x, first=-1)
+
+
 @pytest.mark.parametrize("policy", ["float16", "bfloat16", "float64"])
 def test_masks_are_those_of_any_type(policy):
     if policy == "float64" and backend.backend() == "jax":

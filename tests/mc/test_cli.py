@@ -238,6 +238,18 @@ def test_it_names_the_extra_it_needs(folder):
     assert 'torchmetrics is not installed, and this needs it: pip install "thinned[mc]"' in result.stderr
 
 
+def test_predict_names_the_extra_it_needs():
+    program = "import sys; sys.modules['ray'] = None\nfrom thinned.cli import main\n"
+    program += "main(['mc', 'predict', 'a.py:make', 'b.parquet', '--out', 'c'])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert 'ray is not installed, and this needs it: pip install "thinned[ray]"' in result.stderr
+
+
 def test_help_of_the_group_and_its_command():
     assert "compare" in CliRunner().invoke(main, ["mc", "--help"]).stdout
     assert "DATA.npz" in run("--help").stdout or "npz" in run("--help").stdout
+    predict = CliRunner().invoke(main, ["mc", "predict", "--help"]).stdout
+    assert "thinned mc predict model.py:make inputs/ --out predictions --workers 4" in " ".join(
+        predict.split()
+    )

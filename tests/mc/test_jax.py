@@ -92,6 +92,15 @@ def test_batches_and_chunks_change_nothing(shared):
     np.testing.assert_allclose(few.draws, whole.draws[:10, :3], atol=1e-6)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_parts_of_a_whole_have_its_samples(shared):
+    whole = draws(mlp, shared=shared)
+    parts = [draws(mlp, X[first : first + 7], first=first, shared=shared) for first in (0, 7, 14)]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-6)
+    with pytest.raises(ValueError, match=r"first must be in \[0, 2\^60\), got -1"):
+        draws(mlp, first=-1)
+
+
 WIDE = np.ones((8, 300), "float32"), np.ones((300, 4), "float32")
 
 

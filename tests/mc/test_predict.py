@@ -149,6 +149,28 @@ def test_masks_of_any_batches_and_chunks_are_equal_bits(options):
     assert np.array_equal(predict(model, x, samples=12, key=KEY, keep=True, **options).draws, whole.draws)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_parts_of_a_whole_have_its_samples(shared):
+    masks = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Dropout(0.1))
+    for model, x in ((masks, torch.ones(70, 12)), (mlp(), rows())):
+        options = {"samples": 12, "key": KEY, "keep": True, "shared": shared}
+        whole = predict(model, x, **options).draws
+        parts = [predict(model, x[first : first + 30], first=first, **options).draws for first in (0, 30, 60)]
+        np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-5, atol=1e-6)
+        if model is masks:
+            assert np.array_equal(np.concatenate(parts, axis=1), whole)
+
+
+def test_a_part_of_what_cannot_be_traced_has_the_samples_of_the_whole(monkeypatch):
+    monkeypatch.setattr(Traced, "agrees", lambda *_: False)
+    model, x = torch.nn.Dropout(0.5), torch.ones(5, 9)
+    with pytest.warns(UserWarning, match="cannot be traced"):
+        whole = predict(model, x, samples=3, key=KEY, keep=True).draws
+    with pytest.warns(UserWarning, match="cannot be traced"):
+        part = predict(model, x[3:], samples=3, key=KEY, keep=True, first=3).draws
+    assert np.array_equal(part, whole[:, 3:])
+
+
 def test_more_samples_extend_fewer():
     model, x = mlp(), rows(5)
     few = predict(model, x, samples=8, key=KEY, keep=True).draws
@@ -387,6 +409,8 @@ def test_a_trace_that_would_lie_is_not_used():
         ({"memory": 0}, "memory must be at least 1, got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"tolerance": 0.0}, "tolerance must be positive, got 0.0"),
+        ({"first": -1}, r"first must be in \[0, 2\^60\), got -1: it is the number of x's first input"),
+        ({"first": 2**60}, r"first must be in \[0, 2\^60\)"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):

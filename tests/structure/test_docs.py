@@ -22,6 +22,7 @@ MODULES = {
     "thinned.jax": "jax",
     "thinned.keras": "keras",
     "thinned.mc": "mc",
+    "thinned.mc.ray": "mc",
     "thinned.tensorflow.compat.v1.layers": "tensorflow",
     "thinned.tensorflow.compat.v1.nn": "tensorflow",
     "thinned.tensorflow.nn": "tensorflow",

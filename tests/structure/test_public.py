@@ -70,6 +70,7 @@ PUBLIC = {
     ],
     "thinned.mc.jax": ["predict", "random_key"],
     "thinned.mc.keras": ["predict"],
+    "thinned.mc.ray": ["check_spread", "numbered", "predict", "read"],
     "thinned.mc.torch": ["active", "predict", "sites"],
     "thinned.tensorflow": ["compat", "dropout", "keep_mask", "nn"],
     "thinned.tensorflow.compat": ["v1"],
@@ -203,6 +204,9 @@ def test_monte_carlo_prediction_loads_the_framework_that_it_is_for():
     assert loaded_by("import thinned.mc") == {"numpy", "thinned"}
     assert loaded_by("import thinned.mc.torch", "import torch") - {"numpy"} == {"thinned"}
     assert loaded_by("import thinned.mc.jax", "import jax") - {"numpy"} == {"thinned"}
+    assert loaded_by("import thinned.mc.ray") == {"numpy", "thinned"}
+    assert "ray" not in loaded_by("import thinned.cli.mc, thinned.mc.torch")
+    assert "torch" not in loaded_by("import thinned.mc.ray._read, thinned.mc.ray._numbered")
 
 
 def modules():

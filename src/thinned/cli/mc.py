@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from thinned.cli._console import extra, show, show_json, wrong_arguments
+from thinned.cli.mc_predict import predict
 
 if TYPE_CHECKING:
     from thinned.mc._comparison import Comparison
@@ -22,6 +23,9 @@ _SUFFIXES = (".json", ".md")
 @click.group()
 def mc() -> None:
     """Average thinned networks: Monte Carlo dropout."""
+
+
+mc.add_command(predict)
 
 
 @mc.command()

@@ -57,6 +57,13 @@ def check_at_least_1(name: str, value: Any) -> int:
     return number
 
 
+def check_first(value: Any) -> int:
+    """The number of an input, from which those after it count."""
+    if not 0 <= (number := check_integer("first", value)) < 2**60:
+        raise ValueError(f"first must be in [0, 2^60), got {number}: it is the number of x's first input")
+    return number
+
+
 def collect(
     batches: Iterable[Batch],
     *,
@@ -72,18 +79,25 @@ def collect(
         SilentError: what `silent` says, if there is no spread in any output of any input.
         ValueError: `x has no inputs`.
     """
+    found = together(batches, samples=samples, tolerance=tolerance, outputs=outputs, keep=keep)
+    if not found.std.any():
+        raise SilentError(silent())
+    return found
+
+
+def together(
+    batches: Iterable[Batch], *, samples: int, tolerance: float | None, outputs: Outputs, keep: bool = False
+) -> Prediction:
+    """The same for a part of the inputs, which may well have no spread."""
     parts = [_one(batch, samples, tolerance, outputs, keep) for batch in batches]
     if not parts:
         raise ValueError("x has no inputs")
-    found = Prediction(
+    return Prediction(
         **_joined([part[0] for part in parts]),
         standard_error=Statistics(**_joined([part[1] for part in parts])),
         samples=np.concatenate([part[2] for part in parts]),
         draws=_padded([draws for *_, draws in parts if draws is not None]) if keep else None,
     )
-    if not found.std.any():
-        raise SilentError(silent())
-    return found
 
 
 def _one(

@@ -27,6 +27,7 @@ def predict(
     outputs: Outputs = "values",
     shared: bool = False,
     batch_size: int | None = None,
+    first: int = 0,
     memory: int = 2**30,
     tolerance: float | None = None,
     keep: bool = False,
@@ -46,6 +47,8 @@ def predict(
         outputs: what the function returns: "values", "logits", or "probabilities" over the last axis.
         shared: False gives each input networks of its own; True has one network see all inputs.
         batch_size: inputs at a time, at most; 64 if not given. Results do not depend on it.
+        first: number of x's first input in the whole that x is a part of, in [0, 2^60): inputs count from it,
+            so that parts predicted anywhere have the samples of the whole.
         memory: bytes that drawing may take beside the parameters and x, as XLA counts them for the compiled
             function. Inputs and, if one does not fit, samples are divided accordingly.
         tolerance: stop with an input when the standard error of each of its means is at most this.
@@ -59,8 +62,8 @@ def predict(
     Raises:
         TypeError: `key must be …`; `apply must return one array, got …`.
         ValueError: `x has no inputs`; `samples must be at least 2, got …`; `memory=… bytes are too few: …`;
-            `x's arrays differ in their first axis: …`; `apply must return an array whose first axis is the
-            batch's, of size 1, got …`.
+            `first must be in [0, 2^60), got …`; `x's arrays differ in their first axis: …`;
+            `apply must return an array whose first axis is the batch's, of size 1, got …`.
         SilentError: `all samples are equal: …`, with the dropouts that were reached.
 
     Source:
@@ -77,6 +80,7 @@ def predict(
         ((3,), True)
     """
     _collect.check_samples(samples, tolerance)
+    start = _collect.check_first(first)
     base, kind = _base(key), check_outputs(outputs)
     rows = _chunks.rows_of(map(np.shape, jax.tree.leaves(x)))
     size = _chunks.wanted(rows, samples, tolerance, batch_size, memory)
@@ -86,7 +90,7 @@ def predict(
         key_words = jax.ShapeDtypeStruct((4,), np.uint32)
         return _sites.silence(_sites.sites(jax.make_jaxpr(apply)(_part(x, 0, 1, 1), key_words), 1))
 
-    blocks = _blocks(run, x, rows, size, base, shared)
+    blocks = _blocks(run, x, rows, size, base, shared, start)
     return _collect.collect(
         shown(blocks, progress, -(-rows // size.rows)),
         samples=samples,
@@ -170,6 +174,7 @@ def _blocks(
     size: _chunks.Size,
     key: Key,
     shared: bool,
+    start: int,
 ) -> Iterator[_chunks.Block]:
     for first, stop in _collect.split(rows, size.rows):
         inputs = jax.device_put(_part(x, first, stop, size.rows))
@@ -177,4 +182,4 @@ def _blocks(
         def draw(streams: UInt64s, inputs: Any = inputs) -> Any:
             return np.asarray(run(inputs, _keys.words(key.seed, streams)))[:, :, 0]
 
-        yield _chunks.Block(stop - first, first, size, key, shared, draw)
+        yield _chunks.Block(stop - first, start + first, size, key, shared, draw)

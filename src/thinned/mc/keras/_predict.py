@@ -26,6 +26,7 @@ def predict(
     outputs: Outputs = "values",
     shared: bool = False,
     batch_size: int | None = None,
+    first: int = 0,
     memory: int = 2**30,
     tolerance: float | None = None,
     keep: bool = False,
@@ -46,6 +47,8 @@ def predict(
         outputs: what the model gives: "values", "logits", or "probabilities" over the last axis.
         shared: False gives each input networks of its own; True has one network see all inputs.
         batch_size: inputs at a time, at most; 64 if not given. Results do not depend on it.
+        first: number of x's first input in the whole that x is a part of, in [0, 2^60): inputs count from it,
+            so that parts predicted anywhere have the samples of the whole.
         memory: bytes that drawing may take beside the model and x, estimated from the layers' outputs in a
             first pass over one input. Inputs and, if one does not fit, samples are divided accordingly.
         tolerance: stop with an input when the standard error of each of its means is at most this.
@@ -60,7 +63,8 @@ def predict(
         TypeError: `model must be a keras.Model, got …`; `model must give one tensor, got …`;
             `key must be a thinned.Key, got …`.
         ValueError: `x has no inputs`; `samples must be at least 2, got …`; `memory=… bytes are too few: …`;
-            `x's arrays differ in their first axis: …`; `… the batch has to stay the first axis`.
+            `first must be in [0, 2^60), got …`; `x's arrays differ in their first axis: …`;
+            `… the batch has to stay the first axis`.
         SilentError: `all samples are equal: …`, with the layers that drew and those that could not.
 
     Source:
@@ -74,6 +78,7 @@ def predict(
         ((3, 2), (3,), True)
     """
     _collect.check_samples(samples, tolerance)
+    start = _collect.check_first(first)
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model, got {model!r}")
     base, kind = _keys.given(key), check_outputs(outputs)
@@ -82,7 +87,7 @@ def predict(
     sampler = Sampler(model, _part(arrays, 0, 1, 1), shared)
     size = sampler.fit(_chunks.wanted(rows, samples, tolerance, batch_size, memory), memory)
     return _collect.collect(
-        shown(_blocks(sampler, arrays, rows, size, base), progress, -(-rows // size.rows)),
+        shown(_blocks(sampler, arrays, rows, size, base, start), progress, -(-rows // size.rows)),
         samples=samples,
         tolerance=tolerance,
         outputs=kind,
@@ -99,7 +104,9 @@ def _part(x: Any, first: int, stop: int, size: int) -> Any:
     return tree.map_structure(lambda leaf: _chunks.filled(leaf, first, stop, size), x)
 
 
-def _blocks(sampler: Sampler, x: Any, rows: int, size: _chunks.Size, key: Key) -> Iterator[_chunks.Block]:
+def _blocks(
+    sampler: Sampler, x: Any, rows: int, size: _chunks.Size, key: Key, start: int
+) -> Iterator[_chunks.Block]:
     for first, stop in _collect.split(rows, size.rows):
         run = sampler.block(_part(x, first, stop, size.rows), size, key.seed)
-        yield _chunks.Block(stop - first, first, size, key, sampler.shared, run)
+        yield _chunks.Block(stop - first, start + first, size, key, sampler.shared, run)

@@ -32,13 +32,11 @@ class Settings(Protocol):
 
 
 class Traced:
-    """Inputs for a traced program."""
+    """Inputs for a traced program; `numbers` are theirs, int64."""
 
-    def __init__(
-        self, program: Program, leaves: list[Any], rows: int, first: int, settings: Settings
-    ) -> None:
-        self.rows = rows
-        self._program, self._first, self._settings = program, first, settings
+    def __init__(self, program: Program, leaves: list[Any], numbers: Tensor, settings: Settings) -> None:
+        self.rows = len(numbers)
+        self._program, self._numbers, self._settings = program, numbers, settings
         tensors = [one for one in leaves if isinstance(one, Tensor)]
         batch = settings.batch_dim
         # Each input in front, with a batch of one of its own.
@@ -75,7 +73,7 @@ class Traced:
         for begin in range(first, stop, at_once):
             keys = _keys(settings.key, begin, min(begin + at_once, stop))
             if not settings.shared:
-                keys = _key.fold(keys.unsqueeze(1), torch.arange(self._first, self._first + self.rows))
+                keys = _key.fold(keys.unsqueeze(1), self._numbers)
             out = as_array(
                 program.samples(self._known, keys, settings.shared).squeeze(settings.batch_dim + 2)
             )
@@ -91,10 +89,10 @@ class Direct:
     """Inputs for the model itself: one at a time, one sample at a time."""
 
     def __init__(
-        self, forward: Callable[..., Tensor], leaves: list[Any], rows: int, first: int, settings: Settings
+        self, forward: Callable[..., Tensor], leaves: list[Any], numbers: Tensor, settings: Settings
     ) -> None:
-        self.rows = rows
-        self._forward, self._first, self._settings = forward, first, settings
+        self.rows = len(numbers)
+        self._forward, self._numbers, self._settings = forward, numbers.tolist(), settings
         self._tensors = [one for one in leaves if isinstance(one, Tensor)]
 
     def draw(self, first: int, stop: int) -> npt.NDArray[Any]:
@@ -105,7 +103,7 @@ class Direct:
     def _one(self, sample: int, row: int) -> npt.NDArray[Any]:
         settings = self._settings
         key = settings.key.fold(sample)
-        key = key if settings.shared else key.fold(self._first + row)
+        key = key if settings.shared else key.fold(self._numbers[row])
         inputs = cut(self._tensors, row, row + 1, settings.batch_dim)
         return as_array(self._forward(*inputs, key).squeeze(settings.batch_dim))
 

@@ -20,7 +20,7 @@ def batches(x: Any, batch_size: int, batch_dim: int, model: torch.nn.Module) -> 
     batches; whatever else can be iterated gives them, and of a pair or list the first entry is the input.
     """
     if isinstance(x, (Tensor, np.ndarray, np.generic, tuple, Mapping)):
-        call = _call(x, model)
+        call = as_call(x, model)
         rows = _rows(call, batch_dim)
         for first, stop in split(rows, batch_size):
             yield cut(call, first, stop, batch_dim), stop - first
@@ -32,7 +32,7 @@ def batches(x: Any, batch_size: int, batch_dim: int, model: torch.nn.Module) -> 
         )
     for batch in x:
         found = batch[0] if isinstance(batch, (list, tuple)) else batch
-        call = _call(found, model)
+        call = as_call(found, model)
         yield call, _rows(call, batch_dim)
 
 
@@ -41,7 +41,7 @@ def cut(call: Any, first: int, stop: int, batch_dim: int) -> Any:
     return pytree.tree_map_only(Tensor, lambda t: t.narrow(batch_dim, first, stop - first), call)
 
 
-def _call(x: Any, model: torch.nn.Module) -> Any:
+def as_call(x: Any, model: torch.nn.Module) -> Any:
     """Positional and keyword arguments, where the model's parameters are, floating arrays in their type."""
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
     device = next((p.device for p in model.parameters()), None)

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from thinned._arguments import check_key
 from thinned.contract import Key
 from thinned.mc import _progress
-from thinned.mc._collect import check_at_least_1, check_samples, collect
+from thinned.mc._collect import check_at_least_1, check_first, check_samples, collect
 from thinned.mc._prediction import Outputs, Prediction, check_outputs
 from thinned.mc.torch import _inputs
-from thinned.mc.torch._active import check_model, handlers, unreached
-from thinned.mc.torch._batch import Direct, Traced
-from thinned.mc.torch._draws import Draws
-from thinned.mc.torch._outputs import of_one
-from thinned.mc.torch._program import Program
-from thinned.mc.torch._switch import Also, switched
+from thinned.mc.torch._active import check_model
+from thinned.mc.torch._run import Run
+from thinned.mc.torch._switch import Also
 from thinned.torch import _key
 
 
@@ -37,6 +28,7 @@ def predict(
     shared: bool = False,
     batch_size: int | None = None,
     batch_dim: int = 0,
+    first: int = 0,
     memory: int = 2**30,
     tolerance: float | None = None,
     keep: bool = False,
@@ -63,6 +55,8 @@ def predict(
         shared: one thinned network for all inputs: sample k draws by `key.fold(k).fold(n)`.
         batch_size: inputs at a time, of a tensor; if None as many as memory allows, at most 1024.
         batch_dim: dimension of the inputs, in x and in the output.
+        first: number of x's first input in the whole that x is a part of, in [0, 2^60): i counts from it, so
+            that parts predicted anywhere have the samples of the whole.
         memory: bytes that the computation may take beside model, inputs and result. Samples and, if one of
             each does not fit, inputs are divided accordingly.
         tolerance: stop for an input when its outputs' means have standard errors no larger than this; looked
@@ -78,7 +72,8 @@ def predict(
     Raises:
         SilentError: no output of any input has a spread, with the sites that were reached and were not.
         TypeError: `model must be a torch.nn.Module, got …`; `x must be …`; `the model must return …`.
-        ValueError: `samples must be at least 2, got …`; `outputs must be …`; `memory=… bytes …`.
+        ValueError: `samples must be at least 2, got …`; `outputs must be …`; `memory=… bytes …`;
+            `first must be in [0, 2^60), got …`.
 
     Warns:
         UserWarning: the model cannot be traced, and runs input by input and sample by sample.
@@ -99,11 +94,13 @@ def predict(
     check_samples(samples, tolerance)
     check_outputs(outputs)
     root = Key(*_key.as_words(None)) if key is None else check_key(key)
+    start = check_first(first)
     check_at_least_1("memory", memory)
     check_at_least_1("batch_size", 1 if batch_size is None else batch_size)
-    draws = Draws(handlers())
-    with switched(model, draws, also), torch.no_grad(), _math_attention():
-        run = _Run(model, draws, root, samples, shared, batch_dim, memory)
+    run = Run(
+        model, root, samples=samples, shared=shared, batch_dim=batch_dim, memory=memory, also=also, seen=start
+    )
+    with run.active():
         found = _inputs.batches(x, batch_size or run.rows, batch_dim, model)
         parts = (part for call, rows in found for part in run.open(call, rows))
         return collect(
@@ -112,118 +109,5 @@ def predict(
             tolerance=tolerance,
             outputs=outputs,
             keep=keep,
-            silent=functools.partial(_silent, model, draws),
+            silent=run.silence,
         )
-
-
-class _Run:
-    """One call of `predict`."""
-
-    rows = 1024  # inputs at a time where nobody says
-
-    def __init__(
-        self,
-        model: torch.nn.Module,
-        draws: Draws,
-        key: Key,
-        samples: int,
-        shared: bool,
-        batch_dim: int,
-        memory: int,
-    ) -> None:
-        self.model, self.draws, self.key = model, draws, key
-        self.samples, self.shared, self.batch_dim, self.memory = samples, shared, batch_dim, memory
-        self.seen = 0
-        self.programs: dict[Any, Program | None] = {}
-
-    def open(self, call: Any, rows: int) -> Iterator[Traced | Direct]:
-        """The parts of a batch that memory allows."""
-        if not rows:
-            return
-        leaves, spec = pytree.tree_flatten(call)
-        program = self._program(leaves, spec, rows)
-        first = self.seen
-        self.seen += rows
-        if program is None:
-            yield Direct(self._forward(spec, leaves), leaves, rows, first, self)
-            return
-        most = Traced.most_rows(program, self.samples, self.memory)
-        for begin in range(0, rows, most):
-            stop = min(begin + most, rows)
-            part = _inputs.cut(leaves, begin, stop, self.batch_dim)
-            yield Traced(program, part, stop - begin, first + begin, self)
-
-    def _forward(self, spec: Any, leaves: list[Any]) -> Callable[..., Tensor]:
-        """The model as a function of tensors with a batch of one, and a key."""
-        fixed = {k: one for k, one in enumerate(leaves) if not isinstance(one, Tensor)}
-
-        def forward(*tensors_and_key: Any) -> Tensor:
-            *tensors, key = tensors_and_key
-            given = iter(tensors)
-            full = [fixed[k] if k in fixed else next(given) for k in range(len(leaves))]
-            args, kwargs = pytree.tree_unflatten(full, spec)
-            self.draws.begin(key)
-            with self.draws:
-                return of_one(self.model(*args, **kwargs), self.batch_dim)
-
-        return forward
-
-    def _program(self, leaves: list[Any], spec: Any, rows: int) -> Program | None:
-        """The trace for inputs of such shapes; None where there can be none."""
-        name = repr(([_kind(one, self.batch_dim) for one in leaves], spec))
-        if name not in self.programs:
-            self.programs[name] = self._traced(leaves, spec, rows)
-        return self.programs[name]
-
-    def _traced(self, leaves: list[Any], spec: Any, rows: int) -> Program | None:
-        forward = self._forward(spec, leaves)
-        tensors = [one for one in leaves if isinstance(one, Tensor)]
-        one = _inputs.cut(tensors, 0, 1, self.batch_dim)
-        last = _inputs.cut(tensors, rows - 1, rows, self.batch_dim)
-        key = _key.key_to_tensor(self.key)
-        wanted = forward(*last, key)  # the model's own error, if it has one
-        try:
-            program = Program(forward, one, key)
-            if Traced.agrees(program, last, key, wanted):
-                return program
-            why = "what it computes depends on values that a trace cannot see"
-        except Exception as error:
-            why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        _warn(why)
-        return None
-
-
-def _warn(why: str) -> None:
-    warnings.warn(
-        f"model cannot be traced for many samples at once, and runs input by input, sample by sample: {why}",
-        stacklevel=9,  # who called predict
-    )
-
-
-def _kind(leaf: Any, batch_dim: int) -> Any:
-    """What a trace depends on."""
-    if not isinstance(leaf, Tensor):
-        return leaf
-    return (*leaf.shape[:batch_dim], *leaf.shape[batch_dim + 1 :], leaf.dtype, leaf.device)
-
-
-@contextmanager
-def _math_attention() -> Iterator[None]:
-    """Attention without dropout by operators that vmap batches: torch's fused one has no rule."""
-    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
-        yield
-
-
-def _silent(model: torch.nn.Module, draws: Draws) -> str:
-    reached = "; ".join(map(str, draws.found)) or "none"
-    missing = unreached(model, draws.found)
-    not_reached = "; ".join(map(str, missing)) or "none"
-    remedy = (
-        "name the modules that drop in also="
-        if missing or not draws.found
-        else "what they drop does not reach the output, or changes nothing there"
-    )
-    return (
-        f"all samples of all inputs are equal. Sites that drew: {reached}. Rates that were not used: "
-        f"{not_reached}: {remedy}"
-    )

@@ -1,0 +1,28 @@
+"""Monte Carlo prediction of PyTorch models over data that outgrow one machine, on Ray Data."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from thinned.mc.ray._numbered import numbered
+    from thinned.mc.ray._predict import predict
+    from thinned.mc.ray._read import read
+    from thinned.mc.ray._spread import check_spread
+
+__all__ = ["check_spread", "numbered", "predict", "read"]
+
+# Loaded when they are asked for: processes that only read data need no torch.
+_LATER = {
+    "check_spread": "thinned.mc.ray._spread",
+    "numbered": "thinned.mc.ray._numbered",
+    "predict": "thinned.mc.ray._predict",
+    "read": "thinned.mc.ray._read",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATER[name]), name)
