@@ -47,6 +47,7 @@ def cluster():
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_worker_niceness", "0")  # 15 if not said: the tests beside these would come first
         ray.init(
             num_cpus=2,
             include_dashboard=False,
