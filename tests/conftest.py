@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -14,9 +15,11 @@ from thinned import _kernel
 # Torch's threads sleep while they wait: spinning, they take the core of the other worker of pytest, and small
 # networks took five times the processor's time. Read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Triton 3.7 ends the process where TensorFlow 2.21 is imported before it; torch's compiler imports it.
-with contextlib.suppress(ImportError):
-    import triton  # noqa: F401
+# Triton 3.7 ends the process where TensorFlow 2.21 is imported before it; torch's compiler imports it. A child
+# that has Keras on TensorFlow, and compiles nothing by torch, comes here too late.
+if "tensorflow" not in sys.modules:
+    with contextlib.suppress(ImportError):
+        import triton  # noqa: F401
 
 # Eight devices for the tests of meshes; JAX reads this when it first looks for devices. Code in one piece,
 # not in many to be compiled side by side.
