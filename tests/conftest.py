@@ -15,8 +15,8 @@ from thinned import _kernel
 # Torch's threads sleep while they wait: spinning, they take the core of the other worker of pytest, and small
 # networks took five times the processor's time. Read when torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# Triton 3.7 ends the process where TensorFlow 2.21 is imported before it; torch's compiler imports it. A child
-# that has Keras on TensorFlow, and compiles nothing by torch, comes here too late.
+# Triton 3.7 ends the process where TensorFlow 2.21 is imported before it; torch's compiler imports it. A
+# child that has Keras on TensorFlow, and compiles nothing by torch, comes here too late.
 if "tensorflow" not in sys.modules:
     with contextlib.suppress(ImportError):
         import triton  # noqa: F401
