@@ -145,6 +145,7 @@ def test_written_results_hold_target_measurement_and_machine(quick: bench.Measur
         "python",
         "numpy",
         "torch",
+        "triton",
         "jax",
         "flax",
         "tensorflow",
@@ -156,7 +157,8 @@ def test_written_results_hold_target_measurement_and_machine(quick: bench.Measur
         if row["skipped"]:
             continue
         assert all(isinstance(figure["measured"], float | int) for figure in row["figures"])
-        assert any(figure["target"] and figure["met"] in (True, False) for figure in row["figures"])
+        judged = any(figure["target"] and figure["met"] in (True, False) for figure in row["figures"])
+        assert judged or row["name"].startswith("GPU")  # some of these are for orientation
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert "no figure in it counts" in text
     assert all(f"| {name} |" in text for name in NAMES)
