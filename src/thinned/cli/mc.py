@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from thinned.cli._console import extra, show, show_json, wrong_arguments
+from thinned.cli._drawing import drawing
 from thinned.cli.mc_predict import predict
 
 if TYPE_CHECKING:
@@ -31,23 +32,7 @@ mc.add_command(predict)
 @mc.command()
 @click.argument("model")
 @click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--state",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Weights for a factory's model.",
-)
-@click.option("--samples", type=click.IntRange(2), default=100, help="Thinned networks averaged at most.")
-@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, help="Of the masks' key.")
-@click.option(
-    "--outputs",
-    type=click.Choice(["logits", "probabilities", "values"]),
-    default="logits",
-    help="What the model returns.",
-)
-@click.option("--shared", is_flag=True, help="One thinned network for all inputs in each sample.")
-@click.option(
-    "--also", multiple=True, metavar="NAME", help="A module that drops only in training; repeatable."
-)
+@drawing
 @click.option("--batch-size", type=click.IntRange(1), help="Inputs at a time.  [default: 1024]")
 @click.option("--memory", type=click.IntRange(1), default=2**30, help="Bytes that drawing may take.")
 @click.option("--bins", type=click.IntRange(1), default=15, help="Of the calibration error.")

@@ -10,6 +10,7 @@ import click
 from rich.markup import escape
 
 from thinned.cli._console import extra, show, show_json, wrong_arguments
+from thinned.cli._drawing import drawing
 
 
 @click.command()
@@ -20,11 +21,6 @@ from thinned.cli._console import extra, show, show_json, wrong_arguments
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
     help="Directory for the predictions, Parquet files; new or empty.",
-)
-@click.option(
-    "--state",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Weights for a factory's model.",
 )
 @click.option(
     "--input",
@@ -40,22 +36,11 @@ from thinned.cli._console import extra, show, show_json, wrong_arguments
     help="Numbers of the inputs, if the data have them.  [default: rows are numbered in the files' order]",
 )
 @click.option("--keep", "keep_columns", multiple=True, metavar="COLUMN", help="Copy it to the predictions.")
-@click.option("--samples", type=click.IntRange(2), default=100, help="Thinned networks averaged at most.")
+@drawing
 @click.option(
     "--tolerance",
     type=click.FloatRange(0, min_open=True),
     help="Stop with an input when its mean is known so well.",
-)
-@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, help="Of the masks' key.")
-@click.option(
-    "--outputs",
-    type=click.Choice(["logits", "probabilities", "values"]),
-    default="logits",
-    help="What the model returns.",
-)
-@click.option("--shared", is_flag=True, help="One thinned network for all inputs in each sample.")
-@click.option(
-    "--also", multiple=True, metavar="NAME", help="A module that drops only in training; repeatable."
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes that predict.  [default: one a processor]")
 @click.option("--cpus", type=click.IntRange(1), default=1, help="Processors, and threads, of each worker.")

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from thinned.mc._collect import SilentError
+from thinned.mc._later import later
 from thinned.mc._prediction import Prediction
 
 if TYPE_CHECKING:
@@ -27,8 +27,4 @@ _LATER = {
     **dict.fromkeys(("active", "predict", "sites"), "thinned.mc.torch"),
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LATER[name]), name)
+__getattr__ = later(__name__, _LATER)

@@ -70,23 +70,7 @@ def _forward_fake(input: Tensor, residual: Tensor, *rest: Any) -> Four:
     return torch.empty_like(total), total, means, scales
 
 
-def _backward(
-    grad: Tensor,
-    grad_total: Tensor,
-    total: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    means: Tensor,
-    scales: Tensor,
-    key: Tensor,
-    p: Tensor,
-    rms: bool,
-    width: int,
-    input_dtype: torch.dtype,
-    residual_dtype: torch.dtype,
-    base: int = 0,
-) -> Four:
-    rest = (weight, bias, means, scales, key, p, rms, width, input_dtype, residual_dtype, base)
+def _backward(grad: Tensor, grad_total: Tensor, total: Tensor, *rest: Any) -> Four:
     if not _cuda.serves(total):
         return _by_rows(grad, grad_total, total, *rest)
     from thinned.torch._triton import _launch_norm
@@ -108,7 +92,7 @@ def _by_rows(
     width: int,
     input_dtype: torch.dtype,
     residual_dtype: torch.dtype,
-    base: int,
+    base: int = 0,
 ) -> Four:
     """The same in torch's operators, which have derivatives of their own."""
     g, rows = (t.reshape(-1, width).to(_wide(total)) for t in (grad, total))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from thinned.mc._later import later
 
 if TYPE_CHECKING:
     from thinned.mc.ray._numbered import numbered
@@ -21,8 +22,4 @@ _LATER = {
     "read": "thinned.mc.ray._read",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LATER[name]), name)
+__getattr__ = later(__name__, _LATER)

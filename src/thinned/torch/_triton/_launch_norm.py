@@ -65,7 +65,7 @@ def backward(
     width: int,
     input_dtype: torch.dtype,
     residual_dtype: torch.dtype,
-    base: int,
+    base: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of input and residual, of these dtypes, and of weight and bias; empty where there is none."""
     grad_input = torch.empty_like(total, dtype=input_dtype)
