@@ -21,8 +21,11 @@ import thinned.mc.ray
 from thinned.cli import main
 from thinned.mc import predict
 
-# Ray's own, in its settings.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # Ray's own, in its settings
+    # JAX's, where it was imported before: Ray forks, and at once becomes another program.
+    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
+]
 
 KEY = thinned.Key(2**63 + 5, 11)
 ROWS, BATCH, SAMPLES = 192, 16, 20
