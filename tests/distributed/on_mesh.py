@@ -2,24 +2,15 @@
 
 import copy
 import math
-import os
-import shutil
-import tempfile
-import warnings
-from unittest import mock
 
-import pytest
 import torch
 import torch.distributed as dist
 from ranks import on
-from torch._dynamo.backends.common import aot_autograd
-from torch._functorch.aot_autograd import make_boxed_func
+from slices import KEY, S0, S1, R, divided, everywhere, layouts, raises, same, values
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import (
     DTensor,
     Partial,
-    Replicate,
-    Shard,
     distribute_tensor,
 )
 from torch.distributed.tensor.debug import CommDebugMode
@@ -29,60 +20,6 @@ from torch.utils.checkpoint import checkpoint
 
 from thinned import Key
 from thinned.torch import functional, keyed, nn, set_rows, set_step
-
-KEY = Key(3, 4)
-R, S0, S1 = Replicate(), Shard(0), Shard(1)
-
-
-def raises(kind, words, function, *args, **options):
-    with pytest.raises(kind, match=words):
-        function(*args, **options)
-
-
-def values(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def layouts(*dims):
-    """Meshes of one and of two axes, and all placements along the dimensions that may be divided."""
-    world = dist.get_world_size()
-    shards = [Shard(dim) for dim in dims]
-    line = init_device_mesh("cpu", (world,))
-    found = [(line, (one,)) for one in (R, *shards)]
-    plane = init_device_mesh("cpu", (2, world // 2))
-    return found + [(plane, (a, b)) for a in (R, *shards) for b in (R, *shards)]
-
-
-def divided(whole, mesh, placements):
-    """Without communication: every rank has the whole and takes its part."""
-    return distribute_tensor(whole, mesh, placements, src_data_rank=None)
-
-
-def same(got, expected, mesh, placements):
-    """Equal bits in this rank's part, and the placements asked for."""
-    assert isinstance(got, DTensor)
-    assert tuple(got.placements) == tuple(placements), got.placements
-    assert got.shape == expected.shape
-    part = divided(expected, mesh, placements).to_local()
-    assert torch.equal(got.to_local(), part), f"{placements} on {tuple(mesh.shape)}"
-
-
-def everywhere(function, *wholes, dims=(0, 1)):
-    """The same on parts as on the whole, forward and backward, and no rank asks another."""
-    expected = function(*wholes)
-    upstream = values(*expected.shape, seed=9).to(expected.dtype)
-    leaves = [whole.clone().requires_grad_() for whole in wholes]
-    grads = torch.autograd.grad(function(*leaves), leaves, upstream)
-    for mesh, placements in layouts(*dims):
-        parts = [divided(whole, mesh, placements).requires_grad_() for whole in wholes]
-        above = divided(upstream, mesh, placements)
-        with CommDebugMode() as communication:
-            result = function(*parts)
-            result.backward(above)
-        assert communication.get_total_counts() == 0, communication.get_comm_counts()
-        same(result.detach(), expected, mesh, placements)
-        for part, grad in zip(parts, grads, strict=True):
-            same(part.grad, grad, mesh, placements)
 
 
 def dropout_and_noise_shapes():
@@ -415,69 +352,6 @@ def tensor_parallel_checkpointed():
             tensor_parallel(again={"use_reentrant": reentrant, "preserve_rng_state": preserve})
 
 
-def compiled():
-    """One operator in the graph, on this rank's part, and none of torch.distributed."""
-    targets = []
-
-    def record(graph, _inputs):
-        targets.extend(str(node.target) for node in graph.graph.nodes)
-        return make_boxed_func(graph.forward)
-
-    x, above = values(9, 14), values(9, 14, seed=1)
-    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-    for placement in (S0, S1, R):
-        torch.compiler.reset()
-        targets.clear()
-
-        @torch.compile(backend=aot_autograd(fw_compiler=record), fullgraph=True)
-        def program(x):
-            return functional.dropout(x * 1, 0.4, True, key=KEY, noise_shape=(None, None))
-
-        d = divided(x, mesh, [placement]).requires_grad_()
-        y = program(d)
-        y.backward(divided(above, mesh, [placement]))
-        same(y.detach(), functional.dropout(x, 0.4, True, key=KEY), mesh, [placement])
-        same(d.grad, functional.dropout(above, 0.4, True, key=KEY), mesh, [placement])
-        assert targets.count("thinned.dropout.default") == 2, targets
-        assert not any("c10d" in target for target in targets), targets
-
-
-@on(2)
-def compiled_layers():
-    x = values(8, 6, 4, 4)
-    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-    for layer in (nn.AlphaDropout(0.4), nn.GaussianDropout(0.4), nn.Dropout2d(0.4), nn.DropBlock2d(0.3, 2)):
-        torch.compiler.reset()
-        model = keyed(torch.nn.Sequential(layer), 1)
-        part = divided(x, mesh, [S0]).requires_grad_()
-        y = torch.compile(model, backend="aot_eager", fullgraph=True)(part)
-        same(y.detach(), model(x), mesh, [S0])
-        y.backward(divided(x, mesh, [S0]))
-        whole = x.clone().requires_grad_()
-        model(whole).backward(x)
-        same(part.grad, whole.grad, mesh, [S0])
-
-
-@on(2)  # each waits until the one before has compiled
-def ranks_that_share_a_cache():
-    """One after another: what one has compiled is there for the next, whose part is another."""
-    folder = [tempfile.mkdtemp() if dist.get_rank() == 0 else None]
-    dist.broadcast_object_list(folder)
-    x = values(9, 14)
-    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-    torch.compiler.reset()
-    cache = mock.patch.dict(os.environ, {"TORCHINDUCTOR_CACHE_DIR": folder[0]})
-    with cache, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the compiler's own
-        for turn in range(dist.get_world_size()):
-            if turn == dist.get_rank():
-                program = torch.compile(lambda x: functional.dropout(x, 0.4, True, key=KEY), fullgraph=True)
-                same(program(divided(x, mesh, [S0])), functional.dropout(x, 0.4, True, key=KEY), mesh, [S0])
-            dist.barrier()
-    if dist.get_rank() == 0:
-        shutil.rmtree(folder[0])
-
-
 def in_inference_mode():
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     with torch.inference_mode():
@@ -507,7 +381,4 @@ CASES = [
     weights_and_words,
     tensor_parallel,
     tensor_parallel_checkpointed,
-    compiled,
-    compiled_layers,
-    ranks_that_share_a_cache,
 ]

@@ -37,5 +37,5 @@ def torchrun(ranks, program, *arguments):
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_every_case(ranks):
     """All in one start: a process takes seconds to import what it needs, and the cases less than one each."""
-    said = torchrun(ranks, FOLDER / "ranks.py", "on_mesh", "training", "by_example")
+    said = torchrun(ranks, FOLDER / "ranks.py", "on_mesh", "compiled", "training", "by_example")
     assert said.count(f"passed on {ranks} ranks") >= 33, said
