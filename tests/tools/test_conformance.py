@@ -59,7 +59,7 @@ def test_the_command(tmp_path, monkeypatch, cells):
 
 
 def test_what_is_not_installed_is_not_run(monkeypatch):
-    monkeypatch.setattr("thinned.conformance._matrix.find_spec", lambda name: None)
+    monkeypatch.setattr("thinned._installed.find_spec", lambda name: None)
     assert {cell.reason for cell in matrix(["JAX"])} == {"not installed: jax"}
 
 

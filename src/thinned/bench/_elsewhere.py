@@ -7,13 +7,12 @@ Keras has one backend a process. The process prints the seconds as JSON.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from thinned._process import answer
 from thinned.bench._timing import Race, Settings, race
 
 P = 0.1
@@ -98,18 +97,8 @@ def race_elsewhere(name: str, settings: Settings, **environment: str) -> Race:
     Raises:
         RuntimeError: what the process said, where it failed.
     """
-    command = [
-        sys.executable,
-        "-c",
-        f"from {__name__} import main; main()",
-        name,
-        json.dumps(asdict(settings)),
-    ]
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(command, env=os.environ | quiet | environment, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"the benchmark of {name} failed:\n{done.stderr[-2000:]}")
-    return Race({who: tuple(seconds) for who, seconds in json.loads(done.stdout.splitlines()[-1]).items()})
+    seconds = answer(__name__, f"the benchmark of {name}", name, json.dumps(asdict(settings)), **environment)
+    return Race({who: tuple(each) for who, each in seconds.items()})
 
 
 def main() -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
+from thinned._installed import missing
 from thinned.bench._elsewhere import race_elsewhere
 from thinned.bench._row import Result, Row, result
 from thinned.bench._timing import Settings
@@ -14,9 +13,8 @@ def _row(
     name: str, framework: str, theirs: str, slower: float, packages: tuple[str, ...], **environment: str
 ) -> Row:
     def measure(settings: Settings) -> Result:
-        missing = [package for package in packages if find_spec(package) is None]
-        if missing:
-            return Result(skipped=f"not installed: {', '.join(missing)}")
+        if lacking := missing(packages):
+            return Result(skipped=lacking)
         found = race_elsewhere(framework, settings, **environment)
         figures = [found.figure(theirs, "thinned", at_least(slower))]
         if "x + 1" in found.seconds:

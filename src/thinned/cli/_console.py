@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -55,3 +56,13 @@ def wrong_arguments() -> Iterator[None]:
         yield
     except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say in one line why the file of --out cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"cannot write {str(path)!r}: {error.strerror}"
+        raise click.BadParameter(reason, param_hint="'--out'") from None

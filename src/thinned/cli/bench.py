@@ -10,7 +10,7 @@ import click
 from rich.markup import escape
 from rich.table import Column, Table
 
-from thinned.cli._console import extra, progress_bar, show, show_json, wrong_arguments
+from thinned.cli._console import extra, progress_bar, show, show_json, writing, wrong_arguments
 
 if TYPE_CHECKING:
     from thinned.bench import Measured
@@ -68,11 +68,8 @@ def _measure(match: str, repeats: int | None, quick: bool, rows: int) -> Measure
 def _save(found: Measured, path: Path) -> None:
     from thinned.bench import write
 
-    try:
+    with writing(path):
         write(found, path)
-    except OSError as error:
-        reason = f"cannot write {str(path)!r}: {error.strerror}"
-        raise click.BadParameter(reason, param_hint="'--out'") from None
 
 
 def _show(found: Measured, outs: tuple[Path, ...]) -> None:

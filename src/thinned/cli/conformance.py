@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.markup import escape
 
-from thinned.cli._console import extra, progress_bar, show, show_json
+from thinned.cli._console import extra, progress_bar, show, show_json, writing
 
 
 @click.command()
@@ -35,11 +35,8 @@ def conformance(chosen: tuple[str, ...], out: Path | None, as_json: bool) -> Non
         cells = matrix(names, lambda name: bar.update(task, description=name, advance=1))
     page, facts = as_markdown(cells), as_dict(cells)
     if out is not None:
-        try:
+        with writing(out):
             out.write_text(page, encoding="utf-8")
-        except OSError as error:
-            reason = f"cannot write {str(out)!r}: {error.strerror}"
-            raise click.BadParameter(reason, param_hint="'--out'") from None
     if as_json:
         show_json(facts)
     elif out is None:

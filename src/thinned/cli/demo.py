@@ -8,7 +8,7 @@ import click
 from rich.markup import escape
 from rich.progress import TaskID
 
-from thinned.cli._console import extra, progress_bar, show
+from thinned.cli._console import extra, progress_bar, show, writing
 
 
 @click.command()
@@ -37,12 +37,8 @@ def demo(out: Path, seed: int, quick: bool) -> None:
 
         sections = run(settings, seed, report)
     command = f"thinned demo --seed {seed}" + (" --quick" if quick else "")
-    try:
+    with writing(out):
         out.write_text(render(sections, command), encoding="utf-8")
-    except OSError as error:
-        raise click.BadParameter(
-            f"cannot write {str(out)!r}: {error.strerror}", param_hint="'--out'"
-        ) from None
     for section in sections:
         show(f"[bold]{escape(section.title)}[/bold]", escape(section.finding), "")
     show(f"Report written to {escape(str(out))}")

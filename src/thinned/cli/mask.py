@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from thinned import Key, keep_mask
-from thinned.cli._console import progress_bar, show, show_json, wrong_arguments
+from thinned.cli._console import progress_bar, show, show_json, writing, wrong_arguments
 from thinned.contract import Bools
 
 _WORD: Final = click.IntRange(0, 2**64 - 1)
@@ -103,13 +103,8 @@ def count(kept: Bools) -> dict[str, Any]:
 
 
 def _save(kept: Bools, path: Path) -> None:
-    try:
-        with path.open("wb") as file:
-            np.save(file, kept)
-    except OSError as error:
-        raise click.BadParameter(
-            f"cannot write {str(path)!r}: {error.strerror}", param_hint="'--out'"
-        ) from None
+    with writing(path), path.open("wb") as file:
+        np.save(file, kept)
 
 
 def _table(facts: dict[str, Any]) -> Table:

@@ -11,7 +11,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from thinned.cli._console import extra, show, show_json, wrong_arguments
+from thinned.cli._console import extra, show, show_json, writing, wrong_arguments
 from thinned.cli._drawing import drawing
 from thinned.cli.mc_predict import predict
 
@@ -105,11 +105,8 @@ def _read(path: Path) -> tuple[Any, Any]:
 
 def _save(found: Comparison, path: Path) -> None:
     text = json.dumps(found.to_dict(), indent=2) + "\n" if path.suffix == ".json" else found.to_markdown()
-    try:
+    with writing(path):
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        reason = f"cannot write {str(path)!r}: {error.strerror}"
-        raise click.BadParameter(reason, param_hint="'--out'") from None
 
 
 def _table(found: Comparison) -> Table:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
-from importlib.util import find_spec
 from typing import Final, NamedTuple
 
+from thinned._installed import missing
+from thinned._process import answer
 from thinned.conformance._case import DEVICES, MODES, SHARDS, Cell, NotRun, digest
 
 # The devices of a mesh that JAX divides an array over; it reads this when it first looks for devices.
@@ -73,17 +72,10 @@ def matrix(
 
 def _elsewhere(name: str) -> list[Cell]:
     backend = _BACKENDS[name]
-    missing = [package for package in backend.packages if find_spec(package) is None]
-    if missing:
-        return list(_not_run(name, f"not installed: {', '.join(missing)}"))
-    command = [sys.executable, "-c", f"from {__name__} import main; main()", name]
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        command, env={**os.environ, **quiet, **backend.environment}, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise RuntimeError(f"the masks of {name} failed:\n{done.stderr[-2000:]}")
-    return [Cell(**cell) for cell in json.loads(done.stdout.splitlines()[-1])]
+    if lacking := missing(backend.packages):
+        return list(_not_run(name, lacking))
+    cells = answer(__name__, f"the masks of {name}", name, **backend.environment)
+    return [Cell(**cell) for cell in cells]
 
 
 def _not_run(name: str, reason: str) -> Iterator[Cell]:

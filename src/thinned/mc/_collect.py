@@ -16,6 +16,9 @@ from thinned.mc._prediction import Outputs, Prediction, Statistics, as_outputs, 
 # Samples between two looks at the standard error: fixed, so that where a run stops depends on nothing else.
 LOOK = 10
 
+# Of sites that drew, where all samples are equal nevertheless.
+WITHOUT_EFFECT = "what they drop does not reach the output, or changes nothing there"
+
 
 class SilentError(RuntimeError):
     """All samples of all inputs are equal: no site of the model dropped anything that its output shows.

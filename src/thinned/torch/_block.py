@@ -139,16 +139,13 @@ def _drop_block_vmap(
     input: Tensor,
     key: Tensor,
     p: Tensor,
-    block_size: Sequence[int],
-    start: int = 0,
-    step: int = 1,
-    coordinate: Sizes = None,
+    *rest: Any,
 ) -> tuple[Tensor, int]:
     inputs, keys, rates = (
         [tensor] * info.batch_size if at is None else tensor.unbind(at)
         for tensor, at in zip((input, key, p), in_dims[:3], strict=True)
     )
-    each = [drop_block(*one, block_size, start, step) for one in zip(inputs, keys, rates, strict=True)]
+    each = [drop_block(*one, *rest[:3]) for one in zip(inputs, keys, rates, strict=True)]
     return torch.stack(each), 0
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from thinned.torch import _mesh
+from thinned.torch import _eager, _mesh
 from thinned.torch._native import _DTYPES
 
 
@@ -27,7 +27,7 @@ def serves(input: Tensor) -> bool:
 
 def writes(input: Tensor) -> bool:
     """Whether a kernel may write to the tensor: nothing watches that would have to see an operator."""
-    return serves(input) and not torch.compiler.is_compiling() and _plain(input)
+    return serves(input) and _eager.ordinary(input) and forward_ad._current_level < 0
 
 
 def fuses(input: Tensor, *others: Any) -> bool:
@@ -55,17 +55,4 @@ def _fits(input: Tensor, other: Tensor) -> bool:
         and other.dtype in _DTYPES
         and other.is_contiguous()
         and input.is_contiguous()
-    )
-
-
-def _plain(input: Tensor) -> bool:
-    return (
-        type(input) in (Tensor, torch.nn.Parameter)
-        and input.layout == torch.strided
-        and not input.is_neg()
-        and torch._C._has_storage(input)
-        and not input._is_zerotensor()
-        and not torch._C._len_torch_dispatch_stack()
-        and not watched()
-        and torch._C._get_tracing_state() is None
     )

@@ -18,11 +18,15 @@ from thinned.torch._native import Pass
 
 
 def applies(input: Tensor) -> bool:
+    """Whether this is such a tensor."""
+    return ordinary(input) and input.is_cpu
+
+
+def ordinary(input: Tensor) -> bool:
     """Whether nothing is watching that would have to see an operator."""
     return (
         not torch.compiler.is_compiling()
         and type(input) in (Tensor, torch.nn.Parameter)
-        and input.is_cpu
         and input.layout == torch.strided
         and not input.is_neg()
         and torch._C._has_storage(input)

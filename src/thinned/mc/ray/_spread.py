@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 from ray.data import Dataset
 
-from thinned.mc._collect import SilentError
+from thinned.mc._collect import WITHOUT_EFFECT, SilentError
 
 SILENT: Final = (
-    "all samples of all inputs are equal: sites drew, but what they drop does not reach the output, or "
-    "changes nothing there; thinned.mc.sites(model, x) lists them"
+    f"all samples of all inputs are equal: sites drew, but {WITHOUT_EFFECT}; "
+    "thinned.mc.sites(model, x) lists them"
 )
 
 

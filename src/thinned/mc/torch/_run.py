@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from thinned.contract import Key
+from thinned.mc._collect import WITHOUT_EFFECT
 from thinned.mc.torch import _inputs
 from thinned.mc.torch._active import handlers, unreached
 from thinned.mc.torch._batch import Direct, Traced
@@ -133,11 +134,7 @@ class Run:
         reached = "; ".join(map(str, self.draws.found)) or "none"
         missing = unreached(self.model, self.draws.found)
         not_reached = "; ".join(map(str, missing)) or "none"
-        remedy = (
-            "name the modules that drop in also="
-            if missing or not self.draws.found
-            else "what they drop does not reach the output, or changes nothing there"
-        )
+        remedy = "name the modules that drop in also=" if missing or not self.draws.found else WITHOUT_EFFECT
         return (
             f"all samples of all inputs are equal. Sites that drew: {reached}. Rates that were not used: "
             f"{not_reached}: {remedy}"
