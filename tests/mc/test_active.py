@@ -81,7 +81,7 @@ def test_all_is_put_back_after_an_exception():
         model(x[:, :1])
     assert flags(model) == told
     assert hooks(model) == hooked
-    assert run._draws.inside == []
+    assert run.inside == []
     model.eval()
     assert torch.equal(model(x), model(x))
 

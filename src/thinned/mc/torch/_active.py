@@ -11,14 +11,14 @@ import torch
 
 from thinned._arguments import check_key
 from thinned.contract import Key, check_integer
-from thinned.mc.torch import _attention, _dropout, _noise, _recurrent
-from thinned.mc.torch._draws import Draws, Site
+from thinned.mc.torch._sampling import Sampling
 from thinned.mc.torch._switch import Also, switched
 from thinned.torch import _key
 from thinned.torch._conversion import _unseen
+from thinned.torch._draws import Site, watching
 
 
-class Active:
+class Active(Sampling):
     """What `active` gives: the number of the next sample, which may be set, and the last call's sites.
 
     Attributes:
@@ -26,18 +26,20 @@ class Active:
         sample: the number of the next call of the model; its sites draw by `key.fold(sample).fold(n)`.
     """
 
-    def __init__(self, key: Key, draws: Draws) -> None:
+    def __init__(self, model: torch.nn.Module, key: Key) -> None:
+        super().__init__(model)
         self.key = key
         self.sample = 0
-        self._draws = draws
+        self.start(key.fold(0))
 
     @property
     def sites(self) -> list[Site]:
         """The sites that the last call of the model reached, in order of execution."""
-        return list(self._draws.found)
+        return list(self.found)
 
-    def _next(self, *_: Any) -> None:
-        self._draws.begin(self.key.fold(check_integer("sample", self.sample)))
+    def begin(self) -> None:
+        """A call of the model begins."""
+        self.start(self.key.fold(check_integer("sample", self.sample)))
         self.sample += 1
 
 
@@ -82,16 +84,8 @@ def active(model: torch.nn.Module, *, key: Key | None = None, also: Also = ()) -
     """
     check_model(model)
     root = Key(*_key.as_words(None)) if key is None else check_key(key)
-    draws = Draws(handlers())
-    run = Active(root, draws)
-    with switched(model, draws, also):
-        counter = model.register_forward_pre_hook(run._next, prepend=True)
-        draws.begin(root.fold(0))
-        try:
-            with draws:
-                yield run
-        finally:
-            counter.remove()
+    with switched(model, also), watching(), Active(model, root) as run:
+        yield run
 
 
 def sites(model: torch.nn.Module, *args: Any, also: Also = (), **kwargs: Any) -> list[Site]:
@@ -150,11 +144,6 @@ def held(module: torch.nn.Module) -> dict[str, float]:
     if isinstance(module, torch.nn.modules.dropout._DropoutNd) and isinstance(module.p, float) and module.p:
         numbers["p"] = module.p
     return {name: p for name, p in numbers.items() if not math.isnan(p)}
-
-
-def handlers() -> dict[Any, Any]:
-    """Of all functions that are taken over."""
-    return {**_dropout.HANDLERS, **_attention.HANDLERS, **_recurrent.HANDLERS, **_noise.HANDLERS}
 
 
 def check_model(model: Any) -> None:

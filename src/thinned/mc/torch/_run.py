@@ -14,13 +14,14 @@ from torch.utils import _pytree as pytree
 from thinned.contract import Key
 from thinned.mc._collect import WITHOUT_EFFECT
 from thinned.mc.torch import _inputs
-from thinned.mc.torch._active import handlers, unreached
+from thinned.mc.torch._active import unreached
 from thinned.mc.torch._batch import Direct, Traced
-from thinned.mc.torch._draws import Draws
 from thinned.mc.torch._outputs import of_one
 from thinned.mc.torch._program import Program
+from thinned.mc.torch._sampling import Sampling
 from thinned.mc.torch._switch import Also, switched
 from thinned.torch import _key
+from thinned.torch._draws import watching
 
 
 class Run:
@@ -53,7 +54,7 @@ class Run:
     ) -> None:
         self.model, self.key, self.also, self.seen = model, key, also, seen
         self.samples, self.shared, self.batch_dim, self.memory = samples, shared, batch_dim, memory
-        self.draws = Draws(handlers())
+        self.draws = Sampling(model)
         # False while every input's trace is without a site: then nothing can spread, whatever else comes.
         self.may_draw = False
         self._programs: dict[Any, Program | None] = {}
@@ -61,7 +62,7 @@ class Run:
     @contextmanager
     def active(self) -> Iterator[None]:
         """While it is entered batches can be opened, and drawn from."""
-        with switched(self.model, self.draws, self.also), torch.no_grad(), _math_attention():
+        with switched(self.model, self.also), watching(), torch.no_grad(), _math_attention():
             yield
 
     def open(self, call: Any, rows: int, numbers: Tensor | None = None) -> Iterator[Traced | Direct]:
@@ -97,7 +98,7 @@ class Run:
             given = iter(tensors)
             full = [fixed[k] if k in fixed else next(given) for k in range(len(leaves))]
             args, kwargs = pytree.tree_unflatten(full, spec)
-            self.draws.begin(key)
+            self.draws.start(key)
             with self.draws:
                 return of_one(self.model(*args, **kwargs), self.batch_dim)
 

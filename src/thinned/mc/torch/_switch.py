@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import contextmanager
 
 import torch
 
-from thinned.mc.torch._draws import Draws
 from thinned.torch._conversion import _unseen
 from thinned.torch._site import Site
 
@@ -19,8 +16,8 @@ _NORMS = (torch.nn.modules.batchnorm._NormBase,)
 
 
 @contextmanager
-def switched(model: torch.nn.Module, draws: Draws, also: Also = ()) -> Iterator[None]:
-    """Set `training` of each module by itself, and let `draws` know whose forward pass runs.
+def switched(model: torch.nn.Module, also: Also = ()) -> Iterator[None]:
+    """Set `training` of each module by itself.
 
     True are modules that ask for it before they drop: ours; those whose class calls a function that drops, or
     has "Drop" in its name; those that hold a rate; those that are named. False is all the rest, so that no
@@ -28,15 +25,10 @@ def switched(model: torch.nn.Module, draws: Draws, also: Also = ()) -> Iterator[
     """
     modules = dict(model.named_modules())
     chosen = _chosen(modules, also)
-    with ExitStack() as stack:
-        if "torch._dynamo" in sys.modules:  # else nothing is compiled
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-            stack.enter_context(torch._dynamo.config.patch(error_on_nested_fx_trace=False))
-        stack.enter_context(flags_kept(model))
-        for name, module in modules.items():
+    with flags_kept(model):
+        for module in modules.values():
             # Not by `train()`, which reaches children, and which exported programs refuse.
             module.training = module in chosen
-            _watch(stack, draws, name, module)
         yield
 
 
@@ -75,16 +67,3 @@ def _chosen(modules: dict[str, torch.nn.Module], also: Also) -> set[torch.nn.Mod
             raise ValueError(f"also={one!r} is no module of the model: its modules are {known}")
         chosen.update(found)
     return chosen
-
-
-def _watch(stack: ExitStack, draws: Draws, name: str, module: torch.nn.Module) -> None:
-    def enter(module: torch.nn.Module, args: Any) -> None:
-        draws.inside.append((name, module))
-
-    def leave(module: torch.nn.Module, args: Any, result: Any) -> None:
-        draws.inside.pop()
-
-    before = module.register_forward_pre_hook(enter, prepend=True)
-    after = module.register_forward_hook(leave, always_call=True)
-    stack.callback(before.remove)
-    stack.callback(after.remove)

@@ -13,12 +13,12 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from thinned import contract
 from thinned._position import row_major
 from thinned.contract import Key
-from thinned.mc.torch._draws import Draws, Handler
 from thinned.torch import _key, _plain, functional
+from thinned.torch._draws._mode import Draws, Handler
 
 _STEPS = 2.0**-24  # float32 holds so many in [0, 1)
 
-_library = torch.library.Library("thinned_mc", "FRAGMENT")
+_library = torch.library.Library("thinned", "FRAGMENT")
 _library.define("numbers(Tensor key, SymInt[] shape, str kind, Device device) -> Tensor")
 
 
@@ -33,7 +33,7 @@ def normal(like: Tensor, key: Key | Tensor) -> Tensor:
 
 
 def _numbers(like: Tensor, key: Key | Tensor, kind: str) -> Tensor:
-    drawn = torch.ops.thinned_mc.numbers(_key.as_tensor(key), like.shape, kind, like.device)
+    drawn = torch.ops.thinned.numbers(_key.as_tensor(key), like.shape, kind, like.device)
     result: Tensor = drawn.to(like.dtype)
     return result
 
@@ -52,11 +52,11 @@ def _run(key: Tensor, shape: Sequence[int], kind: str, device: torch.device) -> 
 
 
 def _batched(info: Any, in_dims: Any, key: Tensor, *rest: Any) -> tuple[Tensor, int]:
-    return torch.ops.thinned_mc.numbers(key.movedim(in_dims[0], 0), *rest), 0
+    return torch.ops.thinned.numbers(key.movedim(in_dims[0], 0), *rest), 0
 
 
 _library.impl("numbers", _run, "CompositeExplicitAutograd")
-torch.library.register_vmap("thinned_mc::numbers", _batched, lib=_library)
+torch.library.register_vmap("thinned::numbers", _batched, lib=_library)
 
 
 def _bernoulli(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:

@@ -1,0 +1,19 @@
+"""Functions that draw, taken over: for evaluation by `thinned.mc`, for training by `thinned.torch.keys`."""
+
+from typing import Any
+
+from thinned.torch._draws import _attention, _dropout, _noise, _recurrent, _seeded
+from thinned.torch._draws._generators import moved, states
+from thinned.torch._draws._mode import Draws, Handler, Site, given
+from thinned.torch._draws._watch import watching
+
+# From all functions that are taken over to what is drawn in their place.
+HANDLERS: dict[Any, Handler] = {
+    **_dropout.HANDLERS,
+    **_attention.HANDLERS,
+    **_recurrent.HANDLERS,
+    **_noise.HANDLERS,
+    **_seeded.HANDLERS,
+}
+
+__all__ = ["HANDLERS", "Draws", "Handler", "Site", "given", "moved", "states", "watching"]

@@ -1,0 +1,170 @@
+"""A context in which whatever a model draws in training draws by a key: of seed, name and step."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+from weakref import WeakSet
+
+import torch
+from torch import Tensor
+
+from thinned.contract import Key, check_integer
+from thinned.torch._draws import HANDLERS, Draws, Site, moved, states, watching
+
+# Models whose first call under `keys` was watched module by module, which takes 15 µs for each of them.
+_known: WeakSet[torch.nn.Module] = WeakSet()
+
+
+class Keys(Draws):
+    """What `keys` gives.
+
+    Attributes:
+        step: number of the step, by which a module's key is folded; it may be set.
+    """
+
+    def __init__(self, model: torch.nn.Module, root: Key, step: int) -> None:
+        super().__init__(model, HANDLERS)
+        self.root, self.step = root, step
+        self._counts: Counter[str] = Counter()
+        self._closely = False
+        self._before: dict[str, Any] = {}
+        self._unkeyed: dict[str, None] = {}
+
+    @property
+    def sites(self) -> list[Site]:
+        """The calls that drew in the last call of the model, in order of execution."""
+        return list(self.found)
+
+    @property
+    def unkeyed(self) -> list[str]:
+        """What moved a generator in the last call of the model: modules, as far as is known, and which."""
+        return list(self._unkeyed)
+
+    def begin(self) -> None:
+        """A call of the model begins."""
+        super().begin()
+        self._counts.clear()
+        self._closely = self.model not in _known
+        self._before, self._unkeyed = states(), {}
+
+    def enter(self, module: torch.nn.Module) -> None:
+        """The forward pass of a module begins."""
+        if self._closely and self.own is not None:
+            self._look()
+        super().enter(module)
+
+    def leave(self, module: torch.nn.Module) -> None:
+        """The forward pass of a module has ended; with the model's own, what no key reached is told."""
+        is_last = module is self.model and sum(name is not None for name, _ in self.inside) == 1
+        if not self.computes_again and (self._closely or is_last):
+            self._look()
+        super().leave(module)
+        if is_last and not self.computes_again:
+            _known.add(self.model)
+            if self._unkeyed:
+                warnings.warn(_UNKEYED.format("; ".join(self._unkeyed)), stacklevel=2)
+
+    def _look(self) -> None:
+        """Note which generators moved since the last look."""
+        after = states()
+        name, module = self.own or ("", self.model)
+        where = f"{name or 'the model'} ({type(module).__name__})" if self._closely else "some module"
+        self._unkeyed.update(dict.fromkeys(f"{where} by {which}" for which in moved(self._before, after)))
+        self._before = after
+
+    def next_key(self, name: str) -> Key:
+        """`root.fold(name).fold(step)`; from the second call on folded by how many went before."""
+        key = self.root.fold(name).fold(check_step(self.step))
+        count = self._counts[name]
+        self._counts[name] += 1
+        return key.fold(count) if count else key
+
+    def takes(self, training: Any, key: Any) -> bool:
+        """What was given a key keeps it."""
+        return key is None and self.drops(training)
+
+    def key_of_parts(self, site: Any, call: int | None = None) -> Key | Tensor:
+        """The layer's own key, if it has one."""
+        own: Key | Tensor | None = site.mask_key(call)
+        return own if own is not None else self.site(type(site).__name__.lower(), math.nan, ())
+
+    def again(self) -> Self:
+        """The state as it is now."""
+        other = super().again()
+        other._counts = self._counts.copy()
+        return other
+
+
+_UNKEYED = (
+    "numbers were drawn under thinned.torch.keys that no key reaches, so this model is no function of seed, "
+    "name and step: {}"
+)
+
+
+@contextmanager
+def keys(model: torch.nn.Module, seed: int | Key, *, step: int | Tensor = 0) -> Iterator[Keys]:
+    """Key whatever a model draws in training: its numbers are a function of seed, name and step.
+
+    It needs no change to the model. Inside, what would be drawn from torch's generator is drawn by a key:
+    torch's dropout modules and functions, the probabilities of `scaled_dot_product_attention`, the numbers
+    that `MultiheadAttention`, `LSTM`, `GRU` and `RNN` hold, our layers without a key, and random numbers that
+    a forward pass draws itself. What is told that it evaluates does not drop; a key that is given is kept.
+
+    The key of a module's first draw in a call of the model is `Key(seed).fold(qualified name).fold(step)`, as
+    of the same layer after `convert` and `keyed`; of draw number k, from 1 on, `.fold(k)` of that. Every call
+    of the model begins anew: two calls at one step have the same masks. A pass that is to have others gets
+    another key, `keys(model, Key(seed).fold(1), step=n)`.
+
+    What `torch.utils.checkpoint` computes again, in either of its ways, draws as in the forward pass, also in
+    a backward pass after the context was left. Compiled code runs as it was written.
+
+    Args:
+        model: any module, in training as a rule. Pass the innermost: names are those of its `named_modules`.
+        seed: integer in [0, 2^64), or a Key, which then stands for Key(seed).
+        step: integer in [0, 2^60), or an integer tensor of no dimension.
+
+    Yields:
+        `Keys`: `step`, which may be set; `sites`, the calls that drew in the last call of the model; and
+        `unkeyed`, what drew from a generator all the same.
+
+    Raises:
+        TypeError: `model must be a torch.nn.Module, got …`; `step must be an integer, got …`.
+        ValueError: `step must be in [0, 2^60), got …`.
+        RuntimeError: for a draw in a backward pass that is no checkpoint of torch's.
+
+    Warns:
+        UserWarning: where a generator moved: numbers that no key reaches, with the modules that drew them.
+
+    Source:
+        CONTRACT.md, section 5.
+
+    Example:
+        >>> import torch, thinned
+        >>> model = torch.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True)
+        >>> x = torch.ones(2, 3, 8)
+        >>> with thinned.torch.keys(model, seed=7, step=0) as run:
+        ...     a, b = model(x), model(x)
+        ...     run.step = 1
+        ...     c = model(x)
+        >>> torch.equal(a, b), torch.equal(a, c)
+        (True, False)
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    root = seed if isinstance(seed, Key) else Key(seed)
+    run = Keys(model, root, check_step(step))
+    with watching(), run:
+        yield run
+
+
+def check_step(step: Any) -> int:
+    """The number of a step."""
+    number = check_integer("step", step.item() if isinstance(step, Tensor) and step.dim() == 0 else step)
+    if not 0 <= number < 2**60:
+        raise ValueError(f"step must be in [0, 2^60), got {number}")
+    return number
