@@ -106,7 +106,9 @@ def test_masks_are_those_of_converted_and_keyed_layers():
     )
     with keys(model, 7, step=5):
         theirs = model(X.unsqueeze(-1).transpose(1, 2)), model(X.unsqueeze(1))
-    other = set_step(keyed(thinned.torch.convert(copy.deepcopy(model)), 7), 5)
+    other = copy.deepcopy(model)
+    thinned.torch.convert(other)
+    set_step(keyed(other, 7), 5)
     ours = other(X.unsqueeze(-1).transpose(1, 2)), other(X.unsqueeze(1))
     assert all(torch.equal(a, b) for a, b in zip(theirs, ours, strict=True))
 
@@ -120,8 +122,6 @@ def test_further_draws_of_a_module_are_folded_by_their_number():
         def forward(self, x):
             return self.drop(x), self.drop(x), F.dropout(x), F.dropout(x)
 
-    with keys(Twice(), 7, step=2):
-        found = Twice()(X), None
     model = Twice()
     with keys(model, 7, step=2):
         found = model(X)
@@ -143,18 +143,18 @@ def test_any_model_is_a_function_of_seed_name_and_step(name):
             a = model(x)
             sites = run.sites
             b = model(x)
-            run.step = 4
-            c = model(x)
+            steps = []
+            for run.step in range(20):  # one decision at p = 0.3 is the same in all with 8e-4
+                steps.append(model(x))
         with keys(copy.deepcopy(model), thinned.Key(1), step=torch.tensor(3)) as run, torch.no_grad():
             resumed = run.model(x)
-        with keys(model, 2, step=3), torch.no_grad():
-            other = model(x)
     stateful = name == "batch norm"  # of whose statistics the output is none in training
     assert torch.equal(a, b) or stateful
     assert torch.equal(a, resumed) or stateful
-    assert not torch.equal(a, c)
-    assert not torch.equal(a, other)
-    assert [float(site.p) for site in sites] == pytest.approx(zoo.CASES[name].rates, abs=1e-6)
+    assert any(not torch.equal(a, c) for c in steps)
+    assert torch.equal(a, steps[3]) or stateful
+    if not zoo.CASES[name].keyed:  # a recurrent layer of ours has one key for its parts
+        assert [float(site.p) for site in sites] == pytest.approx(zoo.CASES[name].rates, abs=1e-6)
     assert torch.equal(torch.get_rng_state(), generator)
 
 
@@ -169,12 +169,6 @@ def test_what_evaluates_does_not_drop(name):
 
 
 def test_keyed_layers_keep_their_keys_and_others_of_ours_get_one():
-    def made():
-        torch.manual_seed(0)
-        return nn.Sequential(
-            tn.LSTM(8, 8, 2, dropout=0.3, weight_p=0.2), tn.Dropout(0.5) if False else tn.LSTM(8, 8)
-        )
-
     torch.manual_seed(0)
     layer = tn.LSTM(8, 8, 2, dropout=0.3, weight_p=0.2, input_p=0.1)
     x = torch.ones(3, 2, 8)
@@ -207,6 +201,7 @@ def test_what_a_checkpoint_computes_again_draws_the_same(how, inside):
     assert want[0].count_nonzero() < want[0].numel()
 
 
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 @pytest.mark.parametrize("inner", HOW[:2], ids=str)
 @pytest.mark.parametrize("outer", HOW[:2], ids=str)
 def test_checkpoints_in_checkpoints(inner, outer):
@@ -254,28 +249,34 @@ def test_checkpoint_is_torchs_again_afterwards():
     assert not torch.nn.modules.module._has_any_global_hook()
 
 
-def test_a_draw_in_a_backward_pass_that_nobody_knows_is_an_error():
-    class Again(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            ctx.save_for_backward(x)
-            return F.dropout(x, 0.5)
+class Again(torch.autograd.Function):
+    """Draws again in its backward pass, as reversible layers do."""
 
-        @staticmethod
-        def backward(ctx, grad):
-            return F.dropout(ctx.saved_tensors[0], 0.5) * grad
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return F.dropout(x, 0.5)
 
-    class Model(nn.Module):
-        def forward(self, x):
-            return Again.apply(x)
+    @staticmethod
+    def backward(ctx, grad):
+        return F.dropout(ctx.saved_tensors[0], 0.5) * grad
 
-    model, x = Model(), torch.ones(8, requires_grad=True)
+
+class Reversible(nn.Module):
+    def forward(self, x):
+        return Again.apply(x)
+
+
+def test_recomputation_that_is_no_checkpoint_is_told():
+    model, x = Reversible(), torch.ones(8, requires_grad=True)
     with (
         keys(model, 1),
-        pytest.warns(UserWarning, match="Again draws in its forward"),
-        pytest.raises(RuntimeError, match="no torch.utils.checkpoint computes again"),
+        pytest.warns(UserWarning, match="autograd function Again draws in its forward: if it"),
     ):
-        model(x).sum().backward()
+        y = model(x)
+    with keys(model, 1), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model(x)  # nothing will be computed again
 
 
 # Whose draws they are.
@@ -346,11 +347,6 @@ class Unkeyed(nn.Module):
 
     def forward(self, x):
         return self.inner(x) * self.draw(x)
-
-
-@torch.jit.ignore
-def scripted():
-    return torch.jit.script(nn.Dropout(0.5))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,13 +12,19 @@ import torch
 import torch.utils.checkpoint
 
 
-def in_backward() -> bool:
-    """Whether a backward pass runs in this thread: what is computed now is computed again.
+def autograd_function() -> str | None:
+    """The name of the autograd function, not of torch's checkpoint, in whose forward this is called.
 
-    `torch._C._current_graph_task_id`, by which torch's own checkpoint tells; without it nobody can say.
+    torch tells nobody: it is read from the callers' frames, by the context that such a forward is handed.
     """
-    task = getattr(torch._C, "_current_graph_task_id", None)
-    return task is not None and task() != -1
+    frame = sys._getframe(1)
+    while frame is not None:
+        ctx = frame.f_locals.get("ctx") if frame.f_code.co_name == "forward" else None
+        if isinstance(ctx, torch.autograd.function.BackwardCFunction):
+            name = type(ctx).__name__.removesuffix("Backward")
+            return None if name == "CheckpointFunction" else name
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
 
 
 _CHECKPOINT = torch.utils.checkpoint
@@ -62,14 +69,21 @@ def checkpoints_call(again: Callable[[Callable[..., Any]], Callable[..., Any]]) 
 
 @contextmanager
 def compiled_code_runs_eagerly() -> Iterator[None]:
-    """Run what `torch.compile` made as it was written, also where a trace looks on (a private option)."""
+    """Run what `torch.compile` made as it was written, in all threads; without torch's remark on hooks."""
     with ExitStack() as stack:
         stack.enter_context(torch.compiler.set_stance("force_eager"))
-        if hasattr(torch._dynamo.config, "error_on_nested_fx_trace"):
-            stack.enter_context(torch._dynamo.config.patch(error_on_nested_fx_trace=False))
-        # torch's own remark about hooks for all modules, which are there for as long as this.
         warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
         filters: Any = warnings.filters
         ours = filters[0]
         stack.callback(lambda: ours in filters and filters.remove(ours))
+        yield
+
+
+@contextmanager
+def compiled_code_may_be_traced() -> Iterator[None]:
+    """Let a trace look into what runs eagerly, in this thread (a private option)."""
+    if "torch._dynamo" not in sys.modules or not hasattr(torch._dynamo.config, "error_on_nested_fx_trace"):
+        yield
+        return
+    with torch._dynamo.config.patch(error_on_nested_fx_trace=False):
         yield

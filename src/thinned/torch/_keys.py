@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from thinned.contract import Key, check_integer
+from thinned.torch import _compat
 from thinned.torch._draws import HANDLERS, Draws, Site, moved, states, watching
 
 # Models whose first call under `keys` was watched module by module, which takes 15 µs for each of them.
@@ -31,7 +32,7 @@ class Keys(Draws):
         super().__init__(model, HANDLERS)
         self.root, self.step = root, step
         self._counts: Counter[str] = Counter()
-        self._closely = False
+        self._closely = self._with_grad = False
         self._before: dict[str, Any] = {}
         self._unkeyed: dict[str, None] = {}
 
@@ -51,6 +52,7 @@ class Keys(Draws):
         self._counts.clear()
         self._closely = self.model not in _known
         self._before, self._unkeyed = states(), {}
+        self._with_grad = torch.is_grad_enabled()
 
     def enter(self, module: torch.nn.Module) -> None:
         """The forward pass of a module begins."""
@@ -79,6 +81,10 @@ class Keys(Draws):
 
     def next_key(self, name: str) -> Key:
         """`root.fold(name).fold(step)`; from the second call on folded by how many went before."""
+        if self._with_grad and not torch.is_grad_enabled() and not self.computes_again:
+            function = _compat.autograd_function()
+            if function is not None:
+                warnings.warn(_FUNCTION.format(function), stacklevel=2)
         key = self.root.fold(name).fold(check_step(self.step))
         count = self._counts[name]
         self._counts[name] += 1
@@ -91,7 +97,8 @@ class Keys(Draws):
     def key_of_parts(self, site: Any, call: int | None = None) -> Key | Tensor:
         """The layer's own key, if it has one."""
         own: Key | Tensor | None = site.mask_key(call)
-        return own if own is not None else self.site(type(site).__name__.lower(), math.nan, ())
+        kind = type(site).__name__
+        return self.site(kind.lower(), math.nan, (), f"the module {kind}") if own is None else own
 
     def again(self) -> Self:
         """The state as it is now."""
@@ -100,6 +107,10 @@ class Keys(Draws):
         return other
 
 
+_FUNCTION = (
+    "the autograd function {} draws in its forward: if it computes that again in its backward pass, no key "
+    "reaches it there, and the numbers are others. Recompute by torch.utils.checkpoint.checkpoint"
+)
 _UNKEYED = (
     "numbers were drawn under thinned.torch.keys that no key reaches, so this model is no function of seed, "
     "name and step: {}"
@@ -135,10 +146,10 @@ def keys(model: torch.nn.Module, seed: int | Key, *, step: int | Tensor = 0) -> 
     Raises:
         TypeError: `model must be a torch.nn.Module, got …`; `step must be an integer, got …`.
         ValueError: `step must be in [0, 2^60), got …`.
-        RuntimeError: for a draw in a backward pass that is no checkpoint of torch's.
 
     Warns:
-        UserWarning: where a generator moved: numbers that no key reaches, with the modules that drew them.
+        UserWarning: where a generator moved: numbers that no key reaches, with the modules that drew them;
+            where an autograd function draws that may compute its forward again in a way of its own.
 
     Source:
         CONTRACT.md, section 5.

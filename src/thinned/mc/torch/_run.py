@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from thinned.mc.torch._outputs import of_one
 from thinned.mc.torch._program import Program
 from thinned.mc.torch._sampling import Sampling
 from thinned.mc.torch._switch import Also, switched
-from thinned.torch import _key
+from thinned.torch import _compat, _key
 from thinned.torch._draws import watching
 
 
@@ -62,7 +62,12 @@ class Run:
     @contextmanager
     def active(self) -> Iterator[None]:
         """While it is entered batches can be opened, and drawn from."""
-        with switched(self.model, self.also), watching(), torch.no_grad(), _math_attention():
+        with ExitStack() as stack:
+            stack.enter_context(switched(self.model, self.also))
+            stack.enter_context(watching())
+            stack.enter_context(_compat.compiled_code_may_be_traced())
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(_math_attention())
             yield
 
     def open(self, call: Any, rows: int, numbers: Tensor | None = None) -> Iterator[Traced | Direct]:

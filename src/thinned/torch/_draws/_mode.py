@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from thinned.contract import Key
-from thinned.torch import _compat
 from thinned.torch._conversion import _unseen
 
 
@@ -135,14 +134,8 @@ class Draws(TorchFunctionMode):
         """The key of the next call that draws, which is noted."""
         name, module = self.own or ("", None)
         where = "" if module is None else f" in {type(module).__name__}.forward"
-        if not self.computes_again and _compat.in_backward():
-            raise RuntimeError(
-                f"{kind} of {name or 'the model'} is drawn in a backward pass that no torch.utils.checkpoint "
-                "computes again: nobody knows which numbers it had in the forward pass. Recompute by "
-                "torch.utils.checkpoint.checkpoint"
-            )
         rate = float(p) if isinstance(p, (int, float)) else p
-        if isinstance(rate, float) and math.isnan(rate) and module is not None:
+        if isinstance(rate, float) and math.isnan(rate) and module is not None and not how:
             # Random numbers, of which a rate will make a decision.
             rate = next(iter(_unseen.rates(module).values()), rate)
         self.found.append(Site(name, kind, rate, tuple(shape), how or f"a call{where}"))

@@ -41,7 +41,7 @@ def _numbers(like: Tensor, key: Key | Tensor, kind: str) -> Tensor:
 def _run(key: Tensor, shape: Sequence[int], kind: str, device: torch.device) -> Tensor:
     """In double, or float32 for deviates; an operator, since a trace of all its steps has 800 nodes."""
     sizes = (*key.shape[:-1], *shape)
-    seed, stream = (w.reshape(*w.shape, *(1,) * len(shape)) for w in key.to(device).unbind(-1))
+    seed, stream = (w.reshape((*w.shape, *(1,) * len(shape))) for w in key.to(device).unbind(-1))
     words = (seed, stream)
     strides = row_major(tuple(shape))
     if kind == "normal":

@@ -16,6 +16,7 @@ from thinned.torch._draws._mode import THREAD
 _lock = threading.Lock()
 _open = 0
 _installed = ExitStack()
+_eager: list[None] = []  # whether compiled code runs so; nothing is compiled before the compiler is loaded
 
 
 @contextmanager
@@ -28,7 +29,11 @@ def watching() -> Iterator[None]:
     global _open
     with _lock:
         if not _open:
-            _install(_installed)
+            with ExitStack() as stack:
+                _install(stack)
+                _installed.push(stack.pop_all())
+        if "torch._dynamo" in sys.modules and not _eager:
+            _eager.append(_installed.enter_context(_compat.compiled_code_runs_eagerly()))
         _open += 1
     try:
         yield
@@ -37,6 +42,7 @@ def watching() -> Iterator[None]:
             _open -= 1
             if not _open:
                 _installed.close()
+                _eager.clear()
 
 
 def _install(stack: ExitStack) -> None:
@@ -44,8 +50,6 @@ def _install(stack: ExitStack) -> None:
     stack.callback(hooks.register_module_forward_pre_hook(_enter).remove)
     stack.callback(hooks.register_module_forward_hook(_leave, always_call=True).remove)
     stack.enter_context(_compat.checkpoints_call(_again))
-    if "torch._dynamo" in sys.modules:  # else nothing is compiled
-        stack.enter_context(_compat.compiled_code_runs_eagerly())
 
 
 def _enter(module: torch.nn.Module, args: Any) -> None:
