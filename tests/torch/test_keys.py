@@ -273,7 +273,7 @@ def test_recomputation_that_is_no_checkpoint_is_told():
         keys(model, 1),
         pytest.warns(UserWarning, match="autograd function Again draws in its forward: if it"),
     ):
-        y = model(x)
+        model(x)
     with keys(model, 1), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("error")
         model(x)  # nothing will be computed again

@@ -9,7 +9,26 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+import torch._functorch.config
 import torch.utils.checkpoint
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+
+# What an operator raises that is asked for a value, or a shape, that depends on data which is not there.
+NO_DATA = (DataDependentOutputException, DynamicOutputShapeException)
+
+
+@contextmanager
+def tensors_without_data() -> Iterator[FakeTensorMode]:
+    """What makes tensors that have a shape and no data, of which not even the address is to be had.
+
+    torch's fake tensors; as a rule they answer for their address with a null, into which foreign code walks.
+    """
+    with torch._functorch.config.patch(fake_tensor_allow_unsafe_data_ptr_access=False):
+        yield FakeTensorMode(allow_non_fake_inputs=True, allow_fallback_kernels=False)
 
 
 def autograd_function() -> str | None:

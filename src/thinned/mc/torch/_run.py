@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from thinned.contract import Key
 from thinned.mc._collect import WITHOUT_EFFECT
-from thinned.mc.torch import _inputs
+from thinned.mc.torch import _inputs, _sealed
 from thinned.mc.torch._active import unreached
 from thinned.mc.torch._batch import Direct, Traced
 from thinned.mc.torch._outputs import of_one
@@ -125,6 +125,7 @@ class Run:
         wanted = forward(*last, key)  # the model's own error, if it has one
         self.may_draw |= bool(self.draws.found)
         try:
+            _sealed.check(self.model, forward, one, key)
             program = Program(forward, one, key)
             if Traced.agrees(program, last, key, wanted):
                 return program

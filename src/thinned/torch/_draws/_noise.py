@@ -55,6 +55,12 @@ def _batched(info: Any, in_dims: Any, key: Tensor, *rest: Any) -> tuple[Tensor, 
     return torch.ops.thinned.numbers(key.movedim(in_dims[0], 0), *rest), 0
 
 
+def _shape(key: Tensor, shape: Sequence[int], kind: str, device: torch.device) -> Tensor:
+    dtype = torch.float32 if kind == "normal" else torch.float64
+    return torch.empty((*key.shape[:-1], *shape), dtype=dtype, device=device)
+
+
+torch.library.register_fake("thinned::numbers", _shape, lib=_library)
 _library.impl("numbers", _run, "CompositeExplicitAutograd")
 torch.library.register_vmap("thinned::numbers", _batched, lib=_library)
 
