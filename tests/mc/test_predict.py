@@ -272,8 +272,8 @@ def test_what_no_mask_enters_runs_once():
 
     with Count() as count:
         predict(Counted(), rows(8), samples=40, key=KEY, memory=400_000)
-    assert count.erf == (8 + 3) * 256  # and once for the model, the trace, and the check of it
-    assert count.dropout == (40 * 8 + 3) * 256
+    assert count.erf == (8 + 4) * 256  # and once for the model, without data, the trace, and the check of it
+    assert count.dropout == (40 * 8 + 4) * 256
 
 
 def test_a_prediction_is_never_older_than_the_weights():

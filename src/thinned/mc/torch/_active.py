@@ -69,6 +69,7 @@ def active(model: torch.nn.Module, *, key: Key | None = None, also: Also = ()) -
     Raises:
         TypeError: `model must be a torch.nn.Module, got …`; `key must be a thinned.Key, got …`.
         ValueError: `also=… is no module of the model: …`.
+        RuntimeError: where another thread is inside `active` with the model, or calls it meanwhile.
 
     Source:
         Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016.
@@ -84,7 +85,7 @@ def active(model: torch.nn.Module, *, key: Key | None = None, also: Also = ()) -
     """
     check_model(model)
     root = Key(*_key.as_words(None)) if key is None else check_key(key)
-    with switched(model, also), watching(), Active(model, root) as run:
+    with switched(model, also, "active"), watching(), Active(model, root) as run:
         yield run
 
 

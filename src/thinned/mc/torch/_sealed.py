@@ -1,9 +1,9 @@
 """A forward pass on inputs without data: whatever asks for a value of theirs cannot be answered.
 
 A trace holds for all inputs and samples only if nothing that it did depended on a value of one: a branch, a
-length, a printed digit. So the model is run once with an input and a key that have shapes and types and nothing
-else, and with its parameters and constants as they are. What depends on the input has no data either; it can be
-added and multiplied, and not be read, by whatever way.
+length, a printed digit. So the model is run once with an input and a key that have shapes and types and
+nothing else, and with its parameters and constants as they are. What depends on the input has no data either;
+it can be added and multiplied, and not be read, by whatever way.
 """
 
 from __future__ import annotations

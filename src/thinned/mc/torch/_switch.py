@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from thinned.mc.torch._held import held
 from thinned.torch._conversion import _unseen
 from thinned.torch._site import Site
 
@@ -16,7 +17,7 @@ _NORMS = (torch.nn.modules.batchnorm._NormBase,)
 
 
 @contextmanager
-def switched(model: torch.nn.Module, also: Also = ()) -> Iterator[None]:
+def switched(model: torch.nn.Module, also: Also = (), by: str = "predict") -> Iterator[None]:
     """Set `training` of each module by itself.
 
     True are modules that ask for it before they drop: ours; those whose class calls a function that drops, or
@@ -25,7 +26,7 @@ def switched(model: torch.nn.Module, also: Also = ()) -> Iterator[None]:
     """
     modules = dict(model.named_modules())
     chosen = _chosen(modules, also)
-    with flags_kept(model):
+    with flags_kept(model, by):
         for module in modules.values():
             # Not by `train()`, which reaches children, and which exported programs refuse.
             module.training = module in chosen
@@ -33,14 +34,15 @@ def switched(model: torch.nn.Module, also: Also = ()) -> Iterator[None]:
 
 
 @contextmanager
-def flags_kept(model: torch.nn.Module) -> Iterator[list[torch.nn.Module]]:
-    """The model's modules, whose `training` is put back at the end, whatever happens."""
-    was = {module: module.training for module in model.modules()}
-    try:
-        yield list(was)
-    finally:
-        for module, training in was.items():
-            module.training = training
+def flags_kept(model: torch.nn.Module, by: str = "compare") -> Iterator[list[torch.nn.Module]]:
+    """The model's modules, whose `training` is put back at the end, whatever happens; this thread has them."""
+    with held(model, by, ends=by != "active"):
+        was = {module: module.training for module in model.modules()}
+        try:
+            yield list(was)
+        finally:
+            for module, training in was.items():
+                module.training = training
 
 
 def drops_in_training(module: torch.nn.Module) -> bool:

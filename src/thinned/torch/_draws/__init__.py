@@ -5,7 +5,7 @@ from typing import Any
 from thinned.torch._draws import _attention, _dropout, _noise, _recurrent, _seeded
 from thinned.torch._draws._generators import moved, states
 from thinned.torch._draws._mode import Draws, Handler, Site, given
-from thinned.torch._draws._watch import watching
+from thinned.torch._draws._watch import taken_over, watching
 
 # From all functions that are taken over to what is drawn in their place.
 HANDLERS: dict[Any, Handler] = {
@@ -16,4 +16,4 @@ HANDLERS: dict[Any, Handler] = {
     **_seeded.HANDLERS,
 }
 
-__all__ = ["HANDLERS", "Draws", "Handler", "Site", "given", "moved", "states", "watching"]
+__all__ = ["HANDLERS", "Draws", "Handler", "Site", "given", "moved", "states", "taken_over", "watching"]

@@ -62,6 +62,11 @@ def _leave(module: torch.nn.Module, args: Any, result: Any) -> None:
         draws.leave(module)
 
 
+def taken_over(module: torch.nn.Module) -> bool:
+    """Whether this thread has entered a mode for a model that the module is of."""
+    return any(module in draws.names for draws in THREAD.entered)
+
+
 def _again(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function of a checkpoint, as it is to be called when it is computed again.
 
