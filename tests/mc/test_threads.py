@@ -105,7 +105,7 @@ def test_a_model_that_calls_its_parts_in_other_threads_is_refused():
             return sum(found)
 
     with pytest.raises(
-        RuntimeError, match="is called while thinned.mc.predict has its dropout on in another"
+        RuntimeError, match=r"is called while thinned\.mc\.predict has its dropout on in another"
     ):
         predict(Spreads(), torch.ones(2, 4), samples=2)
 

@@ -8,76 +8,44 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
-from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
 from thinned.contract import Key, check_integer
 from thinned.torch import _compat
-from thinned.torch._draws import HANDLERS, Draws, Site, moved, states, watching
-
-# Models whose first call under `keys` was watched module by module, which takes 15 µs for each of them.
-_known: WeakSet[torch.nn.Module] = WeakSet()
+from thinned.torch._draws import HANDLERS, Site, Watched, watching
 
 
-class Keys(Draws):
+class Keys(Watched):
     """What `keys` gives.
 
     Attributes:
         step: number of the step, by which a module's key is folded; it may be set.
+        unkeyed: what moved a generator in the last call of the model.
     """
+
+    unreached = (
+        "numbers were drawn under thinned.torch.keys that no key reaches, so this model is no function of "
+        "seed, name and step: {}"
+    )
 
     def __init__(self, model: torch.nn.Module, root: Key, step: int) -> None:
         super().__init__(model, HANDLERS)
         self.root, self.step = root, step
         self._counts: Counter[str] = Counter()
-        self._closely = self._with_grad = False
-        self._before: dict[str, Any] = {}
-        self._unkeyed: dict[str, None] = {}
+        self._with_grad = False
 
     @property
     def sites(self) -> list[Site]:
         """The calls that drew in the last call of the model, in order of execution."""
         return list(self.found)
 
-    @property
-    def unkeyed(self) -> list[str]:
-        """What moved a generator in the last call of the model: modules, as far as is known, and which."""
-        return list(self._unkeyed)
-
     def begin(self) -> None:
         """A call of the model begins."""
         super().begin()
         self._counts.clear()
-        self._closely = self.model not in _known
-        self._before, self._unkeyed = states(), {}
         self._with_grad = torch.is_grad_enabled()
-
-    def enter(self, module: torch.nn.Module) -> None:
-        """The forward pass of a module begins."""
-        if self._closely and self.own is not None:
-            self._look()
-        super().enter(module)
-
-    def leave(self, module: torch.nn.Module) -> None:
-        """The forward pass of a module has ended; with the model's own, what no key reached is told."""
-        is_last = module is self.model and sum(name is not None for name, _ in self.inside) == 1
-        if not self.computes_again and (self._closely or is_last):
-            self._look()
-        super().leave(module)
-        if is_last and not self.computes_again:
-            _known.add(self.model)
-            if self._unkeyed:
-                warnings.warn(_UNKEYED.format("; ".join(self._unkeyed)), stacklevel=2)
-
-    def _look(self) -> None:
-        """Note which generators moved since the last look."""
-        after = states()
-        name, module = self.own or ("", self.model)
-        where = f"{name or 'the model'} ({type(module).__name__})" if self._closely else "some module"
-        self._unkeyed.update(dict.fromkeys(f"{where} by {which}" for which in moved(self._before, after)))
-        self._before = after
 
     def next_key(self, name: str) -> Key:
         """`root.fold(name).fold(step)`; from the second call on folded by how many went before."""
@@ -110,10 +78,6 @@ class Keys(Draws):
 _FUNCTION = (
     "the autograd function {} draws in its forward: if it computes that again in its backward pass, no key "
     "reaches it there, and the numbers are others. Recompute by torch.utils.checkpoint.checkpoint"
-)
-_UNKEYED = (
-    "numbers were drawn under thinned.torch.keys that no key reaches, so this model is no function of seed, "
-    "name and step: {}"
 )
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from thinned._arguments import check_key
 from thinned.contract import Key, check_integer
@@ -31,6 +32,7 @@ class Active(Sampling):
         self.key = key
         self.sample = 0
         self.start(key.fold(0))
+        self._left: list[None] = []  # the same list in states that are computed again
 
     @property
     def sites(self) -> list[Site]:
@@ -39,8 +41,18 @@ class Active(Sampling):
 
     def begin(self) -> None:
         """A call of the model begins."""
+        super().begin()
         self.start(self.key.fold(check_integer("sample", self.sample)))
         self.sample += 1
+
+    def next_key(self, name: str) -> Key | Tensor:
+        """Of the next site."""
+        if self._left:
+            raise RuntimeError(
+                "a checkpoint is computed again after thinned.mc.active was left, and its modules evaluate: "
+                "call backward inside"
+            )
+        return super().next_key(name)
 
 
 @contextmanager
@@ -86,7 +98,10 @@ def active(model: torch.nn.Module, *, key: Key | None = None, also: Also = ()) -
     check_model(model)
     root = Key(*_key.as_words(None)) if key is None else check_key(key)
     with switched(model, also, "active"), watching(), Active(model, root) as run:
-        yield run
+        try:
+            yield run
+        finally:
+            run._left.append(None)
 
 
 def sites(model: torch.nn.Module, *args: Any, also: Also = (), **kwargs: Any) -> list[Site]:

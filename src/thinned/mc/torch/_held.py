@@ -1,6 +1,6 @@
 """One thread at a time may have a model's dropout switched on, and no other may call it meanwhile.
 
-Whether a module trains is noted in the module, which all threads share: another thread's plain call would drop.
+Whether a module trains is noted in the module, which all threads share: a plain call in another would drop.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def held(model: torch.nn.Module, by: str, ends: bool) -> Iterator[None]:
         while (other := _other(modules)) is not None:
             if not other.ends:
                 raise RuntimeError(
-                    f"{type(model).__name__} is inside thinned.mc.{other.by} in another thread, for as long as "
-                    f"that thread likes: let {by} have a copy, copy.deepcopy(model)"
+                    f"{type(model).__name__} is inside thinned.mc.{other.by} in another thread, for as long "
+                    f"as that thread likes: let {by} have a copy, copy.deepcopy(model)"
                 )
             _changed.wait()
         for module in modules:
@@ -75,6 +75,6 @@ def _check(module: torch.nn.Module, args: Any) -> None:
     other = _other([module])
     if other is not None and not taken_over(module):
         raise RuntimeError(
-            f"{type(module).__name__} is called while thinned.mc.{other.by} has its dropout on in another thread: "
-            "call a copy, copy.deepcopy(model), or wait until it is done"
+            f"{type(module).__name__} is called while thinned.mc.{other.by} has its dropout on in another "
+            "thread: call a copy, copy.deepcopy(model), or wait until it is done"
         )

@@ -10,15 +10,16 @@ from torch import Tensor
 from thinned.contract import Key
 from thinned.mc.torch import _norms
 from thinned.torch import _key
-from thinned.torch._draws import HANDLERS, Draws
+from thinned.torch._draws import HANDLERS, Watched
 
 _HANDLERS = {**HANDLERS, **_norms.NORMS}
 
 
-class Sampling(Draws):
+class Sampling(Watched):
     """While it is entered, stochastic calls draw by `key.fold(n)`: n counts them, from 0, where p > 0."""
 
     always = True
+    unreached = "numbers were drawn that no key reaches, so that samples are no function of the key: {}"
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__(model, _HANDLERS)

@@ -9,6 +9,7 @@ import torch
 
 from thinned.mc.torch._held import held
 from thinned.torch._conversion import _unseen
+from thinned.torch._draws import _code
 from thinned.torch._site import Site
 
 Also = Iterable[str | type[torch.nn.Module]]
@@ -35,7 +36,7 @@ def switched(model: torch.nn.Module, also: Also = (), by: str = "predict") -> It
 
 @contextmanager
 def flags_kept(model: torch.nn.Module, by: str = "compare") -> Iterator[list[torch.nn.Module]]:
-    """The model's modules, whose `training` is put back at the end, whatever happens; this thread has them."""
+    """The model's modules, for this thread alone; `training` is put back at the end, whatever happens."""
     with held(model, by, ends=by != "active"):
         was = {module: module.training for module in model.modules()}
         try:
@@ -54,7 +55,7 @@ def drops_in_training(module: torch.nn.Module) -> bool:
         return True
     if type(module).__module__.startswith("torch.nn."):
         return False
-    return bool(_unseen.drops(module) or _unseen.rates(module))
+    return bool(_unseen.drops(module) or _unseen.rates(module) or _code.drops(type(module)))
 
 
 def _chosen(modules: dict[str, torch.nn.Module], also: Also) -> set[torch.nn.Module]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from thinned.torch._draws import _attention, _dropout, _noise, _recurrent, _seeded
-from thinned.torch._draws._generators import moved, states
+from thinned.torch._draws._generators import Watched, moved, states
 from thinned.torch._draws._mode import Draws, Handler, Site, given
 from thinned.torch._draws._watch import taken_over, watching
 
@@ -16,4 +16,15 @@ HANDLERS: dict[Any, Handler] = {
     **_seeded.HANDLERS,
 }
 
-__all__ = ["HANDLERS", "Draws", "Handler", "Site", "given", "moved", "states", "taken_over", "watching"]
+__all__ = [
+    "HANDLERS",
+    "Draws",
+    "Handler",
+    "Site",
+    "Watched",
+    "given",
+    "moved",
+    "states",
+    "taken_over",
+    "watching",
+]

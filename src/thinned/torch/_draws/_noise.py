@@ -14,6 +14,7 @@ from thinned import contract
 from thinned._position import row_major
 from thinned.contract import Key
 from thinned.torch import _key, _plain, functional
+from thinned.torch._conversion import _unseen
 from thinned.torch._draws._mode import Draws, Handler
 
 _STEPS = 2.0**-24  # float32 holds so many in [0, 1)
@@ -73,7 +74,7 @@ def _bernoulli(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     if p is None and in_place:
         p = 0.5
     chance = input if p is None else p
-    key = draws.site("bernoulli", 1.0 - _number(chance), input.shape)
+    key = draws.site("bernoulli", _rate(draws, _number(chance)), input.shape)
     if isinstance(chance, Tensor):
         drawn = (uniform(input, key) < chance).to(input.dtype)
     else:
@@ -90,6 +91,12 @@ def _number(chance: Any) -> float:
     if get_proxy_mode() is not None or not chance.numel() or chance.min() != chance.max():
         return math.nan
     return round(float(chance.max()), 6)  # float32 has seven digits
+
+
+def _rate(draws: Draws, chance: float) -> float:
+    """The chance to drop: that of 0, or of 1 where that is nearer to the rate that the module holds."""
+    held = [] if draws.own is None else list(_unseen.rates(draws.own[1]).values())
+    return min(1.0 - chance, chance, key=lambda p: abs(p - held[0])) if held else 1.0 - chance
 
 
 def _made(kind: str, fill: Any, make: Any) -> Handler:

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.utils import _pytree as pytree
 
 from thinned.contract import Key
+from thinned.torch import _key
 from thinned.torch._draws._mode import Draws, Handler
 
 
@@ -20,12 +22,12 @@ def _seeded(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     shape = tensors[0].shape if tensors else ()
     name = str(getattr(func, "__name__", func)).rstrip("_")
     key = draws.site(name, math.nan, shape)
-    if not isinstance(key, Key):
+    if type(key) is not Key and (type(key) is not Tensor or get_proxy_mode() is not None):
         raise NotImplementedError(f"torch's {name} draws from a generator, which a trace cannot seed")
     devices = {one.device for one in tensors if one.device.type == "cuda"}
     options = {name: value for name, value in kwargs.items() if name != "generator"}
     with torch.random.fork_rng([device.index for device in devices]):
-        torch.manual_seed(key.stream)
+        torch.manual_seed(_key.as_words(key)[1])
         return func(*args, **options)
 
 
