@@ -50,7 +50,7 @@ class _Sealed(TorchDispatchMode):
     """Operators of constants run as they are. What a sealed tensor enters, or is written to, is sealed."""
 
     def __init__(self, empty: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.empty = empty
         self.written: set[int] = set()
         self._held: list[Any] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -55,7 +56,8 @@ def drops_in_training(module: torch.nn.Module) -> bool:
         return True
     if type(module).__module__.startswith("torch.nn."):
         return False
-    return bool(_unseen.drops(module) or _unseen.rates(module) or _code.drops(type(module)))
+    kind: Any = type(module)
+    return bool(_unseen.drops(module) or _unseen.rates(module) or _code.drops(kind))
 
 
 def _chosen(modules: dict[str, torch.nn.Module], also: Also) -> set[torch.nn.Module]:

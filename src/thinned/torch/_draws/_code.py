@@ -35,7 +35,8 @@ def drops(kind: Any) -> bool:
 
 
 def _named(method: types.FunctionType, code: types.CodeType) -> Iterator[bool]:
-    known = inspect.getclosurevars(method).nonlocals | {"__globals__": method.__globals__}
+    cells = zip(method.__code__.co_freevars, method.__closure__ or (), strict=True)
+    known = {name: cell.cell_contents for name, cell in cells if cell.cell_contents is not method}
     current: Any = None
     for step in dis.get_instructions(code):
         if step.opname in _LOADS:
