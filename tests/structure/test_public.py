@@ -89,6 +89,7 @@ PUBLIC = {
         "convert",
         "functional",
         "keyed",
+        "keys",
         "nn",
         "schedules",
         "set_rows",
