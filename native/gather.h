@@ -1,6 +1,7 @@
 // Elements that lie apart, to contiguous memory and back.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -27,9 +28,7 @@ inline void with_type(Dtype t, F f) {
 template <class T>
 inline void gather(const T* from, int64_t stride, T* to, int64_t n) {
   switch (stride) {
-    case 0:
-      for (int64_t j = 0; j < n; ++j) to[j] = *from;
-      return;
+    case 0: std::fill_n(to, n, T(*from)); return;
     case 1: std::memcpy(static_cast<void*>(to), from, size_t(n) * sizeof(T)); return;
     case -1:
       for (int64_t j = 0; j < n; ++j) to[j] = from[-j];

@@ -54,8 +54,8 @@ void dense_part(void* context, int part, int parts) {
 
 using Part = void (*)(void* plan, int part, int parts);
 
-// Runs so short are better turned in tiles; and so far apart they touch every line of memory again and again.
-constexpr int64_t kShort = 32, kApart = 8;
+// Runs shorter than this are better turned in tiles.
+constexpr int64_t kShort = 32;
 
 // How to walk a job, whose dimensions it puts in the order of the walk.
 Part way(Job& job) {
@@ -72,11 +72,8 @@ Part way(Job& job) {
   if (job.constant()) return contiguous ? dense_part : staged_part;
   if (along->position == 0) return tile_part;
   if (innermost && contiguous && along->position == 1) return dense_part;
-  if (innermost && (along->size >= kShort || std::is_sorted(dims.rbegin(), dims.rend(), later)))
-    return staged_part;
-  if (along->size < kShort || std::abs(along->out) > kApart) return tile_part;
-  std::rotate(along, along + 1, dims.end());
-  return staged_part;
+  const bool gathered = along->size >= kShort || std::is_sorted(dims.rbegin(), dims.rend(), later);
+  return innermost && gathered ? staged_part : tile_part;
 }
 
 }  // namespace

@@ -32,6 +32,14 @@ struct Side {
     elements *= size;
     full = size < d.size;
   }
+  // Cuts the last dimension so that no more than `most` elements are left.
+  void shorten(int64_t most) {
+    if (elements <= most) return;
+    elements /= dims.back().size;
+    const Dim d = dims.back();
+    dims.pop_back();
+    take({whole, d.x, d.out, d.position}, most);
+  }
   bool fits(int64_t most) const { return !full && 2 * elements <= most; }
   // Elements of one part along its last dimension, and of all.
   int64_t last(int64_t part) const {
@@ -90,18 +98,18 @@ struct Tiling {
   bool shared, plain_x, plain_out, in_order, square;
 
   explicit Tiling(const Plan& p) : plan(p), outer(p.job.dims) {
-    const Dim memory = take([](const Dim& d) { return uint64_t(std::abs(d.out)); });
-    const bool wide = memory.position == 0 && memory.x == 1 && memory.out == 1;
+    auto nearest = [](const Dim& d) { return uint64_t(std::abs(d.out)); };
+    auto first = [](const Dim& d) { return d.position - 1; };  // that the mask is shared along come last
+    const uint64_t along = first(*std::min_element(
+        outer.begin(), outer.end(), [&](const Dim& a, const Dim& b) { return first(a) < first(b); }));
+    const Dim memory = take(nearest);
+    const bool wide = memory.size >= kRows && memory.position == 0 && memory.x == 1 && memory.out == 1;
     row.take(memory, wide ? kWide : kRow);
-    while (rows.fits(kRows) && some([](const Dim& d) { return d.position != 0; }))
-      rows.take(take([](const Dim& d) { return d.position - 1; }), kRows);
-    const int64_t most = std::min(kRow, kTile / rows.elements);
-    if (row.elements > most && !wide) {
-      row = {};
-      row.take(memory, most);
-    }
-    while (row.elements < kRows && row.fits(most) && !outer.empty())
-      row.take(take([](const Dim& d) { return uint64_t(std::abs(d.out)); }), most);
+    while (row.elements < kRows && row.fits(kRow) && !outer.empty()) row.take(take(nearest), kRow);
+    auto runs = [&](const Dim& d) { return first(d) == along; };
+    if (std::none_of(row.dims.begin(), row.dims.end(), runs))
+      while (rows.fits(kRows) && some([](const Dim& d) { return d.position != 0; })) rows.take(take(first), kRows);
+    if (!wide) row.shorten(kTile / rows.elements);
     lay_out();
   }
 
@@ -199,8 +207,11 @@ void Tiling::make_keep(uint64_t start, int64_t part_of_rows, int64_t part_of_row
 // From the order of positions to that of memory: n rows of m bytes, `apart` from one another.
 void Tiling::turn(const uint8_t* keep, uint8_t* turned, int64_t apart, int64_t n, int64_t m) const {
   if (!square) {
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t j = 0; j < m; ++j) turned[i * apart + j] = keep[rows.keep[size_t(i)] + row.keep[size_t(j)]];
+    const int64_t* place = row.keep.data();
+    for (int64_t i = 0; i < n; ++i, turned += apart) {
+      const uint8_t* from = keep + rows.keep[size_t(i)];
+      for (int64_t j = 0; j < m; ++j) turned[j] = from[place[j]];
+    }
     return;
   }
   for (int64_t j = 0; j < m; j += 8)
