@@ -1,4 +1,4 @@
-"""Arithmetic as IEEE 754 has it, for the reference; native/environment.h is the same for the native kernel."""
+"""Arithmetic as IEEE 754 has it, for the reference; native/environment.h does the same for the kernel."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _DEFAULT: Final = ctypes.c_void_p(-1)  # FE_DFL_ENV of Linux's C libraries
 
 
 class ieee(ContextDecorator):
-    """Rounding to nearest and subnormal numbers, whatever the calling thread is set to; then as it was before.
+    """Rounding to nearest and subnormal numbers, whatever the calling thread is set to; then as before.
 
-    `torch.set_flush_denormal` makes a thread take subnormal numbers for zero. On Linux alone: elsewhere nothing.
+    `torch.set_flush_denormal` makes a thread take subnormal numbers for zero. On Linux alone.
     """
 
     def __enter__(self) -> ieee:

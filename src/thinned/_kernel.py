@@ -18,8 +18,8 @@ from typing import Final
 from thinned import _reference
 from thinned.contract import check_integer
 
-# There is none where no C++ compiler was found when the package was installed. One that is there and cannot be
-# loaded is an error.
+# There is none where no C++ compiler was found when the package was installed. One that is there and cannot
+# be loaded is an error.
 _native: ModuleType | None = import_module("thinned._native") if find_spec("thinned._native") else None
 
 # Element types, as the kernel numbers them.
