@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from thinned._position import positions, row_major
-from thinned.torch import _key, _mesh, _native, _plain, _rate
+from thinned.torch import _mesh, _native, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of, words_for
+from thinned.torch._words import words_of
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -68,7 +69,7 @@ def _gaussian_dropout(
 def _normal(input: Tensor, key: Tensor, base: int, strides: tuple[int, ...]) -> Tensor:
     """Z in float32, of a shape that broadcasts to the input's."""
     if input.is_cpu and key.dim() == 1:
-        return _native.normal(tuple(input.shape), _key.words_of(key), base, strides)
+        return _native.normal(tuple(input.shape), words_of(key), base, strides)
     return _plain.normal(tuple(input.shape), words_for(input, key), base, strides, input.device)
 
 

@@ -21,6 +21,7 @@ from thinned.contract import Key, threshold
 from thinned.torch import _eager, _in_place, _key, _mesh, _native, _operator, _rate
 from thinned.torch._batching import OWN
 from thinned.torch._overrides import overridable
+from thinned.torch._words import key_to_tensor
 
 
 @overridable
@@ -132,7 +133,7 @@ def keep_mask(
     positions(sizes, None, global_shape, start)
     whole = None if global_shape is None else as_shape("global_shape", global_shape)
     first = None if start is None else as_shape("start", start)
-    bits = _key.key_to_tensor(check_key(key))
+    bits = key_to_tensor(check_key(key))
     return _operator.keep_mask(sizes, bits, _rate.as_tensor(p, drop), whole, first)
 
 
