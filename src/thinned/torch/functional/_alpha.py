@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _in_place, _key, _mesh, _native, _rate
+from thinned.torch import _doubles, _in_place, _key, _mesh, _native, _rate
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place
 from thinned.torch.functional._dropout import dropout
@@ -136,7 +136,7 @@ def _alpha(
     kept = dropout(
         input.to(wide), p, True, key=key, generator=generator, noise_shape=noise, mode="classic", **place
     )
-    a, if_kept, if_dropped = (_mesh.beside(input, n.to(input.device, wide)) for n in _affine(p, drop))
+    a, if_kept, if_dropped = (_mesh.beside(input, n.to(wide).to(input.device)) for n in _affine(p, drop))
     shift = torch.where(lives(input, p, key, noise, place), if_kept, if_dropped)
     # In place: with less memory alive (32, 64, 28, 28) takes 1 ms instead of 15, most of them for new pages.
     return _in_place.into(input, kept.mul_(a).add_(shift).to(input.dtype), inplace)
@@ -144,7 +144,7 @@ def _alpha(
 
 def _affine(p: float | Tensor, drop: int | None) -> tuple[Tensor, Tensor, Tensor]:
     """a, b and a · α' + b of the realised p, in double; zeros at p = 1."""
-    rate = torch.round(_rate.as_tensor(p, drop).double() * 2.0**32) / 2.0**32
+    rate = torch.round(_doubles.double(_rate.as_tensor(p, drop)) * 2.0**32) / 2.0**32
     a = 1.0 / torch.sqrt((_LIMIT * _LIMIT * rate + 1.0) * (1.0 - rate))
     a = torch.where(rate < 1.0, a, 0.0)
     b = -a * _LIMIT * rate
