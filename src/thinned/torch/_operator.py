@@ -17,9 +17,10 @@ from torch import Tensor
 from thinned._arguments import effect
 from thinned._position import positions, row_major
 from thinned.contract import Key, threshold
-from thinned.torch import _cuda, _key, _mesh, _native, _plain, _rate
+from thinned.torch import _cuda, _doubles, _mesh, _native, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of, words_for
+from thinned.torch._words import words_of
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -91,14 +92,14 @@ def _dropout(
         return _plain.dropout(input, words, drops, factors, base, strides or row_major(shape))
     if calls == 1 and not many and not p.dim():
         drop, factor = effect(threshold(p.item()), True, inverted)
-        return _native.run(input, _native.fresh(input), (*_key.words_of(key), drop, factor, base, strides))
+        return _native.run(input, _native.fresh(input), (*words_of(key), drop, factor, base, strides))
     out = _native.fresh(input)
     steps = (0,) * many + (strides or row_major(shape))
     for index, each, rate in _cells(key, p, input.dim()):
         drop, factor = effect(threshold(rate), True, inverted)
         offset = sum(i * step for i, step in zip(index, steps, strict=True) if isinstance(i, int))
         inner = tuple(step for i, step in zip(index, steps, strict=True) if not isinstance(i, int))
-        _native.run(input[index], out[index], (*_key.words_of(each), drop, factor, base + offset, inner))
+        _native.run(input[index], out[index], (*words_of(each), drop, factor, base + offset, inner))
     return out
 
 
@@ -117,13 +118,14 @@ def _tensors(input: Tensor, key: Tensor, p: Tensor, inverted: bool) -> tuple[Any
     """Key words, drop threshold and factor, of shapes that broadcast to the input's."""
     if p.is_cpu:
         _rate.check_range(p)
-    p = p.to(input.device, torch.float64)
+    p = _doubles.double(p)
     # On a device nobody can look at p without waiting for it: what is no probability gives NaN.
     valid = (p >= 0) & (p <= 1)
     drop = torch.where(valid, torch.round(p * 2.0**32), 0.0).long()
     factor = torch.where(drop < 2**32, 2.0**32 / (2.0**32 - drop.double()), 0.0)
     factor = torch.where(valid, factor if inverted else torch.ones_like(factor), torch.nan)
-    return words_for(input, key), drop, factor
+    wide = torch.promote_types(input.dtype, torch.float32)
+    return words_for(input, key), drop.to(input.device), factor.to(wide).to(input.device)
 
 
 def _dropout_vmap(
@@ -150,7 +152,7 @@ def _keep_mask(
 ) -> Tensor:
     base, strides = positions(tuple(shape), None, global_shape, start)
     out = torch.empty(tuple(shape), dtype=torch.bool)
-    return _native.mask(out, Key(*_key.words_of(key)), threshold(p.item()), base, strides)
+    return _native.mask(out, Key(*words_of(key)), threshold(p.item()), base, strides)
 
 
 _library.impl("keep_mask", _keep_mask, "CPU")

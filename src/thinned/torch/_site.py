@@ -12,6 +12,7 @@ from thinned.contract import Key, check_probability
 from thinned.torch import _key, _rate
 from thinned.torch._place import Place
 from thinned.torch._rows import Rows
+from thinned.torch._words import key_to_tensor
 from thinned.torch.schedules import Schedule
 
 Probability = float | Tensor | Schedule
@@ -36,7 +37,7 @@ class Site(torch.nn.Module):
     def give_key(self, key: Key | None, step: Tensor | None) -> None:
         """Draw by this key, at the step that the tensor holds (int64, no dimension); without one, anew."""
         self.key = key
-        self._bits = None if key is None else _key.key_to_tensor(key)
+        self._bits = None if key is None else key_to_tensor(key)
         if step is not None:
             self.step = step
 

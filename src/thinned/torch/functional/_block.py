@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key, check_integer
-from thinned.torch import _block, _key, _mesh, _native, _rate
+from thinned.torch import _block, _in_place, _key, _mesh, _native, _rate
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place, as_lists
 from thinned.torch.functional._dropout import dropout
@@ -150,10 +150,12 @@ def _drop(
         return input
     if drop == DROP_ALL:
         return dropout(input, 1.0, True, inplace)
+    if inplace:
+        _in_place.check(input)
     _mesh.check_source(input, key, generator)
     bits = _key.as_tensor(key, generator)
     result = _block.drop_block(input, bits, _rate.as_tensor(p, drop), block, start, step)
-    return input.copy_(result) if inplace else result
+    return _in_place.into(input, result, inplace)
 
 
 def _rows(place: Place, input: Tensor) -> tuple[int, int]:

@@ -18,9 +18,10 @@ from thinned._arguments import (
 )
 from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, threshold
-from thinned.torch import _eager, _in_place, _key, _mesh, _native, _operator, _rate
+from thinned.torch import _cuda_in_place, _eager, _in_place, _key, _mesh, _native, _operator, _rate
 from thinned.torch._batching import OWN
 from thinned.torch._overrides import overridable
+from thinned.torch._words import key_to_tensor
 
 
 @overridable
@@ -92,10 +93,12 @@ def dropout(
         act, factor = effect(drop, training, inverted)
         if (act, factor) == IDENTITY and (p == 0 or not training):
             return input
-    elif not training:
-        return input if inverted else _into(input, _rate.expectation(input, p), inplace)
+    elif not training and inverted:
+        return input
     if inplace:
-        _check_inplace(input)
+        _in_place.check(input)
+    if drop is None and not training:
+        return _in_place.into(input, _rate.expectation(input, p), inplace)
     if drop is not None:
         if act == 0:
             return input.mul_(factor) if inplace else input * factor
@@ -112,9 +115,9 @@ def dropout(
         None if noise_shape is None else _sizes(noise_shape),
         *(None if entries is None else as_shape(name, entries) for name, entries in place.items()),
     )
-    if inplace and _in_place.applies(input, rate):
-        return _in_place.dropout(input, bits, rate, inverted, *shapes)
-    return _into(input, _operator.dropout(input, bits, rate, inverted, *shapes), inplace)
+    if inplace and _cuda_in_place.applies(input, rate):
+        return _cuda_in_place.dropout(input, bits, rate, inverted, *shapes)
+    return _in_place.into(input, _operator.dropout(input, bits, rate, inverted, *shapes), inplace)
 
 
 def keep_mask(
@@ -132,21 +135,9 @@ def keep_mask(
     positions(sizes, None, global_shape, start)
     whole = None if global_shape is None else as_shape("global_shape", global_shape)
     first = None if start is None else as_shape("start", start)
-    bits = _key.key_to_tensor(check_key(key))
+    bits = key_to_tensor(check_key(key))
     return _operator.keep_mask(sizes, bits, _rate.as_tensor(p, drop), whole, first)
-
-
-def _into(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
-    return input.copy_(result) if inplace else result
 
 
 def _sizes(noise_shape: tuple[int | None, ...]) -> list[int]:
     return [1 if n == 1 else OWN for n in noise_shape]
-
-
-def _check_inplace(input: Tensor) -> None:
-    if any(size > 1 and stride == 0 for size, stride in zip(input.shape, input.stride(), strict=True)):
-        raise ValueError(
-            f"inplace=True needs elements that do not share memory, got an expanded tensor of strides "
-            f"{tuple(input.stride())}: pass input.clone() or inplace=False"
-        )

@@ -1,0 +1,88 @@
+"""The names that torch keeps to itself and this front end needs: what each is for, and what stands in for it.
+
+All other files take them from here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+from torch.autograd import forward_ad
+
+
+def private(path: str, purpose: str, fallback: Any = None) -> Any:
+    """What torch calls by this dotted name.
+
+    Args:
+        path: `module.name`, or `module.Class.name`.
+        purpose: what it is needed for, as the error says it.
+        fallback: what stands for it where torch lacks it; without one the lack is an error.
+
+    Raises:
+        ImportError: `this torch, …, lacks …: thinned.torch needs it to …`.
+    """
+    names = path.split(".")
+    found: Any = torch
+    try:
+        for depth, name in enumerate(names[1:], 2):
+            if not hasattr(found, name):
+                importlib.import_module(".".join(names[:depth]))
+            found = getattr(found, name)
+    except (AttributeError, ImportError):
+        if fallback is not None:
+            return fallback
+        raise ImportError(
+            f"this torch, {torch.__version__}, lacks {path}: thinned.torch needs it to {purpose}; "
+            "install a torch of at least 2.6, or the newest that thinned was released with"
+        ) from None
+    return found
+
+
+# What is at work around a call: the short way is for calls that nobody watches.
+transforms_active = private(
+    "torch._C._are_functorch_transforms_active", "see whether torch.func transforms the call"
+)
+dispatch_modes = private("torch._C._len_torch_dispatch_stack", "see whether a dispatch mode is on")
+tracing_state = private("torch._C._get_tracing_state", "see whether torch.jit traces the call")
+
+# Whether a tensor has memory that a kernel may read by its address.
+has_storage = private("torch._C._has_storage", "tell tensors without memory apart")
+is_zero_tensor = private("torch.Tensor._is_zerotensor", "tell gradients that are lazily zero apart")
+
+# The dispatcher's layers, in which the operators' derivatives and their rule for vmap are registered.
+below_autograd = private("torch._C._AutoDispatchBelowAutograd", "call an operator below autograd's layer")
+after_autograd = private("torch._C._after_autograd_keyset", "call an operator below autograd's layer")
+single_level = private(
+    "torch._functorch.utils.enable_single_level_autograd_function", "differentiate one level of torch.func"
+)
+set_forward_grad = private(
+    "torch.autograd.forward_ad._set_fwd_grad_enabled", "keep the outer levels of forward derivatives"
+)
+without_keys = private("torch._C._ExcludeDispatchKeyGuard", "call an operator below vmap's mode")
+interpreter = private(
+    "torch._functorch.pyfunctorch.retrieve_current_functorch_interpreter", "read vmap's randomness"
+)
+_key_set = private("torch._C.DispatchKeySet", "call an operator below vmap's mode")
+_key = private("torch._C.DispatchKey", "call an operator below vmap's mode")
+vmap_mode = _key_set(_key.FuncTorchVmapMode)
+is_batched = private("torch._C._functorch.is_batchedtensor", "see which tensors vmap maps over")
+level_of = private("torch._C._functorch.maybe_get_level", "see which tensors vmap maps over")
+add_batch_dim = private("torch._C._functorch._add_batch_dim", "give each example of vmap its key")
+
+
+def forward_derivatives() -> bool:
+    """Whether a level of forward derivatives is open."""
+    return getattr(forward_ad, "_current_level", -1) >= 0
+
+
+def direct_apply(function: type[torch.autograd.Function]) -> Any:
+    """`function.apply` without torch's Python wrapper, which serves torch.func alone.
+
+    The wrapper takes 3.4 of the 11 µs of a call. Without the class beneath it, the wrapper itself.
+    """
+    try:
+        return super(torch.autograd.Function, function).apply  # type: ignore[misc]
+    except AttributeError:
+        return function.apply
