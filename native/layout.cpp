@@ -56,6 +56,8 @@ using Part = void (*)(void* plan, int part, int parts);
 
 // Runs shorter than this are better turned in tiles.
 constexpr int64_t kShort = 32;
+// A mask no longer than this is kept for all that share it: 64 positions for 256 rows take 0.3 of the time.
+constexpr int64_t kAgain = 1024;
 
 // How to walk a job, whose dimensions it puts in the order of the walk.
 Part way(Job& job) {
@@ -71,7 +73,10 @@ Part way(Job& job) {
   const bool innermost = along + 1 == dims.end(), contiguous = dims.back().x == 1 && dims.back().out == 1;
   if (job.constant()) return contiguous ? dense_part : staged_part;
   if (along->position == 0) return tile_part;
-  if (innermost && contiguous && along->position == 1) return dense_part;
+  if (innermost && contiguous && along->position == 1) {
+    const bool shared = std::any_of(dims.begin(), dims.end(), [](const Dim& d) { return d.position == 0; });
+    return shared && along->size <= kAgain ? tile_part : dense_part;
+  }
   const bool gathered = along->size >= kShort || std::is_sorted(dims.rbegin(), dims.rend(), later);
   return innermost && gathered ? staged_part : tile_part;
 }

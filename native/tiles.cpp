@@ -1,9 +1,10 @@
-// Memory that runs in another order than positions: transposed and channels_last arrays, masks shared along the
-// innermost dimension. A tile is a few dimensions in which positions run, by a few in which memory runs: keep bytes
-// are made in the order of positions, turned, and used in that of memory.
+// Memory that runs in another order than positions: transposed and channels_last arrays, and masks that are shared.
+// A tile is a few dimensions in which positions run, by a few in which memory runs: keep bytes are made in the order
+// of positions, turned, and used in that of memory.
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #include "gather.h"
@@ -107,8 +108,12 @@ struct Tiling {
     row.take(memory, wide ? kWide : kRow);
     while (row.elements < kRows && row.fits(kRow) && !outer.empty()) row.take(take(nearest), kRow);
     auto runs = [&](const Dim& d) { return first(d) == along; };
+    auto differs = [](const Dim& d) { return d.position != 0; };
     if (std::none_of(row.dims.begin(), row.dims.end(), runs))
-      while (rows.fits(kRows) && some([](const Dim& d) { return d.position != 0; })) rows.take(take(first), kRows);
+      while (rows.fits(kRows) && some(differs)) rows.take(take(first), kRows);
+    else  // keep bytes made once serve all that share them
+      while (rows.fits(kRows) && some(std::not_fn(differs)))
+        rows.take(take([&](const Dim& d) { return differs(d) ? UINT64_MAX : nearest(d); }), kRows);
     if (!wide) row.shorten(kTile / rows.elements);
     lay_out();
   }
