@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 from fuzz.layouts import DTYPES
+
 from thinned import Key, contract
 
 PROBABILITIES = (0.0, 1.0, 0.5, 0.1, 0.9, 2.0**-16, 2.0**-32, 2.0**-33, 1e-300, 1 - 2.0**-32, 1 - 2.0**-34)
@@ -90,7 +90,9 @@ def draw(rng: np.random.Generator, *, steps: bool) -> Case:
 def _shard(rng: np.random.Generator, case: Case, steps: bool) -> None:
     far = int(rng.choice([0, 0, 3, 2**20]))
     start = tuple(int(rng.integers(0, far + 3)) for _ in case.shape)
-    step = tuple(int(rng.choice([1, 1, 2, 3, 9, 70])) for _ in case.shape) if steps else (1,) * len(case.shape)
+    step = (
+        tuple(int(rng.choice([1, 1, 2, 3, 9, 70])) for _ in case.shape) if steps else (1,) * len(case.shape)
+    )
     whole = [
         begin + max(size - 1, 0) * by + 1 + int(rng.integers(0, far + 2))
         for begin, size, by in zip(start, case.shape, step, strict=True)

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from fuzz.cases import draw
+from fuzz.layouts import View, as_numpy, as_torch, same, view
 
 import thinned
-from fuzz.cases import Case, draw
-from fuzz.layouts import View, as_numpy, as_torch, same, view
 from thinned import _kernel
 
 
@@ -33,7 +33,9 @@ def _flush(rng: np.random.Generator, torch: bool) -> bool:
     return torch and bool(rng.random() < 0.1)
 
 
-def _check(source: View, before: np.ndarray, got: np.ndarray, target: View | None, expected: np.ndarray) -> str:
+def _check(
+    source: View, before: np.ndarray, got: np.ndarray, target: View | None, expected: np.ndarray
+) -> str:
     """Values, and that nothing else was written."""
     if not same(got, expected):
         return "values differ"

@@ -1,4 +1,4 @@
-"""Random cases of every layout, dtype, mask and path against the contract: `python tests/fuzz/run.py --cases N`.
+"""Random cases of every layout, dtype, mask and path against the contract.
 
 Case k of a seed is a function of both. What fails is printed with the command that runs it again.
 """
@@ -15,8 +15,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fuzz import faces  # noqa: E402
-from thinned import _kernel  # noqa: E402
+from fuzz import faces
+
+from thinned import _kernel
 
 
 def main() -> int:
