@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 BUILT := .venv/.built
 
-.PHONY: demo test lint bench pictures native-test sanitize clean
+.PHONY: demo test lint bench pictures fuzz native-test sanitize clean
 
 demo: $(BUILT)
 	$(BIN)/thinned demo
@@ -32,6 +32,10 @@ $(BUILT): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 	$(PIP) scikit-build-core nanobind cmake ninja
 	$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $@
+
+# A hundred thousand random cases against the contract, others each time; SEED=n for those of before.
+fuzz: $(BUILT)
+	$(BIN)/python tests/fuzz/run.py --cases 100000 $(if $(SEED),--seed $(SEED))
 
 # The kernel without Python: its own test, plain and under the sanitizers.
 native-test: $(BUILT)

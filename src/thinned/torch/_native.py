@@ -47,6 +47,9 @@ def run(input: Tensor, out: Tensor, what: Pass) -> Tensor:
     seed, stream, drop, factor, base, strides = what
     rest = (base, seed, stream, drop, factor, torch.get_num_threads())
     dtype, source, to = _DTYPES[input.dtype], input.data_ptr(), out.data_ptr()
+    if not _aligned(input, source | to):
+        inside = input.clone(memory_format=torch.contiguous_format)
+        return out.copy_(run(inside, inside, what))
     if strides is None:
         if input.is_contiguous():  # and so is out: it is the input or was made like it
             _kernel.dense(dtype, source, to, input.numel(), *rest)
@@ -68,6 +71,8 @@ def many(
     shape, steps = tuple(input.shape[lead:]), tuple(input.stride()[lead:])
     if lead not in (1, 2) or (steps != row_major(shape) and math.prod(shape) > 1):
         return None
+    if not _aligned(input, input.data_ptr()):
+        return None
     _borrow_team()
     out = torch.empty(input.shape, dtype=input.dtype)
     words = key.contiguous()
@@ -81,6 +86,8 @@ def many(
 
 def add(input: Tensor, residual: Tensor, what: Pass) -> Tensor:
     """Residual + dropped input, for contiguous tensors of one shape and a whole mask."""
+    if not _aligned(input, input.data_ptr() | residual.data_ptr()):
+        return residual + run(input, fresh(input), what)
     _borrow_team()
     seed, stream, drop, factor, base, _ = what
     out = fresh(input)
@@ -89,6 +96,11 @@ def add(input: Tensor, residual: Tensor, what: Pass) -> Tensor:
         *(seed, stream, drop, factor, torch.get_num_threads()),
     )
     return out
+
+
+def _aligned(input: Tensor, addresses: int) -> bool:
+    """Whether elements lie where the machine reads whole ones; not so in every buffer from a file."""
+    return not addresses & (input.element_size() - 1)
 
 
 def fresh(input: Tensor) -> Tensor:
