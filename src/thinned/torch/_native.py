@@ -68,8 +68,8 @@ def many(
     if lead not in (1, 2) or (steps != row_major(shape) and math.prod(shape) > 1):
         return None
     _borrow_team()
-    out = torch.empty(input.shape, dtype=input.dtype)
-    words = key.contiguous()
+    out = torch.empty(input.shape, dtype=input.dtype, device="cpu")
+    words = key.cpu().contiguous()
     outer, inner = key.shape[:-1] if lead == 2 else (1, key.shape[0])
     x_outer, x_inner = input.stride()[:lead] if lead == 2 else (0, input.stride()[0])
     dtype, source, to = _DTYPES[input.dtype], input.data_ptr(), out.data_ptr()
@@ -115,7 +115,7 @@ def normal(shape: tuple[int, ...], key: tuple[int, int], base: int, strides: tup
     """Normal deviates in float32, of size 1 where a dimension shares them."""
     _borrow_team()
     sizes = tuple(min(size, 1) if not stride else size for size, stride in zip(shape, strides, strict=True))
-    out = torch.empty(sizes, dtype=torch.float32)
+    out = torch.empty(sizes, dtype=torch.float32, device="cpu")
     _kernel.normal(out.data_ptr(), sizes, strides, base, *key, torch.get_num_threads())
     return out
 

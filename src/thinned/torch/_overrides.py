@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 from torch.overrides import handle_torch_function, has_torch_function_unary
+
+_ORDINARY = (torch.Tensor, torch.nn.Parameter)
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
@@ -22,6 +26,10 @@ def overridable(verb: Verb) -> Verb:
         first = args[0] if args else next(iter(kwargs.values()), None)
         if has_torch_function_unary(first):
             return handle_torch_function(offered, (first,), *args, **kwargs)
+        if type(first) not in _ORDINARY and not torch.compiler.is_compiling():
+            # A tensor of FakeTensorMode brings it along: what a verb makes beside it has to be fake too.
+            with getattr(first, "fake_mode", None) or contextlib.nullcontext():
+                return verb(*args, **kwargs)
         return verb(*args, **kwargs)
 
     return offered  # type: ignore[return-value]
