@@ -23,12 +23,18 @@ _DTYPES = {
 }
 
 
-def check_dtype(input: Tensor) -> None:
-    """Refuse what dropout is not defined for."""
+def check_dtype(input: Tensor, training: bool = True) -> None:
+    """Refuse what dropout is not defined for; evaluation takes any layout."""
     if not isinstance(input, Tensor):
         raise TypeError(f"input must be a torch.Tensor, got {type(input).__name__}")
-    if input.layout != torch.strided:
+    if training and input.is_nested:
+        raise TypeError("input must not be nested: only dropout is defined for it; pass input.values()")
+    if training and input.layout != torch.strided:
         raise TypeError(f"input must be strided, got {input.layout}: pass input.to_dense()")
+    if input.is_quantized:
+        if not training:
+            return
+        raise TypeError(f"input must not be quantised, got {input.dtype}: pass input.dequantize()")
     if input.dtype not in _DTYPES:
         raise TypeError(f"input must be float32, float64, float16 or bfloat16, got {input.dtype}")
 
