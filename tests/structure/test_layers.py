@@ -11,8 +11,8 @@ ROOT = Path(thinned.contract.__file__).parent
 
 # Room by room. A room may import those above it in this list, and itself.
 ROOMS = {
-    "contract": ["contract", "_quantile", "_position", "_arguments"],
-    "kernel": ["_kernel", "_reference", "_native"],
+    "contract": ["contract", "_quantile", "_position", "_overlap", "_arguments"],
+    "kernel": ["_kernel", "_reference", "_environment", "_native"],
     "front ends": ["", "_numpy", "jax", "tensorflow", "torch"],
     "libraries of layers": ["equinox", "flax", "keras"],  # on the front ends of the frameworks beneath them
     "tools": ["_installed", "_process", "averages", "conformance", "exact", "mc", "bench", "demo", "cli"],

@@ -40,6 +40,7 @@ def check_dtype(input: Tensor, training: bool = True) -> None:
 
 
 _MAPPED = 32 << 20  # bytes
+_FORKED = 0x40  # PF_FORKNOEXEC, of a process's flags in /proc
 
 # What one pass needs beside its tensors: seed, stream, drop threshold, factor, position of the first element,
 # and strides in positions (None: those of a whole, unshared mask).
@@ -131,9 +132,10 @@ def _borrow_team() -> None:
     """Run on torch's own OpenMP threads where that is libgomp (Linux).
 
     Two pools on the same cores fight: after each of torch's own operators its idle thread spins for a while,
-    just where a thread of ours should run.
+    just where a thread of ours should run. A forked process has the memory of its parent's team and none of
+    its threads, so a call would wait for ever (torch's own do): it runs on a pool of ours.
     """
-    if not sys.platform.startswith("linux") or _kernel.path() == _kernel.REFERENCE:
+    if not sys.platform.startswith("linux") or _kernel.path() == _kernel.REFERENCE or _forked():
         return
     from thinned import _native
 
@@ -142,3 +144,12 @@ def _borrow_team() -> None:
         if launch is not None:
             _native.borrow_team(ctypes.cast(launch, ctypes.c_void_p).value or 0)
             return
+
+
+def _forked() -> bool:
+    """Whether this process is a fork that has not become another program since, as Linux says."""
+    try:
+        flags = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6]
+    except OSError:
+        return True  # nobody knows
+    return bool(int(flags) & _FORKED)
