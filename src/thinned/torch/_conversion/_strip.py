@@ -12,7 +12,7 @@ from thinned.torch import nn
 from thinned.torch._conversion._report import Model, Removal
 from thinned.torch._conversion._unseen import drops, passes_call, rates
 from thinned.torch._conversion._walk import become, foreign, named, torch_class
-from thinned.torch._site import Site
+from thinned.torch._site import RATES, Site
 
 # Sites that give back their input in evaluation, whatever they do in training.
 _IDENTITIES = {
@@ -26,7 +26,6 @@ _HOLDERS = (
     *(nn.DropConnect, nn.DropConnectLinear, nn.ScaledDotProductAttention),
     *(nn.EmbeddingDropout, nn.DropoutAdd),
 )
-_RATES = ("p", "dropout_p", "weight_p", "input_p", "dropout", "output_p")
 
 
 def strip(model: Model, *, copy: bool = False) -> Removal[Model]:
@@ -99,7 +98,7 @@ def _remove(module: torch.nn.Module) -> dict[str, str]:
         return {"": was}
     held: dict[str, Any] = {}
     if isinstance(module, _HOLDERS):
-        held = {name: vars(module)[name] for name in _RATES if name in vars(module)}
+        held = {name: vars(module)[name] for name in RATES if name in vars(module)}
     held = {name: rate for name, rate in held.items() if not isinstance(rate, float) or rate}
     vars(module).update(dict.fromkeys(held, 0.0))
     return {f".{name}": str(rate) for name, rate in held.items()}

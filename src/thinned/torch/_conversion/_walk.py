@@ -29,7 +29,7 @@ def become(module: torch.nn.Module, fresh: torch.nn.Module) -> None:
     """
     state = vars(module)
     if not isinstance(fresh, Site):
-        for name in ("noise_shape", "mode", "key", "_bits", "step"):
+        for name in ("noise_shape", "mode", "key", "_bits", "_clock", "_name", "rows"):
             state.pop(name, None)
     common = vars(torch.nn.Module())
     state.update((name, value) for name, value in vars(fresh).items() if name not in common)

@@ -31,7 +31,7 @@ class _DropBlock(Site):
             self.block_size,
             self.training,
             self.inplace,
-            key=self.mask_key(call),
+            key=self.mask_key(call, input),
             **self.place(input, 0),
         )
 
