@@ -7,7 +7,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -48,7 +48,8 @@ def warn_of_draws(model: torch.nn.Module, inputs: Any) -> None:
         if is_lazy(tensor):
             raise ValueError(f"check: {name} has no values yet: run the model once before")
     recorder = _Recorder()
-    with _put_back(model), recorder.watching(model), _generators(recorder), torch.no_grad(), recorder:
+    eager = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    with _put_back(model), recorder.watching(model), _generators(recorder), eager, torch.no_grad(), recorder:
         model.train()
         model(*args, **kwargs)
     if recorder.found:
@@ -86,6 +87,8 @@ class _Recorder(TorchDispatchMode):
 
         with ExitStack() as stack:
             for name, module in model.named_modules():
+                if isinstance(module, torch.jit.ScriptModule):
+                    continue  # takes no hooks
                 before = module.register_forward_pre_hook(
                     lambda module, args, name=name: enter(module, args, name), prepend=True
                 )
@@ -129,10 +132,13 @@ def _put_back(model: torch.nn.Module) -> Iterator[None]:
     """Whatever the run changes in the modules: flags, attributes, buffers and their values."""
     modules = list(model.modules())
     states = [_attributes(module) for module in modules]
+    training = [module.training for module in modules]
     values = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     try:
         yield
     finally:
+        for module, flag in zip(modules, training, strict=True):
+            module.training = flag
         for module, state in zip(modules, states, strict=True):
             vars(module).clear()
             vars(module).update(state)

@@ -71,7 +71,7 @@ def keyed(
         raise ValueError(f'calls must be "count" or None, got {calls!r}')
     root = seed if seed is None or isinstance(seed, Key) else Key(seed)
     sites = sites_of(model)
-    if root is not None and (others := _check.keyless(model)):
+    if root is not None and check is None and (others := _check.keyless(model)):
         warnings.warn(
             f"{', '.join(others)} draw from torch's generator, not by a key: convert(model) exchanges "
             "dropout modules and says what to do about others; within thinned.torch.keys(model, seed, step=n)"
@@ -79,13 +79,14 @@ def keyed(
             stacklevel=2,
         )
     _forget_passes(model)
-    clock = Clock(counting=calls == "count" and root is not None)
-    if clock.counting:
-        model.register_forward_pre_hook(clock.begin)
+    clock = Clock()
     for name, site in sites.items():
         site.give_key(None if root is None else root.fold(name), clock, name or type(site).__name__)
     if check is not None:
         _check.warn_of_draws(model, check)
+    if calls and root is not None:
+        clock.counting = True
+        model.register_forward_pre_hook(clock.begin)
     return model
 
 
