@@ -160,3 +160,11 @@ CHECKPOINTS = _checkpoints()
 function_modes = private(
     "torch.overrides._get_current_function_mode_stack", "see whether thinned.mc is at work", list
 )
+
+NONE: dict[int, Any] = {}
+
+
+def global_hooks() -> bool:
+    """Whether hooks of all modules are registered; none where torch keeps them elsewhere."""
+    names = ("_global_forward_pre_hooks", "_global_forward_hooks", "_global_backward_hooks")
+    return any(private(f"torch.nn.modules.module.{name}", "see hooks of all modules", NONE) for name in names)

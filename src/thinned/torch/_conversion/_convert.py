@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy as copying
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ import torch
 from thinned.torch import nn
 from thinned.torch._conversion._report import Conversion, Model
 from thinned.torch._conversion._unseen import drops, passes_call, rates, reads
-from thinned.torch._conversion._walk import OF_TORCH, become, foreign, named, torch_class
+from thinned.torch._conversion._walk import OF_TORCH, become, copied, foreign, named, torch_class
 from thinned.torch._site import Site
 
 _OURS: dict[type[Any], type[Any]] = {cls: getattr(nn, cls.__name__) for cls in OF_TORCH}
@@ -59,7 +58,7 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
         >>> report.model[1]
         Dropout(p=0.5, inplace=False)
     """
-    model = copying.deepcopy(model) if copy else model
+    model = copied(model) if copy else model
     swapped: dict[str, str] = {}
     left: dict[str, str] = {}
     suspects: dict[str, str] = {}
@@ -105,7 +104,7 @@ def unconvert(model: Model, *, copy: bool = False) -> Conversion[Model]:
         >>> type(model[0]) is torch.nn.Dropout
         True
     """
-    model = copying.deepcopy(model) if copy else model
+    model = copied(model) if copy else model
     swapped: dict[str, str] = {}
     left: dict[str, str] = {}
     suspects: dict[str, str] = {}

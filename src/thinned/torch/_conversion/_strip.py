@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy as copying
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from thinned.contract import threshold
 from thinned.torch import nn
 from thinned.torch._conversion._report import Model, Removal
 from thinned.torch._conversion._unseen import drops, passes_call, rates
-from thinned.torch._conversion._walk import become, foreign, named, torch_class
+from thinned.torch._conversion._walk import become, copied, foreign, named, torch_class
 from thinned.torch._site import RATES, Site
 
 # Sites that give back their input in evaluation, whatever they do in training.
@@ -54,7 +53,7 @@ def strip(model: Model, *, copy: bool = False) -> Removal[Model]:
         >>> list(model.state_dict())
         ['0.weight', '0.bias', '2.weight', '2.bias']
     """
-    model = copying.deepcopy(model) if copy else model
+    model = copied(model) if copy else model
     removed: dict[str, str] = {}
     left: dict[str, str] = {}
     suspects: dict[str, str] = {}
