@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from thinned.contract import threshold
-from thinned.torch import _mesh
+from thinned.torch import _doubles, _mesh
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes
 
@@ -91,11 +91,11 @@ def _drop_block(
     dropped = _blocks(input, key, p, block_size, start, step)
     each = input[0].numel()
     lost = dropped.flatten(1).sum(1, dtype=torch.int32 if each < 2**31 else torch.int64)
-    whole = torch.full_like(lost, each, dtype=torch.float64)  # torch divides a number by way of 1/x
+    rest = each - _doubles.double(lost)
     # Where all of a sample is dropped there is nothing to multiply.
-    factor = torch.where(lost < each, whole / (whole - lost), 0.0)
+    factor = torch.where(rest > 0, torch.full_like(rest, each) / rest, 0.0)  # torch divides a number by 1/x
     wide = torch.promote_types(input.dtype, torch.float32)
-    value = input * factor.to(wide).reshape(-1, *(1,) * (input.dim() - 1))
+    value = input * factor.to(wide).to(input.device).reshape(-1, *(1,) * (input.dim() - 1))
     return value.masked_fill_(dropped, 0).to(input.dtype)
 
 
@@ -106,8 +106,10 @@ def _blocks(
     sizes = tuple(input.shape[2:])
     block = clamp(block_size, sizes)
     firsts = [size - one + 1 for size, one in zip(sizes, block, strict=True)]
-    rates = [seed_rate(threshold(rate) / 2.0**32, sizes, block) for rate in p.reshape(-1).tolist()]
-    gamma = torch.tensor(rates, dtype=torch.float64).reshape(p.shape)
+    rates = [
+        seed_rate(threshold(rate) / 2.0**32, sizes, block) for rate in _doubles.double(p).reshape(-1).tolist()
+    ]
+    gamma = torch.tensor(rates, dtype=torch.float64, device="cpu").reshape(p.shape)
     ones = torch.ones((*input.shape[:2], *firsts), dtype=torch.float16, device=input.device)
     whole = ((input.shape[0] - 1) * step + start + 1, *ones.shape[1:])
     rest = [0] * (ones.dim() - 1)

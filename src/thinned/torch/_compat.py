@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 
 
@@ -48,6 +49,7 @@ transforms_active = private(
     "torch._C._are_functorch_transforms_active", "see whether torch.func transforms the call"
 )
 dispatch_modes = private("torch._C._len_torch_dispatch_stack", "see whether a dispatch mode is on")
+function_modes = private("torch._C._len_torch_function_stack", "see whether a function mode is on")
 tracing_state = private("torch._C._get_tracing_state", "see whether torch.jit traces the call")
 
 # Whether a tensor has memory that a kernel may read by its address.
@@ -73,6 +75,24 @@ vmap_mode = _key_set(_key.FuncTorchVmapMode)
 is_batched = private("torch._C._functorch.is_batchedtensor", "see which tensors vmap maps over")
 level_of = private("torch._C._functorch.maybe_get_level", "see which tensors vmap maps over")
 add_batch_dim = private("torch._C._functorch._add_batch_dim", "give each example of vmap its key")
+
+
+# Nested tensors, of which torch has two kinds.
+_sizes = private("torch.Tensor._nested_tensor_size", "drop nested tensors", lambda _: None)
+_strides = private("torch.Tensor._nested_tensor_strides", "drop nested tensors", lambda _: None)
+_offsets = private("torch.Tensor._nested_tensor_storage_offsets", "drop nested tensors", lambda _: None)
+_from_buffer = private("torch._nested_view_from_buffer", "drop nested tensors")
+
+
+def nested_from_values(values: Tensor, like: Tensor) -> Tensor:
+    """A nested tensor of the strided layout with these values and the shapes of another."""
+    made: Tensor = _from_buffer(values, _sizes(like), _strides(like), _offsets(like))
+    return made
+
+
+def ragged_dimension(jagged: Any) -> int:
+    """Which dimension of a jagged tensor is ragged."""
+    return int(getattr(jagged, "_ragged_idx", 1))
 
 
 def forward_derivatives() -> bool:

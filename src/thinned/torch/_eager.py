@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from thinned._position import row_major
-from thinned.torch import _compat, _native, _plain
+from thinned.torch import _compat, _in_place, _native, _plain
 from thinned.torch._native import Pass
 
 
@@ -38,10 +38,13 @@ def ordinary(input: Tensor) -> bool:
 
 def dropout(input: Tensor, what: Pass, inplace: bool) -> Tensor:
     """Drop, with a gradient if one is wanted."""
+    if inplace:
+        target = _in_place.announce(input, lambda grad: _again(grad, what))
+        return _native.run(target, target, what)
     if (input.requires_grad and torch.is_grad_enabled()) or _compat.forward_derivatives():
-        result: Tensor = _apply(input, what, inplace)
+        result: Tensor = _apply(input, what)
         return result
-    return _native.run(input, input if inplace else _native.fresh(input), what)
+    return _native.run(input, _native.fresh(input), what)
 
 
 def adds(input: Tensor, residual: Tensor) -> bool:
@@ -68,20 +71,17 @@ def dropout_add(input: Tensor, residual: Tensor, what: Pass) -> Tensor:
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, input: Tensor, what: Pass, inplace: bool) -> Tensor:
-        ctx.what, ctx.inplace = what, inplace
-        if inplace:
-            ctx.mark_dirty(input)
-        return _native.run(input, input if inplace else _native.fresh(input), what)
+    def forward(ctx: Any, input: Tensor, what: Pass) -> Tensor:
+        ctx.what = what
+        return _native.run(input, _native.fresh(input), what)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return _again(grad, ctx.what), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _again(grad, ctx.what), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        result = _again(tangent, ctx.what)
-        return tangent.copy_(result) if ctx.inplace else result
+        return _again(tangent, ctx.what)
 
 
 class _DropoutAdd(torch.autograd.Function):

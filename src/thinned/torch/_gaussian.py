@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from thinned._position import positions, row_major
-from thinned.torch import _mesh, _native, _plain, _rate
+from thinned.torch import _doubles, _mesh, _native, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of, words_for
 from thinned.torch._words import words_of
@@ -60,8 +60,8 @@ def _gaussian_dropout(
     base, strides = positions(shape, noise_of(noise_shape), global_shape, start, step)
     z = _normal(input, key, base, row_major(shape) if strides is None else strides)
     wide = torch.promote_types(input.dtype, torch.float32)
-    rate = p.to(input.device, torch.float64)
-    sigma = torch.sqrt(rate / (1.0 - rate)).to(wide)
+    rate = _doubles.double(p)
+    sigma = torch.sqrt(rate / (1.0 - rate)).to(wide).to(input.device)
     value = input.to(wide) * (z.to(wide) * sigma + 1.0)
     return torch.empty_like(input).copy_(value)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key, check_integer
-from thinned.torch import _block, _key, _mesh, _native, _rate
+from thinned.torch import _block, _in_place, _key, _mesh, _native, _nested, _rate
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place, as_lists
 from thinned.torch.functional._dropout import dropout
@@ -135,7 +135,7 @@ def _drop(
     place: Place,
 ) -> Tensor:
     training = check_training(training)
-    _native.check_dtype(input)
+    _native.check_dtype(input, training)
     _check_rank(input, rank)
     block = check_block_size(block_size, rank)
     drop = _rate.threshold(p, input)
@@ -145,15 +145,19 @@ def _drop(
             "for a map, or for each sample and channel (one p per sample is p.reshape(N, 1, …))"
         )
     key = _key.check_source(key, generator)
+    if _nested.is_unusual(input):
+        return input
     start, step = _rows(place, input)
     if not training or drop == 0:
         return input
     if drop == DROP_ALL:
         return dropout(input, 1.0, True, inplace)
+    if inplace:
+        _in_place.check(input)
     _mesh.check_source(input, key, generator)
     bits = _key.as_tensor(key, generator)
     result = _block.drop_block(input, bits, _rate.as_tensor(p, drop), block, start, step)
-    return input.copy_(result) if inplace else result
+    return _in_place.into(input, result, inplace)
 
 
 def _rows(place: Place, input: Tensor) -> tuple[int, int]:
