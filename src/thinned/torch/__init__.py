@@ -3,10 +3,11 @@
 from thinned.torch import functional, nn, schedules
 from thinned.torch._batch import set_rows
 from thinned.torch._conversion import convert, strip, to_classic, to_inverted, unconvert
-from thinned.torch._keyed import keyed, set_step
+from thinned.torch._keyed import count_steps, keyed, set_step
 
 __all__ = [
     "convert",
+    "count_steps",
     "functional",
     "keyed",
     "nn",

@@ -6,6 +6,9 @@ All other files take them from here.
 from __future__ import annotations
 
 import importlib
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -106,3 +109,82 @@ def direct_apply(function: type[torch.autograd.Function]) -> Any:
         return super(torch.autograd.Function, function).apply  # type: ignore[misc]
     except AttributeError:
         return function.apply
+
+
+# The state of a keyed model: ordinary tensors, whatever mode is on.
+no_dispatch_modes = private(
+    "torch.utils._python_dispatch._disable_current_modes",
+    "keep a model's step out of fake tensors and graphs",
+)
+_fake_mode = private("torch._guards.detect_fake_mode", "let graphs of fake tensors read a keyed model's step")
+proxy_mode = private(
+    "torch.fx.experimental.proxy_tensor.get_proxy_mode", "see whether make_fx traces the call"
+)
+# The number of the backward pass that this thread is in, −1 outside of one.
+backward_task = private(
+    "torch._C._current_graph_task_id", "tell a call from one that a checkpoint recomputes"
+)
+interpreters = private(
+    "torch._C._functorch.get_interpreter_stack", "see whether vmap is on in a backward pass"
+)
+transform_type = private("torch._C._functorch.TransformType", "see whether vmap is on in a backward pass")
+
+
+@contextmanager
+def real_constants() -> Iterator[None]:
+    """Where a graph that is made with fake tensors may read a tensor of the process: a model's step.
+
+    The tensor itself becomes a constant of the graph, so that each run reads what it holds by then. Dynamo
+    has an input for it.
+    """
+    mode = None if torch.compiler.is_compiling() else _fake_mode()
+    if mode is None:
+        yield
+        return
+    before, mode.allow_non_fake_inputs = mode.allow_non_fake_inputs, True
+    try:
+        yield
+    finally:
+        mode.allow_non_fake_inputs = before
+
+
+def vmap_is_on() -> bool:
+    """Whether one of the open transforms of torch.func is vmap."""
+    return any(one.key() == transform_type.Vmap for one in interpreters() or ())
+
+
+# The functions of torch.utils.checkpoint that run a region, the local name of what they know it by, and
+# whether they run it again. A region of use_reentrant=False is a local of a generator, in the forward pass.
+GENERATOR = "gen"
+
+
+def _checkpoints() -> dict[Any, tuple[str, bool]]:
+    """Where torch has others than from 2.6 to 2.13, none: what is computed again is then an error."""
+    purpose = "count the calls of a keyed model under activation checkpointing"
+    try:
+        function = private("torch.utils.checkpoint.CheckpointFunction", purpose)
+        call = private("torch.utils.checkpoint.checkpoint", purpose)
+        inside = private("torch.utils.checkpoint._checkpoint_hook", purpose).__init__.__code__.co_consts
+        (unpack,) = (code for code in inside if getattr(code, "co_name", "") == "unpack_hook")
+    except (ImportError, AttributeError, ValueError):
+        return {}
+    return {
+        function.forward.__code__: ("ctx", False),
+        function.backward.__code__: ("ctx", True),
+        inspect.unwrap(call).__code__: (GENERATOR, False),
+        unpack: ("frame", True),
+    }
+
+
+CHECKPOINTS = _checkpoints()
+function_modes = private(
+    "torch.overrides._get_current_function_mode_stack", "see whether thinned.mc is at work", list
+)
+
+NONE: dict[int, Any] = {}
+
+
+def global_hooks() -> bool:
+    """Whether hooks of all modules are registered; none where torch keeps them elsewhere."""
+    names = ("_global_forward_pre_hooks", "_global_forward_hooks", "_global_backward_hooks")
+    return any(private(f"torch.nn.modules.module.{name}", "see hooks of all modules", NONE) for name in names)
