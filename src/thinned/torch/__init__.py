@@ -4,12 +4,14 @@ from thinned.torch import functional, nn, schedules
 from thinned.torch._batch import set_rows
 from thinned.torch._conversion import convert, strip, to_classic, to_inverted, unconvert
 from thinned.torch._keyed import count_steps, keyed, set_step
+from thinned.torch._keys import keys
 
 __all__ = [
     "convert",
     "count_steps",
     "functional",
     "keyed",
+    "keys",
     "nn",
     "schedules",
     "set_rows",
