@@ -56,7 +56,8 @@ def positions(
     else:
         whole, first, apart = _shard(shape, global_shape, start, step)
     sizes = tuple(1 if one else size for one, size in zip(shared, whole, strict=True))
-    if math.prod(sizes) > 2**63:
+    # A dimension of a program that is to be exported may have a name in place of a size.
+    if math.prod(size for size in sizes if isinstance(size, int)) > 2**63:
         raise ValueError(f"a mask has at most 2^63 positions, got shape {sizes}")
     base, stride, strides = 0, 1, []
     backwards = (reversed(each) for each in (shared, sizes, first, apart))
