@@ -34,7 +34,9 @@ def test_this_jax_has_every_name():
 
 def test_a_name_that_nothing_can_stand_in_for_is_named_with_the_version():
     for module, name in (("jax.interpreters", "gone"), ("jax.interpreters_that_are_gone", "ad")):
-        with pytest.raises(ImportError, match=rf"thinned.jax needs {module}.{name}, which JAX {jax.__version__}"):
+        with pytest.raises(
+            ImportError, match=rf"thinned.jax needs {module}.{name}, which JAX {jax.__version__}"
+        ):
             _compat._needed(module, name)
 
 
