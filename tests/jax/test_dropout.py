@@ -159,6 +159,31 @@ def test_keys(random, exact):
     np.testing.assert_array_equal(jax.jit(lambda key: keep_mask((50,), 0.5, key=key))(random()), reference)
 
 
+def test_jaxs_checker_of_keys_sees_our_draws():
+    """One key for two calls draws one mask twice: an error where the checker is on, as between JAX's own."""
+    x = jnp.ones(3)
+    ours = {
+        "dropout": lambda key: dropout(x, 0.5, key=key, training=True),
+        "keep_mask": lambda key: keep_mask((3,), 0.5, key=key),
+        "jax's": lambda key: jax.random.bernoulli(key, 0.5, (3,)),
+    }
+    with jax.debug_key_reuse(True):
+        for n, first in enumerate(ours.values()):
+            for second in list(ours.values())[:2]:
+                key = jax.random.key(n)
+                first(key)
+                with pytest.raises(jax.errors.KeyReuseError):
+                    second(key)
+        key = jax.random.key(9)
+        for step in range(2):  # what is folded is a key of its own
+            ours["dropout"](fold(key, step))
+        back = jax.grad(lambda x: jax.checkpoint(lambda x: x * ours["dropout"](key))(x).sum())(x)
+        np.testing.assert_array_equal(
+            back, thinned.dropout(np.ones(3, np.float32), 0.5, key=Key(9), training=True)
+        )
+    ours["dropout"](key)
+
+
 def test_what_is_no_key():
     for key in (None, 5, "seed"):
         with pytest.raises(TypeError, match=r"key must be a key, got .*: pass a thinned.Key"):

@@ -64,6 +64,15 @@ def _noise_shape(shape: tuple[int, ...], broadcast_dims: Sequence[int]) -> tuple
     return tuple(noise)
 
 
+def refuse_wrong_shapes(attention: Callable[..., Any], *arrays: Any) -> None:
+    """Let Flax's attention, in training and without computing anything, refuse what it refuses."""
+
+    def in_training(*arrays: Any) -> Any:
+        return attention(*arrays, dropout_rng=jax.random.key(0), dropout_rate=0.5, deterministic=False)
+
+    jax.eval_shape(in_training, *arrays)
+
+
 def drop_probabilities(weights: jax.Array, rate: Any, key: Any, broadcast: bool) -> jax.Array:
     """Drop probabilities, (…, heads, q_length, kv_length); `broadcast` shares all but the last two."""
     if key is None:

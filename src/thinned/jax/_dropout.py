@@ -85,6 +85,7 @@ def dropout(
         return x if isinstance(x, jax.Array) else array
     if not training:
         return _expected(array, p, drop)
+    _key.spend(key)
     operands = (array, key_words, _rate.words(p, drop), first)
     return dropout_p.bind(*_alike(*operands), strides=steps, inverted=inverted)  # type: ignore[no-any-return]
 
@@ -124,6 +125,7 @@ def keep_mask(
     steps, first = _places(sizes, None, global_shape, start)
     if 0 in sizes:
         return jnp.ones(sizes, np.bool_)
+    _key.spend(key)
     operands = _alike(key_words, _rate.words(p, drop), first)
     return keep_p.bind(*operands, shape=sizes, strides=steps)  # type: ignore[no-any-return]
 

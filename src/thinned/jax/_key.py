@@ -24,7 +24,7 @@ def words(key: Any) -> Any:
         return halves((key.seed, key.stream)).reshape(4)
     if not isinstance(key, (jax.Array, np.ndarray)):
         raise TypeError(f"key must be a key, got {key!r}: {_REMEDY}")
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if is_typed(key):
         data = jax.random.key_data(key)
         return _of_data(data, f"a PRNG key of shape {key.shape} and {data.shape[-1]} words")
     if key.dtype != np.uint32:
@@ -38,6 +38,20 @@ def _of_data(data: Any, what: str) -> Any:
     if data.shape == (2,):
         return jnp.stack([data[1], data[0], jnp.uint32(0), jnp.uint32(0)])
     raise ValueError(f"key must be one key, got {what}: {_REMEDY}, and jax.vmap for many")
+
+
+def is_typed(key: Any) -> bool:
+    """Whether it is a key of `jax.random.key`, and no bare words."""
+    return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+
+
+def spend(key: Any) -> None:
+    """Tell JAX's checker of keys that are used twice, where `jax.debug_key_reuse` has switched it on.
+
+    It knows of its own draws only, so it is shown one. A fold uses no key up, as with `jax.random.fold_in`.
+    """
+    if jax.config.jax_debug_key_reuse and is_typed(key):
+        jax.random.bits(key)
 
 
 def fold(key: Any, data: Any) -> jax.Array:
