@@ -50,7 +50,7 @@ class Dropout(equinox.nn.Dropout):
         super().__init__(p, inference, deterministic=deterministic)  # type: ignore[arg-type]
 
     @jax.named_scope("thinned.equinox.nn.Dropout")
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         x: Any,
         *,

@@ -65,12 +65,16 @@ def _noise_shape(shape: tuple[int, ...], broadcast_dims: Sequence[int]) -> tuple
 
 
 def refuse_wrong_shapes(attention: Callable[..., Any], *arrays: Any) -> None:
-    """Let Flax's attention, in training and without computing anything, refuse what it refuses."""
+    """Let Flax's attention refuse what it refuses, in training and in its words, without computing anything."""
 
-    def in_training(*arrays: Any) -> Any:
+    def training(*arrays: Any) -> Any:
         return attention(*arrays, dropout_rng=jax.random.key(0), dropout_rate=0.5, deterministic=False)
 
-    jax.eval_shape(in_training, *arrays)
+    try:
+        jax.eval_shape(attention, *arrays)
+    except Exception:
+        jax.eval_shape(training, *arrays)
+        raise
 
 
 def drop_probabilities(weights: jax.Array, rate: Any, key: Any, broadcast: bool) -> jax.Array:

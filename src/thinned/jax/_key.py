@@ -50,7 +50,7 @@ def spend(key: Any) -> None:
 
     It knows of its own draws only, so it is shown one. A fold uses no key up, as with `jax.random.fold_in`.
     """
-    if jax.config.jax_debug_key_reuse and is_typed(key):
+    if getattr(jax.config, "jax_debug_key_reuse", False) and is_typed(key):
         jax.random.bits(key)
 
 

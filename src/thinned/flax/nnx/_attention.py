@@ -80,10 +80,10 @@ def dot_product_attention(
     if deterministic or dropout_rate == 0:
         whole: jax.Array = nnx.dot_product_attention(query, key, value, dropout_rate=dropout_rate, **common)
         return whole
+    query, key, value = promote_dtype((query, key, value), dtype=dtype)
     refuse_wrong_shapes(
         functools.partial(nnx.dot_product_attention, **{**common, "module": None}), query, key, value
     )
-    query, key, value = promote_dtype((query, key, value), dtype=dtype)
     weights = dot_product_attention_weights(query, key, **common)
     weights = drop_probabilities(weights, dropout_rate, dropout_rng, broadcast_dropout)
     groups = weights.shape[-3] // value.shape[-2]  # query heads that share one of value's

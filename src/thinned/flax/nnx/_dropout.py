@@ -94,8 +94,8 @@ class Dropout(nnx.Dropout):
             deterministic = self.deterministic
         if deterministic is None:
             raise ValueError(
-                f"No `deterministic` argument was provided to {type(self).__name__}: pass deterministic= to the "
-                "constructor or the call, or use train() or eval() of the model"
+                f"No `deterministic` argument was provided to {type(self).__name__}: pass deterministic= to "
+                "the constructor or the call, or use train() or eval() of the model"
             )
         return deterministic
 
@@ -109,8 +109,8 @@ class Dropout(nnx.Dropout):
         source = self.rngs if rngs is None else rngs
         if source is None:
             raise ValueError(
-                f"`deterministic` is False, but no `rngs` argument was provided to {type(self).__name__}: pass "
-                f"rngs=nnx.Rngs({self.rng_collection}=seed) to the constructor or the call, or "
+                f"`deterministic` is False, but no `rngs` argument was provided to {type(self).__name__}: "
+                f"pass rngs=nnx.Rngs({self.rng_collection}=seed) to the constructor or the call, or "
                 "key=thinned.Key(seed) to the call; to evaluate, use model.eval()"
             )
         if isinstance(source, nnx.Rngs):
