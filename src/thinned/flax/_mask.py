@@ -65,7 +65,7 @@ def _noise_shape(shape: tuple[int, ...], broadcast_dims: Sequence[int]) -> tuple
 
 
 def refuse_wrong_shapes(attention: Callable[..., Any], *arrays: Any) -> None:
-    """Let Flax's attention refuse what it refuses, in training and in its words, without computing anything."""
+    """Let Flax's attention refuse what it refuses in training, in its words, without computing anything."""
 
     def training(*arrays: Any) -> Any:
         return attention(*arrays, dropout_rng=jax.random.key(0), dropout_rate=0.5, deterministic=False)
