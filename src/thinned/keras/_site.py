@@ -48,7 +48,9 @@ class Seeded:
         """Keras's, with flags held back: JAX would trace them, and TensorFlow's graphs take no keywords."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            flags = {name: value for name, value in kwargs.items() if value is None or isinstance(value, bool)}
+            flags = {
+                name: value for name, value in kwargs.items() if value is None or isinstance(value, bool)
+            }
             rest = {name: value for name, value in kwargs.items() if name not in flags}
             bound = functools.wraps(layer_call)(functools.partial(layer_call, **flags))
             return super(Seeded, self).rematerialized_call(bound, *args, **rest)(*args, **rest)  # type: ignore[misc]
