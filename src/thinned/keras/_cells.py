@@ -49,7 +49,7 @@ class Cell(Site):
                 setattr(self, name, _ALL)
 
     def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
-        """Keras's, of tensors: a variable, such as the state of a stateful layer, cannot multiply by a mask."""
+        """Keras's, of tensors: a variable, such as a stateful layer's state, cannot multiply by a mask."""
         several = isinstance(states, (list, tuple))
         states = [_value(state) for state in states] if several else _value(states)
         return super().call(_value(inputs), states, training=training)  # type: ignore[misc]

@@ -61,7 +61,7 @@ def fold(key: Any, data: Any) -> Any:
 
 
 def replica() -> tuple[Any, int]:
-    """Number of this replica, and how many there are: 0 of 1 outside a `tf.distribute` strategy's replicas."""
+    """Number of this replica of a `tf.distribute` strategy, and how many there are: 0 of 1 outside of one."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return 0, 1

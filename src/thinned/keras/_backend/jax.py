@@ -14,8 +14,8 @@ from jax import lax
 from thinned import contract
 from thinned._position import Shape
 from thinned.contract import Key
-from thinned.keras import _compat
 from thinned.jax import _dropout, _key, _philox, _primitive
+from thinned.keras import _compat
 from thinned.keras._backend import _normal
 
 
@@ -36,7 +36,7 @@ def assign(state: Any, value: npt.NDArray[Any]) -> None:
 
 
 def advance(generator: Any) -> Any:
-    """The state before, in a graph that moves it on: outside a `jax.checkpoint`, whose numbers stay inside."""
+    """The state before, in a graph that moves it on: that around a `jax.checkpoint`, if there is one."""
     with _compat.outside_checkpoints():
         return generator.next()
 

@@ -46,7 +46,7 @@ def replica() -> tuple[Any, int]:
 
 
 def blocks(make: Callable[[], Any]) -> Any:
-    """The blocks of `tf.recompute_grad` around a call: notes of those that run forward, and one that runs again."""
+    """The blocks of `tf.recompute_grad` around a call: notes of the first runs, and the one that runs again."""
     return _compat.recomputations(make)
 
 
