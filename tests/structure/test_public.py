@@ -191,7 +191,11 @@ def test_import_thinned_loads_numpy_alone():
         ("thinned.tensorflow", "tensorflow", {}),
         ("thinned.equinox", "equinox", {}),
         ("thinned.flax", "flax.linen, flax.nnx", {}),
-        *(("thinned.keras", "keras", {"KERAS_BACKEND": name}) for name in ("torch", "jax", "tensorflow")),
+        # In the quick tier tests/keras asks the same of each backend's process, of frameworks alone.
+        *(
+            pytest.param("thinned.keras", "keras", {"KERAS_BACKEND": name}, marks=pytest.mark.full)
+            for name in ("torch", "jax", "tensorflow")
+        ),
     ],
     ids=str,
 )
