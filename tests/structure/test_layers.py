@@ -15,20 +15,32 @@ ROOMS = {
     "kernel": ["_kernel", "_reference", "_native"],
     "front ends": ["", "_numpy", "jax", "tensorflow", "torch"],
     "libraries of layers": ["equinox", "flax", "keras"],  # on the front ends of the frameworks beneath them
-    "tools": ["_installed", "_process", "averages", "conformance", "exact", "mc", "bench", "demo", "cli"],
+    "tools": [
+        "_installed",
+        "_process",
+        "audit",
+        "averages",
+        "conformance",
+        "exact",
+        "mc",
+        "bench",
+        "demo",
+        "cli",
+    ],
 }
 LEVEL = {name: level for level, names in enumerate(ROOMS.values()) for name in names}
 # Tools stand on one another: the command line on all of them, the demo and the bench on what they show.
 TOOL_MAY_USE = {
     "_installed": set(),
     "_process": set(),
+    "audit": set(),
     "averages": set(),
     "exact": set(),
     "conformance": {"_installed", "_process"},
     "mc": set(),
     "bench": {"_installed", "_process", "averages", "mc"},
     "demo": {"averages", "mc"},
-    "cli": {"_installed", "averages", "bench", "conformance", "demo", "mc"},
+    "cli": {"_installed", "audit", "averages", "bench", "conformance", "demo", "mc"},
 }
 
 

@@ -105,7 +105,22 @@ def check_text(text: str, filename: str = "<text>", codes: Collection[str] | Non
 
 
 def check_file(file: Path, codes: Collection[str] | None = None) -> list[Finding]:
-    """The same of a file; one that cannot be read is one finding, `THN000`."""
+    """What the rules find in a file.
+
+    Args:
+        file: Python source, or a notebook.
+        codes: of the rules; those that are on by default if None.
+
+    Returns:
+        Findings, in the order of the file; a file that cannot be read is one, `THN000`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "a.py").write_text("dropout = 1; model.eval")
+        ...     [finding.code for finding in check_file(Path(folder) / "a.py")]
+        ['THN115']
+    """
     try:
         raw = file.read_bytes()
         # Most files say nothing of dropout, and are not even decoded.
@@ -144,6 +159,13 @@ def check(
 
     Raises:
         FileNotFoundError: for a path that there is not.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "a.py").write_text("dropout = 1; model.eval")
+        ...     [finding.remedy for finding in check([folder])]
+        ['Write model.eval().']
     """
     found = list(files(map(Path, paths), exclude))
     count = min(workers or os.cpu_count() or 1, max(len(found) // _FEW, 1))

@@ -7,7 +7,12 @@ from typing import Any, NamedTuple
 
 
 class Position(NamedTuple):
-    """A line, counted from 1, and a column, counted from 0."""
+    """A line, counted from 1, and a column, counted from 0.
+
+    Example:
+        >>> Position(2, 4) < Position(3, 0)
+        True
+    """
 
     line: int
     column: int
@@ -15,7 +20,12 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class Edit:
-    """Replace the text between two positions."""
+    """Replace the text between two positions.
+
+    Example:
+        >>> Edit(Position(1, 0), Position(1, 0), "x = ").text
+        'x = '
+    """
 
     start: Position
     end: Position
@@ -30,6 +40,10 @@ class Fix:
         message: what they do.
         edits: in any order; they do not overlap.
         safe: whether the code means afterwards what its author wrote it for, beyond doubt.
+
+    Example:
+        >>> Fix("call it", (Edit(Position(1, 5), Position(1, 5), "()"),), safe=True).message
+        'call it'
     """
 
     message: str
@@ -50,6 +64,10 @@ class Finding:
         remedy: one sentence on what to do.
         fix: an edit, if there is one.
         cell: number of a notebook's cell, counted from 1; positions then count in the cell.
+
+    Example:
+        >>> Finding("THN115", "a.py", Position(1, 0), Position(1, 5), "What.", "Remedy.").message
+        'What. Remedy.'
     """
 
     code: str

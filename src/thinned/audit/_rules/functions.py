@@ -37,7 +37,7 @@ def _by_training(place: Place, source: Source) -> Fix | None:
     return Fix("pass training=self.training", (edit,), safe=True)
 
 
-@rule("THN101", "functional-dropout-in-evaluation", r"\bdropout[123]?d?\s*\(")
+@rule("THN101", "functional-dropout-in-evaluation", r"\bdropout[123]?d?\s*(\(|as\b)")
 def _drops_in_evaluation(source: Source) -> Iterable[Found]:
     """A functional dropout has no mode: without `training=` it drops in evaluation too."""
     for place, name in source.called(TORCH_FUNCTIONS):
@@ -52,7 +52,7 @@ def _drops_in_evaluation(source: Source) -> Iterable[Found]:
             )
 
 
-@rule("THN102", "alpha-dropout-never-on", r"alpha_dropout\s*\(")
+@rule("THN102", "alpha-dropout-never-on", r"alpha_dropout\s*(\(|as\b)")
 def _never_drops(source: Source) -> Iterable[Found]:
     """`F.alpha_dropout` and `F.feature_alpha_dropout` do not drop unless they are told to.
 
@@ -68,7 +68,7 @@ def _never_drops(source: Source) -> Iterable[Found]:
             )
 
 
-@rule("THN103", "training-is-a-constant", r"\bdropout[123]?d?\s*\(", default=False)
+@rule("THN103", "training-is-a-constant", r"\bdropout[123]?d?\s*(\(|as\b)", default=False)
 def _constant_training(source: Source) -> Iterable[Found]:
     """`training=True` written into a module drops in evaluation too.
 

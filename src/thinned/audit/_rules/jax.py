@@ -89,7 +89,7 @@ def _exclusive(first: Place, second: Place) -> bool:
     return False
 
 
-@rule("THN302", "flax-dropout-without-deterministic", r"Dropout\s*\(", r"flax")
+@rule("THN302", "flax-dropout-without-deterministic", r"Dropout\s*(\(|as\b)", r"flax")
 def _no_mode(source: Source) -> Iterable[Found]:
     """Linen's `Dropout` must be told `deterministic`, where it is made or where it is called."""
     for place, _ in source.called("flax.linen.Dropout"):

@@ -31,7 +31,7 @@ def _keras_class(place: Place, source: Source) -> bool:
     )
 
 
-@rule("THN202", "tf-dropout-in-evaluation", r"\bdropout\s*\(", r"tensorflow", r"def (call|__call__)\b")
+@rule("THN202", "tf-dropout-in-evaluation", r"\bdropout\s*(\(|as\b)", r"tensorflow", r"def (call|__call__)\b")
 def _unguarded(source: Source) -> Iterable[Found]:
     """`tf.nn.dropout` knows no mode: in a layer's `call` without a condition it drops in evaluation too."""
     for place, _ in source.called(TF_FUNCTION):
@@ -131,7 +131,7 @@ def _constant(source: Source) -> Iterable[Found]:
             )
 
 
-@rule("THN212", "tf1-layer-never-on", r"\bdropout\s*\(", r"tensorflow")
+@rule("THN212", "tf1-layer-never-on", r"\bdropout\s*(\(|as\b)", r"tensorflow")
 def _layer_function(source: Source) -> Iterable[Found]:
     """`tf.compat.v1.layers.dropout` does not drop unless it is told to."""
     for place, _ in source.called(TF1_LAYER_FUNCTION):

@@ -35,7 +35,7 @@ _AS_FUNCTION = {
 }
 
 
-@rule("THN106", "layer-made-in-forward", r"Dropout\w*\s*\(", r"def (forward|call|__call__)\b")
+@rule("THN106", "layer-made-in-forward", r"Dropout\w*\s*(\(|as\b)", r"def (forward|call|__call__)\b")
 def _made_in_forward(source: Source) -> Iterable[Found]:
     """A layer that is made inside `forward` is a new one at every call.
 
@@ -57,7 +57,7 @@ def _as_function(place: Place, name: str, source: Source) -> Fix | None:
     outer = place.around[-1]
     if name not in _AS_FUNCTION or not isinstance(outer, cst.Call) or outer.func is not place.node:
         return None
-    made: cst.Call = place.node
+    made = cst.ensure_type(place.node, cst.Call)
     cls = module_class(place, source)
     home = _import_of_torch(source)
     if cls is None or home is None or len(outer.args) != 1 or outer.args[0].keyword is not None:
@@ -158,7 +158,7 @@ def _in_place(call: cst.Call, place: Place, source: Source) -> bool:
     return any(one is not None and number(one) is not False for one in given)
 
 
-@rule("THN120", "layer-never-called", r"Dropout\w*\s*\(", default=False)
+@rule("THN120", "layer-never-called", r"Dropout\w*\s*(\(|as\b)", default=False)
 def _never_called(source: Source) -> Iterable[Found]:
     """A layer is made and never called.
 

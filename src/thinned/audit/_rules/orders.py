@@ -71,7 +71,7 @@ _CHANNELS = {
     ),
 }
 _FLAT = {"torch.nn.Flatten", "torch.nn.Linear", "keras.layers.Flatten", "keras.layers.GlobalAveragePooling2D"}
-_CALL = r"(?i)dropout\w*\s*\("
+_CALL = r"(?i)dropout\w*\s*(\(|as\b)"
 _SEQUENCE = r"Sequential|\.add\("
 
 
@@ -214,7 +214,7 @@ def _before_batch_norm(source: Source) -> Iterable[Found]:
                 )
 
 
-@rule("THN121", "alpha-dropout-without-selu", r"AlphaDropout\s*\(", _SEQUENCE)
+@rule("THN121", "alpha-dropout-without-selu", r"AlphaDropout\s*(\(|as\b)", _SEQUENCE)
 def _without_selu(source: Source) -> Iterable[Found]:
     """Alpha dropout keeps mean and variance for inputs that SELU has made normal.
 
@@ -230,7 +230,7 @@ def _without_selu(source: Source) -> Iterable[Found]:
                 )
 
 
-@rule("THN123", "channel-dropout-of-flat-inputs", r"Dropout[23][dD]\s*\(", _SEQUENCE)
+@rule("THN123", "channel-dropout-of-flat-inputs", r"Dropout[23][dD]\s*(\(|as\b)", _SEQUENCE)
 def _flat_channels(source: Source) -> Iterable[Found]:
     """Channel dropout behind a linear layer finds no channels: it drops whole samples, or fails."""
     for layers in _sequences(source):

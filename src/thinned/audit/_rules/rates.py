@@ -35,7 +35,7 @@ _WRAPPERS = frozenset(
         "tensorflow.nn.RNNCellDropoutWrapper",
     }
 )
-_DROPOUT = r"(?i)dropout\w*\s*\("
+_DROPOUT = r"(?i)dropout\w*\s*(\(|as\b)"
 
 
 def _complement(node: cst.BaseExpression, source: Source) -> Fix:
