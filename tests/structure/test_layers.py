@@ -18,6 +18,7 @@ ROOMS = {
     "tools": [
         "_installed",
         "_process",
+        "testing",
         "audit",
         "averages",
         "conformance",
@@ -34,6 +35,7 @@ TOOL_MAY_USE = {
     "_installed": set(),
     "_process": set(),
     "audit": set(),
+    "testing": set(),
     "averages": set(),
     "exact": set(),
     "conformance": {"_installed", "_process"},

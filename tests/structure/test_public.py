@@ -96,7 +96,9 @@ PUBLIC = {
         "dropout",
         "stateless_dropout",
     ],
+    "thinned.testing": ["assert_dropout_healthy"],
     "thinned.torch": [
+        "audit",
         "convert",
         "functional",
         "keyed",
