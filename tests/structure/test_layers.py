@@ -19,6 +19,8 @@ ROOMS = {
         "_files",
         "_installed",
         "_process",
+        "testing",
+        "audit",
         "averages",
         "conformance",
         "exact",
@@ -34,13 +36,15 @@ TOOL_MAY_USE = {
     "_files": set(),
     "_installed": set(),
     "_process": set(),
+    "audit": set(),
+    "testing": set(),
     "averages": set(),
     "exact": set(),
     "conformance": {"_installed", "_process"},
     "mc": {"_files"},
     "bench": {"_installed", "_process", "averages", "mc"},
     "demo": {"averages", "mc"},
-    "cli": {"_files", "_installed", "averages", "bench", "conformance", "demo", "mc"},
+    "cli": {"_files", "_installed", "audit", "averages", "bench", "conformance", "demo", "mc"},
 }
 
 
