@@ -53,6 +53,10 @@ def private(path: str, purpose: str, fallback: Any = None) -> Any:
     return found
 
 
+# What torch.distributions calls to draw.
+standard_gamma = private("torch._standard_gamma", "key what a gamma distribution draws")
+sample_dirichlet = private("torch._sample_dirichlet", "key what a Dirichlet distribution draws")
+
 # What is at work around a call: the short way is for calls that nobody watches.
 transforms_active = private(
     "torch._C._are_functorch_transforms_active", "see whether torch.func transforms the call"

@@ -97,7 +97,7 @@ _READS = {
 
 def _place(tensor: Tensor) -> int:
     """Of its memory, which its views share."""
-    return tensor.untyped_storage()._cdata if torch._C._has_storage(tensor) else id(tensor)
+    return tensor.untyped_storage()._cdata if _compat.has_storage(tensor) else id(tensor)
 
 
 def _targets(func: Any, args: Any, kwargs: Any) -> list[Tensor]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-import sys
 import warnings
 from typing import Any
 from weakref import WeakSet
 
+import numpy as np
 import torch
 
 from thinned.torch._draws._mode import Draws
@@ -24,10 +24,8 @@ def states() -> States:
         "torch's generator": torch.get_rng_state().numpy().tobytes(),
         "Python's random": random.getstate(),
     }
-    numpy = sys.modules.get("numpy.random")
-    if numpy is not None:
-        _, numbers, *rest = numpy.get_state()
-        found["numpy.random"] = numbers.tobytes(), *rest
+    _, numbers, *rest = np.random.get_state()  # noqa: NPY002 (the one that is asked about)
+    found["numpy.random"] = numbers.tobytes(), *rest
     if torch.cuda.is_initialized():
         for device, generator in enumerate(torch.cuda.default_generators):
             found[f"torch's generator of cuda:{device}"] = generator.get_state().numpy().tobytes()

@@ -16,6 +16,7 @@ from thinned.contract import Key
 from thinned.torch import _key, _plain, functional
 from thinned.torch._conversion import _unseen
 from thinned.torch._draws._mode import Draws, Handler
+from thinned.torch._draws._seeded import seeded
 
 _STEPS = 2.0**-24  # float32 holds so many in [0, 1)
 
@@ -81,7 +82,8 @@ def _bernoulli(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
         ones = torch.ones(input.shape, dtype=torch.float32, device=input.device)
         kept = functional.dropout(ones, 1.0 - chance, True, key=key, mode="classic")
         drawn = kept.to(input.dtype)
-    return input.copy_(drawn) if in_place else drawn
+    target = input if in_place else kwargs.get("out")
+    return drawn if target is None else target.resize_(drawn.shape).copy_(drawn)
 
 
 def _number(chance: Any) -> float:
@@ -103,9 +105,14 @@ def _made(kind: str, fill: Any, make: Any) -> Handler:
     """A function that makes a tensor and fills it."""
 
     def handler(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
-        kwargs = {name: value for name, value in kwargs.items() if name not in ("generator", "out")}
-        empty = make(*args, **kwargs)
-        return fill(empty, draws.site(kind, math.nan, empty.shape))
+        left = ("generator", "out", "requires_grad")
+        empty = make(*args, **{name: value for name, value in kwargs.items() if name not in left})
+        if empty.is_complex():  # two numbers each
+            return seeded(draws, func, args, kwargs)
+        drawn = fill(empty, draws.site(kind, math.nan, empty.shape))
+        out = kwargs.get("out")
+        result = drawn if out is None else out.resize_(drawn.shape).copy_(drawn)
+        return result.requires_grad_() if kwargs.get("requires_grad") else result
 
     return handler
 
@@ -115,6 +122,8 @@ def _filled(kind: str, fill: Any) -> Handler:
 
     def handler(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
         target, *rest = args
+        if target.is_complex():
+            return seeded(draws, func, args, kwargs)
         first, second = (*rest, *(kwargs.get(n) for n in _ORDER[kind][len(rest) :]))[:2]
         a, b = 0.0 if first is None else first, 1.0 if second is None else second
         drawn = fill(target, draws.site(kind, math.nan, target.shape))
