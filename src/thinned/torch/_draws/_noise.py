@@ -83,7 +83,15 @@ def _bernoulli(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
         kept = functional.dropout(ones, 1.0 - chance, True, key=key, mode="classic")
         drawn = kept.to(input.dtype)
     target = input if in_place else kwargs.get("out")
-    return drawn if target is None else target.resize_(drawn.shape).copy_(drawn)
+    return _into(target, drawn)
+
+
+def _into(target: Tensor | None, drawn: Tensor) -> Tensor:
+    """What was drawn, in the tensor that was given for it."""
+    if target is None:
+        return drawn
+    # No trace can hold a resize, and hardly one is needed.
+    return (target if target.shape == drawn.shape else target.resize_(drawn.shape)).copy_(drawn)
 
 
 def _number(chance: Any) -> float:
@@ -110,8 +118,7 @@ def _made(kind: str, fill: Any, make: Any) -> Handler:
         if empty.is_complex():  # two numbers each
             return seeded(draws, func, args, kwargs)
         drawn = fill(empty, draws.site(kind, math.nan, empty.shape))
-        out = kwargs.get("out")
-        result = drawn if out is None else out.resize_(drawn.shape).copy_(drawn)
+        result = _into(kwargs.get("out"), drawn)
         return result.requires_grad_() if kwargs.get("requires_grad") else result
 
     return handler
