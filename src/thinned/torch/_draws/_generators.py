@@ -24,8 +24,8 @@ def states() -> States:
         "torch's generator": torch.get_rng_state().numpy().tobytes(),
         "Python's random": random.getstate(),
     }
-    _, numbers, *rest = np.random.get_state()  # noqa: NPY002 (the one that is asked about)
-    found["numpy.random"] = numbers.tobytes(), *rest
+    numbers: Any = np.random.get_state()  # noqa: NPY002 (the one that is asked about)
+    found["numpy.random"] = numbers[1].tobytes(), *numbers[2:]
     if torch.cuda.is_initialized():
         for device, generator in enumerate(torch.cuda.default_generators):
             found[f"torch's generator of cuda:{device}"] = generator.get_state().numpy().tobytes()
