@@ -19,7 +19,7 @@ DEFINITION = of(
             "contract.py",
             "kept: Bools = u >= drop",
             "kept: Bools = u > drop",
-            CONTRACT,
+            "contract/test_contract.py",
         ),
         (
             "the low halfword of the definition",
@@ -133,6 +133,20 @@ TORCH = of(
             "torch/test_dropout.py torch/test_gaussian.py",
         ),
         (
+            "kept where u is above D only, in torch's operators",
+            "_plain.py",
+            "(high << 16 | low) >= drop",
+            "(high << 16 | low) > drop",
+            "torch/test_dropout.py",
+        ),
+        (
+            "kept where u is above D only, in Triton's kernels",
+            "_triton/_bits.py",
+            "(halfword_at(position, seed, stream, 1) >= low)",
+            "(halfword_at(position, seed, stream, 1) > low)",
+            "triton/test_kernels.py::test_interpreted[kernels]",
+        ),
+        (
             "Triton's order of halfwords",
             "_triton/_bits.py",
             "tl.join(tl.join(w0, w2), tl.join(w1, w3))",
@@ -178,6 +192,13 @@ JAX = of(
             "jax/_philox.py",
             "(low, high + np.uint32(purpose << 28), words[2], words[3])",
             "(low, np.uint32(purpose << 28), words[2], words[3])",
+            "jax/test_dropout.py",
+        ),
+        (
+            "kept where u is above D only, in jax.numpy",
+            "jax/_philox.py",
+            "| low).astype(np.uint64) >= drop",
+            "| low).astype(np.uint64) > drop",
             "jax/test_dropout.py",
         ),
         (
@@ -233,6 +254,13 @@ TENSORFLOW_AND_KERAS = of(
             "tensorflow/_plain.py",
             "return halves[0] * 65536 + halves[1] >= drop",
             "return halves[0] * 65536 >= drop",
+            "tensorflow/test_dropout.py",
+        ),
+        (
+            "kept where u is above D only, in TensorFlow's operators",
+            "tensorflow/_plain.py",
+            "halves[1] >= drop",
+            "halves[1] > drop",
             "tensorflow/test_dropout.py",
         ),
         (
