@@ -42,7 +42,7 @@ FOLDERS_tensorflow := tensorflow
 FOLDERS_keras := keras
 FOLDERS := $(addprefix tests/,contract kernel numpy $(FOLDERS_$(FRAMEWORK)))
 
-.PHONY: demo test test-all lint sabotage bench pictures native-test sanitize clean
+.PHONY: demo test test-all lint sabotage fuzz bench pictures native-test sanitize clean
 
 demo: $(DEMO)
 	$(BIN)/thinned demo
@@ -96,6 +96,10 @@ $(DEMO): $(SOURCES)
 
 .venv/.%: $(SOURCES)
 	$(call install,$(EXTRAS_$*),$(ALSO_$*))
+
+# A hundred thousand random cases against the contract, others each time; SEED=n for those of before.
+fuzz: $(BUILT)
+	$(BIN)/python tests/fuzz/run.py --cases 100000 $(if $(SEED),--seed $(SEED))
 
 # The kernel without Python: its own test, plain and under the sanitizers.
 native-test: $(BUILT)

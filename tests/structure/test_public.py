@@ -22,6 +22,17 @@ ROOT = Path(__file__).parents[2]
 
 PUBLIC = {
     "thinned": ["Key", "dropout", "get_num_threads", "keep_mask", "scale", "set_num_threads", "threshold"],
+    "thinned.audit": [
+        "DEFAULT",
+        "Edit",
+        "Finding",
+        "Fix",
+        "Position",
+        "RULES",
+        "check",
+        "check_file",
+        "check_text",
+    ],
     "thinned.equinox": ["Dropout", "nn"],
     "thinned.equinox.nn": ["Dropout"],
     "thinned.conformance": ["BACKENDS", "Cell", "EXPECTED", "as_dict", "as_markdown", "matrix"],
@@ -85,7 +96,9 @@ PUBLIC = {
         "dropout",
         "stateless_dropout",
     ],
+    "thinned.testing": ["assert_dropout_healthy"],
     "thinned.torch": [
+        "audit",
         "convert",
         "functional",
         "keyed",
