@@ -79,8 +79,8 @@ TORCH = of(
         (
             "the step is not folded into a site's key",
             "_site.py",
-            "for number in (self.step, call):",
-            "for number in (None, call):",
+            "        key = _key.folded(key, number(clock.step))\n",
+            "",
             "torch/test_keyed.py",
         ),
         (
@@ -266,8 +266,8 @@ TENSORFLOW_AND_KERAS = of(
         (
             "the counter of Keras's calls",
             "keras/_site.py",
-            "generator.state.assign(state + np.array([0, 1], state.dtype))",
-            "generator.state.assign(state)",
+            "active.assign(generator.state, state + np.array([0, 1], state.dtype))",
+            "active.assign(generator.state, state)",
             "keras/test_backends.py::test_checks[torch]",
         ),
         (
@@ -299,7 +299,7 @@ PREDICTION = of(
         ),
         (
             "the number of a site",
-            "torch/_draws.py",
+            "torch/_sampling.py",
             "        self.number += 1\n",
             "",
             "mc/test_predict.py::test_masks_are_those_of_sample_input_and_site",
