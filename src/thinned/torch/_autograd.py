@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned.torch import _compat, _key, _mesh
+from thinned.torch import _compat, _key, _mesh, _operands
 
 
 def self_adjoint(
@@ -22,9 +22,18 @@ def self_adjoint(
     over_batch: Callable[..., tuple[Tensor, int]],
 ) -> None:
     """Make an operator `name(Tensor input, Tensor key, Tensor p, …)` of what runs it, alone and in vmap."""
-    library.impl(name, run, "CompositeExplicitAutograd")
     whole = f"{library.ns}::{name}"
-    torch.library.register_fake(whole, lambda input, *_, **__: torch.empty_like(input), lib=library)
+
+    def checked(input: Tensor, key: Tensor, p: Tensor, *rest: Any, **named: Any) -> Tensor:
+        _operands.check(whole, input, key, p)
+        return run(input, key, p, *rest, **named)
+
+    def fake(input: Tensor, key: Tensor, p: Tensor, *_: Any, **__: Any) -> Tensor:
+        _operands.check(whole, input, key, p)
+        return torch.empty_like(input)
+
+    library.impl(name, checked, "CompositeExplicitAutograd")
+    torch.library.register_fake(whole, fake, lib=library)
     torch.library.register_vmap(whole, over_batch, lib=library)
     _key.vmap_with_keys(library, name)
     _differentiate(library, name)

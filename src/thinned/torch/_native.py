@@ -23,12 +23,18 @@ _DTYPES = {
 }
 
 
-def check_dtype(input: Tensor) -> None:
-    """Refuse what dropout is not defined for."""
+def check_dtype(input: Tensor, training: bool = True) -> None:
+    """Refuse what dropout is not defined for; evaluation takes any layout."""
     if not isinstance(input, Tensor):
         raise TypeError(f"input must be a torch.Tensor, got {type(input).__name__}")
-    if input.layout != torch.strided:
+    if training and input.is_nested:
+        raise TypeError("input must not be nested: only dropout is defined for it; pass input.values()")
+    if training and input.layout != torch.strided:
         raise TypeError(f"input must be strided, got {input.layout}: pass input.to_dense()")
+    if input.is_quantized:
+        if not training:
+            return
+        raise TypeError(f"input must not be quantised, got {input.dtype}: pass input.dequantize()")
     if input.dtype not in _DTYPES:
         raise TypeError(f"input must be float32, float64, float16 or bfloat16, got {input.dtype}")
 
@@ -74,8 +80,8 @@ def many(
     if not _aligned(input, input.data_ptr()):
         return None
     _borrow_team()
-    out = torch.empty(input.shape, dtype=input.dtype)
-    words = key.contiguous()
+    out = torch.empty(input.shape, dtype=input.dtype, device="cpu")
+    words = key.cpu().contiguous()
     outer, inner = key.shape[:-1] if lead == 2 else (1, key.shape[0])
     x_outer, x_inner = input.stride()[:lead] if lead == 2 else (0, input.stride()[0])
     dtype, source, to = _DTYPES[input.dtype], input.data_ptr(), out.data_ptr()
@@ -128,7 +134,7 @@ def normal(shape: tuple[int, ...], key: tuple[int, int], base: int, strides: tup
     """Normal deviates in float32, of size 1 where a dimension shares them."""
     _borrow_team()
     sizes = tuple(min(size, 1) if not stride else size for size, stride in zip(shape, strides, strict=True))
-    out = torch.empty(sizes, dtype=torch.float32)
+    out = torch.empty(sizes, dtype=torch.float32, device="cpu")
     _kernel.normal(out.data_ptr(), sizes, strides, base, *key, torch.get_num_threads())
     return out
 

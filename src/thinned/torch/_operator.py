@@ -17,7 +17,7 @@ from torch import Tensor
 from thinned._arguments import effect
 from thinned._position import positions, row_major
 from thinned.contract import Key, threshold
-from thinned.torch import _cuda, _doubles, _mesh, _native, _plain, _rate
+from thinned.torch import _cuda, _doubles, _mesh, _native, _operands, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of, words_for
 from thinned.torch._words import words_of
@@ -150,15 +150,21 @@ def _dropout_vmap(
 def _keep_mask(
     shape: Sequence[int], key: Tensor, p: Tensor, global_shape: Sizes = None, start: Sizes = None
 ) -> Tensor:
+    _check_mask(key, p)
     base, strides = positions(tuple(shape), None, global_shape, start)
-    out = torch.empty(tuple(shape), dtype=torch.bool)
+    out = torch.empty(tuple(shape), dtype=torch.bool, device="cpu")
     return _native.mask(out, Key(*words_of(key)), threshold(p.item()), base, strides)
 
 
+def _keep_mask_fake(shape: Sequence[int], key: Tensor, p: Tensor, *_: Sizes) -> Tensor:
+    _check_mask(key, p)
+    return torch.empty(shape, dtype=torch.bool, device=key.device)
+
+
+def _check_mask(key: Tensor, p: Tensor) -> None:
+    _operands.check("thinned::keep_mask", key.new_empty((), dtype=torch.float32), key, p)
+
+
 _library.impl("keep_mask", _keep_mask, "CPU")
-torch.library.register_fake(
-    "thinned::keep_mask",
-    lambda shape, key, *_args, **_kwargs: torch.empty(shape, dtype=torch.bool, device=key.device),
-    lib=_library,
-)
+torch.library.register_fake("thinned::keep_mask", _keep_mask_fake, lib=_library)
 self_adjoint(_library, "dropout", _dropout, _dropout_vmap)

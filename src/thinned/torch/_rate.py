@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thinned import contract
-from thinned.torch import _doubles, _eager
+from thinned.torch import _doubles, _eager, _operands
 
 
 def threshold(p: Any, input: Tensor) -> int | None:
@@ -65,12 +65,4 @@ def _check_tensor(p: Tensor, input: Tensor) -> None:
         raise ValueError("p has no gradient: a mask is not differentiable in p; pass p.detach()")
     if p.dtype == torch.bool or p.is_complex():
         raise TypeError(f"p must be a real number, got {p!r}")
-    fits = not p.dim() or (
-        p.dim() == input.dim()
-        and all(one in (1, size) for one, size in zip(p.shape, input.shape, strict=True))
-    )
-    if not fits:
-        raise ValueError(
-            f"p of shape {tuple(p.shape)} does not fit input of shape {tuple(input.shape)}: give one number, "
-            "or one dimension for each of input's, its size or 1 (one p per row of a matrix is p[:, None])"
-        )
+    _operands.check_fit(p, input)

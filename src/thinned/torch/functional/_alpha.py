@@ -123,7 +123,7 @@ def _alpha(
     place: Place,
 ) -> Tensor:
     training = check_training(training)
-    _native.check_dtype(input)
+    _native.check_dtype(input, training)
     drop = _rate.threshold(p, input)
     if not training or drop in (0, DROP_ALL):
         return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise, **place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,8 +17,8 @@ from thinned._arguments import (
     effect,
 )
 from thinned._position import Shape, as_shape, positions
-from thinned.contract import Key, threshold
-from thinned.torch import _cuda_in_place, _eager, _in_place, _key, _mesh, _native, _operator, _rate
+from thinned.contract import Key, check_probability, threshold
+from thinned.torch import _cuda_in_place, _eager, _in_place, _key, _mesh, _native, _nested, _operator, _rate
 from thinned.torch._batching import OWN
 from thinned.torch._overrides import overridable
 from thinned.torch._words import key_to_tensor
@@ -85,6 +85,10 @@ def dropout(
     """
     training = check_training(training)
     inverted = check_mode(mode)
+    if isinstance(input, Tensor) and _nested.is_unusual(input):
+        given = {"noise_shape": noise_shape, "global_shape": global_shape, "start": start, "step": step}
+        source = {"key": key, "generator": generator, "mode": mode}
+        return _unusual(input, p, training, inplace, source, given)
     _native.check_dtype(input)
     drop = _rate.threshold(p, input)
     key = _key.check_source(key, generator)
@@ -118,6 +122,22 @@ def dropout(
     if inplace and _cuda_in_place.applies(input, rate):
         return _cuda_in_place.dropout(input, bits, rate, inverted, *shapes)
     return _in_place.into(input, _operator.dropout(input, bits, rate, inverted, *shapes), inplace)
+
+
+def _unusual(
+    input: Tensor, p: Any, training: bool, inplace: bool, source: dict[str, Any], given: dict[str, Any]
+) -> Tensor:
+    """Evaluation passes anything through; beyond that, nested tensors are dropped by their values."""
+    if not isinstance(p, Tensor):
+        check_probability(p)
+    elif p.dim():
+        given = {"p of one dimension for each of its": p, **given}
+    if not training and source["mode"] == "inverted":
+        _native.check_dtype(input, training=False)
+        return input
+    if not input.is_nested:
+        _native.check_dtype(input)
+    return _nested.dropout(input, lambda values: dropout(values, p, training, **source), inplace, **given)
 
 
 def keep_mask(
