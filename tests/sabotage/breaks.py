@@ -155,9 +155,30 @@ NATIVE = of(
         (
             "the share of a thread",
             "layout.cpp",
-            "offset = first % p.along.size;\n  }\n\n  bool next",
-            "offset = 0;\n  }\n\n  bool next",
+            "offset = first % along.size;",
+            "offset = 0;",
             "kernel/test_paths.py numpy/test_dropout.py",
+        ),
+        (
+            "the steps between positions of a gathered pass",
+            "staged.cpp",
+            "keep[j] = wide[j * int64_t(step)]",
+            "keep[j] = wide[j]",
+            "fuzz/test_fuzz.py",
+        ),
+        (
+            "the order in which a tile is turned",
+            "tiles.cpp",
+            "keep.push_back(keep[j] + i * keep_steps[k]);",
+            "keep.push_back(keep[j] + i);",
+            "numpy/test_layouts.py",
+        ),
+        (
+            "the floating-point environment of a pass",
+            "pool.cpp",
+            "    const Ieee arithmetic;  // whoever's thread this is\n",
+            "",
+            "kernel/test_environment.py",
         ),
         (
             "the key of one of XLA's batch",
