@@ -97,6 +97,13 @@ NATIVE = of(
             "kernel/test_paths.py",
         ),
         (
+            "kept where u is above D only, in the exact rule",
+            "contract.h",
+            "keep[j] = u >= ",
+            "keep[j] = u > ",
+            "kernel/test_paths.py",
+        ),
+        (
             "the purpose of a fold",
             "contract.h",
             "make_draw(seed, stream, 0), data, 15)",
@@ -190,7 +197,7 @@ NATIVE = of(
         (
             "where XLA's part begins",
             "xla.cpp",
-            "(wide(start + 2 * k) + *words(operands[kBegins + k]))",
+            "(wide(start + 2 * k) + wide(words(operands[kBegins + k])))",
             "(wide(start + 2 * k))",
             "jax/test_mesh.py",
         ),
