@@ -56,7 +56,7 @@ using Part = void (*)(void* plan, int part, int parts);
 
 // Runs shorter than this are better turned in tiles.
 constexpr int64_t kShort = 32;
-// A mask no longer than this is kept for all that share it: 64 positions for 256 rows take 0.3 of the time.
+// A mask no longer than this is kept for all that share it: 64 positions for 256 rows take a third of the time.
 constexpr int64_t kAgain = 1024;
 
 // How to walk a job, whose dimensions it puts in the order of the walk.

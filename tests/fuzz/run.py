@@ -29,6 +29,8 @@ def main() -> int:
     print(f"seed {arguments.seed}, {arguments.cases} cases of {', '.join(arguments.faces)}", flush=True)
     began, failed = time.monotonic(), 0
     for number in range(arguments.first, arguments.first + arguments.cases):
+        if (number - arguments.first) % 10_000 == 9_999:
+            print(f"{number - arguments.first + 1} cases", flush=True)
         wrong = _one(number, arguments)
         if not wrong:
             continue

@@ -167,6 +167,27 @@ NATIVE = of(
             "kernel/test_paths.py numpy/test_dropout.py",
         ),
         (
+            "the steps between positions of a gathered pass",
+            "staged.cpp",
+            "keep[j] = wide[j * int64_t(step)]",
+            "keep[j] = wide[j]",
+            "fuzz/test_fuzz.py",
+        ),
+        (
+            "the order in which a tile is turned",
+            "tiles.cpp",
+            "keep.push_back(keep[j] + i * keep_steps[k]);",
+            "keep.push_back(keep[j] + i);",
+            "numpy/test_layouts.py",
+        ),
+        (
+            "the floating-point environment of a pass",
+            "pool.cpp",
+            "    const Ieee arithmetic;  // whoever's thread this is\n",
+            "",
+            "kernel/test_environment.py",
+        ),
+        (
             "the key of one of XLA's batch",
             "xla.cpp",
             "words(operands[kKeys]) + 4 * b",

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-# The first dropout in a child whose parent's torch has used its threads; after the parent's own first; by torch,
-# by NumPy; in workers of a DataLoader; and in a child's child.
+# The first dropout in a child whose parent's torch has used its threads; after the parent's own first; by
+# both front ends; in a DataLoader; and in a child's child.
 CODE = """
 import os, signal, sys, time, warnings
 warnings.simplefilter("ignore")

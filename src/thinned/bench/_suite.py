@@ -8,7 +8,16 @@ from dataclasses import dataclass
 import torch
 
 import thinned
-from thinned.bench import _autograd, _averages, _elementwise, _frameworks, _gpu, _monte_carlo, _steps
+from thinned.bench import (
+    _autograd,
+    _averages,
+    _elementwise,
+    _frameworks,
+    _gpu,
+    _layouts,
+    _monte_carlo,
+    _steps,
+)
 from thinned.bench._machine import Machine, describe
 from thinned.bench._row import Result, Row
 from thinned.bench._timing import Settings
@@ -16,6 +25,7 @@ from thinned.torch import functional
 
 ROWS = (
     *_elementwise.ROWS,
+    *_layouts.ROWS,
     *_autograd.ROWS,
     *_steps.ROWS,
     *_monte_carlo.ROWS,
