@@ -6,6 +6,7 @@ Dimensions in front of that one hold many keys.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -60,6 +61,17 @@ def as_tensor(key: Key | Tensor | None, generator: torch.Generator | None = None
     return key if isinstance(key, Tensor) else key_to_tensor(key)
 
 
+class _Room(threading.local):
+    """A place of each thread's own to draw to: a fresh one would take as long as the draw."""
+
+    def __init__(self) -> None:
+        with torch.inference_mode(False):
+            self.bits = torch.empty(2, dtype=torch.int64, device="cpu")
+
+
+_room = _Room()
+
+
 def as_words(key: Key | Tensor | None, generator: torch.Generator | None = None) -> tuple[int, int]:
     """Seed and stream of the key, or fresh ones if there is none, without the dispatcher."""
     if isinstance(key, Key):
@@ -68,9 +80,8 @@ def as_words(key: Key | Tensor | None, generator: torch.Generator | None = None)
         if key.is_meta:
             raise ValueError("key is on the meta device and has no value: make it on the CPU")
         return words_of(key)
-    if generator is None or generator.device.type == "cpu":  # 3 µs; by way of `_draw` 6
-        bits = torch.empty(2, dtype=torch.int64, device="cpu").random_(-(2**63), None, generator=generator)
-        return words_of(bits)
+    if generator is None or generator.device.type == "cpu":  # 2 µs; by way of `_draw` 6
+        return words_of(_room.bits.random_(-(2**63), None, generator=generator))
     return words_of(_draw(torch.empty(2, dtype=torch.int64, device="cpu"), generator))
 
 
