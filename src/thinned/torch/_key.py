@@ -15,7 +15,7 @@ from torch import Tensor
 from thinned import _kernel
 from thinned._arguments import check_key
 from thinned.contract import Key, fold_number
-from thinned.torch import _compat, _cuda, _operands
+from thinned.torch import _compat, _cuda, _inductor, _operands
 from thinned.torch._words import key_to_tensor as key_to_tensor
 from thinned.torch._words import words_of as words_of
 
@@ -113,13 +113,18 @@ def _draw(distinct: Tensor, generator: torch.Generator | None = None) -> Tensor:
     return bits.to(distinct.device)
 
 
+def _draw_fake(distinct: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    _inductor.tell()
+    return torch.empty_like(distinct)
+
+
 def _draw_vmap(distinct: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """One key for all. Where each is to have its own, `vmap_with_keys` folds in the index."""
     vmap = _compat.interpreter()
     if vmap.randomness() == "error":
         raise RuntimeError(
-            'vmap: dropout draws a key, and randomness="error": pass randomness="same" to vmap for one mask, '
-            '"different" for one each, or pass key='
+            "vmap: called random operation while in randomness error mode: dropout draws a key; pass "
+            'randomness="same" to vmap for one mask, "different" for one each, or pass key='
         )
     with _compat.without_keys(_compat.vmap_mode):
         bits: Tensor = torch.ops.thinned.draw_key(distinct, generator)
@@ -179,6 +184,7 @@ def _check_fold(key: Tensor, data: Tensor) -> None:
 
 
 def _fold_fake(key: Tensor, data: Tensor) -> Tensor:
+    _inductor.tell()
     _check_fold(key, data)
     return key.new_empty((*torch.broadcast_shapes(key.shape[:-1], data.shape), 2))
 
@@ -195,9 +201,7 @@ def _fold_vmap(info: Any, in_dims: Any, key: Tensor, data: Tensor) -> tuple[Tens
 _library.impl("draw_key", _draw, "CPU")
 _library.impl("draw_key", _draw, "CUDA")
 _library.impl("draw_key", _draw_vmap, "FuncTorchVmapMode")
-torch.library.register_fake(
-    "thinned::draw_key", lambda distinct, generator=None: torch.empty_like(distinct), lib=_library
-)
+torch.library.register_fake("thinned::draw_key", _draw_fake, lib=_library)
 _library.impl("fold", _fold, "CompositeExplicitAutograd")
 torch.library.register_fake("thinned::fold", _fold_fake, lib=_library)
 torch.library.register_vmap("thinned::fold", _fold_vmap, lib=_library)

@@ -16,7 +16,7 @@ from torch import Tensor
 from thinned._arguments import effect
 from thinned._position import positions, row_major
 from thinned.contract import Key, threshold
-from thinned.torch import _cuda, _doubles, _mesh, _native, _operands, _plain, _rate
+from thinned.torch import _cuda, _doubles, _inductor, _mesh, _native, _operands, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of, words_for
 from thinned.torch._words import words_of
@@ -157,6 +157,7 @@ def _keep_mask(
 
 
 def _keep_mask_fake(shape: Sequence[int], key: Tensor, p: Tensor, *_: Sizes) -> Tensor:
+    _inductor.tell()
     _check_mask(key, p)
     return torch.empty(shape, dtype=torch.bool, device=key.device)
 

@@ -71,8 +71,8 @@ def dropout(
             `p must be a real number, got …`; `pass key or generator, not both`.
         ValueError: `p must be in [0, 1], got …`; `p of shape … does not fit …`; `p has no gradient …`;
             `noise_shape … does not fit x of shape …`; `inplace=True needs …`.
-        RuntimeError: without a key: `vmap: dropout draws a key, and randomness="error" …`; `dropout of a
-            DTensor needs a key that all ranks share …`.
+        RuntimeError: without a key: `vmap: called random operation while in randomness error mode …`;
+            `dropout of a DTensor needs a key that all ranks share …`.
 
     Source:
         CONTRACT.md, sections 3 and 4; Srivastava et al., "Dropout", JMLR 2014.
