@@ -28,11 +28,11 @@ class ieee(ContextDecorator):
         return ieee()  # a state of its own for each call of what it decorates
 
 
-_library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+_library: Any = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
 
 def _enter() -> Any:
-    if _library is None or not hasattr(_library, "fesetenv"):
+    if not hasattr(_library, "fesetenv"):
         return None
     before = ctypes.create_string_buffer(256)  # more than any processor's takes
     _library.fegetenv(before)

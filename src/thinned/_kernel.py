@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Final
 
@@ -60,7 +62,14 @@ address = _reference.address if _native is None else _native.address
 dense, strided, add = _reference.dense, _reference.strided, _reference.add
 normal, dots, many = _reference.normal, _reference.dots, _reference.many
 fold, fold_many = _reference.fold, _reference.fold_many
-select(os.environ.get("THINNED_ISA") or paths()[0])
+try:
+    select(os.environ.get("THINNED_ISA") or paths()[0])
+except RuntimeError as error:
+    if Path((sys.argv or [""])[0]).stem != "thinned":
+        raise
+    # The command line cannot say it: its package is imported after this one.
+    print(f"Error: {error}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 def prefer_large_pages(begin: int, bytes: int) -> None:

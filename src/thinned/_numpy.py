@@ -252,6 +252,6 @@ def _same_place(x: Array, out: Array) -> bool:
 
 def _share_memory(x: Array, out: Array) -> bool:
     try:
-        return np.shares_memory(x, out, max_work=_PATIENCE)
+        return np.shares_memory(x, out, max_work=_PATIENCE)  # type: ignore[arg-type]  # any number, in truth
     except np.exceptions.TooHardError:  # nobody knows: as good as overlap
         return True

@@ -85,7 +85,8 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _check_total(sizes: tuple[int, ...]) -> None:
-    if math.prod(sizes) > _MOST:
+    # In a program that is to be exported a size may have a name in place of a number.
+    if math.prod(size for size in sizes if isinstance(size, int)) > _MOST:
         raise ValueError(f"a mask has at most 2^63 positions, got shape {sizes}")
 
 
@@ -133,7 +134,7 @@ def _shard(
     ends = (
         begin + (size and (size - 1) * far + 1) for begin, size, far in zip(first, shape, apart, strict=True)
     )
-    if any(total > _MOST for total in whole):
+    if any(isinstance(total, int) and total > _MOST for total in whole):
         raise ValueError(f"a mask has at most 2^63 positions, got global_shape {whole}")
     if any(end > total for end, total in zip(ends, whole, strict=True)):
         raise ValueError(f"x of shape {tuple(shape)} from {first}{by} reaches outside global_shape {whole}")

@@ -85,7 +85,7 @@ def view(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, *, t
         axis, other = rng.integers(0, rank, 2)
         strides[axis] = strides[other]
         offset += max(0, -strides[axis] * max(shape[axis] - 1, 0))
-    if not torch and rng.random() < 0.05:
+    if rng.random() < 0.05:
         offset += int(rng.integers(1, item))  # not aligned
     reach = offset + item + sum(max(n - 1, 0) * max(s, 0) for n, s in zip(shape, strides, strict=True))
     total = -(-(reach + 64) // item) * item
@@ -117,7 +117,8 @@ def as_torch(view: View) -> Any:
     item = view.dtype.itemsize
     of = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16}
     dtype = of.get(view.dtype.name, torch.bfloat16)
-    flat = torch.from_numpy(view.memory).view(dtype)
+    odd = view.offset % item
+    flat = torch.frombuffer(view.memory, dtype=dtype, offset=odd, count=(view.memory.size - odd) // item)
     return flat.as_strided(view.shape, [step // item for step in view.strides], view.offset // item)
 
 

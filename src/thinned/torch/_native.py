@@ -53,6 +53,10 @@ def run(input: Tensor, out: Tensor, what: Pass) -> Tensor:
     seed, stream, drop, factor, base, strides = what
     rest = (base, seed, stream, drop, factor, torch.get_num_threads())
     dtype, source, to = DTYPES[input.dtype], input.data_ptr(), out.data_ptr()
+    if not _aligned(input, source | to):
+        with torch.no_grad():  # who calls has told autograd
+            inside = input.clone(memory_format=torch.contiguous_format)
+            return out.copy_(run(inside, inside, what))
     if strides is None:
         if input.is_contiguous():  # and so is out: it is the input or was made like it
             _kernel.dense(dtype, source, to, input.numel(), *rest)
@@ -87,6 +91,8 @@ def many(
     shape = tuple(input.shape[lead:])
     if lead not in (1, 2) or (input.stride()[lead:] != row_major(shape) and math.prod(shape) > 1):
         input = input.contiguous()
+    if not _aligned(input, input.data_ptr()):
+        input = input.clone(memory_format=torch.contiguous_format)
     outer, inner = (math.prod(input.shape[: max(lead - 1, 0)]), input.shape[lead - 1]) if lead else (1, 1)
     x_outer, x_inner = _steps(input, lead)
     out = torch.empty(input.shape, dtype=input.dtype, device="cpu")
@@ -109,6 +115,8 @@ def _steps(input: Tensor, lead: int) -> tuple[int, int]:
 
 def add(input: Tensor, residual: Tensor, what: Pass) -> Tensor:
     """Residual + dropped input, for contiguous tensors of one shape and a whole mask."""
+    if not _aligned(input, input.data_ptr() | residual.data_ptr()):
+        return residual + run(input, fresh(input), what)
     _borrow_team()
     seed, stream, drop, factor, base, _ = what
     out = fresh(input)
@@ -117,6 +125,11 @@ def add(input: Tensor, residual: Tensor, what: Pass) -> Tensor:
         *(seed, stream, drop, factor, torch.get_num_threads()),
     )
     return out
+
+
+def _aligned(input: Tensor, addresses: int) -> bool:
+    """Whether elements lie where the machine reads whole ones; not so in every buffer from a file."""
+    return not addresses & (input.element_size() - 1)
 
 
 def fresh(input: Tensor) -> Tensor:
