@@ -144,7 +144,7 @@ def many(
     rows = (inner * math.prod(shape), math.prod(shape))
     target = _array_at(out, dtype, (outer, inner, *shape), (*rows, *steps))
     for k, key in enumerate(_keys_at(keys, outer * inner)):
-        row = divmod(k, inner)
+        row = (*divmod(k, inner), ...)  # a row of no dimensions is an array too
         if each:
             words = _words_at(each, 3 * outer * inner)[3 * k : 3 * k + 3]
             base, threshold, scale = int(words[0]), int(words[1]), float(words[2:].view(np.float64)[0])

@@ -72,7 +72,7 @@ def test_with_shared_decisions_and_classic_scaling(sizes):
 
 @pytest.mark.parametrize("sizes", [(), (2, 1, 1, 1), (1, 3, 1, 1), (2, 3, 4, 1), (1, 1, 1, 5), (2, 3, 4, 5)])
 @pytest.mark.parametrize("lead", [1, 2, 3])
-def test_keys_and_rates_together(lead, sizes):
+def test_keys_and_rates_together(lead, sizes, path):
     x = torch.randn(2, 3, 4, 5)
     keys = torch.randint(-(2**62), 2**62, (*x.shape[:lead], 2))
     p = torch.rand(sizes, dtype=torch.float64)
