@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from equal_bits import assert_equal_bits
-from known_answers import DIGESTS, FOLDS
+from known_answers import DIGESTS, FOLDS, NUMBERS
 
 import thinned
 from thinned import Key
@@ -39,6 +39,13 @@ def test_digests(face, shape, p, key, kept, digest):
     assert mask.dtype == np.bool_
     assert int(mask.sum()) == kept
     assert hashlib.sha256(mask.astype(np.uint8).tobytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("position", [7, 28166])
+def test_a_position_is_kept_at_its_own_number_and_dropped_above(face, position):
+    """Kept iff u(i) ≥ D: p = u(i) / 2^32 is where the two are equal, and a double holds it exactly."""
+    for drop, kept in ((NUMBERS[position], True), (NUMBERS[position] + 1, False)):
+        assert face.keep_mask((position + 1,), drop / 2**32, key=Key(5, 5))[position] == kept
 
 
 # A program of fifty cases takes seconds to compile: ten of them are the quick tier's.

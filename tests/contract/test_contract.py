@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from known_answers import NUMBERS
 
 from thinned import Key, contract, scale, threshold
 
@@ -93,6 +94,12 @@ def test_fold_uses_all_of_stream_and_data(seed, stream, data):
     assert folded != key.fold(data ^ 1)
     assert folded != key.fold(data ^ 2**59)
     assert folded != Key(seed, stream ^ 2**63).fold(data)
+
+
+@pytest.mark.parametrize(("position", "own"), NUMBERS.items())
+def test_a_position_is_kept_at_its_own_number_and_dropped_above(position, own):
+    assert contract.keep(Key(5, 5), [position], own).all()
+    assert not contract.keep(Key(5, 5), [position], own + 1).any()
 
 
 @given(words, words, st.floats(0, 1), st.floats(0, 1), st.integers(0, 2**63 - 2000))

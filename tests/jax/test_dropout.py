@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from equal_bits import assert_equal_bits
-from known_answers import CROSSING, FOLDS, TIES
+from known_answers import CROSSING, FOLDS, NUMBERS, TIES
 
 import thinned
 from thinned import Key, _kernel, contract
@@ -38,6 +38,13 @@ def test_both_ways_give_numpys_bits(way, dtype_name, noise_shape, mode):
     assert_equal_bits(
         ours, thinned.dropout(x, 0.37, key=Key(3, 4), training=True, noise_shape=noise_shape, mode=mode)
     )
+
+
+@pytest.mark.parametrize(("position", "own"), NUMBERS.items())
+def test_a_position_is_kept_at_its_own_number_and_dropped_above(way, position, own):
+    where = {"key": Key(5, 5), "global_shape": (2**36,), "start": (position,)}
+    assert keep_mask((1,), own / 2**32, **where).all()
+    assert not keep_mask((1,), (own + 1) / 2**32, **where).any()
 
 
 @pytest.mark.parametrize("dtype_name", ["float16", "bfloat16"])

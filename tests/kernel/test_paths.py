@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from known_answers import CROSSING, DIGESTS, ROWS, TIES
+from known_answers import CROSSING, DIGESTS, NUMBERS, ROWS, TIES
 
 import thinned
 from thinned import Key, _kernel, contract, threshold
@@ -102,6 +102,14 @@ def test_short_runs_that_tie(path):
         start = (max(row - 20, 0), column)
         mask = thinned.keep_mask((41, 1), 0.1, key=Key(5, 5), start=start, **whole)
         assert mask[row - start[0], 0] == kept
+
+
+@pytest.mark.parametrize(("position", "own"), NUMBERS.items())
+def test_a_position_is_kept_at_its_own_number_and_dropped_above(path, position, own):
+    """Kept iff u(i) ≥ D: p = u(i) / 2^32 is where the two are equal, and a double holds it exactly."""
+    for n in (1, 300):
+        assert window(position, n, own / 2**32, Key(5, 5))[0]
+        assert not window(position, n, (own + 1) / 2**32, Key(5, 5))[0]
 
 
 @given(

@@ -12,6 +12,8 @@ from keras_process import BACKENDS
 import thinned
 
 SUITE = keras_process.SUITES[1]
+# The first test to ask waits for the whole process: 90 CPU seconds, and more where others take them.
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

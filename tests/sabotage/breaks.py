@@ -97,6 +97,13 @@ NATIVE = of(
             "kernel/test_paths.py",
         ),
         (
+            "kept where u is above D only, in the exact rule",
+            "contract.h",
+            "keep[j] = u >= ",
+            "keep[j] = u > ",
+            "kernel/test_paths.py",
+        ),
+        (
             "the purpose of a fold",
             "contract.h",
             "make_draw(seed, stream, 0), data, 15)",
@@ -155,8 +162,8 @@ NATIVE = of(
         (
             "the share of a thread",
             "layout.cpp",
-            "offset = first % p.along.size;\n  }\n\n  bool next",
-            "offset = 0;\n  }\n\n  bool next",
+            "offset = first % along.size;",
+            "offset = 0;",
             "kernel/test_paths.py numpy/test_dropout.py",
         ),
         (
@@ -169,7 +176,7 @@ NATIVE = of(
         (
             "where XLA's part begins",
             "xla.cpp",
-            "(wide(start + 2 * k) + *words(operands[kBegins + k]))",
+            "(wide(start + 2 * k) + wide(words(operands[kBegins + k])))",
             "(wide(start + 2 * k))",
             "jax/test_mesh.py",
         ),

@@ -19,7 +19,7 @@ DEFINITION = of(
             "contract.py",
             "kept: Bools = u >= drop",
             "kept: Bools = u > drop",
-            CONTRACT,
+            "contract/test_contract.py",
         ),
         (
             "the low halfword of the definition",
@@ -79,8 +79,8 @@ TORCH = of(
         (
             "the step is not folded into a site's key",
             "_site.py",
-            "for number in (self.step, call):",
-            "for number in (None, call):",
+            "        key = _key.folded(key, number(clock.step))\n",
+            "",
             "torch/test_keyed.py",
         ),
         (
@@ -133,6 +133,20 @@ TORCH = of(
             "torch/test_dropout.py torch/test_gaussian.py",
         ),
         (
+            "kept where u is above D only, in torch's operators",
+            "_plain.py",
+            "(high << 16 | low) >= drop",
+            "(high << 16 | low) > drop",
+            "torch/test_dropout.py",
+        ),
+        (
+            "kept where u is above D only, in Triton's kernels",
+            "_triton/_bits.py",
+            "(halfword_at(position, seed, stream, 1) >= low)",
+            "(halfword_at(position, seed, stream, 1) > low)",
+            "triton/test_kernels.py::test_interpreted[kernels]",
+        ),
+        (
             "Triton's order of halfwords",
             "_triton/_bits.py",
             "tl.join(tl.join(w0, w2), tl.join(w1, w3))",
@@ -178,6 +192,13 @@ JAX = of(
             "jax/_philox.py",
             "(low, high + np.uint32(purpose << 28), words[2], words[3])",
             "(low, np.uint32(purpose << 28), words[2], words[3])",
+            "jax/test_dropout.py",
+        ),
+        (
+            "kept where u is above D only, in jax.numpy",
+            "jax/_philox.py",
+            "| low).astype(np.uint64) >= drop",
+            "| low).astype(np.uint64) > drop",
             "jax/test_dropout.py",
         ),
         (
@@ -236,10 +257,17 @@ TENSORFLOW_AND_KERAS = of(
             "tensorflow/test_dropout.py",
         ),
         (
+            "kept where u is above D only, in TensorFlow's operators",
+            "tensorflow/_plain.py",
+            "halves[1] >= drop",
+            "halves[1] > drop",
+            "tensorflow/test_dropout.py",
+        ),
+        (
             "the counter of Keras's calls",
             "keras/_site.py",
-            "generator.state.assign(state + np.array([0, 1], state.dtype))",
-            "generator.state.assign(state)",
+            "active.assign(generator.state, state + np.array([0, 1], state.dtype))",
+            "active.assign(generator.state, state)",
             "keras/test_backends.py::test_checks[torch]",
         ),
         (
@@ -271,7 +299,7 @@ PREDICTION = of(
         ),
         (
             "the number of a site",
-            "torch/_draws.py",
+            "torch/_sampling.py",
             "        self.number += 1\n",
             "",
             "mc/test_predict.py::test_masks_are_those_of_sample_input_and_site",

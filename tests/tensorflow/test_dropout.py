@@ -4,6 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
+from known_answers import NUMBERS
 from tensorflow_ways import WAYS, bits, eager, function, plain, session, unknown_rank, xla
 
 import thinned
@@ -179,6 +180,17 @@ def test_keep_mask_equals_numpys(way, shape, kwargs):
     got = way(lambda key: [keep_mask(shape, p, key=key, **kwargs) for p in probabilities], TENSOR)
     for p, mask in zip(probabilities, got, strict=True):
         assert same(mask, thinned.keep_mask(shape, p, key=KEY, **kwargs))
+
+
+@pytest.mark.parametrize("way", [eager, function, xla, plain], ids=lambda way: way.__name__)
+def test_a_position_is_kept_at_its_own_number_and_dropped_above(way):
+    def masks(key):
+        where = [{"key": key, "global_shape": (2**36,), "start": (position,)} for position in NUMBERS]
+        drops = [(own, own + 1) for own in NUMBERS.values()]
+        return [[keep_mask((1,), d / 2**32, **at) for d in two] for two, at in zip(drops, where, strict=True)]
+
+    got = way(masks, tf.constant([5, 5], tf.int64))
+    assert [[bool(mask.numpy()[0]) for mask in two] for two in got] == [[True, False]] * len(NUMBERS)
 
 
 @pytest.mark.parametrize("dense", [True, False])

@@ -4,6 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from known_answers import NUMBERS
 from torch.utils.checkpoint import checkpoint
 
 import thinned
@@ -89,6 +90,13 @@ def test_the_plain_way_reaches_every_position(start):
     )
     got = _plain.keep_mask((40,), (2**64 - 1, 2**63), threshold(0.4), start, (1,), torch.device("cpu"))
     assert got.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(("position", "own"), NUMBERS.items())
+def test_the_plain_way_keeps_a_position_at_its_own_number(position, own):
+    for drop, kept in ((own, True), (own + 1, False)):
+        got = _plain.keep_mask((1,), (5, 5), drop, position, (1,), torch.device("cpu"))
+        assert got.item() == kept
 
 
 def test_keep_mask_equals_numpys():

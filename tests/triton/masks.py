@@ -8,6 +8,7 @@ import pytest
 import torch
 from arrays import DTYPES, array, launch, numbers, reference
 from equal_bits import assert_equal_bits
+from known_answers import NUMBERS
 
 from thinned import Key
 from thinned.torch import _key
@@ -68,6 +69,16 @@ def test_ties(position, kept):
         y = launch(x, 0.1, Key(5, 5), **where)
         assert_equal_bits(array(y), reference(x, 0.1, Key(5, 5), **where))
         assert (y.flatten()[position - first] != 0) == kept
+
+
+@pytest.mark.parametrize(("position", "own"), NUMBERS.items())
+def test_a_position_is_kept_at_its_own_number_and_dropped_above(position, own):
+    for x, where in (  # in rows of eight, and one by one
+        (torch.ones(64), {"global_shape": (2**36,), "start": (position,)}),
+        (torch.ones(32, 2).t()[:1], {"global_shape": (1, 2**36), "start": (0, position)}),
+    ):
+        assert launch(x, own / 2**32, Key(5, 5), **where).flatten()[0] != 0
+        assert launch(x, (own + 1) / 2**32, Key(5, 5), **where).flatten()[0] == 0
 
 
 def test_the_low_halfword_is_drawn_only_where_a_block_ties(monkeypatch):

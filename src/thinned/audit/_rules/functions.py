@@ -37,7 +37,17 @@ def _by_training(place: Place, source: Source) -> Fix | None:
     return Fix("pass training=self.training", (edit,), safe=True)
 
 
-@rule("THN101", "functional-dropout-in-evaluation", r"\bdropout[123]?d?\s*(\(|as\b)")
+# A call of a function, not of a method of self, which is mostly a layer.
+_CALL = r"(?<!\bself)(?<!\bdef)[.\s(=\[,]dropout[123]?d?\s*"
+_FUNCTION = _CALL + r"(\(|as\b)"
+# The same where the parentheses say nothing of training.
+_INSIDE = r"(?:[^()]|\([^()]*\))*"
+_SILENT = rf"{_CALL}(\((?!{_INSIDE}\btraining\b)|as\b)"
+_FIVE = r",[^,()]*,[^,()]*,[^,()]*,"  # the fifth argument is the rate
+_ATTENTION = rf"scaled_dot_product_attention\s*(\((?!{_INSIDE}\btraining\b){_INSIDE}?(dropout|{_FIVE})|as\b)"
+
+
+@rule("THN101", "functional-dropout-in-evaluation", _SILENT, r"torch")
 def _drops_in_evaluation(source: Source) -> Iterable[Found]:
     """A functional dropout has no mode: without `training=` it drops in evaluation too."""
     for place, name in source.called(TORCH_FUNCTIONS):
@@ -68,7 +78,7 @@ def _never_drops(source: Source) -> Iterable[Found]:
             )
 
 
-@rule("THN103", "training-is-a-constant", r"\bdropout[123]?d?\s*(\(|as\b)", default=False)
+@rule("THN103", "training-is-a-constant", _FUNCTION, r"\bTrue\b", default=False)
 def _constant_training(source: Source) -> Iterable[Found]:
     """`training=True` written into a module drops in evaluation too.
 
@@ -86,7 +96,7 @@ def _constant_training(source: Source) -> Iterable[Found]:
             )
 
 
-@rule("THN104", "attention-dropout-in-evaluation", r"scaled_dot_product_attention")
+@rule("THN104", "attention-dropout-in-evaluation", _ATTENTION)
 def _attention(source: Source) -> Iterable[Found]:
     """`scaled_dot_product_attention` drops whenever `dropout_p` is not 0, and knows no mode."""
     for place, _ in source.called(_SDPA):

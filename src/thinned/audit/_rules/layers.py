@@ -35,7 +35,11 @@ _AS_FUNCTION = {
 }
 
 
-@rule("THN106", "layer-made-in-forward", r"Dropout\w*\s*(\(|as\b)", r"def (forward|call|__call__)\b")
+@rule(
+    "THN106",
+    "layer-made-in-forward",
+    r"(?s)def (forward|call|__call__)\b(?:(?!\n\s*def |\nclass ).)*?Dropout\w*\s*\(",
+)
 def _made_in_forward(source: Source) -> Iterable[Found]:
     """A layer that is made inside `forward` is a new one at every call.
 
@@ -122,7 +126,7 @@ def _without(call: cst.Call, keyword: str, source: Source) -> Fix | None:
     return None
 
 
-@rule("THN109", "result-not-used", r"(?i)^\s+(self\.\w+|[\w.]*drop\w*)\s*\(")
+@rule("THN109", "result-not-used", r"(?i)^\s*[\w.]*drop\w*(\([^()\n]*\))?\s*\([^\n]*\)\s*(#.*)?$")
 def _unused_result(source: Source) -> Iterable[Found]:
     """Dropout returns a new tensor.
 

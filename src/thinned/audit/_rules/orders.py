@@ -71,7 +71,6 @@ _CHANNELS = {
     ),
 }
 _FLAT = {"torch.nn.Flatten", "torch.nn.Linear", "keras.layers.Flatten", "keras.layers.GlobalAveragePooling2D"}
-_CALL = r"(?i)dropout\w*\s*(\(|as\b)"
 _SEQUENCE = r"Sequential|\.add\("
 
 
@@ -148,7 +147,11 @@ def _is_softmax(layer: _Layer) -> bool:
     return layer.word in _SOFTMAX
 
 
-@rule("THN110", "dropout-of-the-outputs", _CALL, r"(?i)softmax|cross_entropy|nll_loss")
+@rule(
+    "THN110",
+    "dropout-of-the-outputs",
+    r"(?is)(softmax|cross_entropy\w*|nll_loss)\s*\(\s*(\w+\s*=\s*)?[\w.]*(drop|\()|drop\w*\s*\(.{0,120}?softmax",
+)
 def _outputs(source: Source) -> Iterable[Found]:
     """Dropout between the last layer and the softmax sets logits to 0.
 
@@ -179,7 +182,11 @@ def _makes_logits(call: cst.Call, place: Place, source: Source) -> bool:
     )
 
 
-@rule("THN111", "dropout-twice-in-a-row", r"(?is)drop\w*\s*\(.*drop\w*\s*\(")
+@rule(
+    "THN111",
+    "dropout-twice-in-a-row",
+    r"(?i)drop\w*\s*\(\s*[\w.]*drop\w*\s*\(|dropout\w*\s*\([^()]*\)[\s,()'\"\w.]*?\bdropout",
+)
 def _twice(source: Source) -> Iterable[Found]:
     """Two dropouts in a row are one with the larger rate 1 - (1 - p)(1 - q)."""
     what = "Two dropouts in a row are one with a larger rate, 1 - (1 - p)(1 - q)."
@@ -194,7 +201,7 @@ def _twice(source: Source) -> Iterable[Found]:
             yield Found(place.node, what, remedy)
 
 
-@rule("THN112", "dropout-before-batch-norm", _CALL, _SEQUENCE, r"BatchNorm")
+@rule("THN112", "dropout-before-batch-norm", _SEQUENCE, r"(?is)dropout\w*\s*\(.{0,400}?batchnorm")
 def _before_batch_norm(source: Source) -> Iterable[Found]:
     """Batch normalisation that follows dropout keeps the variance of training.
 

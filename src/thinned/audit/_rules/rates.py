@@ -42,7 +42,11 @@ def _complement(node: cst.BaseExpression, source: Source) -> Fix:
     return Fix("pass 1 minus it", (source.replace(node, f"1 - {source.code(node)}"),), safe=False)
 
 
-@rule("THN107", "keep-probability-as-drop-probability", _DROPOUT, r"(?i)keep")
+@rule(
+    "THN107",
+    "keep-probability-as-drop-probability",
+    r"(?i)dropout\w*\s*(\((?:[^()]|\([^()]*\))*?keep|as\b)",
+)
 def _keep_as_drop(source: Source) -> Iterable[Found]:
     """A probability to keep stands where the probability to drop belongs: 0.9 kept becomes 0.9 dropped."""
     for place, name in source.called(frozenset(RATES)):
@@ -56,7 +60,7 @@ def _keep_as_drop(source: Source) -> Iterable[Found]:
             )
 
 
-@rule("THN113", "rate-out-of-range", r"(?i)dropout\w*\s*\([^\n]*?(\d|$)")
+@rule("THN113", "rate-out-of-range", r"(?i)dropout\w*\s*\([^)]{0,80}?(-\s*[\d.]|\b[1-9]\d*\b)")
 def _out_of_range(source: Source) -> Iterable[Found]:
     """A drop probability is between 0 and 1; 50 is often meant in per cent."""
     for place, name in source.called(frozenset(RATES)):
@@ -75,7 +79,7 @@ def _out_of_range(source: Source) -> Iterable[Found]:
         )
 
 
-@rule("THN114", "drops-everything", r"(?i)dropout\w*\s*\([^\n]*?(\b1\b|True|$)")
+@rule("THN114", "drops-everything", r"(?i)dropout\w*\s*\([^)]{0,80}?(\b1\b|\bTrue\b)")
 def _everything(source: Source) -> Iterable[Found]:
     """A drop probability of 1 drops everything.
 
@@ -112,7 +116,13 @@ def _keep_prob(source: Source) -> Iterable[Found]:
                 )
 
 
-@rule("THN204", "rnn-rate-is-clipped", r"dropout\s*=\s*(-|\d)")
+@rule(
+    "THN204",
+    "rnn-rate-is-clipped",
+    r"dropout\s*=\s*(-|\d)",
+    r"\b(LSTM|GRU|SimpleRNN|ConvLSTM)",
+    r"keras|tensorflow",
+)
 def _clipped(source: Source) -> Iterable[Found]:
     """Keras clips the rates of its recurrent layers to [0, 1] without a word."""
     for place, _ in source.called(_RNNS):

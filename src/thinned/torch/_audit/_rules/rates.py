@@ -122,7 +122,7 @@ def low_precision(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 "THN415",
                 name,
-                f"What is kept is off by {bias:+.2%}: {_short(seen[0])} rounds the scale before it is applied.",
+                f"What is kept is off by {bias:+.2%}: {_short(seen[0])} rounds the scale before it acts.",
                 "thinned.torch.convert(model) rounds once.",
                 {"bias": bias},
             )

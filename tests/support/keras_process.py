@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import nested
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 BACKENDS = ["torch", "jax", "tensorflow"]
 
 
@@ -36,7 +36,7 @@ SUITES = [
             "ignore:`torch.jit.script:DeprecationWarning",
         ),
     ),
-    Suite("mc/test_keras.py", "thinned.mc.keras", "mc_keras_samples", ("mc_keras_checks.py",), (ARRAYS,)),
+    Suite("mc/test_keras.py", "thinned.mc.keras", "mc_keras_samples", ("mc/mc_keras_checks.py",), (ARRAYS,)),
 ]
 
 
@@ -59,14 +59,13 @@ def examined(backend, suites, marks):
 
     One process for all, as Keras takes 6 s to start. A process that broke off has found nothing.
     """
-    checks = [str(HERE / check) for suite in suites for check in suite.checks]
+    checks = [str(TESTS / check) for suite in suites for check in suite.checks]
     ignored = {word: None for suite in suites for word in suite.ignored}
     options = [word for warning in ignored for word in ("-W", warning)] + ["-m", marks]
     modules = ",".join(f"{suite.module}:{suite.finder}" for suite in suites)
-    child = str(HERE / "keras_child.py")
-    done = nested.ran(
-        [child, modules, *options, *checks], environment(backend), [HERE / "keras", HERE, HERE / "support"]
-    )
+    child = str(TESTS / "support" / "keras_child.py")
+    path = [TESTS, TESTS / "keras", TESTS / "mc"]
+    done = nested.ran([child, modules, *options, *checks], environment(backend), path)
     last = (done["printed"].splitlines() or [""])[-1]
     done["modules"] = json.loads(last) if last.startswith("{") else {}
     return done
