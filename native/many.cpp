@@ -1,6 +1,7 @@
 #include "many.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "layout.h"
 #include "pool.h"
@@ -20,12 +21,19 @@ struct Plan {
 void one(const Plan& p, int64_t row, int threads) {
   const Rows& r = p.rows;
   const uint64_t seed = r.keys[2 * row], stream = r.keys[2 * row + 1];
+  uint64_t base = r.base, threshold = r.threshold;
+  double scale = r.scale;
+  if (r.each != nullptr) {
+    base = r.each[3 * row];
+    threshold = r.each[3 * row + 1];
+    std::memcpy(&scale, r.each + 3 * row + 2, sizeof scale);
+  }
   const void* x = at(r.x, row / r.inner * r.x_outer + row % r.inner * r.x_inner, r.dtype);
   void* out = at(r.out, row * p.each, r.dtype);
-  if (p.dense && threads == 1)
-    return one_run(p.kernels, r.dtype, make_draw(seed, stream, r.threshold), {x, out, r.base, p.each},
-                   r.scale, false);
-  execute(p.kernels, {r.dtype, x, out, p.dims, r.base, seed, stream, r.threshold, r.scale}, threads);
+  if (p.dense && threads == 1 && threshold > 0 && threshold < kDropAll)
+    return one_run(p.kernels, r.dtype, make_draw(seed, stream, threshold), {x, out, base, p.each}, scale,
+                   false);
+  execute(p.kernels, {r.dtype, x, out, p.dims, base, seed, stream, threshold, scale}, threads);
 }
 
 void some(void* context, int part, int parts) {
@@ -43,7 +51,6 @@ void many(const Kernels& kernels, const Rows& rows, int threads) {
     p.dense &= rows.shape[k] == 1 || rows.position_strides[k] == uint64_t(p.each);
     p.each *= rows.shape[k];
   }
-  p.dense &= rows.threshold > 0 && rows.threshold < kDropAll;
   const int64_t total = rows.outer * rows.inner;
   if (total == 0 || p.each == 0) return;
   if (p.each >= kSerial && total < threads) {  // few and long: threads share each row

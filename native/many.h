@@ -1,4 +1,4 @@
-// Many masks in one call: rows of one shape, each with a key of its own.
+// Many masks in one call: rows of one shape, each with a key of its own, and what else differs.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +21,7 @@ struct Rows {
   const uint64_t* keys;  // seed and stream for each row
   uint64_t threshold;
   double scale;
+  const uint64_t* each;  // null, or of each row its base, threshold and the bits of its scale in place of these
 };
 
 void many(const Kernels& kernels, const Rows& rows, int threads);

@@ -61,10 +61,11 @@ void strided(int dtype, uintptr_t x, uintptr_t out, const std::vector<int64_t>& 
 void many(int dtype, uintptr_t x, uintptr_t out, int64_t outer, int64_t inner, int64_t x_outer,
           int64_t x_inner, const std::vector<int64_t>& shape,
           const std::vector<uint64_t>& position_strides, uint64_t base, uintptr_t keys,
-          uint64_t threshold, double scale, int threads) {
+          uint64_t threshold, double scale, uintptr_t each, int threads) {
   const thinned::Rows rows{Dtype(dtype), reinterpret_cast<const void*>(x), reinterpret_cast<void*>(out),
                            outer, inner, x_outer, x_inner, shape, position_strides, base,
-                           reinterpret_cast<const uint64_t*>(keys), threshold, scale};
+                           reinterpret_cast<const uint64_t*>(keys), threshold, scale,
+                           reinterpret_cast<const uint64_t*>(each)};
   nb::gil_scoped_release release;
   thinned::many(thinned::selected_kernels(), rows, threads);
 }
@@ -142,7 +143,7 @@ NB_MODULE(_native, m) {
   m.def("add", &add, "dtype"_a, "x"_a, "residual"_a, "out"_a, "n"_a, "base"_a, "seed"_a, "stream"_a,
         "threshold"_a, "scale"_a, "threads"_a);
   m.def("many", &many, "dtype"_a, "x"_a, "out"_a, "outer"_a, "inner"_a, "x_outer"_a, "x_inner"_a, "shape"_a,
-        "position_strides"_a, "base"_a, "keys"_a, "threshold"_a, "scale"_a, "threads"_a);
+        "position_strides"_a, "base"_a, "keys"_a, "threshold"_a, "scale"_a, "each"_a, "threads"_a);
   m.def("fold_many", &fold_many, "keys"_a, "data"_a, "out"_a, "n"_a);
   m.def("dots", &dots, "x"_a, "w"_a, "out"_a, "n"_a, "draws"_a, "base"_a, "seed"_a, "stream"_a,
         "threshold"_a, "threads"_a);

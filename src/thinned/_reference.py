@@ -132,15 +132,22 @@ def many(
     keys: int,
     threshold: int,
     scale: float,
+    each: int,
     threads: int,
 ) -> None:
-    """Rows of one shape, each with a key of its own; strides between them in elements, 0 where shared."""
+    """Rows of one shape, each with a key of its own; strides between them in elements, 0 where shared.
+
+    `each` is 0, or the address of what stands in place of base, threshold and scale for each row.
+    """
     steps = _c_strides(shape)
     source = _array_at(x, dtype, (outer, inner, *shape), (x_outer, x_inner, *steps))
     rows = (inner * math.prod(shape), math.prod(shape))
     target = _array_at(out, dtype, (outer, inner, *shape), (*rows, *steps))
     for k, key in enumerate(_keys_at(keys, outer * inner)):
-        row = divmod(k, inner)
+        row = (*divmod(k, inner), ...)  # a row of no dimensions is an array too
+        if each:
+            words = _words_at(each, 3 * outer * inner)[3 * k : 3 * k + 3]
+            base, threshold, scale = int(words[0]), int(words[1]), float(words[2:].view(np.float64)[0])
         _fill(source[row], target[row], dtype, position_strides, base, key, threshold, scale)
 
 

@@ -316,3 +316,15 @@ def test_repr():
     assert repr(nn.ScaledDotProductAttention(0.1)) == "ScaledDotProductAttention(dropout_p=0.1)"
     shown = repr(nn.ScaledDotProductAttention(0.1, True, enable_gqa=True))
     assert shown == "ScaledDotProductAttention(dropout_p=0.1, is_causal=True, enable_gqa=True)"
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3, 6])
+def test_a_p_for_each_head_of_query_where_key_has_fewer(heads):
+    q, (k, v) = torch.randn(2, 6, 5, 4), torch.randn(2, 2, heads, 7, 4)
+    p = torch.rand(1, 6, 1, 1)
+    options = {"training": True, "dropout_key": Key(3)}
+    got = attend(q, k, v, None, p, enable_gqa=True, **options)
+    each = (one.repeat_interleave(6 // heads, 1) for one in (k, v))
+    assert torch.equal(got, attend(q, *each, None, p, **options))
+    with pytest.raises(ValueError, match=r"p of shape \(1, 4, 1, 1\) does not fit"):
+        attend(q, k, v, None, p[:, :4], enable_gqa=True, **options)

@@ -65,6 +65,40 @@ def test_vmap_refuses_a_draw_in_error_mode():
         vmap(grad(lambda x: drawn_dropout(x).sum()))(X)
 
 
+RULES = {
+    "of what is mapped over": lambda F, x: F.dropout(x, 0.5, training=True),
+    "of what is not": lambda F, x: F.dropout(torch.ones(64), 0.5, training=True) + 0 * x,
+    "channels": lambda F, x: F.dropout1d(x[:, None], 0.5, training=True),
+    "channels of what is not": lambda F, x: F.dropout1d(torch.ones(64, 1), 0.5, training=True) + 0 * x,
+    "alpha_dropout": lambda F, x: F.alpha_dropout(x, 0.5, training=True),
+    "feature_alpha_dropout": lambda F, x: F.feature_alpha_dropout(x[None], 0.5, training=True)[0],
+    "p = 1": lambda F, x: F.dropout(x, 1.0, training=True),
+    "p = 0": lambda F, x: F.dropout(x, 0.0, training=True),
+    "evaluation": lambda F, x: F.dropout(x, 0.5, training=False),
+}
+
+
+def outcome(f, x, outer, inner):
+    """What two levels of vmap make of a draw: torch's error, or which of the rows are equal."""
+    try:
+        y = vmap(vmap(f, randomness=inner), randomness=outer)(x)
+    except RuntimeError as error:
+        assert "called random operation while in randomness error mode" in str(error)  # noqa: PT017
+        return "error"
+    return torch.equal(y[0], y[1]), torch.equal(y[:, 0], y[:, 1])
+
+
+@pytest.mark.parametrize("inner", ["error", "same", "different"])
+@pytest.mark.parametrize("outer", ["error", "same", "different"])
+@pytest.mark.parametrize("name", RULES)
+def test_without_a_key_randomness_is_ruled_as_torch_rules_it(name, outer, inner):
+    x = torch.ones(2, 3, 64, 1) if name == "feature_alpha_dropout" else torch.ones(2, 3, 64)
+    ours, torchs = (
+        outcome(lambda x, F=F: RULES[name](F, x), x, outer, inner) for F in (functional, torch.nn.functional)
+    )
+    assert ours == torchs
+
+
 def test_different_is_the_key_folded_by_the_index():
     y = vmap(keyed_dropout, randomness="different")(X)
     for i, row in enumerate(y):

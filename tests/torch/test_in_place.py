@@ -198,3 +198,17 @@ def test_under_torch_func(randomness):
     assert torch.equal(torch.vmap(f, randomness=randomness)(x), torch.vmap(plain, randomness=randomness)(x))
     assert torch.equal(torch.func.grad(lambda x: f(x).sum())(x), plain(x))
     assert torch.equal(torch.func.functionalize(f)(x), plain(x))
+
+
+def test_memory_at_an_odd_address_has_the_gradient_too():
+    """A buffer of a file may begin anywhere; torch reads it all the same."""
+    x = torch.frombuffer(bytearray(4 * 50 + 1), dtype=torch.float32, count=50, offset=1)
+    assert x.data_ptr() % 4
+    x.fill_(1.0)
+    weight = torch.ones((), requires_grad=True)
+    y = x.mul_(weight)
+    functional.dropout(y, 0.5, True, True, key=KEY)
+    y.sum().backward()
+    mask = functional.dropout(torch.ones(50), 0.5, True, key=KEY)
+    assert torch.equal(y.detach(), mask)
+    assert weight.grad == mask.sum()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch._inductor.config
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.library import opcheck
 
@@ -87,6 +88,16 @@ def test_meta_tensors():
     assert functional.dropout(torch.empty(3, device="meta"), 0.5, True, key=Key(1)).device.type == "meta"
 
 
+def strictly(compiled):
+    """Where the compiler calls no operator that it does not know."""
+
+    def run(x):
+        with torch._inductor.config.patch(implicit_fallbacks=False):
+            return compiled(x)
+
+    return run
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 @pytest.mark.parametrize("keyed", [True, False])
@@ -99,7 +110,7 @@ def test_compiled_code_has_the_masks_of_eager_code(keyed, backend):
         return one, functional.dropout(x.t(), 0.5, True, key=key.fold(1) if key else None)
 
     results = []
-    for run in (f, torch.compile(f, fullgraph=True, backend=backend)):
+    for run in (f, strictly(torch.compile(f, fullgraph=True, backend=backend))):
         torch.manual_seed(3)
         x = torch.ones(40, 30, requires_grad=True)
         one, two = run(x)
@@ -114,6 +125,20 @@ def test_compiled_code_has_the_masks_of_eager_code(keyed, backend):
     one, two, grad = results[0]
     assert torch.equal(grad, one + two.t())
     assert not torch.equal(one, two.t())
+
+
+def test_the_compiler_knows_every_operator_of_ours():
+    """So that it calls them, also where it is told to call no operator that it does not know."""
+    from torch._inductor.lowering import FALLBACK_ALLOW_LIST
+
+    functional.dropout(torch.empty(3, device="meta"), 0.5, True, key=Key(1))  # its shape function runs
+    ours = {
+        name.partition(".")[0]
+        for name in torch._C._dispatch_get_all_op_names()
+        if name.startswith("thinned::")
+    }
+    assert "thinned::draw_key" in ours
+    assert not {name for name in ours if "mc" not in name} - set(FALLBACK_ALLOW_LIST)
 
 
 def test_the_module_is_found_wherever_torchs_is_looked_for():

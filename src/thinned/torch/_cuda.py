@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from thinned.torch import _compat, _eager, _mesh
-from thinned.torch._native import _DTYPES
+from thinned.torch._native import DTYPES
 
 
 @functools.cache
@@ -50,7 +50,7 @@ def _fits(input: Tensor, other: Tensor) -> bool:
     return (
         other.device == input.device
         and other.shape == input.shape
-        and other.dtype in _DTYPES
+        and other.dtype in DTYPES
         and other.is_contiguous()
         and input.is_contiguous()
     )

@@ -27,6 +27,7 @@ def ordinary(input: Tensor) -> bool:
         not torch.compiler.is_compiling()
         and type(input) in (Tensor, torch.nn.Parameter)
         and input.layout == torch.strided
+        and not input.is_nested
         and not input.is_neg()
         and _compat.has_storage(input)
         and not _compat.is_zero_tensor(input)

@@ -15,7 +15,7 @@ from thinned import _kernel
 from thinned._position import row_major
 from thinned.contract import Key
 
-_DTYPES = {
+DTYPES = {
     torch.float32: _kernel.FLOAT32,
     torch.float64: _kernel.FLOAT64,
     torch.float16: _kernel.FLOAT16,
@@ -35,7 +35,7 @@ def check_dtype(input: Tensor, training: bool = True) -> None:
         if not training:
             return
         raise TypeError(f"input must not be quantised, got {input.dtype}: pass input.dequantize()")
-    if input.dtype not in _DTYPES:
+    if input.dtype not in DTYPES:
         raise TypeError(f"input must be float32, float64, float16 or bfloat16, got {input.dtype}")
 
 
@@ -52,10 +52,11 @@ def run(input: Tensor, out: Tensor, what: Pass) -> Tensor:
     _borrow_team()
     seed, stream, drop, factor, base, strides = what
     rest = (base, seed, stream, drop, factor, torch.get_num_threads())
-    dtype, source, to = _DTYPES[input.dtype], input.data_ptr(), out.data_ptr()
+    dtype, source, to = DTYPES[input.dtype], input.data_ptr(), out.data_ptr()
     if not _aligned(input, source | to):
-        inside = input.clone(memory_format=torch.contiguous_format)
-        return out.copy_(run(inside, inside, what))
+        with torch.no_grad():  # who calls has told autograd
+            inside = input.clone(memory_format=torch.contiguous_format)
+            return out.copy_(run(inside, inside, what))
     if strides is None:
         if input.is_contiguous():  # and so is out: it is the input or was made like it
             _kernel.dense(dtype, source, to, input.numel(), *rest)
@@ -66,28 +67,50 @@ def run(input: Tensor, out: Tensor, what: Pass) -> Tensor:
 
 
 def many(
-    input: Tensor, key: Tensor, drop: int, factor: float, base: int, strides: tuple[int, ...]
-) -> Tensor | None:
-    """A new tensor: rows of the input, each by the mask of its key; None where they are not contiguous.
+    input: Tensor,
+    keys: Tensor,
+    drop: int,
+    factor: float,
+    base: int,
+    strides: tuple[int, ...],
+    each: Tensor | None = None,
+) -> Tensor:
+    """A new tensor: rows of the input, each by the mask of its key.
 
-    The input's first dimensions, one or two, are those of the keys, of which all must have the memory of one
-    row or be expanded.
+    Args:
+        input: what is dropped; where rows lie is said by its first dimensions, those of the keys.
+        keys: (…, 2).
+        drop: threshold of all rows, like the next two.
+        factor: what kept elements are multiplied by.
+        base: position of a row's first element.
+        strides: in positions, of a row's dimensions.
+        each: (…, 3), of each row its base, threshold and the bits of its factor in place of these.
     """
-    lead = key.dim() - 1
-    shape, steps = tuple(input.shape[lead:]), tuple(input.stride()[lead:])
-    if lead not in (1, 2) or (steps != row_major(shape) and math.prod(shape) > 1):
-        return None
-    if not _aligned(input, input.data_ptr()):
-        return None
     _borrow_team()
+    lead = keys.dim() - 1
+    shape = tuple(input.shape[lead:])
+    if lead not in (1, 2) or (input.stride()[lead:] != row_major(shape) and math.prod(shape) > 1):
+        input = input.contiguous()
+    if not _aligned(input, input.data_ptr()):
+        input = input.clone(memory_format=torch.contiguous_format)
+    outer, inner = (math.prod(input.shape[: max(lead - 1, 0)]), input.shape[lead - 1]) if lead else (1, 1)
+    x_outer, x_inner = _steps(input, lead)
     out = torch.empty(input.shape, dtype=input.dtype, device="cpu")
-    words = key.cpu().contiguous()
-    outer, inner = key.shape[:-1] if lead == 2 else (1, key.shape[0])
-    x_outer, x_inner = input.stride()[:lead] if lead == 2 else (0, input.stride()[0])
-    dtype, source, to = _DTYPES[input.dtype], input.data_ptr(), out.data_ptr()
+    words = keys.cpu().contiguous()
+    dtype, source, to = DTYPES[input.dtype], input.data_ptr(), out.data_ptr()
     rows = (outer, inner, x_outer, x_inner, shape, strides, base, words.data_ptr())
-    _kernel.many(dtype, source, to, *rows, drop, factor, torch.get_num_threads())
+    table = 0 if each is None else each.data_ptr()
+    _kernel.many(dtype, source, to, *rows, drop, factor, table, torch.get_num_threads())
     return out
+
+
+def _steps(input: Tensor, lead: int) -> tuple[int, int]:
+    """From one row to the next: of all dimensions but the last of the first ones, and of that one."""
+    steps = input.stride()[:lead]
+    if lead == 2:
+        return steps[0], steps[1]
+    row = math.prod(input.shape[lead:])
+    return (row * input.shape[lead - 1], row) if lead > 2 else (0, steps[0] if lead else 0)
 
 
 def add(input: Tensor, residual: Tensor, what: Pass) -> Tensor:
@@ -98,7 +121,7 @@ def add(input: Tensor, residual: Tensor, what: Pass) -> Tensor:
     seed, stream, drop, factor, base, _ = what
     out = fresh(input)
     _kernel.add(
-        *(_DTYPES[input.dtype], input.data_ptr(), residual.data_ptr(), out.data_ptr(), input.numel(), base),
+        *(DTYPES[input.dtype], input.data_ptr(), residual.data_ptr(), out.data_ptr(), input.numel(), base),
         *(seed, stream, drop, factor, torch.get_num_threads()),
     )
     return out

@@ -7,8 +7,7 @@ the mask from the key.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from thinned._arguments import effect
 from thinned._position import positions, row_major
 from thinned.contract import Key, threshold
-from thinned.torch import _cuda, _doubles, _mesh, _native, _operands, _plain, _rate
+from thinned.torch import _cuda, _doubles, _inductor, _mesh, _native, _operands, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of, words_for
 from thinned.torch._words import words_of
@@ -35,10 +34,6 @@ _library.define(
     "keep_mask(SymInt[] shape, Tensor key, Tensor p, SymInt[]? global_shape=None, SymInt[]? start=None)"
     " -> Tensor"
 )
-
-# Below so many elements to each of many keys, a loop of kernel calls (6 µs each) is slower than torch's own
-# operators (0.3 µs an element).
-_WORTH_A_CALL = 20
 
 
 def dropout(input: Tensor, key: Tensor, p: Tensor, *rest: Any) -> Tensor:
@@ -81,41 +76,48 @@ def _dropout(
         from thinned.torch._triton import _launch
 
         return _launch.dropout(input, torch.empty_like(input), key, p, inverted, base, strides)
-    if many and input.is_cpu and not p.dim():
-        drop, factor = effect(threshold(p.item()), True, inverted)
-        rows = _native.many(input, key, drop, factor, base, strides or row_major(shape))
-        if rows is not None:
-            return rows
-    calls = max(key.numel() // 2, 1) * max(p.numel(), 1)
-    if not input.is_cpu or (calls > 1 and input.numel() < calls * _WORTH_A_CALL):
+    steps = strides or row_major(shape)
+    if not input.is_cpu:
         words, drops, factors = _tensors(input, key, p, inverted)
-        return _plain.dropout(input, words, drops, factors, base, strides or row_major(shape))
-    if calls == 1 and not many and not p.dim():
+        return _plain.dropout(input, words, drops, factors, base, steps)
+    if not many and p.numel() == 1:
         drop, factor = effect(threshold(p.item()), True, inverted)
         return _native.run(input, _native.fresh(input), (*words_of(key), drop, factor, base, strides))
-    out = _native.fresh(input)
-    steps = (0,) * many + (strides or row_major(shape))
-    for index, each, rate in _cells(key, p, input.dim()):
-        drop, factor = effect(threshold(rate), True, inverted)
-        offset = sum(i * step for i, step in zip(index, steps, strict=True) if isinstance(i, int))
-        inner = tuple(step for i, step in zip(index, steps, strict=True) if not isinstance(i, int))
-        _native.run(input[index], out[index], (*words_of(each), drop, factor, base + offset, inner))
-    return out
+    result = _by_rows(input, key, p, inverted, base, (0,) * many + steps)
+    out = torch.empty_like(input)  # as the shape function says
+    return result if out.stride() == result.stride() else out.copy_(result)
 
 
-def _cells(key: Tensor, p: Tensor, rank: int) -> Iterator[tuple[tuple[int | slice, ...], Tensor, float]]:
-    """The parts of the input that have one key and one p: their index, key and p."""
-    many = key.dim() - 1
-    sizes = p.shape if p.dim() else (1,) * rank
-    every: list[Any] = [range(n) for n in key.shape[:-1]]
-    every += [range(n) if n > 1 else [slice(None)] for n in sizes[many:]]
-    for index in itertools.product(*every):
-        of_p = tuple(i if n > 1 else 0 for i, n in zip(index, sizes, strict=True)) if p.dim() else ()
-        yield index, key[index[:many]], p[of_p].item()
+def _by_rows(
+    input: Tensor, key: Tensor, p: Tensor, inverted: bool, base: int, steps: tuple[int, ...]
+) -> Tensor:
+    """A row is what has one key and one p: the dimensions after the last of which either has several."""
+    sizes = p.shape if p.dim() else (1,) * input.dim()
+    lead = max(key.dim() - 1, *(axis + 1 for axis, size in enumerate(sizes) if size > 1), 0)
+    front = input.shape[:lead]
+    keys = key.reshape(*key.shape[:-1], *(1,) * (lead + 1 - key.dim()), 2).expand(*front, 2)
+    if p.numel() == 1:
+        return _native.many(input, keys, *effect(threshold(p.item()), True, inverted), base, steps[lead:])
+    drop, factor = _rates(p, inverted)
+    each = torch.empty((*front, 3), dtype=torch.int64, device="cpu")
+    begins = torch.full((1,) * lead, base, dtype=torch.int64, device="cpu")
+    for axis, (size, step) in enumerate(zip(front, steps[:lead], strict=True)):
+        along = torch.arange(size, device="cpu") * step
+        begins = begins + along.reshape((-1,) + (1,) * (lead - axis - 1))
+    for column, values in enumerate((begins, drop.cpu(), factor.cpu().view(torch.int64))):
+        each[..., column] = values if not column else values.reshape(sizes[:lead])
+    return _native.many(input, keys, 0, 1.0, base, steps[lead:], each)
 
 
 def _tensors(input: Tensor, key: Tensor, p: Tensor, inverted: bool) -> tuple[Any, Tensor, Tensor]:
     """Key words, drop threshold and factor, of shapes that broadcast to the input's."""
+    drop, factor = _rates(p, inverted)
+    wide = torch.promote_types(input.dtype, torch.float32)
+    return words_for(input, key), drop.to(input.device), factor.to(wide).to(input.device)
+
+
+def _rates(p: Tensor, inverted: bool) -> tuple[Tensor, Tensor]:
+    """Drop threshold, as an integer, and factor, in double."""
     if p.is_cpu:
         _rate.check_range(p)
     p = _doubles.double(p)
@@ -123,9 +125,7 @@ def _tensors(input: Tensor, key: Tensor, p: Tensor, inverted: bool) -> tuple[Any
     valid = (p >= 0) & (p <= 1)
     drop = torch.where(valid, torch.round(p * 2.0**32), 0.0).long()
     factor = torch.where(drop < 2**32, 2.0**32 / (2.0**32 - drop.double()), 0.0)
-    factor = torch.where(valid, factor if inverted else torch.ones_like(factor), torch.nan)
-    wide = torch.promote_types(input.dtype, torch.float32)
-    return words_for(input, key), drop.to(input.device), factor.to(wide).to(input.device)
+    return drop, torch.where(valid, factor if inverted else torch.ones_like(factor), torch.nan)
 
 
 def _dropout_vmap(
@@ -157,6 +157,7 @@ def _keep_mask(
 
 
 def _keep_mask_fake(shape: Sequence[int], key: Tensor, p: Tensor, *_: Sizes) -> Tensor:
+    _inductor.tell()
     _check_mask(key, p)
     return torch.empty(shape, dtype=torch.bool, device=key.device)
 

@@ -42,9 +42,10 @@ def extent(
         if placement.is_shard():
             at: int = placement.dim  # type: ignore[attr-defined]
             chunk = -(-sizes[at] // ranks)
-            first = min(rank * chunk, sizes[at])
+            # torch.sym_min: in LocalTensorMode a rank is a number for each of several.
+            first = torch.sym_min(rank * chunk, sizes[at])
             begins[at] += first
-            sizes[at] = min(chunk, sizes[at] - first)
+            sizes[at] = torch.sym_min(chunk, sizes[at] - first)
     return tuple(sizes), tuple(begins)
 
 

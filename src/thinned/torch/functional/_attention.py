@@ -80,7 +80,7 @@ def scaled_dot_product_attention(
     training = check_training(training)
     _native.check_dtype(query, training)
     _check_mask(attn_mask, is_causal, query)
-    drop = _threshold(dropout_p, query, key)
+    drop = _threshold(dropout_p, query, key, enable_gqa)
     dropout_key = _key.check_source(dropout_key, generator, "dropout_key")
     if training and drop == DROP_ALL:
         # Zeros go in, lest a NaN of value reach a gradient.
@@ -159,10 +159,13 @@ def _repeated(heads: Tensor, query: Tensor) -> Tensor:
     return heads.repeat_interleave(need // have, -3)
 
 
-def _threshold(p: Any, query: Tensor, key: Tensor) -> int | None:
+def _threshold(p: Any, query: Tensor, key: Tensor, enable_gqa: bool) -> int | None:
     if not isinstance(p, Tensor):
         return _rate.threshold(check_probability(p, "dropout_p"), query)
-    batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2]) if p.dim() else ()
+    if not p.dim():
+        return _rate.threshold(p, query)
+    heads = query.shape[-3:-2] if enable_gqa else key.shape[-3:-2]  # each of key's is repeated for query's
+    batch = torch.broadcast_shapes(query.shape[:-2], (*key.shape[:-3], *heads))
     return _rate.threshold(p, query.new_empty(()).expand(*batch, query.shape[-2], key.shape[-2]))
 
 

@@ -71,8 +71,8 @@ def dropout(
             `p must be a real number, got …`; `pass key or generator, not both`.
         ValueError: `p must be in [0, 1], got …`; `p of shape … does not fit …`; `p has no gradient …`;
             `noise_shape … does not fit x of shape …`; `inplace=True needs …`.
-        RuntimeError: without a key: `vmap: dropout draws a key, and randomness="error" …`; `dropout of a
-            DTensor needs a key that all ranks share …`.
+        RuntimeError: without a key: `vmap: called random operation while in randomness error mode …`;
+            `dropout of a DTensor needs a key that all ranks share …`.
 
     Source:
         CONTRACT.md, sections 3 and 4; Srivastava et al., "Dropout", JMLR 2014.
@@ -85,11 +85,13 @@ def dropout(
     """
     training = check_training(training)
     inverted = check_mode(mode)
-    if isinstance(input, Tensor) and _nested.is_unusual(input):
+    here = isinstance(input, Tensor) and _eager.applies(input) and input.dtype in _native.DTYPES
+    if not here and isinstance(input, Tensor) and _nested.is_unusual(input):
         given = {"noise_shape": noise_shape, "global_shape": global_shape, "start": start, "step": step}
         source = {"key": key, "generator": generator, "mode": mode}
         return _unusual(input, p, training, inplace, source, given)
-    _native.check_dtype(input)
+    if not here:
+        _native.check_dtype(input)
     drop = _rate.threshold(p, input)
     key = _key.check_source(key, generator)
     base, strides = positions(input.shape, noise_shape, global_shape, start, step)
@@ -104,7 +106,7 @@ def dropout(
     if drop is None and not training:
         return _in_place.into(input, _rate.expectation(input, p), inplace)
     if drop is not None:
-        if _eager.applies(input):
+        if here:
             words = (0, 0) if act in (0, DROP_ALL) else _key.as_words(key, generator)
             return _eager.dropout(input, (*words, act, factor, base, strides), inplace)
         if act == 0:
