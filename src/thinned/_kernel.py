@@ -11,6 +11,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -18,11 +20,9 @@ from typing import Final
 from thinned import _reference
 from thinned.contract import check_integer
 
-_native: ModuleType | None
-try:
-    from thinned import _native
-except ModuleNotFoundError:  # no C++ compiler was found when the package was installed
-    _native = None
+# There is none where no C++ compiler was found when the package was installed. One that is there and cannot
+# be loaded is an error.
+_native: ModuleType | None = import_module("thinned._native") if find_spec("thinned._native") else None
 
 # Element types, as the kernel numbers them.
 FLOAT32, FLOAT64, FLOAT16, BFLOAT16, MASK = range(5)
@@ -79,6 +79,7 @@ def prefer_large_pages(begin: int, bytes: int) -> None:
 
 
 _threads: int | None = None
+_MOST: Final = 2**31 - 1  # what a C int holds
 
 
 @functools.cache
@@ -101,11 +102,11 @@ def set_num_threads(n: int) -> None:
     """Set how many threads one call of the NumPy front end may use. No result depends on it.
 
     Args:
-        n: at least 1.
+        n: at least 1. More than there are processors are of no use, and are not started.
 
     Raises:
         TypeError: `n must be an integer, got …`.
-        ValueError: `n must be at least 1, got …`.
+        ValueError: `n must be at least 1, got …`; `n must be at most 2147483647, got …`.
 
     Example:
         >>> set_num_threads(2)
@@ -116,4 +117,6 @@ def set_num_threads(n: int) -> None:
     n = check_integer("n", n)
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
+    if n > _MOST:
+        raise ValueError(f"n must be at most {_MOST}, got {n}")
     _threads = n

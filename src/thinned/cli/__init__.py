@@ -10,6 +10,7 @@ except ModuleNotFoundError as missing:
 
 from thinned import __version__
 from thinned.cli._console import Commands
+from thinned.cli.audit import audit
 from thinned.cli.averages import averages
 from thinned.cli.bench import bench
 from thinned.cli.conformance import conformance
@@ -27,5 +28,5 @@ def main() -> None:
     """Dropout, exact and the same everywhere: a mask is a function of (seed, stream, position, p)."""
 
 
-for command in (info, mask, averages, mc, conformance, demo, bench):
+for command in (info, mask, averages, audit, mc, conformance, demo, bench):
     main.add_command(command)
