@@ -169,7 +169,7 @@ NATIVE = of(
         (
             "where XLA's part begins",
             "xla.cpp",
-            "(wide(start + 2 * k) + *words(operands[kBegins + k]))",
+            "(wide(start + 2 * k) + wide(words(operands[kBegins + k])))",
             "(wide(start + 2 * k))",
             "jax/test_mesh.py",
         ),
