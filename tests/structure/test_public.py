@@ -100,8 +100,10 @@ PUBLIC = {
     "thinned.torch": [
         "audit",
         "convert",
+        "count_steps",
         "functional",
         "keyed",
+        "keys",
         "nn",
         "schedules",
         "set_rows",
