@@ -471,6 +471,12 @@ def test_arguments_are_checked():
         predict(model, X[:0])
     with pytest.raises(ValueError, match="differ in their first axis"):
         predict(model, [X, X[:3]])
+    with pytest.raises(ValueError, match="leaves numbers for 1 inputs below"):
+        predict(model, X, first=2**60 - 1)
+    with pytest.raises(ValueError, match="x must be an array, or a structure of arrays"):
+        predict(model, 5)
+    with pytest.raises(TypeError, match=r"x must hold numbers, got ndarray of object: .*to_numpy"):
+        predict(model, X.astype(object))
     inputs = keras.Input((8,))
     two = keras.Model(inputs, [layers.Dropout(0.5)(inputs), inputs])
     with pytest.raises(TypeError, match="model must give one tensor"):

@@ -411,6 +411,52 @@ def test_what_is_wrong_is_named(model, data, arguments, more, error, message):
         compare(model, given, **{**QUICK, **more})
 
 
+@pytest.mark.parametrize(
+    ("made", "error", "says"),
+    [
+        (
+            lambda x, y: (x, torch.tensor(1)),
+            ValueError,
+            "y must have one entry for each input, got a single int64",
+        ),
+        (lambda x, y: (x, y.to(torch.complex64)), TypeError, "targets must be real numbers, got complex64"),
+        (lambda x, y: Frame(), TypeError, r"data must be a pair \(x, y\), .* got Frame"),
+        (lambda x, y: {"x": x, "y": y}, TypeError, r"data must be a pair \(x, y\), .* got dict"),
+    ],
+    ids=["0-d y", "complex y", "data frame", "mapping"],
+)
+def test_what_is_no_data(model, data, made, error, says):
+    with pytest.raises(error, match=says):
+        compare(model, made(*data), **QUICK)
+
+
+class Frame:
+    """As pandas' and polars' data frames: an iterable of its columns' names."""
+
+    def __iter__(self):
+        return iter(["x", "y"])
+
+    def to_numpy(self):
+        return np.zeros((3, 2))
+
+
+class Complex(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x):
+        return torch.complex(self.drop(x), x)
+
+
+def test_no_imaginary_part_is_lost(data):
+    x, _ = data
+    with pytest.raises(TypeError, match="must return real numbers, got complex64"):
+        compare(Complex(), (x, x), outputs="values", **QUICK)
+    with pytest.raises(TypeError, match="probabilities must be real numbers, got complex128"):
+        measures(np.ones((2, 2), complex) / 2, [0, 1])
+
+
 def test_an_estimate_stands_out_when_zero_is_outside():
     assert Estimate(1, 0.5, 2).excludes_zero()
     assert Estimate(-1, -2, -0.5).excludes_zero()

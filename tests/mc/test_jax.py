@@ -382,3 +382,39 @@ def test_arguments_are_checked():
 def test_progress(capsys):
     predict(mlp, X, samples=5, progress=True)
     assert "predict" in capsys.readouterr().err
+
+
+class Frame:
+    """As a data frame: an array of its columns, of objects where their types differ."""
+
+    def __init__(self, columns):
+        self._columns = columns
+        self.shape = columns.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return self._columns
+
+
+def test_what_is_no_input_and_no_output_is_named():
+    x = np.ones((3, 4), np.float32)
+
+    def apply(x, key):
+        return dropout(x, 0.5, key=fold(key, 0), training=True)
+
+    settings = {"samples": 4, "key": Key(0)}
+    with pytest.raises(ValueError, match=r"first=\d+ leaves numbers for 1 inputs below 2\^60, got 3"):
+        predict(apply, x, first=2**60 - 1, **settings)
+    assert predict(apply, x, first=2**60 - 3, **settings).mean.shape == (3, 4)
+    with pytest.raises(TypeError, match="must return real numbers, got complex64"):
+        predict(lambda x, key: apply(x, key) * 1j, x, **settings)
+    for given in (5, [[1.0, 2.0], [3.0, 4.0]], []):
+        with pytest.raises(ValueError, match="x must be an array, or a structure of arrays"):
+            predict(apply, given, **settings)
+    for given in (np.array(["a", "b"]), x.astype(object), Frame(x.astype(object))):
+        with pytest.raises(TypeError, match=r"x must hold numbers, got .*to_numpy"):
+            predict(apply, given, **settings)
+    np.testing.assert_array_equal(
+        predict(apply, Frame(x), **settings).mean, predict(apply, x, **settings).mean
+    )
+    with pytest.raises(TypeError, match="apply must be a function of one input and a key, got 3"):
+        predict(3, x, **settings)

@@ -340,3 +340,29 @@ def test_what_was_written_is_looked_over(tmp_path):
     still = {**lists, "std": [[0.0, 0.0]] * 2}
     with pytest.raises(_ray.NotPredicted, match="all samples of all inputs are equal: sites drew, but"):
         _ray._looked_over(written(tmp_path, **still, samples=[10, 20]))
+
+
+class Untraceable(torch.nn.Module):
+    """Its way depends on a number of the input, which no trace can see."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop, self.calls = torch.nn.Dropout(0.5), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.drop(x) * (2 if x.sum().item() > 0 else 1)
+
+
+@pytest.mark.filterwarnings("ignore:model cannot be traced:UserWarning")
+def test_a_model_that_cannot_be_traced_runs_for_its_own_rows_alone():
+    """And not for those that fill a chunk of 256 slots: one row took 5,122 passes with 20 samples."""
+    model = Untraceable()
+    one = worker(model, batch_size=256, samples=20, outputs="values")
+    x = rows(3)
+    found = one({"x": x[:1], "index": np.array([7])})
+    assert model.calls < 20 + 10
+    both = one({"x": x[[2, 0]], "index": np.array([300, 7])})
+    np.testing.assert_array_equal(both["mean"][1], found["mean"][0])
+    assert list(both["index"]) == [300, 7]
+    assert model.calls < 3 * 20 + 20

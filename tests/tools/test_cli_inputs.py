@@ -29,6 +29,7 @@ def make():
 
 # How each command is run: what it takes, without its options. A path is one of the files of `folder`.
 RUNS = {
+    "audit": ("--isolated", "factory.py"),
     "info": (),
     "mask": ("3,4", "-p", "0.5"),
     "averages": ("--size", "9", "--masks", "2"),
@@ -123,7 +124,8 @@ def test_all_that_is_written_is_an_out_path():
     """Which is looked at before any work, and written as a whole."""
     for name, command in COMMANDS.items():
         for option in command.params:
-            if isinstance(option.type, click.Path) and not option.type.exists:
+            written = isinstance(option, click.Option) and isinstance(option.type, click.Path)
+            if written and not option.type.exists:
                 assert isinstance(option.type, OutPath), f"{name} {option.opts[-1]}"
 
 
@@ -156,6 +158,19 @@ def test_no_memory_is_one_line(monkeypatch):
 
     monkeypatch.setattr(sys.modules["thinned.cli.mask"], "keep_mask", keep_mask)
     assert_refused(run("mask", "9", "-p", "0.5"), "not enough memory: 931. GiB")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("missing.py",), "missing.py"),
+        (("--select", "NONE", "factory.py"), "NONE"),
+        (("--explain", "THN0"), "there is no rule 'THN0'"),
+        (("--output-format", "poem", "factory.py"), "'--output-format'"),
+    ],
+)
+def test_audit_of_what_there_is_not(arguments, says):
+    assert_refused(run("audit", "--isolated", *arguments), says)
 
 
 # Files.
@@ -216,7 +231,7 @@ WRONG_ARRAYS = {
     "lengths": ({"x": np.ones((3, 6)), "y": np.zeros(2, int)}, "x and y must have as many inputs"),
     "labels": ({"x": np.ones((3, 6)), "y": np.full(3, 7)}, "labels must be in [0, 3)"),
     "one-hot": ({"x": np.ones((3, 6)), "y": np.ones((3, 3), int)}, "labels must have shape (3,)"),
-    "complex y": ({"x": np.ones((3, 6)), "y": np.ones(3, complex)}, "labels must be integers"),
+    "complex y": ({"x": np.ones((3, 6)), "y": np.ones(3, complex)}, "must be real numbers"),
 }
 
 

@@ -90,6 +90,11 @@ def program(path: str) -> nn.Module:
     for node in list(graph.nodes):
         if _counts_batches(node):
             graph.erase_node(node)
+        elif str(node.target).startswith("thinned.draw_key"):
+            # Keys are those of samples and inputs: none is drawn of torch's generator.
+            drawn = node.meta["val"]
+            node.target, node.args = torch.zeros, (tuple(drawn.shape),)
+            node.kwargs = {"dtype": drawn.dtype}
         elif node.target in _TRAINS and len(node.args) > _TRAINS[node.target]:
             place = _TRAINS[node.target]
             node.args = (*node.args[:place], False, *node.args[place + 1 :])

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from thinned.cli._console import extra
+from thinned.cli._console import extra, writing
 
 _CODES = "Codes or beginnings of codes, with commas, such as THN1,THN203; ALL for all."
 
@@ -103,7 +103,8 @@ def _mended(findings: Sequence[Any], unsafe: bool, write: bool) -> tuple[list[An
         before, after, mended = fixed_file(file, own)
         changes += diff(file, before, after)
         if write:
-            file.write_bytes(after.encode("utf-8"))
+            with writing(file, "--fix") as beside:
+                beside.write_bytes(after.encode("utf-8"))
         done = {id(finding) for finding in mended}
         left = [finding for finding in left if id(finding) not in done]
     return left, changes

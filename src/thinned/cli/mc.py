@@ -91,7 +91,8 @@ def compare(
 def _read(path: Path) -> tuple[Any, Any]:
     import numpy as np
 
-    with reading(path, ".npz"), np.load(path, allow_pickle=False) as file:
+    # The stream is closed here: NumPy leaves one of its own open where the archive is wrong.
+    with reading(path, ".npz"), path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     missing = [name for name in ("x", "y") if name not in arrays]
     if missing:

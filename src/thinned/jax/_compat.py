@@ -25,14 +25,24 @@ _OF_KERNEL = {
 }
 
 
-def _needed(module: str, name: str) -> Any:
-    """A name without which there is no `thinned.jax`."""
+def needed(
+    module: str,
+    name: str,
+    by: str = "thinned.jax",
+    package: Any = jax,
+    tested: str = "jax==0.10.*",
+) -> Any:
+    """A name that nothing can stand in for.
+
+    Raises:
+        ImportError: `… needs …, which … lacks: …`.
+    """
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
         raise ImportError(
-            f"thinned.jax needs {module}.{name}, which JAX {jax.__version__} lacks: install a version of JAX "
-            'that this version of thinned was tested with, pip install "thinned[jax]" "jax==0.10.*"'
+            f"{by} needs {module}.{name}, which {package.__name__} {package.__version__} lacks: install a "
+            f'version that this version of thinned was tested with, pip install "{tested}"'
         ) from None
 
 
@@ -60,10 +70,14 @@ def check_kernel() -> bool:
     return not missing
 
 
-Primitive: Any = _needed("jax.extend.core", "Primitive")
-ad: Any = _needed("jax.interpreters", "ad")  # tangents and transposes of a primitive
-batching: Any = _needed("jax.interpreters", "batching")  # a primitive under vmap
-mlir: Any = _needed("jax.interpreters", "mlir")  # a primitive's lowering, one for each platform
+Primitive: Any = needed("jax.extend.core", "Primitive")
+ad: Any = needed("jax.interpreters", "ad")  # tangents and transposes of a primitive
+# What a jaxpr is made of, to read which dropouts a function reaches.
+ClosedJaxpr: Any = needed("jax.extend.core", "ClosedJaxpr")
+Jaxpr: Any = needed("jax.extend.core", "Jaxpr")
+Literal: Any = needed("jax.extend.core", "Literal")
+batching: Any = needed("jax.interpreters", "batching")  # a primitive under vmap
+mlir: Any = needed("jax.interpreters", "mlir")  # a primitive's lowering, one for each platform
 
 _kernel = _found(_OF_KERNEL)
 custom_partitioning: Any = _kernel.get("custom_partitioning")

@@ -38,15 +38,35 @@ class Size:
         return Size(min(self.samples, pairs), max(min(self.rows, pairs // self.samples), 1))
 
 
+def as_numbers(leaf: Any) -> npt.NDArray[Any]:
+    """An array of x's.
+
+    Raises:
+        TypeError: `x must hold numbers, got …`.
+    """
+    array = np.asarray(leaf)
+    if array.dtype.kind in "OSUMm":
+        raise TypeError(
+            f"x must hold numbers, got {type(leaf).__name__} of {array.dtype}: pass "
+            "x[columns].to_numpy(dtype=np.float32) of a data frame, and arrays of one shape and type"
+        )
+    return array
+
+
 def rows_of(shapes: Iterable[tuple[int, ...]]) -> int:
     """How many inputs there are in arrays of these shapes.
 
     Raises:
-        ValueError: `x's arrays differ in their first axis: …`; `x has no inputs`.
+        ValueError: `x must be an array, …`; `x's arrays differ in their first axis: …`; `x has no inputs`.
     """
     known = list(shapes)
     sizes = {shape[:1] for shape in known}
-    if len(sizes) != 1 or sizes == {()}:
+    if sizes <= {()}:
+        raise ValueError(
+            "x must be an array, or a structure of arrays, whose first axis is the batch's, got "
+            f"{'numbers' if known else 'nothing'}: numpy.asarray makes an array of a list"
+        )
+    if len(sizes) != 1:
         raise ValueError(f"x's arrays differ in their first axis: they have shapes {known}")
     ((rows,),) = sizes
     if not rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from thinned._arguments import check_key
 from thinned.contract import Key, check_integer
 from thinned.mc._comparison import Comparison
 from thinned.mc._losses import Losses, joined, of_classes, of_values
-from thinned.mc._measures import BINS, Doubles, check_bins, check_labels, check_probabilities
+from thinned.mc._measures import BINS, Doubles, check_bins, check_labels, check_probabilities, refuse_complex
 from thinned.mc._prediction import Outputs, as_outputs, check_outputs
 from thinned.mc._progress import ticking
 from thinned.mc._scaled import evaluating
@@ -137,7 +137,8 @@ def _parts(model: torch.nn.Module, data: Any, rows: int) -> Iterator[tuple[Any, 
     """The model's arguments for some inputs, and their targets."""
     wanted = "data must be a pair (x, y), a tuple, or an iterable of such pairs"
     pairs = [data] if isinstance(data, tuple) else data
-    if not hasattr(pairs, "__iter__") or isinstance(pairs, (Tensor, np.ndarray, str, dict)):
+    no_pairs = isinstance(pairs, (Tensor, np.ndarray, str, Mapping)) or hasattr(pairs, "to_numpy")
+    if not hasattr(pairs, "__iter__") or no_pairs:
         raise TypeError(f"{wanted}, got {type(data).__name__}")
     for pair in pairs:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
@@ -145,6 +146,8 @@ def _parts(model: torch.nn.Module, data: Any, rows: int) -> Iterator[tuple[Any, 
                 f"{wanted}, got {len(pair) if hasattr(pair, '__len__') else type(pair).__name__} entries"
             )
         targets = pair[1].detach().cpu().numpy() if isinstance(pair[1], Tensor) else np.asarray(pair[1])
+        if not targets.ndim:
+            raise ValueError(f"y must have one entry for each input, got a single {targets.dtype}: {targets}")
         first = 0
         for call, count in batches(pair[0], rows, 0, model):
             yield call, targets[first : first + count]
@@ -155,6 +158,7 @@ def _parts(model: torch.nn.Module, data: Any, rows: int) -> Iterator[tuple[Any, 
 
 def _measured(draws: Any, scaled: Any, targets: Any, outputs: Outputs) -> Losses:
     """Losses of all inputs; some at a time, for they are computed in double."""
+    refuse_complex("targets", targets)
     if outputs != "values":
         scaled = check_probabilities(scaled)
         targets = check_labels(targets, scaled.shape)

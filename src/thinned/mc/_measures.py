@@ -93,6 +93,12 @@ def calibration(confidence: Doubles, correct: npt.NDArray[np.bool_], bins: int) 
     return float(binary_calibration_error(sure, right, n_bins=bins, validate_args=False))
 
 
+def refuse_complex(name: str, values: Any) -> None:
+    """A complex number would lose its imaginary part."""
+    if np.iscomplexobj(values):
+        raise TypeError(f"{name} must be real numbers, got {np.asarray(values).dtype}")
+
+
 def check_bins(bins: Any) -> None:
     """The number of bins of a calibration error."""
     if check_integer("bins", bins) < 1:
@@ -104,6 +110,7 @@ def check_probabilities(probabilities: Any) -> Doubles:
 
     A single one above 1 by rounding would make torchmetrics take all of them for logits.
     """
+    refuse_complex("probabilities", probabilities)
     given = np.asarray(probabilities, np.float64)
     if given.ndim != 2 or given.shape[0] < 1 or given.shape[1] < 2:
         raise ValueError(

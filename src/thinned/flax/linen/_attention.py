@@ -8,8 +8,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from flax.linen.dtypes import promote_dtype
 
+from thinned.flax._compat import linen_promote_dtype
 from thinned.flax._mask import check_rate, drop_probabilities, refuse_wrong_shapes
 
 
@@ -69,7 +69,7 @@ def dot_product_attention(
         (1, 3, 8)
     """
     check_rate(dropout_rate, "dropout_rate")
-    query, key, value = promote_dtype(query, key, value, dtype=dtype)
+    query, key, value = linen_promote_dtype(query, key, value, dtype=dtype)
     common: dict[str, Any] = {
         "bias": bias,
         "mask": mask,

@@ -8,9 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from flax.nnx.nn.attention import dot_product_attention_weights
-from flax.nnx.nn.dtypes import promote_dtype as promote
 
+from thinned.flax._compat import nnx_attention_weights, nnx_promote_dtype
 from thinned.flax._mask import check_rate, drop_probabilities, refuse_wrong_shapes
 
 
@@ -27,7 +26,7 @@ def dot_product_attention(
     dtype: Any = None,
     precision: Any = None,
     module: nnx.Module | None = None,
-    promote_dtype: Any = promote,
+    promote_dtype: Any = nnx_promote_dtype,
     is_causal: bool = False,
 ) -> jax.Array:
     """Equivalent to `flax.nnx.dot_product_attention`: the `attention_fn` of an `nnx.MultiHeadAttention`.
@@ -84,7 +83,7 @@ def dot_product_attention(
     refuse_wrong_shapes(
         functools.partial(nnx.dot_product_attention, **{**common, "module": None}), query, key, value
     )
-    weights = dot_product_attention_weights(query, key, **common)
+    weights = nnx_attention_weights(query, key, **common)
     weights = drop_probabilities(weights, dropout_rate, dropout_rng, broadcast_dropout)
     groups = weights.shape[-3] // value.shape[-2]  # query heads that share one of value's
     value = value if groups == 1 else jnp.repeat(value, groups, axis=-2)

@@ -60,7 +60,8 @@ def predict(
         chunk.
 
     Raises:
-        TypeError: `key must be …`; `apply must return one array, got …`.
+        TypeError: `key must be …`; `apply must be a function of …`; `apply must return one array, got …`; `x
+            must hold numbers, got …`.
         ValueError: `x has no inputs`; `samples must be at least 2, got …`; `memory=… bytes are too few: …`;
             `first must be in [0, 2^60), got …`; `x's arrays differ in their first axis: …`;
             `apply must return an array whose first axis is the batch's, of size 1, got …`.
@@ -79,10 +80,13 @@ def predict(
         >>> found.mean.shape, bool((abs(found.mean - 8) < 5 * found.standard_error.mean).all())
         ((3,), True)
     """
+    if not callable(apply):
+        raise TypeError(f"apply must be a function of one input and a key, got {apply!r}")
     _collect.check_samples(samples, tolerance)
     start = _collect.check_first(first)
     base, kind = _base(key), check_outputs(outputs)
     rows = _chunks.rows_of(map(np.shape, jax.tree.leaves(x)))
+    _collect.check_last(start, rows)
     size = _chunks.wanted(rows, samples, tolerance, batch_size, memory)
     run, size = _compiled(apply, x, size, shared, memory)
 
@@ -114,7 +118,7 @@ def _part(x: Any, first: int, stop: int, size: int) -> Any:
 
 
 def _array(leaf: Any) -> Any:
-    return leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+    return leaf if isinstance(leaf, jax.Array) else _chunks.as_numbers(leaf)
 
 
 def _compiled(

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from thinned.jax import _philox
+from thinned.jax._compat import ClosedJaxpr, Jaxpr, Literal
 from thinned.jax._primitive import dropout_p, keep_p
 
 _OPERANDS = {dropout_p: 1, keep_p: 0}  # where the key is; the threshold follows

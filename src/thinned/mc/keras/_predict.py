@@ -84,6 +84,7 @@ def predict(
     base, kind = _keys.given(key), check_outputs(outputs)
     arrays = tree.map_structure(_array, x)
     rows = _chunks.rows_of(map(np.shape, tree.flatten(arrays)))
+    _collect.check_last(start, rows)
     sampler = Sampler(model, _part(arrays, 0, 1, 1), shared)
     size = sampler.fit(_chunks.wanted(rows, samples, tolerance, batch_size, memory), memory)
     return _collect.collect(
@@ -97,7 +98,7 @@ def predict(
 
 
 def _array(leaf: Any) -> npt.NDArray[Any]:
-    return np.asarray(keras.ops.convert_to_numpy(leaf) if keras.ops.is_tensor(leaf) else leaf)
+    return _chunks.as_numbers(keras.ops.convert_to_numpy(leaf) if keras.ops.is_tensor(leaf) else leaf)
 
 
 def _part(x: Any, first: int, stop: int, size: int) -> Any:

@@ -7,10 +7,9 @@ from typing import Any
 
 import keras
 from keras import ops, tree
-from keras.src import backend
-from keras.src.models.functional import Functional
 
 from thinned.mc.keras import _taken
+from thinned.mc.keras._compat import Functional, backend
 
 Parts = list[Any]
 

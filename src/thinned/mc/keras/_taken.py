@@ -9,12 +9,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
-from keras.src import backend
-from keras.src.layers.attention.attention import Attention
-from keras.src.layers.rnn.dropout_rnn_cell import DropoutRNNCell
 
 from thinned.keras import DropConnect
 from thinned.keras._cells import Cell
+from thinned.mc.keras._compat import DropoutRNNCell, backend
 from thinned.mc.keras._draws import Draws
 
 _MISSING: Any = object()
@@ -104,7 +102,7 @@ def _replacements(layer: Any, draws: Draws) -> dict[str, Any]:
         return _cell(layer, draws)
     if isinstance(layer, keras.layers.RNN) and any(map(_drops, _cells(layer.cell))):
         return {"call": _training(layer.call)}
-    if isinstance(layer, Attention) and layer.dropout:
+    if isinstance(layer, keras.layers.Attention) and layer.dropout:
         return {"call": _training(layer.call)}
     drawn = _elementwise(layer, draws)
     if drawn is None:

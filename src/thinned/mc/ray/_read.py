@@ -139,7 +139,8 @@ def _arrays(path: str) -> dict[str, Any]:
     with reading(path, "an array of NumPy's"):
         if path.endswith(".npy"):
             return {"x": np.load(path, mmap_mode="r", allow_pickle=False)}
-        with np.load(path, allow_pickle=False) as file:
+        # The stream is closed here: NumPy leaves one of its own open where the archive is wrong.
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from thinned.mc._prediction import Outputs
 from thinned.mc.ray import _columns, _slots
 from thinned.mc.torch import _inputs
 from thinned.mc.torch._active import check_model
+from thinned.mc.torch._batch import Direct, Traced
 from thinned.mc.torch._run import Run
 
 
@@ -61,11 +63,21 @@ class Worker:
         with run.active():
             for rows, columns in _columns.alike(batch, plan.inputs):
                 for places, own in _slots.chunks(numbers[rows], plan.batch_size):
-                    call = _inputs.as_call(_columns.arguments(plan.inputs, columns, places), run.model)
-                    part = run.open(call, len(places), torch.from_numpy(numbers[rows[places]]))
-                    found.put(rows[places], self._drawn(run, part), own)
+                    parts = self._parts(run, columns, places, numbers[rows])
+                    first = next(parts)
+                    if isinstance(first, Direct):  # one input at a time: what only fills a slot serves none
+                        places, own = places[own], own[own]
+                        parts = self._parts(run, columns, places, numbers[rows])
+                    else:
+                        parts = itertools.chain([first], parts)
+                    found.put(rows[places], self._drawn(run, parts), own)
         kept = {name: batch[name] for name in plan.keep_columns}
         return {plan.index: numbers, **found.columns(), **kept}
+
+    def _parts(self, run: Run, columns: Any, places: Any, numbers: Any) -> Iterator[Traced | Direct]:
+        """Some rows, in parts that can be drawn from."""
+        call = _inputs.as_call(_columns.arguments(self._plan.inputs, columns, places), run.model)
+        return run.open(call, len(places), torch.from_numpy(numbers[places]))
 
     def _drawn(self, run: Run, part: Any) -> Any:
         plan = self._plan
