@@ -1,4 +1,4 @@
-"""Key and step of a keyed model are ordinary tensors on the CPU, in whatever context they were made or set."""
+"""Key and step of a keyed model are ordinary tensors on the CPU, whatever context they are made or set in."""
 
 import copy
 from contextlib import nullcontext
