@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Steps of the search below. Layouts that people make take fewer than ten; the answer for any strides at all is
-# as hard to find as that of a knapsack problem.
+# Steps of the search below: people's layouts take fewer than ten, but in general it is a knapsack problem.
 _PATIENCE = 10_000
 
 

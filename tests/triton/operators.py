@@ -203,6 +203,7 @@ def test_compiled_code_keeps_the_operators_whole(dynamic):
     assert names == ["thinned.dropout", "thinned.dropout_add", "thinned.dropout_add_norm"]
 
 
+@pytest.mark.full
 def test_compiled_masks_are_those_of_eager_code_forward_and_backward():
     torch._dynamo.reset()
     model = keyed(torch.nn.Sequential(torch.nn.Linear(8, 24), nn.Dropout(0.4)), 3)

@@ -97,7 +97,7 @@ class Clock:
         if self.warned or self.quiet or _compat.backward_task() != -1:
             return False
         # Where `thinned.mc` drops in evaluation the masks are its own.
-        return not any(getattr(mode, "always", False) for mode in _compat.function_modes())
+        return not any(getattr(mode, "always", False) for mode in _compat.function_mode_stack())
 
     def warn(self, site: str) -> None:
         """Tell, once for a model, of a mask that is drawn twice."""

@@ -104,14 +104,14 @@ def dropout(
     if drop is None and not training:
         return _in_place.into(input, _rate.expectation(input, p), inplace)
     if drop is not None:
+        if _eager.applies(input):
+            words = (0, 0) if act in (0, DROP_ALL) else _key.as_words(key, generator)
+            return _eager.dropout(input, (*words, act, factor, base, strides), inplace)
         if act == 0:
             return input.mul_(factor) if inplace else input * factor
         if act == DROP_ALL and not _mesh.is_dtensor(input):
             everything = torch.ones((), dtype=torch.bool, device=input.device)
             return input.masked_fill_(everything, 0) if inplace else input.masked_fill(everything, 0)
-        if _eager.applies(input):
-            one_pass = (*_key.as_words(key, generator), drop, factor, base, strides)
-            return _eager.dropout(input, one_pass, inplace)
     _mesh.check_source(input, key, generator)
     place = {"global_shape": global_shape, "start": start, "step": step}
     bits, rate = _key.as_tensor(key, generator), _rate.as_tensor(p, drop)
