@@ -218,6 +218,68 @@ def test_checkpoints_in_checkpoints(inner, outer):
     assert equal(grads(make(Outer, outer, inner), False), want)
 
 
+def test_other_faces_of_torchs_checkpoint():
+    from torch.distributed._composable import checkpoint as composed
+    from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+    from torch.utils.checkpoint import checkpoint_sequential, create_selective_checkpoint_contexts
+
+    def stack(how):
+        torch.manual_seed(0)
+        blocks = [Block() for _ in range(2)]
+        if how == "composable":
+            blocks = [composed(block) for block in blocks]
+        if how == "wrapper":
+            blocks = [checkpoint_wrapper(block) for block in blocks]
+        return nn.Sequential(*blocks).train()
+
+    class Whole(nn.Module):
+        def __init__(self, how):
+            super().__init__()
+            self.stack, self.how = stack(how), how
+
+        def forward(self, x):
+            if self.how == "sequential":
+                return checkpoint_sequential(self.stack, 2, x, use_reentrant=False)
+            if self.how == "selective":
+                kept = [torch.ops.aten.addmm.default, torch.ops.thinned.dropout.default]
+
+                def contexts():
+                    return create_selective_checkpoint_contexts(kept)
+
+                return checkpoint(self.stack, x, use_reentrant=False, context_fn=contexts)
+            return self.stack(x)
+
+    names = [name for name, _ in Whole(None).named_modules()]
+    for how in ("composable", "sequential", "selective"):
+        want = grads(Whole(None))
+        assert [name for name, _ in Whole(how).named_modules()] == names
+        assert equal(grads(Whole(how), False), want), how
+    x = torch.ones(2, 3, 8, requires_grad=True)
+    a, b = (grads(Whole("wrapper"), inside, x) for inside in (True, False))
+    assert equal(a, b)
+
+
+def test_a_forward_pass_that_fails_leaves_no_trace():
+    class Fails(Checkpointed):
+        fails = False
+
+        def tail(self, x):
+            x = super().tail(x)
+            if self.fails:
+                raise ValueError
+            return x
+
+    model, x = make(Fails, HOW[0]), torch.randn(2, 3, 8)
+    with keys(model, 1) as run:
+        want = model(x)
+        model.fails = True
+        with pytest.raises(ValueError, match=r"^$"):
+            model(x)
+        model.fails = False
+        assert run.inside == []
+        assert torch.equal(model(x), want)
+
+
 def test_a_backward_pass_inside_a_later_step_has_the_masks_of_its_own():
     model, x = make(Checkpointed, HOW[0]), torch.randn(2, 3, 8)
     wanted = grads(make(Checkpointed, None), x=x)

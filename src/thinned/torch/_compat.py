@@ -262,9 +262,12 @@ def checkpoints_call(again: Callable[[Callable[..., Any]], Callable[..., Any]]) 
         return generator(again(run), *args, **kwargs)
 
     with ExitStack() as stack:
-        for name, ours in zip(_NEEDED, (Reentrant, without_reentrant), strict=True):
-            stack.callback(setattr, _CHECKPOINT, name, getattr(_CHECKPOINT, name))
-            setattr(_CHECKPOINT, name, ours)
+        # Where there is a name by import too: torch.distributed's checkpoint of a module.
+        for place in (_CHECKPOINT, sys.modules.get("torch.distributed._composable.checkpoint_activation")):
+            for name, ours in zip(_NEEDED, (Reentrant, without_reentrant), strict=True):
+                if hasattr(place, name):
+                    stack.callback(setattr, place, name, getattr(place, name))
+                    setattr(place, name, ours)
         yield
 
 
