@@ -108,8 +108,8 @@ def test_masks_are_those_of_converted_and_keyed_layers():
         theirs = model(X.unsqueeze(-1).transpose(1, 2)), model(X.unsqueeze(1))
     other = copy.deepcopy(model)
     thinned.torch.convert(other)
-    set_step(keyed(other, 7), 5)
-    ours = other(X.unsqueeze(-1).transpose(1, 2)), other(X.unsqueeze(1))
+    keyed(other, 7)
+    ours = [set_step(other, 5)(x) for x in (X.unsqueeze(-1).transpose(1, 2), X.unsqueeze(1))]
     assert all(torch.equal(a, b) for a, b in zip(theirs, ours, strict=True))
 
 
