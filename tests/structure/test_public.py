@@ -100,6 +100,7 @@ PUBLIC = {
     "thinned.torch": [
         "audit",
         "convert",
+        "count_steps",
         "functional",
         "keyed",
         "nn",
