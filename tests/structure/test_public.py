@@ -103,6 +103,7 @@ PUBLIC = {
         "count_steps",
         "functional",
         "keyed",
+        "keys",
         "nn",
         "schedules",
         "set_rows",
