@@ -29,8 +29,8 @@ class SilentError(RuntimeError):
         >>> try:
         ...     mc.predict(torch.nn.Linear(2, 2), torch.ones(1, 2))
         ... except mc.SilentError as error:
-        ...     print(str(error)[:65])
-        all samples of all inputs are equal. Sites that drew: none. Rates
+        ...     print(str(error)[:62])
+        all samples of all inputs are equal: Linear has nothing that d
     """
 
 
