@@ -79,9 +79,30 @@ TORCH = of(
         (
             "the step is not folded into a site's key",
             "_site.py",
-            "        key = _key.folded(key, number(clock.step))\n",
-            "",
+            "key = _key.folded(key, number(clock.step))\n",
+            "key = _key.folded(key, 0)\n",
             "torch/test_keyed.py",
+        ),
+        (
+            "the counters of a checkpoint's region",
+            "_recomputed.py",
+            "current = now() if again is None else",
+            "current = now() if True else",
+            "torch/test_calls.py::test_counted_calls_have_their_masks_again_where_they_are_recomputed",
+        ),
+        (
+            "what draws by a run",
+            "_check.py",
+            "if torch.Tag.nondeterministic_seeded in func.tags",
+            "if not func.tags",
+            "torch/test_check.py::test_a_draw_without_a_key_is_named",
+        ),
+        (
+            "a hook on the way of a scale",
+            "_conversion/_follow.py",
+            "for kind in HOOKS:",
+            "for kind in ():",
+            "torch/test_scale.py::test_a_hook_on_the_way_leaves_the_scale_where_it_is",
         ),
         (
             "where a mesh's part begins",

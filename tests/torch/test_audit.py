@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 import thinned
 from thinned.torch import audit, keyed
+from thinned.torch._clock import Clock
 
 
 def net(forward, **attributes):
@@ -114,12 +115,12 @@ def stuck():
 
 def one_key():
     model = nn.Sequential(thinned.torch.nn.Dropout(0.5), linear(), thinned.torch.nn.Dropout(0.5), linear())
-    step = torch.zeros((), dtype=torch.int64)
+    clock = Clock()
 
     def forward(self, x):
         for site in (self.model[0], self.model[2]):
-            site.give_key(thinned.Key(1), step)
-        step.add_(1)
+            site.give_key(thinned.Key(1), clock)
+        clock.set(int(clock.step) + 1)
         return self.model(x)
 
     return net(forward, model=model)

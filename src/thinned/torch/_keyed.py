@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -182,6 +184,21 @@ class Counting:
         """Count no more."""
         for handle in self._handles:
             handle.remove()
+
+
+@contextmanager
+def unnoticed(model: torch.nn.Module) -> Iterator[None]:
+    """Calls that are no steps of a training run: no warning of masks that are drawn twice."""
+    clocks = {site._clock for site in model.modules() if isinstance(site, Site) and site._clock is not None}
+    before = {clock: clock.quiet for clock in clocks}
+    for clock in clocks:
+        clock.quiet = True
+    try:
+        yield
+    finally:
+        for clock, quiet in before.items():
+            clock.quiet = quiet
+            clock.forget()
 
 
 def sites_of(model: torch.nn.Module) -> dict[str, Site]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from thinned.torch._audit._watch import Call, Run, Watch, is_handwritten
+from thinned.torch._keyed import unnoticed
 
 
 @dataclass
@@ -66,7 +67,7 @@ def _evaluated(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, 
 
 def _trained(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], backward: bool) -> Run:
     watch = Watch(model)
-    with torch.enable_grad(), watch.watching() as run:
+    with torch.enable_grad(), unnoticed(model), watch.watching() as run:
         run.outputs = _tensors(model(*_copied(args), **_copied(kwargs)))
         roots = [one for one in run.outputs if one.requires_grad and one.is_floating_point()]
         if backward and roots:

@@ -55,7 +55,8 @@ def locked_dropout(
     sequence gets the mask that the padded one has, whatever the order it was packed in.
 
     Args:
-        input: (B, T, F) or (T, B, F), (T, F) for one sequence, or a PackedSequence of these.
+        input: (B, T, F) or (T, B, F), where F may be several dimensions; (T, F) for one sequence; or a
+            PackedSequence of (B, T, F).
         p: drop probability in [0, 1], a number or a tensor: see `dropout`.
         training: True drops, False evaluates to input itself.
         batch_first: True for (B, T, F), False for (T, B, F). Required, as libraries differ in it; without
@@ -102,13 +103,14 @@ def check_batch_first(batch_first: Any) -> None:
 def _noise_shape(input: Tensor, batch_first: bool) -> tuple[int | None, ...]:
     if input.dim() == 2:
         return (1, None)
-    if input.dim() != 3:
+    if input.dim() < 2:
         layout = "(B, T, F)" if batch_first else "(T, B, F)"
         raise ValueError(
             f"locked_dropout takes {layout}, (T, F) or a PackedSequence of these, got shape "
             f"{tuple(input.shape)}: use Dropout(noise_shape=…) with 1 for what is to share a decision"
         )
-    return (None, 1, None) if batch_first else (1, None, None)
+    features = (None,) * (input.dim() - 2)
+    return (None, 1, *features) if batch_first else (1, None, *features)
 
 
 def _packed(packed: PackedSequence, p: float | Tensor, training: bool, **source: Any) -> PackedSequence:
