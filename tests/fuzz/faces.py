@@ -11,7 +11,7 @@ from fuzz.cases import draw
 from fuzz.layouts import View, as_numpy, as_torch, same, view
 
 import thinned
-from thinned import _kernel
+from thinned import _kernel, contract
 
 
 @contextmanager
@@ -137,7 +137,8 @@ def torch_case(rng: np.random.Generator, torch: bool) -> tuple[Any, str]:
             got = F.dropout(x, **words)
         return what, _check(source, before, as_numpy(got, case.dtype), None, expected)
     clash = bool((source.touched() > 1).any())
-    changes = case.p != 0 and (case.training or not case.inverted)
+    evaluated = not case.inverted and contract.threshold(case.p) != 0
+    changes = case.p != 0 if case.training else evaluated
     try:
         with flushing(flush):
             got = F.dropout(x, **words, inplace=True)
@@ -150,8 +151,6 @@ def torch_case(rng: np.random.Generator, torch: bool) -> tuple[Any, str]:
 
 def mask_case(rng: np.random.Generator, torch: bool) -> tuple[Any, str]:
     """Masks alone."""
-    from thinned import contract
-
     case = draw(rng, steps=False)
     case.place.pop("noise_shape", None)
     place = {name: case.place[name] for name in ("global_shape", "start") if name in case.place}
