@@ -12,12 +12,13 @@ from thinned.contract import Key, check_probability
 from thinned.torch import _key, _rate
 from thinned.torch._place import Place
 from thinned.torch._rows import Rows
+from thinned.torch._tools import Seen
 from thinned.torch.schedules import Schedule
 
 Probability = float | Tensor | Schedule
 
 
-class Site(torch.nn.Module):
+class Site(Seen):
     """What every layer that drops is, beside its own kind.
 
     Without a key each call draws one from torch's default CPU generator. `thinned.torch.keyed` gives a key;

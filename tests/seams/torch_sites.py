@@ -1,0 +1,130 @@
+"""Every layer of `thinned.torch.nn` and every verb of `thinned.torch.functional`, once: what seams are tried on.
+
+A layer or a verb is in the tests of this folder by being listed here; `test_torch_seams.py` holds that none
+is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from thinned.torch import functional, nn
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A site: how it is made and called.
+
+    Attributes:
+        make: a fresh layer; options as keyword arguments.
+        inputs: the arguments of a call.
+        identity: whether evaluation gives back the first argument, the same object.
+        inplace: whether it takes `inplace`.
+        alike: what torch.nn has for it in evaluation, from a layer; None where it has nothing.
+    """
+
+    make: Callable[..., torch.nn.Module]
+    inputs: Callable[[], tuple[Any, ...]]
+    identity: bool = False
+    inplace: bool = False
+    alike: Callable[[Any], Callable[..., Any]] | None = None
+
+    @property
+    def kind(self) -> type[torch.nn.Module]:
+        """The class that the entry stands for."""
+        return next(type(m) for m in self.make().modules() if type(m).__module__.startswith("thinned."))
+
+
+def floats(*shape: int) -> torch.Tensor:
+    """Values without a zero: what is 0 was dropped."""
+    return torch.arange(1.0, 1.0 + torch.Size(shape).numel()).reshape(shape) / 64
+
+
+def connected(**options: Any) -> torch.nn.Module:
+    return nn.drop_connect(torch.nn.Linear(6, 5), p=0.5, **options)
+
+
+def attention(**options: Any) -> torch.nn.Module:
+    return nn.ScaledDotProductAttention(0.5, **options)
+
+
+def summed(layer: Any) -> Callable[..., Any]:
+    def call(x: torch.Tensor, residual: torch.Tensor) -> Any:
+        total = x + residual
+        return layer.norm_of(total), total
+
+    return call
+
+
+def blocks(rank: int) -> Layer:
+    kind = getattr(nn, f"DropBlock{rank}d")
+    shape = (2, 3, *(9, 8, 7)[:rank])
+    return Layer(
+        lambda **options: kind(0.3, 2, **options), lambda: (floats(*shape),), identity=True, inplace=True
+    )
+
+
+def channels(rank: int) -> Layer:
+    kind = getattr(nn, f"Dropout{rank}d")
+    shape = (4, 6, *(3, 3, 3)[:rank])
+    return Layer(
+        lambda **options: kind(0.5, **options), lambda: (floats(*shape),), identity=True, inplace=True
+    )
+
+
+def elements(kind: Any, *arguments: Any, shape: tuple[int, ...] = (4, 6, 5), inplace: bool = False) -> Layer:
+    return Layer(
+        lambda **options: kind(*arguments, **options),
+        lambda: (floats(*shape),),
+        identity=True,
+        inplace=inplace,
+    )
+
+
+LAYERS: dict[str, Layer] = {
+    "AlphaDropout": elements(nn.AlphaDropout, 0.5, inplace=True),
+    "DropBlock1d": blocks(1),
+    "DropBlock2d": blocks(2),
+    "DropBlock3d": blocks(3),
+    "DropConnect": Layer(connected, lambda: (floats(4, 6),)),
+    "DropConnectLinear": Layer(lambda **options: nn.DropConnectLinear(6, 5, p=0.5, **options), lambda: (floats(4, 6),)),
+    "DropPath": elements(nn.DropPath, 0.5, shape=(16, 3, 2)),
+    "Dropout": elements(nn.Dropout, 0.5, inplace=True),
+    "Dropout1d": channels(1),
+    "Dropout2d": channels(2),
+    "Dropout3d": channels(3),
+    "DropoutAdd": Layer(lambda **options: nn.DropoutAdd(0.5, **options), lambda: (floats(4, 6), floats(4, 6))),
+    "DropoutAddLayerNorm": Layer(
+        lambda **options: nn.DropoutAddLayerNorm(6, 0.5, **options), lambda: (floats(4, 6), floats(4, 6))
+    ),
+    "DropoutAddRMSNorm": Layer(
+        lambda **options: nn.DropoutAddRMSNorm(6, 0.5, **options), lambda: (floats(4, 6), floats(4, 6))
+    ),
+    "DropoutWrapper": Layer(
+        lambda: nn.DropoutWrapper(torch.nn.GRUCell(6, 5), 0.5, 0.5, 0.5),
+        lambda: (floats(4, 6), floats(4, 5)),
+    ),
+    "EmbeddingDropout": Layer(
+        lambda **options: nn.EmbeddingDropout(torch.nn.Embedding(20, 3, **options), 0.5), lambda: (torch.arange(20),)
+    ),
+    "FeatureAlphaDropout": elements(nn.FeatureAlphaDropout, 0.5, inplace=True),
+    "GRU": Layer(lambda **options: nn.GRU(6, 5, weight_p=0.5, input_p=0.5, **options), lambda: (floats(3, 4, 6),)),
+    "GaussianDropout": elements(nn.GaussianDropout, 0.5, inplace=True),
+    "LSTM": Layer(
+        lambda **options: nn.LSTM(6, 5, 2, dropout=0.5, weight_p=0.5, output_p=0.5, **options),
+        lambda: (floats(3, 4, 6),),
+    ),
+    "LockedDropout": Layer(
+        lambda **options: nn.LockedDropout(0.5, batch_first=True, **options), lambda: (floats(4, 6, 5),), identity=True
+    ),
+    "ScaledDotProductAttention": Layer(attention, lambda: (floats(2, 4, 8), floats(2, 6, 8), floats(2, 6, 3))),
+    "StochasticDepth": elements(nn.StochasticDepth, 0.5, "row", shape=(16, 3, 2)),
+    "ZoneoutCell": Layer(
+        lambda: nn.ZoneoutCell(torch.nn.LSTMCell(6, 5), 0.5, 0.5),
+        lambda: (floats(4, 6), (floats(4, 5), floats(4, 5))),
+    ),
+}
