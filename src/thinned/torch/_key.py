@@ -15,7 +15,7 @@ from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from thinned import _kernel
 from thinned._arguments import check_key, signed
 from thinned.contract import Key, fold_number
-from thinned.torch import _cuda
+from thinned.torch import _cuda, _partition
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -88,6 +88,10 @@ def as_words(key: Key | Tensor | None, generator: torch.Generator | None = None)
 def draw(generator: torch.Generator | None = None) -> Tensor:
     """128 fresh bits from the generator, on its device; torch's default CPU generator if none is given."""
     device = None if generator is None else generator.device
+    if torch.jit.is_tracing():
+        # TorchScript runs an operator of ours once, since its arguments never change, and keeps the result:
+        # of torch's own it knows which are random.
+        return _draw(torch.empty(2, dtype=torch.int64, device=device), generator)
     bits: Tensor = torch.ops.thinned.draw_key(torch.empty(2, dtype=torch.int64, device=device), generator)
     return bits
 
@@ -188,6 +192,7 @@ _library.impl("draw_key", _draw_vmap, "FuncTorchVmapMode")
 torch.library.register_fake(
     "thinned::draw_key", lambda distinct, generator=None: torch.empty_like(distinct), lib=_library
 )
+_partition.tell(_library, "draw_key")
 _library.impl("fold", _fold, "CompositeExplicitAutograd")
 torch.library.register_fake("thinned::fold", _fold_fake, lib=_library)
 torch.library.register_vmap("thinned::fold", _fold_vmap, lib=_library)

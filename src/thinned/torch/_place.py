@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
+import torch
+from torch import Tensor
+
 from thinned._position import Shape, as_shape, positions, row_major
 from thinned.torch._batching import Sizes
 
@@ -18,6 +21,20 @@ class Place(TypedDict, total=False):
 
 
 Where = tuple[Sizes, Sizes, Sizes]
+
+_tracing = torch._C._get_tracing_state
+
+
+def sizes_of(input: Tensor) -> Sequence[int]:
+    """The input's shape in integers: while torch.jit.trace is at work, torch gives tensors for its entries."""
+    state = _tracing()
+    if state is None:
+        return input.shape
+    torch._C._set_tracing_state(None)
+    try:
+        return tuple(input.shape)
+    finally:
+        torch._C._set_tracing_state(state)
 
 
 def as_lists(place: Place, shape: Sequence[int]) -> Where:

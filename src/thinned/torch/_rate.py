@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thinned import contract
-from thinned.torch import _eager
+from thinned.torch import _eager, _switch
 
 
 def threshold(p: Any, input: Tensor) -> int | None:
@@ -45,7 +45,12 @@ def check_range(p: Tensor, name: str = "p") -> None:
 
 
 def as_tensor(p: Any, drop: int | None) -> Tensor:
-    """What the operator takes."""
+    """What an operator takes that drops: in an exported program, until that is turned to evaluation."""
+    return _switch.rate(exactly(p, drop))
+
+
+def exactly(p: Any, drop: int | None = None) -> Tensor:
+    """The probability as a tensor, whatever the code becomes."""
     if drop is not None:
         return torch.full((), drop / 2.0**32, dtype=torch.float64)
     # The one way to make a tensor of a symbolic number that does not bind the graph to its value.
@@ -54,7 +59,7 @@ def as_tensor(p: Any, drop: int | None) -> Tensor:
 
 def expectation(input: Tensor, p: Any) -> Tensor:
     """Classic evaluation, input · (1 − p), for p that is not known here."""
-    drop = torch.round(as_tensor(p, None).double() * 2.0**32)
+    drop = torch.round(exactly(p).double() * 2.0**32)
     kept = (1.0 - drop / 2.0**32).to(input.device)
     wide = torch.promote_types(input.dtype, torch.float32)
     return (input.to(wide) * kept.to(wide)).to(input.dtype).masked_fill(kept == 0, 0)

@@ -13,7 +13,7 @@ from thinned.torch import _key, _mesh, _native, _rate
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place
 from thinned.torch.functional._dropout import _check_inplace, _into, dropout
-from thinned.torch.functional._lives import Noise, lives
+from thinned.torch.functional._lives import Noise, kept, lives
 
 _LIMIT = -1.7580993408473766  # of SELU at minus infinity: −λα
 
@@ -133,13 +133,11 @@ def _alpha(
     if key is None:  # one for both masks below
         key, generator = _key.draw(generator), None
     wide = torch.promote_types(input.dtype, torch.float32)
-    kept = dropout(
-        input.to(wide), p, True, key=key, generator=generator, noise_shape=noise, mode="classic", **place
-    )
+    scaled = kept(input.to(wide), p, key, noise, place)
     a, if_kept, if_dropped = (_mesh.beside(input, n.to(input.device, wide)) for n in _affine(p, drop))
     shift = torch.where(lives(input, p, key, noise, place), if_kept, if_dropped)
     # In place: with less memory alive (32, 64, 28, 28) takes 1 ms instead of 15, most of them for new pages.
-    return _into(input, kept.mul_(a).add_(shift).to(input.dtype), inplace)
+    return _into(input, scaled.mul_(a).add_(shift).to(input.dtype), inplace)
 
 
 def _affine(p: float | Tensor, drop: int | None) -> tuple[Tensor, Tensor, Tensor]:

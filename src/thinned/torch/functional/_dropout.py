@@ -18,9 +18,10 @@ from thinned._arguments import (
 )
 from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, threshold
-from thinned.torch import _eager, _in_place, _key, _mesh, _native, _operator, _rate
+from thinned.torch import _eager, _in_place, _key, _mesh, _native, _operator, _rate, _switch
 from thinned.torch._batching import OWN
 from thinned.torch._overrides import overridable
+from thinned.torch._place import sizes_of
 
 
 @overridable
@@ -87,7 +88,7 @@ def dropout(
     _native.check_dtype(input)
     drop = _rate.threshold(p, input)
     key = _key.check_source(key, generator)
-    base, strides = positions(input.shape, noise_shape, global_shape, start, step)
+    base, strides = positions(sizes_of(input), noise_shape, global_shape, start, step)
     if drop is not None:
         act, factor = effect(drop, training, inverted)
         if (act, factor) == IDENTITY and (p == 0 or not training):
@@ -114,7 +115,10 @@ def dropout(
     )
     if inplace and _in_place.applies(input, rate):
         return _in_place.dropout(input, bits, rate, inverted, *shapes)
-    return _into(input, _operator.dropout(input, bits, rate, inverted, *shapes), inplace)
+    result = _operator.dropout(input, bits, rate, inverted, *shapes)
+    if not inverted and (flag := _switch.evaluates()) is not None:
+        result = torch.where(flag, _rate.expectation(result, p), result)
+    return _into(input, result, inplace)
 
 
 def keep_mask(
@@ -133,7 +137,7 @@ def keep_mask(
     whole = None if global_shape is None else as_shape("global_shape", global_shape)
     first = None if start is None else as_shape("start", start)
     bits = _key.key_to_tensor(check_key(key))
-    return _operator.keep_mask(sizes, bits, _rate.as_tensor(p, drop), whole, first)
+    return _operator.keep_mask(sizes, bits, _rate.exactly(p, drop), whole, first)
 
 
 def _into(input: Tensor, result: Tensor, inplace: bool) -> Tensor:

@@ -10,6 +10,7 @@ from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, check_probability
 from thinned.torch import _eager, _gaussian, _key, _mesh, _native, _rate
 from thinned.torch._overrides import overridable
+from thinned.torch._place import sizes_of
 from thinned.torch.functional._dropout import _check_inplace, _into, _sizes
 
 
@@ -70,7 +71,7 @@ def gaussian_dropout(
     if not isinstance(p, Tensor) or _eager.applies(p):
         _gaussian.check_finite(p)
     key = _key.check_source(key, generator)
-    positions(input.shape, noise_shape, global_shape, start, step)
+    positions(sizes_of(input), noise_shape, global_shape, start, step)
     if not training or (drop == 0 and p == 0):
         return input
     if inplace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from thinned.contract import Key
@@ -16,7 +17,8 @@ def call_key(site: Site, call: int | None = None) -> Key | Tensor:
     key = site.mask_key(call)
     if key is not None:
         return key
-    return _key.draw() if traced() else Key(*_key.as_words(None))
+    # A trace of torch.jit is to draw when it runs.
+    return _key.draw() if traced() or torch.jit.is_tracing() else Key(*_key.as_words(None))
 
 
 def part_key(key: Key | Tensor | None, number: int) -> Key | Tensor | None:
