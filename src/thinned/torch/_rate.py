@@ -53,8 +53,12 @@ def exactly(p: Any, drop: int | None = None) -> Tensor:
     """The probability as a tensor, whatever the code becomes."""
     if drop is not None:
         return torch.full((), drop / 2.0**32, dtype=torch.float64)
+    if isinstance(p, Tensor):
+        return p
+    if _switch.exporting():  # no number is symbolic there, and a sum might be taken for a layer's, and quantised
+        return torch.full((), p, dtype=torch.float64)
     # The one way to make a tensor of a symbolic number that does not bind the graph to its value.
-    return p if isinstance(p, Tensor) else torch.zeros((), dtype=torch.float64) + p
+    return torch.zeros((), dtype=torch.float64) + p
 
 
 def expectation(input: Tensor, p: Any) -> Tensor:

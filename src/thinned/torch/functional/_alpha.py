@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
-from thinned.contract import Key
-from thinned.torch import _key, _mesh, _native, _rate
+from thinned.contract import Key, threshold
+from thinned.torch import _key, _mesh, _native, _rate, _switch
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place
 from thinned.torch.functional._dropout import _check_inplace, _into, dropout
@@ -142,8 +143,20 @@ def _alpha(
 
 def _affine(p: float | Tensor, drop: int | None) -> tuple[Tensor, Tensor, Tensor]:
     """a, b and a · α' + b of the realised p, in double; zeros at p = 1."""
+    flag = _switch.evaluates()
+    if flag is not None and not isinstance(p, Tensor):
+        return _of_number(threshold(p) / 2.0**32, flag)
     rate = torch.round(_rate.as_tensor(p, drop).double() * 2.0**32) / 2.0**32
     a = 1.0 / torch.sqrt((_LIMIT * _LIMIT * rate + 1.0) * (1.0 - rate))
     a = torch.where(rate < 1.0, a, 0.0)
     b = -a * _LIMIT * rate
     return a, b, a * _LIMIT + b
+
+
+def _of_number(rate: float, flag: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for an exported program: what arithmetic stands in it, a quantiser takes for a layer's."""
+    a = 1.0 / math.sqrt((_LIMIT * _LIMIT * rate + 1.0) * (1.0 - rate)) if rate < 1.0 else 0.0
+    b = -a * _LIMIT * rate
+    on = (torch.full((), n, dtype=torch.float64) for n in (a, b, a * _LIMIT + b))
+    a_, b_, low = (torch.where(flag, off, n) for n, off in zip(on, (1.0, 0.0, 0.0), strict=True))
+    return a_, b_, low
