@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thinned import contract
-from thinned.torch import _eager, _switch
+from thinned.torch import _eager, _onnx, _switch
 
 
 def threshold(p: Any, input: Tensor) -> int | None:
@@ -46,6 +46,7 @@ def check_range(p: Tensor, name: str = "p") -> None:
 
 def as_tensor(p: Any, drop: int | None) -> Tensor:
     """What an operator takes that drops: in an exported program, until that is turned to evaluation."""
+    _onnx.refuse("this layer's way of dropping")
     return _switch.rate(exactly(p, drop))
 
 

@@ -18,7 +18,7 @@ from thinned._arguments import (
 )
 from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, threshold
-from thinned.torch import _eager, _in_place, _key, _mesh, _native, _operator, _rate, _switch
+from thinned.torch import _eager, _in_place, _key, _mesh, _native, _onnx, _operator, _rate, _switch
 from thinned.torch._batching import OWN
 from thinned.torch._overrides import overridable
 from thinned.torch._place import sizes_of
@@ -106,6 +106,8 @@ def dropout(
         if _eager.applies(input):
             one_pass = (*_key.as_words(key, generator), drop, factor, base, strides)
             return _eager.dropout(input, one_pass, inplace)
+    if _onnx.exporting():
+        return _into(input, _onnx.dropout(input, p, noise_shape, inverted, key, generator, global_shape), inplace)
     _mesh.check_source(input, key, generator)
     place = {"global_shape": global_shape, "start": start, "step": step}
     bits, rate = _key.as_tensor(key, generator), _rate.as_tensor(p, drop)
