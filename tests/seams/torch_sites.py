@@ -128,3 +128,78 @@ LAYERS: dict[str, Layer] = {
         lambda: (floats(4, 6), (floats(4, 5), floats(4, 5))),
     ),
 }
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A function: how it is called, on inputs, in training or not, by a key or without.
+
+    Attributes:
+        call: on the inputs, and `training` and a key as keyword arguments.
+        inputs: tensors.
+    """
+
+    call: Callable[..., Any]
+    inputs: Callable[[], tuple[torch.Tensor, ...]]
+
+
+def verb(name: str, *shape: int, p: tuple[Any, ...] = (0.5,), **options: Any) -> Verb:
+    function = getattr(functional, name)
+    return Verb(
+        lambda x, training, key=None: function(x, *p, training=training, key=key, **options),
+        lambda: (floats(*shape),),
+    )
+
+
+def attend(q: Any, k: Any, v: Any, training: bool, key: Any = None) -> Any:
+    return functional.scaled_dot_product_attention(q, k, v, None, 0.5, training=training, dropout_key=key)
+
+
+VERBS: dict[str, Verb] = {
+    "alpha_dropout": verb("alpha_dropout", 4, 6),
+    "drop_block1d": verb("drop_block1d", 2, 3, 9, p=(0.3, 2)),
+    "drop_block2d": verb("drop_block2d", 2, 3, 9, 8, p=(0.3, 2)),
+    "drop_block3d": verb("drop_block3d", 2, 3, 9, 8, 7, p=(0.3, 2)),
+    "drop_connect_linear": Verb(
+        lambda x, w, training, key=None: functional.drop_connect_linear(
+            x, w, None, 0.5, training=training, key=key
+        ),
+        lambda: (floats(4, 6), floats(5, 6)),
+    ),
+    "drop_path": verb("drop_path", 16, 3),
+    "dropout": verb("dropout", 4, 6),
+    "dropout1d": verb("dropout1d", 4, 6, 3),
+    "dropout2d": verb("dropout2d", 4, 6, 3, 3),
+    "dropout3d": verb("dropout3d", 4, 6, 3, 3, 3),
+    "dropout_add": Verb(
+        lambda x, y, training, key=None: functional.dropout_add(x, y, 0.5, training=training, key=key),
+        lambda: (floats(4, 6), floats(4, 6)),
+    ),
+    "dropout_add_layer_norm": Verb(
+        lambda x, y, training, key=None: functional.dropout_add_layer_norm(
+            x, y, 6, p=0.5, training=training, key=key
+        ),
+        lambda: (floats(4, 6), floats(4, 6)),
+    ),
+    "dropout_add_rms_norm": Verb(
+        lambda x, y, training, key=None: functional.dropout_add_rms_norm(
+            x, y, 6, p=0.5, training=training, key=key
+        ),
+        lambda: (floats(4, 6), floats(4, 6)),
+    ),
+    "embedding_dropout": Verb(
+        lambda i, w, training, key=None: functional.embedding_dropout(i, w, 0.5, training=training, key=key),
+        lambda: (torch.arange(20), floats(20, 3)),
+    ),
+    "feature_alpha_dropout": verb("feature_alpha_dropout", 4, 6, 3),
+    "gaussian_dropout": verb("gaussian_dropout", 4, 6),
+    "locked_dropout": verb("locked_dropout", 4, 6, 5, batch_first=True),
+    "scaled_dot_product_attention": Verb(
+        attend, lambda: (floats(2, 4, 8), floats(2, 6, 8), floats(2, 6, 3))
+    ),
+    "stochastic_depth": verb("stochastic_depth", 16, 3, p=(0.5, "row")),
+    "zoneout": Verb(
+        lambda new, old, training, key=None: functional.zoneout(new, old, 0.5, training=training, key=key),
+        lambda: (floats(4, 6), -floats(4, 6)),
+    ),
+}

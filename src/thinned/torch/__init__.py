@@ -1,6 +1,6 @@
 """The PyTorch front end (extra `thinned[torch]`), named as torch names things: `functional` and `nn`."""
 
-from thinned.torch import functional, nn, schedules
+from thinned.torch import functional, nn, quantization, schedules
 from thinned.torch._batch import set_rows
 from thinned.torch._conversion import convert, strip, to_classic, to_inverted, unconvert
 from thinned.torch._keyed import keyed, set_step
@@ -10,6 +10,7 @@ __all__ = [
     "functional",
     "keyed",
     "nn",
+    "quantization",
     "schedules",
     "set_rows",
     "set_step",

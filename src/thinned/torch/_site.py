@@ -73,7 +73,11 @@ class Site(Seen):
 
 def traced() -> bool:
     """Whether a step is to stay a tensor: a graph is made, or a transform may hold many steps in it."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state() is not None
+    )
 
 
 def check_p(p: Any, name: str = "p") -> Any:

@@ -147,7 +147,10 @@ def _note(name: str, module: torch.nn.Module, left: dict[str, str], suspects: di
             left[name] = f"{kind} holds {held} as a number: {remedy}"
         return
     if isinstance(module, torch.jit.ScriptModule):
-        suspects[name] = "compiled by torch.jit: convert the model before it is scripted"
+        suspects[name] = (
+            "compiled by torch.jit, and its dropout is torch's: convert the model that it was made of, and "
+            "compile that by torch.jit.trace, torch.export or torch.compile; torch.jit.script takes none of ours"
+        )
         return
     seen = list(drops(module))
     if held:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from thinned.contract import Key
@@ -17,8 +16,7 @@ def call_key(site: Site, call: int | None = None) -> Key | Tensor:
     key = site.mask_key(call)
     if key is not None:
         return key
-    # A trace of torch.jit is to draw when it runs.
-    return _key.draw() if traced() or torch.jit.is_tracing() else Key(*_key.as_words(None))
+    return _key.draw() if traced() else Key(*_key.as_words(None))
 
 
 def part_key(key: Key | Tensor | None, number: int) -> Key | Tensor | None:
