@@ -1,4 +1,4 @@
-"""Every layer of `thinned.torch.nn` and every verb of `thinned.torch.functional`, once: what seams are tried on.
+"""Every layer of `thinned.torch.nn` and every verb of `thinned.torch.functional`: what seams are tried on.
 
 A layer or a verb is in the tests of this folder by being listed here; `test_torch_seams.py` holds that none
 is missing.
@@ -24,14 +24,12 @@ class Layer:
         inputs: the arguments of a call.
         identity: whether evaluation gives back the first argument, the same object.
         inplace: whether it takes `inplace`.
-        alike: what torch.nn has for it in evaluation, from a layer; None where it has nothing.
     """
 
     make: Callable[..., torch.nn.Module]
     inputs: Callable[[], tuple[Any, ...]]
     identity: bool = False
     inplace: bool = False
-    alike: Callable[[Any], Callable[..., Any]] | None = None
 
     @property
     def kind(self) -> type[torch.nn.Module]:
@@ -44,20 +42,8 @@ def floats(*shape: int) -> torch.Tensor:
     return torch.arange(1.0, 1.0 + torch.Size(shape).numel()).reshape(shape) / 64
 
 
-def connected(**options: Any) -> torch.nn.Module:
-    return nn.drop_connect(torch.nn.Linear(6, 5), p=0.5, **options)
-
-
-def attention(**options: Any) -> torch.nn.Module:
-    return nn.ScaledDotProductAttention(0.5, **options)
-
-
-def summed(layer: Any) -> Callable[..., Any]:
-    def call(x: torch.Tensor, residual: torch.Tensor) -> Any:
-        total = x + residual
-        return layer.norm_of(total), total
-
-    return call
+def connected() -> torch.nn.Module:
+    return nn.drop_connect(torch.nn.Linear(6, 5), p=0.5)
 
 
 def blocks(rank: int) -> Layer:
@@ -91,37 +77,40 @@ LAYERS: dict[str, Layer] = {
     "DropBlock2d": blocks(2),
     "DropBlock3d": blocks(3),
     "DropConnect": Layer(connected, lambda: (floats(4, 6),)),
-    "DropConnectLinear": Layer(lambda **options: nn.DropConnectLinear(6, 5, p=0.5, **options), lambda: (floats(4, 6),)),
+    "DropConnectLinear": Layer(lambda: nn.DropConnectLinear(6, 5, p=0.5), lambda: (floats(4, 6),)),
     "DropPath": elements(nn.DropPath, 0.5, shape=(16, 3, 2)),
     "Dropout": elements(nn.Dropout, 0.5, inplace=True),
     "Dropout1d": channels(1),
     "Dropout2d": channels(2),
     "Dropout3d": channels(3),
-    "DropoutAdd": Layer(lambda **options: nn.DropoutAdd(0.5, **options), lambda: (floats(4, 6), floats(4, 6))),
+    "DropoutAdd": Layer(lambda: nn.DropoutAdd(0.5), lambda: (floats(4, 6), floats(4, 6))),
     "DropoutAddLayerNorm": Layer(
-        lambda **options: nn.DropoutAddLayerNorm(6, 0.5, **options), lambda: (floats(4, 6), floats(4, 6))
+        lambda: nn.DropoutAddLayerNorm(6, 0.5), lambda: (floats(4, 6), floats(4, 6))
     ),
-    "DropoutAddRMSNorm": Layer(
-        lambda **options: nn.DropoutAddRMSNorm(6, 0.5, **options), lambda: (floats(4, 6), floats(4, 6))
-    ),
+    "DropoutAddRMSNorm": Layer(lambda: nn.DropoutAddRMSNorm(6, 0.5), lambda: (floats(4, 6), floats(4, 6))),
     "DropoutWrapper": Layer(
         lambda: nn.DropoutWrapper(torch.nn.GRUCell(6, 5), 0.5, 0.5, 0.5),
         lambda: (floats(4, 6), floats(4, 5)),
     ),
     "EmbeddingDropout": Layer(
-        lambda **options: nn.EmbeddingDropout(torch.nn.Embedding(20, 3, **options), 0.5), lambda: (torch.arange(20),)
+        lambda: nn.EmbeddingDropout(torch.nn.Embedding(20, 3), 0.5),
+        lambda: (torch.arange(20),),
     ),
     "FeatureAlphaDropout": elements(nn.FeatureAlphaDropout, 0.5, inplace=True),
-    "GRU": Layer(lambda **options: nn.GRU(6, 5, weight_p=0.5, input_p=0.5, **options), lambda: (floats(3, 4, 6),)),
+    "GRU": Layer(lambda: nn.GRU(6, 5, weight_p=0.5, input_p=0.5), lambda: (floats(3, 4, 6),)),
     "GaussianDropout": elements(nn.GaussianDropout, 0.5, inplace=True),
     "LSTM": Layer(
-        lambda **options: nn.LSTM(6, 5, 2, dropout=0.5, weight_p=0.5, output_p=0.5, **options),
+        lambda: nn.LSTM(6, 5, 2, dropout=0.5, weight_p=0.5, output_p=0.5),
         lambda: (floats(3, 4, 6),),
     ),
     "LockedDropout": Layer(
-        lambda **options: nn.LockedDropout(0.5, batch_first=True, **options), lambda: (floats(4, 6, 5),), identity=True
+        lambda: nn.LockedDropout(0.5, batch_first=True),
+        lambda: (floats(4, 6, 5),),
+        identity=True,
     ),
-    "ScaledDotProductAttention": Layer(attention, lambda: (floats(2, 4, 8), floats(2, 6, 8), floats(2, 6, 3))),
+    "ScaledDotProductAttention": Layer(
+        lambda: nn.ScaledDotProductAttention(0.5), lambda: (floats(2, 4, 8), floats(2, 6, 8), floats(2, 6, 3))
+    ),
     "StochasticDepth": elements(nn.StochasticDepth, 0.5, "row", shape=(16, 3, 2)),
     "ZoneoutCell": Layer(
         lambda: nn.ZoneoutCell(torch.nn.LSTMCell(6, 5), 0.5, 0.5),
@@ -194,9 +183,7 @@ VERBS: dict[str, Verb] = {
     "feature_alpha_dropout": verb("feature_alpha_dropout", 4, 6, 3),
     "gaussian_dropout": verb("gaussian_dropout", 4, 6),
     "locked_dropout": verb("locked_dropout", 4, 6, 5, batch_first=True),
-    "scaled_dot_product_attention": Verb(
-        attend, lambda: (floats(2, 4, 8), floats(2, 6, 8), floats(2, 6, 3))
-    ),
+    "scaled_dot_product_attention": Verb(attend, lambda: (floats(2, 4, 8), floats(2, 6, 8), floats(2, 6, 3))),
     "stochastic_depth": verb("stochastic_depth", 16, 3, p=(0.5, "row")),
     "zoneout": Verb(
         lambda new, old, training, key=None: functional.zoneout(new, old, 0.5, training=training, key=key),

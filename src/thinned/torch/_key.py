@@ -16,6 +16,7 @@ from thinned import _kernel
 from thinned._arguments import check_key, signed
 from thinned.contract import Key, fold_number
 from thinned.torch import _cuda, _partition
+from thinned.torch._place import traced_by_jit
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -88,7 +89,7 @@ def as_words(key: Key | Tensor | None, generator: torch.Generator | None = None)
 def draw(generator: torch.Generator | None = None) -> Tensor:
     """128 fresh bits from the generator, on its device; torch's default CPU generator if none is given."""
     device = None if generator is None else generator.device
-    if torch.jit.is_tracing():
+    if traced_by_jit():
         # TorchScript runs an operator of ours once, since its arguments never change, and keeps the result:
         # of torch's own it knows which are random.
         return _draw(torch.empty(2, dtype=torch.int64, device=device), generator)

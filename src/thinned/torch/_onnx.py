@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from thinned.torch import _switch
+from thinned.torch._place import traced_by_jit
 
 
 def exporting() -> bool:
     """Whether torch.onnx.export is at work, by either of its ways."""
-    return (torch.jit.is_tracing() or _switch.exporting()) and torch.onnx.is_in_onnx_export()
+    return (traced_by_jit() or _switch.exporting()) and torch.onnx.is_in_onnx_export()
 
 
 def refuse(what: str) -> None:
@@ -24,9 +25,9 @@ def refuse(what: str) -> None:
     """
     if exporting():
         problem = (
-            f"ONNX has no operator for {what}: it drops single activations, or whole rows and channels of them, "
-            "by random numbers of its own. Export model.eval(); or, to train from the file, take the keys away "
-            "with thinned.torch.keyed(model, None) and put thinned.torch.nn.Dropout where another layer drops"
+            f"ONNX has no operator for {what}: it drops activations, or whole rows and channels of them, by "
+            "random numbers of its own. Export model.eval(); or, to train from the file, take the keys away "
+            "by thinned.torch.keyed(model, None) and put thinned.torch.nn.Dropout where another layer drops"
         )
         # The exporter takes an error for a reason to try another way, and shows that way's.
         warnings.warn(problem, stacklevel=2)

@@ -29,10 +29,12 @@ def tell(library: torch.library.Library, name: str) -> None:
             node.meta["recompute"] = _policy(node.meta)
         return result
 
-    torch.library.register_torch_dispatch(f"{library.ns}::{name}", ProxyTorchDispatchMode, recorded, lib=library)
+    torch.library.register_torch_dispatch(
+        f"{library.ns}::{name}", ProxyTorchDispatchMode, recorded, lib=library
+    )
 
 
 def _policy(meta: dict[str, Any]) -> CheckpointPolicy:
-    budgets = [meta.get("memory_budget"), *(meta.get("custom") or {}).values(), config.activation_memory_budget]
-    nothing = any(isinstance(budget, (int, float)) and budget == 0 for budget in budgets)
+    of_region = (meta.get("custom") or {}).get("_region_activation_memory_budget")
+    nothing = 0 in (config.activation_memory_budget, meta.get("memory_budget"), of_region)
     return CheckpointPolicy.MUST_RECOMPUTE if nothing else CheckpointPolicy.MUST_SAVE

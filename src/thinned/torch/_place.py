@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -22,19 +22,26 @@ class Place(TypedDict, total=False):
 
 Where = tuple[Sizes, Sizes, Sizes]
 
-_tracing = torch._C._get_tracing_state
+# torch's own names: what torch.jit.trace has at work, to be set aside while a shape is read.
+_tracing: Any = torch._C._get_tracing_state
+_trace: Any = getattr(torch._C, "_set_tracing_state", lambda _state: None)
 
 
-def sizes_of(input: Tensor) -> Sequence[int]:
-    """The input's shape in integers: while torch.jit.trace is at work, torch gives tensors for its entries."""
+def traced_by_jit() -> bool:
+    """Whether torch.jit.trace is at work."""
+    return _tracing() is not None
+
+
+def sizes_of(input: Tensor) -> tuple[int, ...]:
+    """The input's shape in integers: while torch.jit.trace is at work, its entries are tensors."""
     state = _tracing()
     if state is None:
         return input.shape
-    torch._C._set_tracing_state(None)
+    _trace(None)
     try:
         return tuple(input.shape)
     finally:
-        torch._C._set_tracing_state(state)
+        _trace(state)
 
 
 def as_lists(place: Place, shape: Sequence[int]) -> Where:

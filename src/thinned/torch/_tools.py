@@ -10,6 +10,7 @@ from torch import fx
 from torch.fx.node import map_aggregate
 from torch.overrides import has_torch_function
 
+_TracerWarning: Any = torch.jit.TracerWarning  # type: ignore[attr-defined]
 _call: Any = torch.nn.Module._call_impl
 _trace: Any = torch.nn.Module._slow_forward
 
@@ -32,9 +33,9 @@ class Seen(torch.nn.Module):
         # torch calls this in place of `forward` while torch.jit.trace is at work.
         if self.training and getattr(self, "key", None) is not None:
             warnings.warn(
-                f"{type(self).__name__} has a key: torch.jit.trace records the mask of this step, and set_step "
-                "does not reach it; trace an unkeyed model, or use torch.compile",
-                torch.jit.TracerWarning,
+                f"{type(self).__name__} has a key: torch.jit.trace records the mask of this step, which "
+                "set_step does not reach; trace an unkeyed model, or use torch.compile",
+                _TracerWarning,
                 stacklevel=2,
             )
         return _trace(self, *args, **kwargs)
@@ -47,10 +48,10 @@ class Seen(torch.nn.Module):
         """
         kind = type(self)
         raise TypeError(
-            f"torch.jit.script cannot compile {kind.__module__.rpartition('._')[0]}.{kind.__qualname__}: script "
-            "thinned.torch.unconvert(model, copy=True).model, which has torch.nn's layers, or "
-            "thinned.torch.strip(model, copy=True).model, which has none and evaluates alike; torch.jit.trace, "
-            "torch.export and torch.compile take the model as it is"
+            f"torch.jit.script cannot compile {kind.__module__.rpartition('._')[0]}.{kind.__qualname__}: "
+            "script thinned.torch.unconvert(model, copy=True).model, which has torch.nn's layers, or "
+            "thinned.torch.strip(model, copy=True).model, which has none and evaluates alike; "
+            "torch.jit.trace, torch.export and torch.compile take the model as it is"
         )
 
 
@@ -70,8 +71,8 @@ def _stand_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> fx.Proxy | None:
 def _record(site: torch.nn.Module, tracer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not isinstance(tracer, fx.Tracer):
         raise TypeError(
-            f"{type(site).__name__} was called with a torch.fx.Proxy whose tracer knows no model, so that the "
-            "call has no name to be recorded by: trace the model, torch.fx.symbolic_trace(model), or call the "
-            "verb of thinned.torch.functional, which is recorded with training as given"
+            f"{type(site).__name__} was called with a torch.fx.Proxy whose tracer knows no model, and so has "
+            "no name to be recorded by: trace the model, torch.fx.symbolic_trace(model), or call the verb of "
+            "thinned.torch.functional, which is recorded with training as given"
         )
     return tracer.create_proxy("call_module", tracer.path_of_module(site), args, kwargs)

@@ -148,8 +148,8 @@ def _note(name: str, module: torch.nn.Module, left: dict[str, str], suspects: di
         return
     if isinstance(module, torch.jit.ScriptModule):
         suspects[name] = (
-            "compiled by torch.jit, and its dropout is torch's: convert the model that it was made of, and "
-            "compile that by torch.jit.trace, torch.export or torch.compile; torch.jit.script takes none of ours"
+            "compiled by torch.jit, with torch's dropout in it: convert the model that it was made of, and "
+            "have torch.jit.trace, torch.export or torch.compile do that; torch.jit.script takes none of ours"
         )
         return
     seen = list(drops(module))

@@ -35,8 +35,8 @@ def strip(model: Model, *, copy: bool = False) -> Removal[Model]:
 
     A dropout module, of torch.nn or ours, becomes an `nn.Identity` (with p = 0, which some forwards read), so
     that the indices of an nn.Sequential and the keys of a `state_dict` remain. A module that computes more
-    and holds a rate (attention, recurrent layers, DropConnect; torch.nn's and ours) has it set to 0; our LSTM,
-    GRU and DropConnectLinear become torch.nn's LSTM, GRU and Linear, which tools find by their class.
+    and holds a rate (attention, recurrent layers, DropConnect; torch.nn's and ours) has it set to 0; our
+    LSTM, GRU and DropConnectLinear become torch.nn's LSTM, GRU and Linear, which tools find by their class.
     Functional calls and other modules' numbers cannot be taken out; they are named in `suspects`, and do no
     harm where they obey `training`.
 

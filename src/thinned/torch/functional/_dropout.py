@@ -107,7 +107,9 @@ def dropout(
             one_pass = (*_key.as_words(key, generator), drop, factor, base, strides)
             return _eager.dropout(input, one_pass, inplace)
     if _onnx.exporting():
-        return _into(input, _onnx.dropout(input, p, noise_shape, inverted, key, generator, global_shape), inplace)
+        return _into(
+            input, _onnx.dropout(input, p, noise_shape, inverted, key, generator, global_shape), inplace
+        )
     _mesh.check_source(input, key, generator)
     place = {"global_shape": global_shape, "start": start, "step": step}
     bits, rate = _key.as_tensor(key, generator), _rate.as_tensor(p, drop)

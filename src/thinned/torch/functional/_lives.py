@@ -39,6 +39,4 @@ def kept(
     if _switch.exporting():
         bits = _key.as_tensor(_key.check_source(key, generator), generator)
         return torch.where(lives(input, p, bits, noise, place), input, 0)
-    return dropout(
-        input, p, True, key=key, generator=generator, noise_shape=noise, mode="classic", **place
-    )
+    return dropout(input, p, True, key=key, generator=generator, noise_shape=noise, mode="classic", **place)

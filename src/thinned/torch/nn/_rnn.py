@@ -118,8 +118,8 @@ class GRU(Recurrent, torch.nn.GRU):
 
     Raises:
         TypeError: `weight_p must be a real number, got …`.
-        ValueError: `weight_p must be in [0, 1], got …`; `proj_size is LSTM's, …`; `input must be (T, B, F), …,
-            got shape …`.
+        ValueError: `weight_p must be in [0, 1], got …`; `proj_size is LSTM's, …`; `input must be (T, B, F),
+            …, got shape …`.
 
     Source:
         As for `LSTM`.
