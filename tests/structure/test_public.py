@@ -90,6 +90,7 @@ PUBLIC = {
         "functional",
         "keyed",
         "nn",
+        "quantization",
         "schedules",
         "set_rows",
         "set_step",
@@ -149,6 +150,7 @@ PUBLIC = {
         "drop_connect",
         "remove_drop_connect",
     ],
+    "thinned.torch.quantization": ["dynamic_mapping", "static_mapping"],
     "thinned.torch.schedules": ["Early", "Late", "Linear", "Schedule"],
 }
 

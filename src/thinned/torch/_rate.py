@@ -55,12 +55,12 @@ def exactly(p: Any, drop: int | None = None) -> Tensor:
     if drop is not None:
         return torch.full((), drop / 2.0**32, dtype=torch.float64)
     if isinstance(p, Tensor):
-        given: Tensor = p
-        return given
+        return p
     if _switch.exporting():  # no number is symbolic there, and a quantiser takes a sum for a layer's
         return torch.full((), p, dtype=torch.float64)
     # The one way to make a tensor of a symbolic number that does not bind the graph to its value.
-    return torch.zeros((), dtype=torch.float64) + p
+    symbolic: Tensor = torch.zeros((), dtype=torch.float64) + p
+    return symbolic
 
 
 def expectation(input: Tensor, p: Any) -> Tensor:

@@ -25,8 +25,9 @@ def dynamic_mapping() -> dict[Any, Any]:
         A dictionary from classes of layers to what makes their quantised ones.
 
     Example:
-        >>> import torch, thinned
+        >>> import torch, thinned, warnings
         >>> from thinned.torch import nn
+        >>> warnings.simplefilter("ignore")  # torch.ao is to move to torchao
         >>> model = torch.nn.Sequential(nn.LSTM(4, 8, weight_p=0.5))
         >>> quantized = torch.ao.quantization.quantize_dynamic(
         ...     model, {torch.nn.Linear, nn.LSTM}, mapping=thinned.torch.quantization.dynamic_mapping()
@@ -58,8 +59,9 @@ def static_mapping() -> dict[Any, Any]:
         ValueError: in `convert`: `a classic Dropout evaluates to input · (1 − p) …`.
 
     Example:
-        >>> import torch, thinned
+        >>> import torch, thinned, warnings
         >>> from torch.ao import quantization
+        >>> warnings.simplefilter("ignore")  # torch.ao is to move to torchao
         >>> model = torch.nn.Sequential(quantization.QuantStub(), thinned.torch.nn.Dropout(0.5))
         >>> model.qconfig = quantization.get_default_qconfig("fbgemm")
         >>> model = quantization.prepare(model.eval())
