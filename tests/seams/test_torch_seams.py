@@ -269,7 +269,6 @@ def test_torch_jit_script_says_what_to_script(layer):
         torch.jit.script(torch.nn.Sequential(layer.make()))
 
 
-@pytest.mark.xfail(reason="a key that is given under torch.device('meta') lies there", strict=True)
 @every_layer
 def test_a_layer_without_memory_gets_it_later(layer):
     with torch.device("meta"):
@@ -280,16 +279,7 @@ def test_a_layer_without_memory_gets_it_later(layer):
         assert equal(set_step(site, n)(*x), set_step(model, n)(*x))
 
 
-_UNHEARD = pytest.mark.xfail(
-    reason="the kernel writes by address, past autograd's version counter", strict=True
-)
-_WRITERS = [name for name, layer in LAYERS.items() if layer.inplace]
-_BY_ADDRESS = ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=_UNHEARD if name in _BY_ADDRESS else ()) for name in _WRITERS]
-)
+@pytest.mark.parametrize("name", [name for name, layer in LAYERS.items() if layer.inplace])
 def test_autograd_hears_of_what_is_written_in_place(name):
     layer = LAYERS[name]
     (x,) = layer.inputs()

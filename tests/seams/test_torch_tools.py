@@ -94,7 +94,6 @@ def test_eager_quantisation_of_a_classic_dropout_is_an_error():
         ao.convert(ready, static_mapping())
 
 
-@pytest.mark.xfail(reason="evaluation refuses dtypes that only training cannot serve", strict=True)
 @pytest.mark.parametrize("name", _ON_ROWS)
 def test_quantised_tensors_pass_a_layer_in_evaluation(name):
     model = wrapped(BETWEEN[name]()).eval()

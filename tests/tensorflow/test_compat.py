@@ -50,6 +50,7 @@ def test_arguments_are_tensorflows_in_its_order():
     assert arguments(layers.dropout)[1:] == [*want, ("training", False), ("name", None)]
 
 
+@pytest.mark.covering(strength=1)  # test_dropout.py has every way with every type
 @each_way
 def test_the_second_argument_is_what_is_kept(way, dtype_name):
     x = tf.cast(numbers(5, 7), dtype_name).numpy()
@@ -59,9 +60,9 @@ def test_the_second_argument_is_what_is_kept(way, dtype_name):
 
 @each_way
 def test_a_kept_share_that_is_a_tensor(way):
-    """Its complement is taken in double: in float16 1 − 0.1 is off by 2^-12."""
+    """Its complement is taken in double: in float32 1 − 0.9 is off by 2^-26."""
     x = numbers(500, 7)
-    for keep in (tf.constant(0.9), tf.constant(0.1), tf.constant(0.1, tf.float16)):
+    for keep in (tf.constant(0.9), tf.constant(0.1)):
         p = 1.0 - float(keep)
         equal(way(lambda t, k: dropout(t, k, seed=KEY), x, keep).numpy(), expected(x, p))
         equal(way(lambda t, k: dropout(t, rate=k, seed=KEY), x, keep).numpy(), expected(x, float(keep)))
@@ -101,10 +102,10 @@ def test_one_compilation_serves_all_that_is_given():
 def test_both_or_neither():
     x = tf.ones(3)
     with pytest.raises(
-        TypeError, match=r"exactly one of rate .* or keep_prob .*, got rate=0.5 and keep_prob=0.5"
+        ValueError, match=r"exactly one of rate .* or keep_prob .*, got rate=0.5 and keep_prob=0.5"
     ):
         dropout(x, 0.5, rate=0.5)
-    with pytest.raises(TypeError, match=r"exactly one of rate .* or keep_prob .*, got none of them"):
+    with pytest.raises(ValueError, match=r"exactly one of rate .* or keep_prob .*, got none of them"):
         dropout(x)
 
 
@@ -118,12 +119,16 @@ def test_arguments_are_checked_by_their_own_names(session):
         with pytest.raises(ValueError, match=r"rate must be in \[0, 1\], got"):
             layers.dropout(x, bad)
     for bad in (True, "0.5", tf.constant([0.5]), v1.placeholder(tf.int32), v1.placeholder(tf.float32, (1,))):
-        with pytest.raises(TypeError, match="keep_prob must be a real number"):
+        with pytest.raises(ValueError, match="keep_prob must be a real number"):
             dropout(x, bad)
-        with pytest.raises(TypeError, match="rate must be a real number"):
+        with pytest.raises(ValueError, match="rate must be a real number"):
             layers.Dropout(bad)
-    with pytest.raises(TypeError, match="x must be float32, float64, float16 or bfloat16, got int32"):
+    with pytest.raises(ValueError, match="keep_prob must be a number or a tensor of x's dtype, float32"):
+        dropout(x, v1.placeholder(tf.float64))
+    with pytest.raises(ValueError, match="x must be float32, float64, float16 or bfloat16, got int32"):
         dropout([1, 2], 1.0)
+    with pytest.raises(ValueError, match="x must be float32, float64, float16 or bfloat16, got int32"):
+        layers.dropout([1, 2], training=True)
     fed = v1.placeholder(tf.float32)
     y = dropout(x, fed)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"must be in \[0, 1\]"):
@@ -220,7 +225,11 @@ def test_a_layer_has_a_name_and_keeps_its_noise_shape():
     with tf.Graph().as_default():
         assert layer(v1.placeholder(tf.float32, (3, 3)), training=True).name.startswith("mine/")
     with pytest.raises(ValueError, match="noise_shape"):
-        layer(tf.ones((2, 2, 2)))
+        layer(tf.ones(2), training=True)
+    assert layer([1, 2]).numpy().tolist() == [
+        1,
+        2,
+    ]  # evaluation is TensorFlow's: the inputs, whatever they are
 
 
 @pytest.mark.parametrize("training", [1.0, "yes", tf.constant(0.5)], ids=repr)

@@ -31,6 +31,7 @@ def same(got, expected):
     return bits(got) == (expected.dtype.name, expected.shape, expected.tobytes())
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("mode", ["inverted", "classic"])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("place", PLACES, ids=str)
@@ -126,6 +127,45 @@ def test_a_shard_that_starts_where_the_graph_says():
         assert np.array_equal(part(tf.constant(row)).numpy() != 0, whole[row : row + 3])
     with pytest.raises(tf.errors.InvalidArgumentError, match="reaches outside global_shape"):
         part(tf.constant(7))
+
+
+OUTSIDE = [
+    ({"start": [-5, 0], "global_shape": [10, 6]}, "reaches outside global_shape"),
+    ({"global_shape": [2, 6]}, "reaches outside global_shape"),
+    ({"global_shape": [-4, 6]}, "reaches outside global_shape"),
+    ({"global_shape": [2**40, 2**40]}, "at most 2\\^63 positions"),
+    ({"noise_shape": [1]}, "noise_shape needs one entry a dimension"),
+    ({"noise_shape": [4, 6, 1]}, "noise_shape needs one entry a dimension"),
+    ({"global_shape": [40]}, "global_shape needs one entry a dimension"),
+    ({"global_shape": [10, 6], "start": [0]}, "start needs one entry a dimension"),
+]
+
+
+@pytest.mark.parametrize(("place", "message"), OUTSIDE, ids=repr)
+def test_a_place_that_is_none_is_an_error_in_a_running_graph(place, message):
+    """Of which neither the numbers nor how many there are is known when it is traced."""
+    vector = tf.TensorSpec([None], tf.int64)
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None]), {name: vector for name in place}], autograph=False
+    )
+    def graph(x, place):
+        return dropout(x, 0.5, key=KEY, training=True, **place)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        graph(tf.ones((4, 6)), {name: tf.constant(value, tf.int64) for name, value in place.items()})
+    if "needs one entry" in message:  # its length is known earlier
+        with pytest.raises(ValueError, match="give one entry a dimension"):
+            tf.function(lambda x, place: dropout(x, 0.5, key=KEY, training=True, **place), autograph=False)(
+                tf.ones((4, 6)), {name: tf.constant(value, tf.int64) for name, value in place.items()}
+            )
+
+
+@pytest.mark.parametrize("shape", [(2**40, 2**40), (2**62, 2), (2**63,), (2**31, 2**31, 2)])
+def test_a_mask_that_no_tensor_holds_is_an_error(shape):
+    """TensorFlow ends the process where a size overflows."""
+    with pytest.raises(ValueError, match="has 2\\^63 elements or more"):
+        keep_mask(shape, 0.5, key=KEY)
 
 
 @pytest.mark.parametrize("way", [eager, function, xla], ids=lambda way: way.__name__)

@@ -61,6 +61,7 @@ def test_arguments_are_tensorflows_in_its_order(name):
     assert list(inspect.signature(getattr(nn, name)).parameters) == list(want)
 
 
+@pytest.mark.covering(strength=1)  # test_dropout.py has every way with every type
 def test_dropout_is_numpys(way, dtype_name):
     x = numbers(dtype_name)
     expected = thinned.dropout(x, 0.3, key=KEY, training=True)
@@ -98,6 +99,7 @@ NOISE_SHAPES = [
 ]
 
 
+@pytest.mark.covering(strength=1)  # test_dropout.py has every way with shared decisions
 @pytest.mark.parametrize("noise_shape", NOISE_SHAPES, ids=repr)
 def test_noise_shapes(way, noise_shape):
     x = numbers()
@@ -117,7 +119,36 @@ def test_noise_shapes_with_tensors_in_them(way):
         equal(way(lambda t: nn.dropout(t, 0.5, make(t), KEY), x), expected)  # noqa: B023
 
 
-@pytest.mark.parametrize("noise_shape", [(4, 1), (4, 2, 3), (4, 1, 3, 1), (-1, 1, 3), 5])
+@pytest.mark.parametrize("noise_shape", [(3,), (None,), (6, 3), (1, 3), (6, 1), [], np.array([3])], ids=repr)
+def test_a_shorter_noise_shape_is_that_of_the_last_dimensions(way, noise_shape):
+    x = numbers()
+    whole = (1,) * (3 - len(noise_shape)) + tuple(noise_shape)
+    expected = thinned.dropout(x, 0.5, key=KEY, training=True, noise_shape=whole)
+    equal(way(lambda t: nn.dropout(t, 0.5, noise_shape, KEY), x), expected)
+    as_tensor = [-1 if entry is None else entry for entry in noise_shape]
+    equal(
+        way(lambda t: nn.stateless_dropout(t, 0.5, [42, 7], None, tf.constant(as_tensor, tf.int32)), x),
+        expected,
+    )
+
+
+def test_a_noise_shape_that_is_known_only_when_it_runs():
+    """Neither its length nor its content is known before; the result's shape is x's."""
+    x = numbers()
+    with tf.Graph().as_default(), v1.Session() as session:
+        noise_shape = v1.placeholder(tf.int32)
+        y = nn.dropout(tf.constant(x), 0.5, noise_shape, KEY)
+        assert y.shape == x.shape
+        for fed in ([4, 1, 3], [6, 3], [3], [1]):
+            whole = (1,) * (3 - len(fed)) + tuple(fed)
+            got = session.run(y, {noise_shape: fed})
+            equal(got, thinned.dropout(x, 0.5, key=KEY, training=True, noise_shape=whole))
+        for fed in ([5], [4, 1, 3, 1]):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                session.run(y, {noise_shape: fed})
+
+
+@pytest.mark.parametrize("noise_shape", [(4, 1), (4, 2, 3), (4, 1, 3, 1), (-1, 1, 3), (5,), 5])
 def test_noise_shapes_that_do_not_fit(noise_shape):
     with pytest.raises(ValueError, match=r"noise_shape .* does not fit x of shape \(4, 6, 3\)"):
         nn.dropout(numbers(), 0.5, noise_shape, KEY)
@@ -209,6 +240,7 @@ def test_a_rate_of_zero_does_not_move_later_draws():
     equal(after(0.0), after(0.5))
 
 
+@pytest.mark.covering(strength=1)  # test_operator.py has every way with every type
 def test_gradients_are_the_masks(way, dtype_name):
     x = numbers(dtype_name)
     upstream = numbers(dtype_name)[::-1].copy()
@@ -271,10 +303,10 @@ def test_what_converts_to_a_tensor(way):
 @pytest.mark.parametrize("rate", [0, 0.5])
 def test_types_that_do_not_drop(x, rate):
     with pytest.raises(
-        TypeError, match=r"x must be float32, float64, float16 or bfloat16, got (int32|bool|comp)"
+        ValueError, match=r"x must be float32, float64, float16 or bfloat16, got (int32|bool|comp)"
     ):
         nn.dropout(x, rate)
-    with pytest.raises(TypeError, match="x must be float32"):
+    with pytest.raises(ValueError, match="x must be float32"):
         nn.stateless_dropout(x, rate, [1, 2])
 
 
@@ -293,8 +325,16 @@ def test_rates_out_of_range(rate):
     "rate", [True, "0.5", None, [0.5], tf.constant([0.5]), tf.constant(1), tf.constant(True)], ids=repr
 )
 def test_rates_that_are_no_number(rate):
-    with pytest.raises(TypeError, match="rate must be a real number"):
+    with pytest.raises(ValueError, match="rate must be a real number"):
         nn.dropout(tf.ones(3), rate)
+
+
+def test_a_rate_of_another_dtype():
+    for call in (lambda r: nn.dropout(tf.ones(3), r), lambda r: nn.stateless_dropout(tf.ones(3), r, [1, 2])):
+        with pytest.raises(
+            ValueError, match="rate must be a number or a tensor of x's dtype, float32, got float64"
+        ):
+            call(tf.constant(0.5, tf.float64))
 
 
 @pytest.mark.parametrize(

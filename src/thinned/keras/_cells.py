@@ -48,6 +48,12 @@ class Cell(Site):
             if getattr(self, name) == 1:
                 setattr(self, name, _ALL)
 
+    def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
+        """Keras's, of tensors: a variable, such as a stateful layer's state, cannot multiply by a mask."""
+        several = isinstance(states, (list, tuple))
+        states = [_value(state) for state in states] if several else _value(states)
+        return super().call(_value(inputs), states, training=training)  # type: ignore[misc]
+
     @property
     def mask_name(self) -> str:
         """The name of the layer around the cell, since Keras calls all cells of a kind the same."""
@@ -135,6 +141,10 @@ class LSTMCell(Cell, keras.layers.LSTMCell):  # type: ignore[misc]
         >>> layer(keras.ops.ones((2, 3, 5)), training=True).shape == (2, 4)
         True
     """
+
+
+def _value(x: Any) -> Any:
+    return x.value if isinstance(x, keras.Variable) else x
 
 
 def checked(constructor: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:

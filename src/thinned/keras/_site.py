@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import operator
+import threading
 from typing import Any, Final, TypeAlias
 
 import keras
@@ -11,12 +13,14 @@ import numpy as np
 from thinned import _kernel
 from thinned.contract import Key, check_integer, fold_number
 from thinned.keras._backend import active
+from thinned.keras._recompute import key_of_call
 
 Seed: TypeAlias = "int | Key | keras.random.SeedGenerator | None"
 
 UNUSED: Final = Key(0)  # where nothing is drawn
 
 _KEYS = 2**64
+_COUNTING = threading.Lock()  # two threads' calls have two numbers
 _HELD = 2**31  # the seeds that a SeedGenerator can hold on every backend
 
 
@@ -39,6 +43,19 @@ class Seeded:
     """A mixin, in front of a Keras class: a configuration whose seed JSON can hold."""
 
     seed: Any
+
+    def rematerialized_call(self, layer_call: Any, *args: Any, **kwargs: Any) -> Any:
+        """Keras's, with flags held back: JAX would trace them, and TensorFlow's graphs take no keywords."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            flags = {
+                name: value for name, value in kwargs.items() if value is None or isinstance(value, bool)
+            }
+            rest = {name: value for name, value in kwargs.items() if name not in flags}
+            bound = functools.wraps(layer_call)(functools.partial(layer_call, **flags))
+            return super(Seeded, self).rematerialized_call(bound, *args, **rest)(*args, **rest)  # type: ignore[misc]
+
+        return call
 
     def get_config(self) -> dict[str, Any]:
         """Keras's, with the seed."""
@@ -90,14 +107,21 @@ class Site(Seeded):
 
     def mask_key(self) -> Any:
         """The key of this call's mask: a `Key`, or the tensor of one where the code is being traced."""
+        return key_of_call(self, self._next_key)
+
+    def _next_key(self) -> Any:
         generator, name, base = self.seed_generator, self._name_number(), self._base()
-        state = active.concrete(generator.state.value)
-        if state is None:
-            return active.derive(generator.next(), base, name)
+        replica, replicas = active.replica()
+        if not active.is_eager(generator.state.value):
+            state = active.advance(generator)
+            return active.derive(state, base, name, replica, replicas)
         # 55 µs on PyTorch; `generator.next` and a fold in the graph are 110.
-        generator.state.assign(state + np.array([0, 1], state.dtype))
+        with _COUNTING:
+            state = active.numbers(generator.state.value)
+            active.assign(generator.state, state + np.array([0, 1], state.dtype))
         seed, number = state.view(f"u{state.itemsize}").tolist()
-        return _fold(_fold(Key(seed), name) if base is None else base, number & (2**32 - 1))
+        own = _fold(Key(seed), name) if base is None else base
+        return _fold(own, (number & (2**32 - 1)) * replicas + replica)
 
     def _base(self) -> Key | None:
         """The key before the number of the call, where the state does not hold its seed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -101,6 +102,8 @@ def keep_mask(shape: Any, p: Any, *, key: Any, global_shape: Any = None, start: 
     drop = _rate.drop_threshold(p)
     bits = _key.check(key)
     sizes = as_shape("shape", shape)
+    if math.prod(sizes) >= 2**63:
+        raise ValueError(f"shape {sizes} has 2^63 elements or more: no tensor has as many")
     where = place(tf.TensorSpec(sizes), None, global_shape, start)
     return _operation.keep_mask(sizes, bits, drop, where)
 

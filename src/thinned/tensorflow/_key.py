@@ -58,3 +58,11 @@ def fold(key: Any, data: Any) -> Any:
     if isinstance(key, Key):
         return Key(key.seed, _kernel.fold(key.seed, key.stream, number))
     return _operation.fold(check(key), tf.constant(number, tf.int64))
+
+
+def replica() -> tuple[Any, int]:
+    """Number of this replica of a `tf.distribute` strategy, and how many there are: 0 of 1 outside of one."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return 0, 1
+    return context.replica_id_in_sync_group, context.num_replicas_in_sync

@@ -78,11 +78,15 @@ def _running(x: Any, noise: Any, whole: Any, first: Any) -> Place:
             raise ValueError(f"start={first!r} needs global_shape: the shape of the array it is a part of")
         full, begin = sizes, tf.zeros_like(sizes)
     else:
-        full = _vector("global_shape", whole)
-        begin = tf.zeros_like(full) if first is None else _vector("start", first)
-        checks.append(_check(begin + sizes <= full, "x reaches outside global_shape", sizes, begin, full))
+        full, enough = _entries("global_shape", whole, sizes)
+        begin, also = (tf.zeros_like(full), None) if first is None else _entries("start", first, sizes)
+        inside = tf.logical_and(begin >= 0, begin + sizes <= full)
+        checks += [enough, also, _check(inside, "x reaches outside global_shape", sizes, begin, full)]
     with tf.control_dependencies([check for check in checks if check is not None]):
         mask_sizes = tf.where(shared, tf.ones_like(full), full)
+        total = tf.reduce_prod(tf.cast(mask_sizes, tf.float64))
+    few = _check(total <= 2.0**63, "a mask has at most 2^63 positions, got shape", mask_sizes)
+    with tf.control_dependencies([few]):
         steps = tf.math.cumprod(mask_sizes, exclusive=True, reverse=True)
         strides = tf.where(shared, tf.zeros_like(steps), steps)
     return Place(tf.reduce_sum(begin * strides), strides, whole is None)
@@ -91,12 +95,29 @@ def _running(x: Any, noise: Any, whole: Any, first: Any) -> Place:
 def _shared(x: Any, sizes: Any, noise: Any) -> tuple[Any, list[Any]]:
     if noise is None:
         return tf.zeros_like(sizes, tf.bool), []
-    if not isinstance(noise, tf.Tensor):
-        noise = _fit(x, noise)
+    noise, enough = _entries("noise_shape", noise if isinstance(noise, tf.Tensor) else _fit(x, noise), sizes)
     entries = tf.where(tf.equal(noise, -1), sizes, noise)  # `==` of TensorFlow 1 compares identity
     shared = tf.equal(entries, 1)
     fits = tf.logical_or(shared, tf.equal(entries, sizes))
-    return shared, [_check(fits, "noise_shape does not fit x", entries, sizes)]
+    return shared, [enough, _check(fits, "noise_shape does not fit x", entries, sizes)]
+
+
+def _entries(name: str, value: Any, sizes: Any) -> tuple[Any, Any]:
+    """One a dimension of x, as a tensor, and the check of that where only a running graph can tell."""
+    tensor = value if isinstance(value, tf.Tensor) else tf.constant(as_shape(name, value), tf.int64)
+    if not tensor.shape.is_compatible_with(sizes.shape):
+        raise ValueError(
+            f"{name} of shape {tensor.shape} does not fit x of {sizes.shape[0]} dimensions: give one entry a "
+            "dimension"
+        )
+    if tensor.shape.is_fully_defined() and sizes.shape.is_fully_defined():
+        return tensor, None
+    n = tf.size(sizes)
+    enough = _check(tf.equal(tf.size(tensor), n), f"{name} needs one entry a dimension of x", tensor, sizes)
+    # Of the right length in any case, so that no other operator fails first, with less to say.
+    fitted = tf.concat([tf.reshape(tensor, (-1,)), tf.ones_like(sizes)], 0)[:n]
+    fitted.set_shape(sizes.shape)
+    return fitted, enough
 
 
 def _fit(x: Any, noise: Any) -> Any:
@@ -112,10 +133,6 @@ def _fit(x: Any, noise: Any) -> Any:
     else:
         positions(tuple(1 if size is None else size for size in known), entries)
     return tf.constant([-1 if n is None else n for n in entries], tf.int64)
-
-
-def _vector(name: str, value: Any) -> Any:
-    return value if isinstance(value, tf.Tensor) else tf.constant(as_shape(name, value), tf.int64)
 
 
 def _check(holds: Any, message: str, *data: Any) -> Any:

@@ -8,11 +8,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from thinned.tensorflow import _key, _rnn_cell, _rnn_masks, _rnn_states, _spelling
+from thinned.tensorflow import _rnn_cell, _rnn_keys, _rnn_layer, _rnn_masks, _rnn_states, _spelling
 from thinned.tensorflow._rnn_masks import keeps_all
 
 
-class DropoutWrapper(tf.Module):  # type: ignore[misc]
+class DropoutWrapper:
     """Equivalent to `tf.compat.v1.nn.rnn_cell.DropoutWrapper` and `tf.nn.RNNCellDropoutWrapper`.
 
     Its probabilities are those to **keep**. A step is `output, state = wrapper(inputs, state)`; the wrapper
@@ -26,7 +26,13 @@ class DropoutWrapper(tf.Module):  # type: ignore[misc]
     With `variational_recurrent` the same masks serve all steps, and all samples: a mask has one entry a
     feature. Without a key as `seed`, one is drawn where the wrapper is made in a graph, at each run of it, as
     TensorFlow does. A wrapper that is made eagerly, which in TensorFlow has the same masks for life, draws
-    one for each `unroll`, or for the loop inside `with wrapper.sequence():`.
+    one wherever a sequence begins: where a first state is asked for (`get_initial_state`, `zero_state`), as by
+    `keras.layers.RNN` and `dynamic_rnn` do, in `unroll`, and in `with wrapper.sequence():`. Where none is seen
+    to begin it draws one for good, and warns.
+
+    Around a cell that is a layer of Keras 3 or tf_keras it is a layer too, with the cell's weights and a
+    configuration: `keras.layers.RNN(wrapper)` works, drops in training and evaluates otherwise. Around any
+    other it is a `tf.Module`.
 
     Args:
         cell: has state_size, output_size and `cell(inputs, state) -> (output, new_state)`: TensorFlow 1's,
@@ -44,12 +50,12 @@ class DropoutWrapper(tf.Module):  # type: ignore[misc]
             True of: True to drop, False to leave, or a structure of such for its parts. By default, all but
             an LSTM's c (a named tuple's field `c`, the second of a Keras LSTMCell's two) and what is no
             floating tensor.
+        **kwargs: `name`, and what else a Keras layer takes if the cell is one.
 
     Raises:
         TypeError: `input_keep_prob must be a real number, got …`; `cell must have …`; in a call, `a key as
             seed needs the number of the step, …`.
         ValueError: `input_keep_prob must be in [0, 1], got …`; in a call, `inputs must be of input_size …`.
-        RuntimeError: in a call, `variational_recurrent=True needs one key for the sequence: …`.
 
     Source:
         `tf.nn.RNNCellDropoutWrapper`; Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in
@@ -68,6 +74,16 @@ class DropoutWrapper(tf.Module):  # type: ignore[misc]
                 [4., 0., 4., 4., 0.]]], dtype=float32), array([[2., 2., 2., 2., 2.]], dtype=float32))
     """
 
+    def __new__(cls, cell: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """An instance of the class that fits the cell."""
+        kind = _rnn_layer.subclass(cls, type(cell))
+        above: Any = super(DropoutWrapper, kind)
+        return (
+            object.__new__(kind)
+            if issubclass(kind, tf.Module)
+            else above.__new__(kind, cell, *args, **kwargs)
+        )
+
     def __init__(
         self,
         cell: Any,
@@ -79,8 +95,9 @@ class DropoutWrapper(tf.Module):  # type: ignore[misc]
         dtype: Any = None,
         seed: Any = None,
         dropout_state_filter_visitor: Callable[[Any], Any] | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**kwargs)
         _rnn_cell.check(cell)
         if not isinstance(variational_recurrent, bool):
             raise TypeError(f"variational_recurrent must be True or False, got {variational_recurrent!r}")
@@ -93,12 +110,12 @@ class DropoutWrapper(tf.Module):  # type: ignore[misc]
         self.output_keep_prob = _spelling.probability(output_keep_prob, "output_keep_prob")
         self.state_keep_prob = _spelling.probability(state_keep_prob, "state_keep_prob")
         self.variational_recurrent = variational_recurrent
-        self._input_size = None if input_size is None else _rnn_cell.sizes(input_size)
-        self._dtype = None if dtype is None else tf.as_dtype(dtype)
-        self._seed = _spelling.check_seed(seed)
-        self._visitor = dropout_state_filter_visitor
-        in_graph = variational_recurrent and not tf.executing_eagerly()
-        self._sequence = _spelling.key_of(self._seed) if in_graph else None
+        self._sizes = None if input_size is None else _rnn_cell.sizes(input_size)
+        self._inputs_dtype = None if dtype is None else tf.as_dtype(dtype)
+        self._dropout_state_filter = dropout_state_filter_visitor
+        seed = _spelling.check_seed(seed)
+        self.__dict__["_given"] = {"input_size": input_size, "seed": seed}  # not to be tracked by Keras
+        self._keys = _rnn_keys.Keys(seed, variational_recurrent)
 
     def __call__(
         self,
@@ -121,13 +138,38 @@ class DropoutWrapper(tf.Module):  # type: ignore[misc]
                 says so to a cell that takes it.
             **kwargs: handed on to the cell.
         """
-        _rnn_cell.check_inputs(inputs, self._input_size, self._dtype)
+        scope_of_layer = nullcontext() if getattr(self, "built", True) else tf.name_scope(self.name)
+        with scope_of_layer:
+            return self._step(self.cell, inputs, state, scope=scope, time=time, training=training, **kwargs)
+
+    def call(self, inputs: Any, state: Any, training: Any = None, **kwargs: Any) -> tuple[Any, Any]:
+        """What a call does, by the cell's own `call`: for Keras."""
+        return self._step(self.cell.call, inputs, state, training=training, **kwargs)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build the cell, if it can be and is not built."""
+        if hasattr(self.cell, "build") and not getattr(self.cell, "built", False):
+            self.cell.build(input_shape)
+        self.built = True
+
+    def _step(
+        self,
+        cell: Any,
+        inputs: Any,
+        state: Any,
+        *,
+        time: Any = None,
+        training: Any = None,
+        scope: Any = None,
+        **kwargs: Any,
+    ) -> tuple[Any, Any]:
+        _rnn_cell.check_inputs(inputs, self._sizes, self._inputs_dtype)
         masks = self._masks(time, True if training is None else _spelling.flag(training))
         inputs = masks.drop(inputs, self.input_keep_prob, "input")
         own = {"scope": scope, "training": training, "time": time}
-        output, state = self.cell(inputs, state, **_rnn_cell.taken(self.cell, own), **kwargs)
+        output, state = cell(inputs, state, **_rnn_cell.taken(self.cell, own), **kwargs)
         if not keeps_all(self.state_keep_prob):
-            wanted = _rnn_states.wanted(self.cell, state, self._visitor)
+            wanted = _rnn_states.wanted(self.cell, state, self._dropout_state_filter)
             state = masks.drop_where(wanted, state, self.state_keep_prob, "state")
         return masks.drop(output, self.output_keep_prob, "output"), state
 
@@ -139,17 +181,15 @@ class DropoutWrapper(tf.Module):  # type: ignore[misc]
             key: a `thinned.Key`, or an integer tensor of shape (2,): this sequence's, instead of `seed`'s. To
                 fold the number of the training step into it gives each step masks of its own.
         """
-        before = self._sequence
-        held = None if key is None else _spelling.pair(key, "key")
-        if held is None and self.variational_recurrent:
-            held = _spelling.key_of(self._seed)
+        before = self._keys.held
+        held = self._keys.of_sequence(key)
         inner = self.cell.sequence() if isinstance(self.cell, DropoutWrapper) else nullcontext()
-        self._sequence = held
+        self._keys.held = held
         try:
             with inner:
                 yield
         finally:
-            self._sequence = before
+            self._keys.held = before
 
     def unroll(
         self,
@@ -203,47 +243,38 @@ class DropoutWrapper(tf.Module):  # type: ignore[misc]
         """The cell's."""
         return self.cell.output_size
 
-    @property
-    def variables(self) -> Any:
-        """The cell's: what `tf.Module` finds misses a Keras cell's."""
-        return getattr(self.cell, "variables", super().variables)
-
-    @property
-    def trainable_variables(self) -> Any:
-        """The cell's."""
-        return getattr(self.cell, "trainable_variables", super().trainable_variables)
-
     def zero_state(self, batch_size: Any, dtype: Any) -> Any:
-        """The cell's, or zeros of state_size."""
+        """The cell's, or zeros of state_size. A sequence begins."""
+        self._keys.begin()
         return _rnn_cell.zero_state(self.cell, batch_size, dtype)
 
     def get_initial_state(self, inputs: Any = None, batch_size: Any = None, dtype: Any = None) -> Any:
-        """The cell's first state: by its own method, or `zero_state`."""
+        """The cell's first state: by its own method, or zeros of state_size. A sequence begins."""
+        self._keys.begin()
         return _rnn_cell.initial_state(self.cell, inputs, batch_size, dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments; the cell and a visitor as its Keras stores them, or as they are."""
+        return {
+            "cell": _rnn_layer.stored(self.cell, self.cell),
+            "input_keep_prob": self.input_keep_prob,
+            "output_keep_prob": self.output_keep_prob,
+            "state_keep_prob": self.state_keep_prob,
+            "variational_recurrent": self.variational_recurrent,
+            "input_size": self._given["input_size"],
+            "dtype": None if self._inputs_dtype is None else self._inputs_dtype.name,
+            "seed": _rnn_layer.seed_config(self._given["seed"]),
+            "dropout_state_filter_visitor": _rnn_layer.stored(self._dropout_state_filter, self.cell),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """A wrapper of the arguments that `get_config` gave."""
+        return cls(**_rnn_layer.restored(config, custom_objects))
 
     def _masks(self, time: Any, drops: Any) -> _rnn_masks.Masks:
         keeps = (self.input_keep_prob, self.output_keep_prob, self.state_keep_prob)
         off = drops is False or all(keeps_all(keep) for keep in keeps)
-        key = None if off else self._masks_key(time)
+        key = None if off else self._keys.of_step(time)
         return _rnn_masks.Masks(key, drops, self.variational_recurrent)
-
-    def _masks_key(self, time: Any) -> Any:
-        held = self._sequence
-        if held is None and _spelling.is_key(self._seed):
-            held = self._seed
-        if self.variational_recurrent and held is None:
-            raise RuntimeError(
-                "variational_recurrent=True needs one key for the sequence: call wrapper.unroll(inputs), "
-                "loop inside `with wrapper.sequence():`, make the wrapper in the graph, or give "
-                "seed=thinned.Key(…)"
-            )
-        if self.variational_recurrent:
-            return held
-        if held is None:
-            return _key.draw(self._seed)
-        if time is None:
-            raise TypeError(
-                "a key as seed needs the number of the step, else all would have the same masks: call "
-                "wrapper(inputs, state, time=t) or wrapper.unroll(inputs); an integer seed draws one at each"
-            )
-        return _key.fold(held, time)

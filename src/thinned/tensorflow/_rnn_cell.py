@@ -79,6 +79,7 @@ def zero_state(cell: Any, batch_size: Any, dtype: Any) -> Any:
         return cell.zero_state(batch_size, dtype)
     if hasattr(cell, "get_initial_state"):
         return initial_state(cell, None, batch_size, dtype)
+    dtype = dtype or getattr(cell, "compute_dtype", None) or tf.float32
     known = tf.get_static_value(batch_size) if tf.is_tensor(batch_size) else batch_size
 
     def zeros(size: Any) -> Any:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from thinned._arguments import check_training
 from thinned.contract import Key, check_integer, check_probability
-from thinned.tensorflow import _key
+from thinned.tensorflow import _dropout, _key
 
 _INTEGERS = (tf.int64, tf.int32, tf.uint64, tf.uint32)
 
@@ -18,18 +18,56 @@ def probability(value: Any, name: str) -> Any:
     """A float where the value is known, else the tensor of a running graph, after a check by the name given.
 
     Raises:
-        TypeError: `rate must be a real number, got …`.
-        ValueError: `rate must be in [0, 1], got …`.
+        ValueError: `rate must be a real number, got …`; `rate must be in [0, 1], got …`.
     """
     if not is_symbolic(value):
-        return check_probability(value, name)
+        try:
+            return check_probability(value, name)
+        except TypeError as error:  # TensorFlow has one kind of error for both
+            raise ValueError(str(error)) from None
     tensor = tf.convert_to_tensor(value)
     if not tensor.dtype.is_floating or tensor.shape.rank not in (None, 0):
-        raise TypeError(f"{name} must be a real number, got {value!r}")
+        raise ValueError(f"{name} must be a real number, got {value!r}")
     known = tf.get_static_value(tensor)
     if known is not None:
         return check_probability(float(known), name)
     return tf.ensure_shape(tensor, ())
+
+
+def floating(x: Any, **probabilities: Any) -> Any:
+    """X as a tensor, if TensorFlow's functions take it and probabilities of its dtype.
+
+    Raises:
+        ValueError: `x must be float32, float64, float16 or bfloat16, got …`; `rate must be a number or of x's
+            dtype …`.
+    """
+    try:
+        x = _dropout.check_input(x)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    for name, value in probabilities.items():
+        if is_symbolic(value) and value.dtype != x.dtype:
+            raise ValueError(
+                f"{name} must be a number or a tensor of x's dtype, {x.dtype.name}, got {value.dtype.name}: "
+                f"tf.cast({name}, x.dtype), or thinned.tensorflow.dropout, which takes any"
+            )
+    return x
+
+
+def aligned(x: Any, noise_shape: Any) -> Any:
+    """TensorFlow's noise shape with one entry a dimension: a shorter one is that of x's last dimensions."""
+    if isinstance(noise_shape, tf.TensorShape):
+        noise_shape = noise_shape.as_list()
+    rank, many = x.shape.rank, isinstance(noise_shape, (tuple, list, np.ndarray))
+    if many and rank is not None:
+        return (1,) * (rank - len(noise_shape)) + tuple(noise_shape)
+    if many:
+        noise_shape = tf.stack([tf.cast(-1 if entry is None else entry, tf.int64) for entry in noise_shape])
+    if not is_symbolic(noise_shape) or (noise_shape.shape.rank == 1 and noise_shape.shape[0] == rank):
+        return noise_shape
+    entries = tf.reshape(tf.cast(noise_shape, tf.int64), (-1,))
+    missing = tf.maximum(tf.rank(x) - tf.size(entries), 0)
+    return tf.concat([tf.ones(tf.reshape(missing, (1,)), tf.int64), entries], 0)
 
 
 def complement(keep: Any) -> Any:
@@ -42,7 +80,7 @@ def drop_probability(rate: Any, keep_prob: Any) -> Any:
     given = {name: value for name, value in (("rate", rate), ("keep_prob", keep_prob)) if value is not None}
     if len(given) != 1:
         got = " and ".join(f"{name}={value!r}" for name, value in given.items()) or "none of them"
-        raise TypeError(f"pass exactly one of rate (drop) or keep_prob (keep), got {got}")
+        raise ValueError(f"pass exactly one of rate (drop) or keep_prob (keep), got {got}")
     ((name, value),) = given.items()
     checked = probability(value, name)
     return complement(checked) if name == "keep_prob" else checked

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 from torch.overrides import handle_torch_function, has_torch_function, has_torch_function_unary
+
+from thinned.torch import _compat
+
+_ORDINARY = (torch.Tensor, torch.nn.Parameter)
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
 def overridable(verb: Verb) -> Verb:
-    """Offer a function to `__torch_function__` of its tensors, and of the modes around the call.
+    """Offer a function to `__torch_function__` of its first argument, and of the modes around the call.
 
-    A `torch.overrides.TorchFunctionMode` sees what it returns as `func`, and torch.fx records it. Where
-    nobody asks it costs 0.2 µs.
+    A `torch.overrides.TorchFunctionMode` sees what it returns as `func`. Where nobody asks it costs 0.2 µs.
     """
     parameters = inspect.signature(verb).parameters.values()
     names = [each.name for each in parameters if str(each.annotation).startswith("Tensor")]
@@ -25,15 +30,25 @@ def overridable(verb: Verb) -> Verb:
     @functools.wraps(verb)
     def offered(*args: Any, **kwargs: Any) -> Any:
         first = args[0] if args else next(iter(kwargs.values()), None)
-        if has_torch_function_unary(first):
-            return handle_torch_function(offered, (first,), *args, **kwargs)
+        if has_torch_function_unary(first) and not _only_jagged(first):
+            return handle_torch_function(public, (first,), *args, **kwargs)
+        if type(first) not in _ORDINARY and not torch.compiler.is_compiling():
+            # A tensor of FakeTensorMode brings it along: what a verb makes beside it has to be fake too.
+            with getattr(first, "fake_mode", None) or contextlib.nullcontext():
+                return verb(*args, **kwargs)
         return verb(*args, **kwargs)
 
     @functools.wraps(verb)
     def offered_by_any(*args: Any, **kwargs: Any) -> Any:
-        given = (*args[:last], *(kwargs[name] for name in names if name in kwargs))
-        if has_torch_function(given):
-            return handle_torch_function(offered_by_any, given, *args, **kwargs)
-        return verb(*args, **kwargs)
+        others = (*args[1:last], *(kwargs[name] for name in names if name in kwargs))
+        if has_torch_function(others) and not any(_only_jagged(each) for each in others):
+            return handle_torch_function(public, (*args[:1], *others), *args, **kwargs)
+        return offered(*args, **kwargs)
 
-    return offered if last == 1 else offered_by_any  # type: ignore[return-value]
+    public = offered if last == 1 else offered_by_any
+    return public  # type: ignore[return-value]
+
+
+def _only_jagged(first: Any) -> bool:
+    """Whether torch's jagged tensors alone ask: they would call the function with their own protocol off."""
+    return getattr(first, "layout", None) is torch.jagged and not _compat.function_modes()

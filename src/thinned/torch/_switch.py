@@ -26,7 +26,7 @@ def evaluates() -> Tensor | None:
     """True, as a tensor of no dimension, once the program evaluates; None where none is being made."""
     if not exporting():
         return None
-    return torch.nn.functional.dropout(torch.ones(()), 1.0, True) == 1
+    return torch.nn.functional.dropout(torch.ones((), device="cpu"), 1.0, True) == 1
 
 
 def rate(p: Tensor) -> Tensor:

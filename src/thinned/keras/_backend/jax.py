@@ -15,15 +15,42 @@ from thinned import contract
 from thinned._position import Shape
 from thinned.contract import Key
 from thinned.jax import _dropout, _key, _philox, _primitive
+from thinned.keras import _compat
 from thinned.keras._backend import _normal
 
 
-def concrete(state: Any) -> npt.NDArray[Any] | None:
-    """A state's two numbers, unless they are traced."""
-    return None if isinstance(state, jax.core.Tracer) else np.asarray(state)
+def is_eager(state: Any) -> bool:
+    """Whether the state's numbers are known."""
+    return not isinstance(state, jax.core.Tracer)
 
 
-def derive(state: Any, base: Key | None, name: int) -> Any:
+def numbers(state: Any) -> npt.NDArray[Any]:
+    """The two of a state that is not traced."""
+    return np.asarray(state)
+
+
+def assign(state: Any, value: npt.NDArray[Any]) -> None:
+    """Set a state's numbers: at once, though a block around may be traced."""
+    with jax.ensure_compile_time_eval():
+        state.assign(value)
+
+
+def advance(generator: Any) -> Any:
+    """The state before, in a graph that moves it on: that around a `jax.checkpoint`, if there is one."""
+    with _compat.outside_checkpoints():
+        return generator.next()
+
+
+def replica() -> tuple[int, int]:
+    """A sharded array is one array."""
+    return 0, 1
+
+
+def blocks(make: Any) -> None:
+    """None: JAX runs a block's Python once, and computes again what that traced."""
+
+
+def derive(state: Any, base: Key | None, name: int, replica: Any, replicas: Any) -> Any:
     """The key of a call, in the graph: of the state's seed and a name, or of a base, folded by its number."""
     if base is not None:
         return _key.fold(base, state[1])

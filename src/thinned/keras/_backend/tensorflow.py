@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy.typing as npt
@@ -11,22 +12,49 @@ import tensorflow as tf
 from thinned import contract
 from thinned._position import Shape
 from thinned.contract import Key
+from thinned.keras import _compat
 from thinned.keras._backend import _normal
 from thinned.tensorflow import _dropout, _key, _philox
 
 _WORD = 2**32 - 1
 
 
-def concrete(state: Any) -> npt.NDArray[Any] | None:
-    """A state's two numbers, unless a graph is being built."""
-    eager = tf.executing_eagerly() and not tf.is_symbolic_tensor(state)
-    return state.numpy() if eager else None
+def is_eager(state: Any) -> bool:
+    """Whether no graph is being built."""
+    return tf.executing_eagerly() and not tf.is_symbolic_tensor(state)
 
 
-def derive(state: Any, base: Key | None, name: int) -> Any:
+def numbers(state: Any) -> npt.NDArray[Any]:
+    """The two of an eager state."""
+    value: npt.NDArray[Any] = state.numpy()
+    return value
+
+
+def assign(state: Any, value: npt.NDArray[Any]) -> None:
+    """Set a state's numbers, eagerly."""
+    state.assign(value)
+
+
+def advance(generator: Any) -> Any:
+    """The state before, in a graph that moves it on."""
+    return generator.next()
+
+
+def replica() -> tuple[Any, int]:
+    """Which of how many replicas of a `tf.distribute` strategy this is."""
+    return _key.replica()
+
+
+def blocks(make: Callable[[], Any]) -> Any:
+    """The blocks of `tf.recompute_grad` around a call: notes of the first runs, and the one that runs again."""
+    return _compat.recomputations(make)
+
+
+def derive(state: Any, base: Key | None, name: int, replica: Any, replicas: int) -> Any:
     """The key of a call, in the graph: of the state's seed and a name, or of a base, folded by its number."""
     key = _key.fold(tf.stack([state[0], tf.zeros_like(state[0])]), name) if base is None else base
-    return _key.fold(key, state[1] & _WORD)
+    number = tf.cast(state[1], tf.int64) & _WORD
+    return _key.fold(key, number * replicas + tf.cast(replica, tf.int64))
 
 
 def dropout(

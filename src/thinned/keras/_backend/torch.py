@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,24 +12,51 @@ from torch import Tensor
 
 from thinned._position import Shape
 from thinned.contract import Key
+from thinned.keras import _compat
 from thinned.torch import _eager, _key, functional
 
 _WORD = 2**32 - 1
 
 
-def concrete(state: Tensor) -> npt.NDArray[Any] | None:
-    """A state's two numbers, unless a compiler or a symbolic call is looking."""
-    return np.array(state.tolist(), np.int32) if _eager.applies(state) else None
+def is_eager(state: Tensor) -> bool:
+    """Whether no compiler or symbolic call is looking."""
+    return _eager.applies(state)
 
 
-def derive(state: Tensor, base: Key | None, name: int) -> Tensor:
+def numbers(state: Tensor) -> npt.NDArray[Any]:
+    """The two of an eager state."""
+    return np.array(state.tolist(), np.int32)
+
+
+def assign(state: Any, value: npt.NDArray[Any]) -> None:
+    """Set a state's numbers, eagerly."""
+    state.assign(value)
+
+
+def advance(generator: Any) -> Tensor:
+    """The state before, in a graph that moves it on."""
+    state: Tensor = generator.next()
+    return state
+
+
+def replica() -> tuple[int, int]:
+    """PyTorch's processes each have a model."""
+    return 0, 1
+
+
+def blocks(make: Callable[[], Any]) -> Any:
+    """The checkpoints around a call: notes of those that run forward, and the one that runs again."""
+    return _compat.checkpoints(make)
+
+
+def derive(state: Tensor, base: Key | None, name: int, replica: Any, replicas: Any) -> Tensor:
     """The key of a call, in the graph: of the state's seed and a name, or of a base, folded by its number."""
     seed, number = state.detach().long().bitwise_and(_WORD).unbind()
     if base is None:
         key = _key.fold(torch.stack([seed, torch.zeros_like(seed)]), name)
     else:
         key = _key.key_to_tensor(base).to(state.device)
-    return _key.fold(key, number)
+    return _key.fold(key, number * replicas + replica)
 
 
 def dropout(

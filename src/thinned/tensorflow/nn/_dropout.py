@@ -14,9 +14,11 @@ def dropout(x: Any, rate: Any, noise_shape: Any = None, seed: Any = None, name: 
 
     Args:
         x: tensor, or what converts to one; float32, float64, float16 or bfloat16.
-        rate: probability in [0, 1] to drop; or a floating tensor of no dimension, whose values share a graph.
+        rate: probability in [0, 1] to drop; or a tensor of no dimension and x's dtype, whose values share a
+            graph.
         noise_shape: one entry a dimension: 1 shares the decision along it; None or x's size does not. Also a
-            tensor, or with tensors among its entries.
+            tensor, or with tensors among its entries. A shorter one is that of x's last dimensions, and is
+            shared along the first.
         seed: a `thinned.Key`, or an integer tensor of shape (2,), is the mask's key: same key, same mask. An
             integer or None is what it is to TensorFlow: a new key is drawn at each execution, and
             `tf.random.set_seed` decides which.
@@ -26,9 +28,9 @@ def dropout(x: Any, rate: Any, noise_shape: Any = None, seed: Any = None, name: 
         A tensor of x's shape and dtype; x itself at a rate of 0 that is known beforehand.
 
     Raises:
-        TypeError: `x must be float32, float64, float16 or bfloat16, got …`; `rate must be a real number, …`;
-            `seed must be None, an integer, a thinned.Key or an integer tensor of shape (2,), got …`.
-        ValueError: `rate must be in [0, 1], got …`; `noise_shape … does not fit x of shape …`.
+        TypeError: `seed must be None, an integer, a thinned.Key or an integer tensor of shape (2,), got …`.
+        ValueError: `x must be float32, float64, float16 or bfloat16, got …`; `rate must be a real number, …`;
+            `rate must be in [0, 1], got …`; `noise_shape … does not fit x of shape …`.
 
     Source:
         `tf.nn.dropout`; CONTRACT.md, section 4.
@@ -40,9 +42,9 @@ def dropout(x: Any, rate: Any, noise_shape: Any = None, seed: Any = None, name: 
                [2., 2., 2., 2., 2.]], dtype=float32)
     """
     p = _spelling.probability(rate, "rate")
-    x = _dropout.check_input(x)
-    key = _spelling.key_of(seed)
-    return _dropout.dropout(x, p, key=key, training=True, noise_shape=noise_shape, name=name)
+    x = _spelling.floating(x, rate=rate)
+    key, shared = _spelling.key_of(seed), _spelling.aligned(x, noise_shape)
+    return _dropout.dropout(x, p, key=key, training=True, noise_shape=shared, name=name)
 
 
 def stateless_dropout(
@@ -64,7 +66,7 @@ def stateless_dropout(
         A tensor of x's shape and dtype; x itself at a rate of 0 that is known beforehand.
 
     Raises:
-        TypeError: as `dropout`; `seed must be a thinned.Key or two integers, seed and stream, got …`.
+        TypeError: `seed must be a thinned.Key or two integers, seed and stream, got …`.
         ValueError: as `dropout`; `rng_alg must be None, "auto_select", "philox" or "threefry", got …`.
 
     Source:
@@ -77,10 +79,11 @@ def stateless_dropout(
                [2., 2., 2., 2., 2.]], dtype=float32)
     """
     p = _spelling.probability(rate, "rate")
-    key = _spelling.pair(seed, "seed")
+    x = _spelling.floating(x, rate=rate)
+    key, shared = _spelling.pair(seed, "seed"), _spelling.aligned(x, noise_shape)
     _check_algorithm(rng_alg)
     name = name or "stateless_dropout"
-    return _dropout.dropout(x, p, key=key, training=True, noise_shape=noise_shape, name=name)
+    return _dropout.dropout(x, p, key=key, training=True, noise_shape=shared, name=name)
 
 
 def _check_algorithm(algorithm: Any) -> None:

@@ -6,12 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from thinned.contract import Key
 from thinned.tensorflow import _dropout, _spelling
 
 __all__ = ["Dropout", "dropout"]
-
-_UNUSED = Key(0)
 
 
 class Dropout(tf.Module):  # type: ignore[misc]
@@ -26,8 +23,8 @@ class Dropout(tf.Module):  # type: ignore[misc]
         name: of the layer.
 
     Raises:
-        TypeError: `rate must be a real number, got …`; `seed must be …, got …`.
-        ValueError: `rate must be in [0, 1], got …`.
+        TypeError: `seed must be …, got …`.
+        ValueError: `rate must be a real number, got …`; `rate must be in [0, 1], got …`.
 
     Source:
         `tf.compat.v1.layers.Dropout`; CONTRACT.md, section 4.
@@ -50,12 +47,12 @@ class Dropout(tf.Module):  # type: ignore[misc]
 
     def __call__(self, inputs: Any, training: Any = False) -> Any:
         """Drop where `training`, a bool or a bool tensor of no dimension, is true; else the inputs."""
-        x = _dropout.check_input(inputs)
         training = _spelling.flag(training)
-        key = _UNUSED if training is False else _spelling.key_of(self.seed)
-        return _dropout.dropout(
-            x, self.rate, key=key, training=training, noise_shape=self.noise_shape, name=self.name
-        )
+        if training is False:  # of any dtype, as TensorFlow's
+            return tf.convert_to_tensor(inputs) if not tf.is_tensor(inputs) else inputs
+        x = _spelling.floating(inputs)
+        key, shared = _spelling.key_of(self.seed), _spelling.aligned(x, self.noise_shape)
+        return _dropout.dropout(x, self.rate, key=key, training=training, noise_shape=shared, name=self.name)
 
     def apply(self, inputs: Any, training: Any = False) -> Any:
         """What a call does."""
@@ -84,8 +81,8 @@ def dropout(
         A tensor of the inputs' shape and dtype; the inputs where `training` is False.
 
     Raises:
-        TypeError: as `Dropout`; `x must be float32, float64, float16 or bfloat16, got …`.
-        ValueError: as `Dropout`; `noise_shape … does not fit x of shape …`.
+        TypeError: as `Dropout`.
+        ValueError: as `Dropout`; `x must be float32, float64, float16 or bfloat16, got …`; `noise_shape … does not fit x of shape …`.
 
     Source:
         `tf.compat.v1.layers.dropout`; CONTRACT.md, section 4.

@@ -21,7 +21,8 @@ def dropout(
 
     Args:
         x: tensor, or what converts to one; float32, float64, float16 or bfloat16.
-        keep_prob: probability in [0, 1] to keep; or a floating tensor of no dimension, a placeholder say.
+        keep_prob: probability in [0, 1] to keep; or a tensor of no dimension and x's dtype, a placeholder
+            say.
         noise_shape: as for `thinned.tensorflow.nn.dropout`.
         seed: as for `thinned.tensorflow.nn.dropout`: an integer or None draws a new key at each `run`.
         name: of the operation.
@@ -31,9 +32,9 @@ def dropout(
         A tensor of x's shape and dtype.
 
     Raises:
-        TypeError: `pass exactly one of rate (drop) or keep_prob (keep), got …`; `x must be float32, …, got
-            …`; `keep_prob must be a real number, got …`.
-        ValueError: `keep_prob must be in [0, 1], got …`; `noise_shape … does not fit x of shape …`.
+        ValueError: `pass exactly one of rate (drop) or keep_prob (keep), got …`; `x must be float32, …, got
+            …`; `keep_prob must be a real number, got …`; `keep_prob must be in [0, 1], got …`; `noise_shape …
+            does not fit x of shape …`.
         tf.errors.InvalidArgumentError: `p must be in [0, 1], got …`, where a value was fed.
 
     Source:
@@ -50,6 +51,6 @@ def dropout(
         [1. 1. 1. 1. 1.]
     """
     p = _spelling.drop_probability(rate, keep_prob)
-    x = _dropout.check_input(x)
-    key = _spelling.key_of(seed)
-    return _dropout.dropout(x, p, key=key, training=True, noise_shape=noise_shape, name=name)
+    x = _spelling.floating(x, rate=rate, keep_prob=keep_prob)
+    key, shared = _spelling.key_of(seed), _spelling.aligned(x, noise_shape)
+    return _dropout.dropout(x, p, key=key, training=True, noise_shape=shared, name=name)
