@@ -86,7 +86,7 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _check_total(sizes: tuple[int, ...]) -> None:
     # In a program that is to be exported a size may have a name in place of a number.
-    if math.prod(size for size in sizes if isinstance(size, int)) > _MOST:
+    if math.prod([size for size in sizes if isinstance(size, int)]) > _MOST:  # dynamo takes no generator
         raise ValueError(f"a mask has at most 2^63 positions, got shape {sizes}")
 
 

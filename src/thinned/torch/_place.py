@@ -29,14 +29,14 @@ _trace: Any = getattr(torch._C, "_set_tracing_state", lambda _state: None)
 
 def traced_by_jit() -> bool:
     """Whether torch.jit.trace is at work."""
-    return _tracing() is not None
+    return not torch.compiler.is_compiling() and _tracing() is not None
 
 
 def sizes_of(input: Tensor) -> tuple[int, ...]:
     """The input's shape in integers: while torch.jit.trace is at work, its entries are tensors."""
-    state = _tracing()
-    if state is None:
+    if not traced_by_jit():
         return input.shape
+    state = _tracing()
     _trace(None)
     try:
         return tuple(input.shape)
