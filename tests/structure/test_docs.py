@@ -12,7 +12,7 @@ FOLDER = ROOT / "docs" / "torch"
 PAGES = sorted(FOLDER.glob("*.md"))
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # What is about all families, and not one of them.
-GENERAL = {"README", "compile", "convert", "cuda", "differences", "distributed", "keys", "schedules"}
+GENERAL = {"README", "compile", "convert", "cuda", "differences", "distributed", "keys", "schedules", "tools"}
 FAMILIES = [page for page in PAGES if page.stem not in GENERAL]
 # Public names, and the folder whose pages have them.
 MODULES = {

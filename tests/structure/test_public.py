@@ -105,6 +105,7 @@ PUBLIC = {
         "keyed",
         "keys",
         "nn",
+        "quantization",
         "schedules",
         "set_rows",
         "set_step",
@@ -164,6 +165,7 @@ PUBLIC = {
         "drop_connect",
         "remove_drop_connect",
     ],
+    "thinned.torch.quantization": ["dynamic_mapping", "static_mapping"],
     "thinned.torch.schedules": ["Early", "Late", "Linear", "Schedule"],
 }
 

@@ -1,6 +1,6 @@
 """The PyTorch front end (extra `thinned[torch]`), named as torch names things: `functional` and `nn`."""
 
-from thinned.torch import functional, nn, schedules
+from thinned.torch import functional, nn, quantization, schedules
 from thinned.torch._audit import audit
 from thinned.torch._batch import set_rows
 from thinned.torch._conversion import convert, strip, to_classic, to_inverted, unconvert
@@ -15,6 +15,7 @@ __all__ = [
     "keyed",
     "keys",
     "nn",
+    "quantization",
     "schedules",
     "set_rows",
     "set_step",

@@ -15,7 +15,8 @@ from torch import Tensor
 from thinned import _kernel
 from thinned._arguments import check_key
 from thinned.contract import Key, fold_number
-from thinned.torch import _compat, _cuda, _inductor, _operands
+from thinned.torch import _compat, _cuda, _inductor, _operands, _partition
+from thinned.torch._place import traced_by_jit
 from thinned.torch._words import key_to_tensor as key_to_tensor
 from thinned.torch._words import words_of as words_of
 
@@ -88,6 +89,10 @@ def as_words(key: Key | Tensor | None, generator: torch.Generator | None = None)
 def draw(generator: torch.Generator | None = None) -> Tensor:
     """128 fresh bits from the generator, on its device; torch's default CPU generator if none is given."""
     device = "cpu" if generator is None else generator.device
+    if traced_by_jit():
+        # TorchScript runs an operator of ours once, since its arguments never change, and keeps the result:
+        # of torch's own it knows which are random.
+        return _draw(torch.empty(2, dtype=torch.int64, device=device), generator)
     bits: Tensor = torch.ops.thinned.draw_key(torch.empty(2, dtype=torch.int64, device=device), generator)
     return bits
 
@@ -202,6 +207,7 @@ _library.impl("draw_key", _draw, "CPU")
 _library.impl("draw_key", _draw, "CUDA")
 _library.impl("draw_key", _draw_vmap, "FuncTorchVmapMode")
 torch.library.register_fake("thinned::draw_key", _draw_fake, lib=_library)
+_partition.tell(_library, "draw_key")
 _library.impl("fold", _fold, "CompositeExplicitAutograd")
 torch.library.register_fake("thinned::fold", _fold_fake, lib=_library)
 torch.library.register_vmap("thinned::fold", _fold_vmap, lib=_library)

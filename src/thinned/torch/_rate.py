@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thinned import contract
-from thinned.torch import _doubles, _eager, _operands
+from thinned.torch import _doubles, _eager, _onnx, _operands, _switch
 
 
 def threshold(p: Any, input: Tensor) -> int | None:
@@ -45,16 +45,27 @@ def check_range(p: Tensor, name: str = "p") -> None:
 
 
 def as_tensor(p: Any, drop: int | None) -> Tensor:
-    """What the operator takes."""
+    """What an operator takes that drops: in an exported program, until that is turned to evaluation."""
+    _onnx.refuse("this layer's way of dropping")
+    return _switch.rate(exactly(p, drop))
+
+
+def exactly(p: Any, drop: int | None = None) -> Tensor:
+    """The probability as a tensor, whatever the code becomes."""
     if drop is not None:
         return torch.full((), drop / 2.0**32, dtype=torch.float64, device="cpu")
+    if isinstance(p, Tensor):
+        return p
+    if _switch.exporting():  # no number is symbolic there, and a quantiser takes a sum for a layer's
+        return torch.full((), p, dtype=torch.float64, device="cpu")
     # The one way to make a tensor of a symbolic number that does not bind the graph to its value.
-    return p if isinstance(p, Tensor) else torch.zeros((), dtype=torch.float64, device="cpu") + p
+    symbolic: Tensor = torch.zeros((), dtype=torch.float64, device="cpu") + p
+    return symbolic
 
 
 def expectation(input: Tensor, p: Any) -> Tensor:
     """Classic evaluation, input · (1 − p), for p that is not known here."""
-    drop = torch.round(_doubles.double(as_tensor(p, None)) * 2.0**32)
+    drop = torch.round(_doubles.double(exactly(p)) * 2.0**32)
     wide = torch.promote_types(input.dtype, torch.float32)
     kept = (1.0 - drop / 2.0**32).to(wide).to(input.device)
     return (input.to(wide) * kept).to(input.dtype).masked_fill(kept == 0, 0)

@@ -14,6 +14,7 @@ from thinned.torch import _compat, _key, _rate
 from thinned.torch._clock import Bits, Clock, number
 from thinned.torch._place import Place
 from thinned.torch._rows import Rows
+from thinned.torch._tools import Seen
 from thinned.torch.schedules import Schedule
 
 Probability = float | Tensor | Schedule
@@ -22,7 +23,7 @@ Probability = float | Tensor | Schedule
 RATES = ("p", "dropout_p", "weight_p", "input_p", "dropout", "output_p")
 
 
-class Site(torch.nn.Module):
+class Site(Seen):
     """What every layer that drops is, beside its own kind.
 
     Without a key each call draws one from torch's default CPU generator. `thinned.torch.keyed` gives a key;
@@ -140,7 +141,7 @@ class Site(torch.nn.Module):
 
 def traced() -> bool:
     """Whether a step is to stay a tensor: a graph is made, or a transform may hold many steps in it."""
-    if torch.compiler.is_compiling() or _compat.transforms_active():
+    if torch.compiler.is_compiling() or _compat.transforms_active() or _compat.tracing_state() is not None:
         return True
     return bool(_compat.dispatch_modes()) and _compat.proxy_mode() is not None
 

@@ -149,7 +149,10 @@ def _note(name: str, module: torch.nn.Module, left: dict[str, str], suspects: di
             left[name] = f"{kind} holds {held} as a number: {remedy}"
         return
     if isinstance(module, torch.jit.ScriptModule):
-        suspects[name] = "compiled by torch.jit: convert the model before it is scripted"
+        suspects[name] = (
+            "compiled by torch.jit, with torch's dropout in it: convert the model that it was made of, and "
+            "have torch.jit.trace, torch.export or torch.compile do that; torch.jit.script takes none of ours"
+        )
         return
     seen = list(drops(module) or reads(module))
     if held:

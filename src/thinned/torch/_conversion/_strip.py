@@ -8,6 +8,7 @@ import torch
 
 from thinned.contract import threshold
 from thinned.torch import nn
+from thinned.torch._conversion._plain import become_plain, has_plain
 from thinned.torch._conversion._report import Model, Removal
 from thinned.torch._conversion._unseen import drops, passes_call, rates
 from thinned.torch._conversion._walk import become, copied, foreign, named, torch_class
@@ -32,7 +33,8 @@ def strip(model: Model, *, copy: bool = False) -> Removal[Model]:
 
     A dropout module, of torch.nn or ours, becomes an `nn.Identity` (with p = 0, which some forwards read), so
     that the indices of an nn.Sequential and the keys of a `state_dict` remain. A module that computes more
-    and holds a rate (attention, recurrent layers, DropConnect; torch.nn's and ours) has it set to 0.
+    and holds a rate (attention, recurrent layers, DropConnect; torch.nn's and ours) has it set to 0; our
+    LSTM, GRU and DropConnectLinear become torch.nn's LSTM, GRU and Linear, which tools find by their class.
     Functional calls and other modules' numbers cannot be taken out; they are named in `suspects`, and do no
     harm where they obey `training`.
 
@@ -100,6 +102,8 @@ def _remove(module: torch.nn.Module) -> dict[str, str]:
         held = {name: vars(module)[name] for name in RATES if name in vars(module)}
     held = {name: rate for name, rate in held.items() if not isinstance(rate, float) or rate}
     vars(module).update(dict.fromkeys(held, 0.0))
+    if has_plain(module):
+        become_plain(module)
     return {f".{name}": str(rate) for name, rate in held.items()}
 
 

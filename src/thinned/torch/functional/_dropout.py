@@ -18,9 +18,22 @@ from thinned._arguments import (
 )
 from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, check_probability, threshold
-from thinned.torch import _cuda_in_place, _eager, _in_place, _key, _mesh, _native, _nested, _operator, _rate
+from thinned.torch import (
+    _cuda_in_place,
+    _eager,
+    _in_place,
+    _key,
+    _mesh,
+    _native,
+    _nested,
+    _onnx,
+    _operator,
+    _rate,
+    _switch,
+)
 from thinned.torch._batching import OWN
 from thinned.torch._overrides import overridable
+from thinned.torch._place import sizes_of
 from thinned.torch._words import key_to_tensor
 
 
@@ -94,7 +107,7 @@ def dropout(
         _native.check_dtype(input)
     drop = _rate.threshold(p, input)
     key = _key.check_source(key, generator)
-    base, strides = positions(input.shape, noise_shape, global_shape, start, step)
+    base, strides = positions(sizes_of(input), noise_shape, global_shape, start, step)
     if drop is not None:
         act, factor = effect(drop, training, inverted)
         if (act, factor) == IDENTITY and (p == 0 or not training):
@@ -114,6 +127,9 @@ def dropout(
         if act == DROP_ALL and not _mesh.is_dtensor(input):
             everything = torch.ones((), dtype=torch.bool, device=input.device)
             return input.masked_fill_(everything, 0) if inplace else input.masked_fill(everything, 0)
+    if _onnx.exporting():
+        own = _onnx.dropout(input, p, noise_shape, inverted, key, generator, global_shape)
+        return _in_place.into(input, own, inplace)
     _mesh.check_source(input, key, generator)
     place = {"global_shape": global_shape, "start": start, "step": step}
     bits, rate = _key.as_tensor(key, generator), _rate.as_tensor(p, drop)
@@ -123,7 +139,10 @@ def dropout(
     )
     if inplace and _cuda_in_place.applies(input, rate):
         return _cuda_in_place.dropout(input, bits, rate, inverted, *shapes)
-    return _in_place.into(input, _operator.dropout(input, bits, rate, inverted, *shapes), inplace)
+    result = _operator.dropout(input, bits, rate, inverted, *shapes)
+    if not inverted and (flag := _switch.evaluates()) is not None:
+        result = torch.where(flag, _rate.expectation(result, p), result)
+    return _in_place.into(input, result, inplace)
 
 
 def _unusual(
@@ -158,7 +177,7 @@ def keep_mask(
     whole = None if global_shape is None else as_shape("global_shape", global_shape)
     first = None if start is None else as_shape("start", start)
     bits = key_to_tensor(check_key(key))
-    return _operator.keep_mask(sizes, bits, _rate.as_tensor(p, drop), whole, first)
+    return _operator.keep_mask(sizes, bits, _rate.exactly(p, drop), whole, first)
 
 
 def _sizes(noise_shape: tuple[int | None, ...]) -> list[int]:

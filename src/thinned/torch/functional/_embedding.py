@@ -7,7 +7,7 @@ from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _mesh, _native
+from thinned.torch import _mesh, _native, _onnx
 from thinned.torch._overrides import overridable
 from thinned.torch.functional._dropout import dropout
 
@@ -72,6 +72,8 @@ def embedding_dropout(
         raise ValueError(f"weight must be (words, features), got shape {tuple(weight.shape)}")
     wide = torch.promote_types(weight.dtype, torch.float32)
     _mesh.check_source(weight, key, generator)
+    if training:
+        _onnx.refuse("dropped words of a table")
     ones = torch.ones((), dtype=wide, device=weight.device).expand(weight.shape[0], 1)
     factors = dropout(ones, p, training, key=key, generator=generator)
     rows = torch.nn.functional.embedding(

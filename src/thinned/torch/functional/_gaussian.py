@@ -10,6 +10,7 @@ from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, check_probability
 from thinned.torch import _eager, _gaussian, _in_place, _key, _mesh, _native, _nested, _rate
 from thinned.torch._overrides import overridable
+from thinned.torch._place import sizes_of
 from thinned.torch.functional._dropout import _sizes
 
 
@@ -72,7 +73,7 @@ def gaussian_dropout(
     key = _key.check_source(key, generator)
     if _nested.is_unusual(input):
         return input
-    positions(input.shape, noise_shape, global_shape, start, step)
+    positions(sizes_of(input), noise_shape, global_shape, start, step)
     if not training or (drop == 0 and p == 0):
         return input
     if inplace:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from thinned.contract import Key
-from thinned.torch import _mesh
+from thinned.torch import _key, _mesh, _switch
 from thinned.torch._place import Place
 from thinned.torch.functional._dropout import dropout
 
@@ -24,4 +24,19 @@ def lives(input: Tensor, p: float | Tensor, key: Key | Tensor, noise: Noise | No
     if isinstance(p, Tensor):
         sizes = torch.broadcast_shapes(sizes, p.shape)
     ones = _mesh.ones(input, sizes)
-    return dropout(ones, p, True, key=key, noise_shape=noise, mode="classic", **place) != 0
+    return dropout(ones, p, True, key=key, noise_shape=noise, **place) != 0
+
+
+def kept(
+    input: Tensor,
+    p: float | Tensor,
+    key: Key | Tensor | None,
+    noise: Noise | None,
+    place: Place,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The input where it is kept, and 0 where dropped: classic dropout, but for what it evaluates to."""
+    if _switch.exporting():
+        bits = _key.as_tensor(_key.check_source(key, generator), generator)
+        return torch.where(lives(input, p, bits, noise, place), input, 0)
+    return dropout(input, p, True, key=key, generator=generator, noise_shape=noise, mode="classic", **place)

@@ -12,6 +12,7 @@ from thinned.contract import Key
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place
 from thinned.torch.functional._dropout import dropout
+from thinned.torch.functional._lives import kept
 
 
 @overridable
@@ -57,16 +58,10 @@ def drop_path(
                 [2., 2., 2.]])
     """
     training = check_training(training)
-    return dropout(
-        input,
-        p,
-        training,
-        key=key,
-        generator=generator,
-        noise_shape=_rows(input, "drop_path"),
-        mode="inverted" if scale_by_keep or not training else "classic",
-        **place,
-    )
+    noise = _rows(input, "drop_path")
+    if not training or scale_by_keep:
+        return dropout(input, p, training, key=key, generator=generator, noise_shape=noise, **place)
+    return kept(input, p, key, noise, place, generator)
 
 
 @overridable

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _doubles, _key, _mesh, _native, _rate
+from thinned.torch import _doubles, _key, _mesh, _native, _rate, _switch
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place
 from thinned.torch.functional._lives import lives
@@ -69,12 +69,14 @@ def zoneout(
         return new
     if drop == DROP_ALL:
         return old
-    rate = _rate.as_tensor(p, drop)
+    rate = _rate.exactly(p, drop)
     if not training:
         return _expectation(new, old, rate)
     _mesh.check_source(new, key, generator)
     key = _key.as_tensor(key, generator)
-    return torch.where(lives(new, rate, key, None, place), new, old)
+    taken = torch.where(lives(new, rate, key, None, place), new, old)
+    flag = _switch.evaluates()
+    return taken if flag is None else torch.where(flag, _expectation(new, old, rate), taken)
 
 
 def _expectation(new: Tensor, old: Tensor, rate: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from thinned.torch import functional
+from thinned.torch import _onnx, functional
 from thinned.torch._site import Probability, Site, check_p
 
 Layer = TypeVar("Layer", bound=torch.nn.Module)
@@ -54,6 +54,8 @@ class DropConnect(Site):
 
     def forward(self, weight: Tensor, *, call: int | None = None) -> Tensor:
         """The weight of one reading."""
+        if self.training:
+            _onnx.refuse("dropped weights")
         return functional.dropout(weight, self.rate(self.p), self.training, key=self.mask_key(call, weight))
 
     def right_inverse(self, weight: Tensor) -> Tensor:

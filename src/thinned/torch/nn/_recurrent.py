@@ -68,7 +68,8 @@ class Recurrent(Site, torch.nn.RNNBase):
         return self._forward(input, hx, call)
 
     def _forward(self, input: Any, hx: Any, call: int | None) -> Any:
-        self._update_flat_weights()
+        if not torch.compiler.is_compiling():  # there it would put a graph's stand-ins into the module
+            self._update_flat_weights()
         packed = input if isinstance(input, PackedSequence) else None
         data, state, unbatched = self._open(input, packed, hx)
         rates = {name: self._rate_of(name) for name in _RATES}
@@ -95,7 +96,10 @@ class Recurrent(Site, torch.nn.RNNBase):
         return p if isinstance(p, Tensor) else check_probability(p, name)
 
     def _drop_weights(self, p: Any, key: Key | Tensor | None) -> list[Tensor]:
-        weights: list[Any] = list(self._flat_weights)
+        if torch.compiler.is_compiling():
+            weights: list[Any] = [getattr(self, name) for name in self._flat_weights_names]
+        else:
+            weights = list(self._flat_weights)
         for i, name in enumerate(self._flat_weights_names):
             if name.startswith("weight_hh"):
                 part = part_key(key, self._parts[name])

@@ -114,10 +114,12 @@ class GRU(Recurrent, torch.nn.GRU):
         input_p: drop probability of the input's features.
         output_p: drop probability of the output's features; the last state is not dropped.
         locked: whether `dropout`, `input_p` and `output_p` have one mask for all times.
+        proj_size: not to be given: it is an LSTM's.
 
     Raises:
         TypeError: `weight_p must be a real number, got …`.
-        ValueError: `weight_p must be in [0, 1], got …`; `input must be (T, B, F), …, got shape …`.
+        ValueError: `weight_p must be in [0, 1], got …`; `proj_size is LSTM's, …`; `input must be (T, B, F),
+            …, got shape …`.
 
     Source:
         As for `LSTM`.
@@ -145,7 +147,10 @@ class GRU(Recurrent, torch.nn.GRU):
         input_p: Probability = 0.0,
         output_p: Probability = 0.0,
         locked: bool = True,
+        proj_size: None = None,
     ) -> None:
+        if proj_size is not None:
+            raise ValueError(f"proj_size is LSTM's, and a GRU has none, got {proj_size!r}: use LSTM")
         super().__init__(
             input_size,
             hidden_size,

@@ -1,0 +1,50 @@
+"""Dropout in files of ONNX, whose own Dropout draws by itself: what it can stand for, and what not."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned.torch import _switch
+from thinned.torch._place import traced_by_jit
+
+
+def exporting() -> bool:
+    """Whether torch.onnx.export is at work, by either of its ways."""
+    return (traced_by_jit() or _switch.exporting()) and torch.onnx.is_in_onnx_export()
+
+
+def refuse(what: str) -> None:
+    """Say what to do, while a file of ONNX is made.
+
+    Raises:
+        RuntimeError: `ONNX has no operator for …`.
+    """
+    if exporting():
+        problem = (
+            f"ONNX has no operator for {what}: it drops activations, or whole rows and channels of them, by "
+            "random numbers of its own. Export model.eval(); or, to train from the file, take the keys away "
+            "by thinned.torch.keyed(model, None) and put thinned.torch.nn.Dropout where another layer drops"
+        )
+        # The exporter takes an error for a reason to try another way, and shows that way's.
+        warnings.warn(problem, stacklevel=2)
+        raise RuntimeError(problem)
+
+
+def dropout(input: Tensor, p: Any, noise_shape: Any, inverted: bool, *given: Any) -> Tensor:
+    """Dropout as torch's own operator, which becomes ONNX's; `given` is what would need a mask of ours."""
+    if any(one is not None for one in given):
+        refuse("the mask of a key, or a part of a larger mask")
+    if isinstance(p, Tensor):
+        refuse("a drop probability that is a tensor")
+    if noise_shape is None:
+        result = torch.nn.functional.dropout(input, p, True)
+    else:
+        one_each = input[tuple(slice(0, 1) if n == 1 else slice(None) for n in noise_shape)]
+        # Ones that depend on the input: of constants, ONNX's optimizer drops once and for all.
+        ones = one_each.isnan().logical_or(one_each.isnan().logical_not()).to(input.dtype)
+        result = input * torch.nn.functional.dropout(ones, p, True)
+    return result if inverted else result * (1.0 - p)
