@@ -112,9 +112,11 @@ def test_every_layer_is_listed():
 def test_a_block_that_is_computed_again_has_the_masks_of_the_first_time(name):
     layer, x = made(name)
     plain = forward_and_back(layer, lambda block: block, x)
-    again = forward_and_back(layer, keras.remat, x)
-    nested = forward_and_back(layer, lambda block: keras.remat(lambda x: keras.remat(block)(x) * 1.0), x)
-    for got in (again, nested):
+    ways = [keras.remat]
+    if name == "Dropout":
+        ways.append(lambda block: keras.remat(lambda x: keras.remat(block)(x) * 1.0))
+    for way in ways:
+        got = forward_and_back(layer, way, x)
         close(got[0], plain[0])
         close(got[1], plain[1])
         assert got[2] == plain[2]
@@ -179,7 +181,7 @@ def test_a_model_is_saved_loaded_and_pickled(name, tmp_path):
 @each
 def test_threads_have_masks_of_their_own(name):
     layer, x = made(name)
-    calls = 12
+    calls = 8
     expected = [array(keras.ops.stop_gradient(layer(x, training=True))) for _ in range(calls)]
     after = number(layer)
     count_from(layer, 0)
@@ -231,7 +233,7 @@ def test_torchs_checkpoints(reentrant, rng):
 
 @pytest.mark.skipif(BACKEND != "torch", reason="torch's backward passes")
 def test_a_graph_that_is_kept_is_computed_again_alike():
-    """Two blocks, each called twice, the gradients in another order than torch's own, and one of them twice."""
+    """A block called thrice, the gradients in another order than torch's own, and one of them twice."""
     import torch
 
     layer = Dropout(0.5, seed=1, name="a")

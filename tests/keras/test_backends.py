@@ -12,7 +12,7 @@ import thinned
 from thinned import Key
 
 HERE = Path(__file__).parent
-CHECKS = ["masks", "rules", "recurrent", "models"]
+CHECKS = ["masks", "rules", "recurrent", "models", "seams"]
 # Keras's and its backends' own.
 WARNINGS = [
     "ignore:__array__ implementation doesn't accept:DeprecationWarning",

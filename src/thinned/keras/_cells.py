@@ -32,7 +32,7 @@ class Mask:
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """PyTorch's product of a tensor and a mask. Without this it makes an error first: 10 times a product."""
+        """PyTorch's product of a tensor and a mask, which else begins with an error: 10 times a product."""
         if len(args) == 2 and func in active.PRODUCTS and isinstance(args[1], cls):
             return args[1].__rmul__(args[0])
         return NotImplemented

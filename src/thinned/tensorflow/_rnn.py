@@ -74,9 +74,13 @@ class DropoutWrapper:
                 [4., 0., 4., 4., 0.]]], dtype=float32), array([[2., 2., 2., 2., 2.]], dtype=float32))
     """
 
+    name: str
+    _given: dict[str, Any]
+
     def __new__(cls, cell: Any = None, *args: Any, **kwargs: Any) -> Any:
         """An instance of the class that fits the cell."""
-        kind = _rnn_layer.subclass(cls, type(cell))
+        own: Any = cls
+        kind = _rnn_layer.subclass(own, type(cell))
         above: Any = super(DropoutWrapper, kind)
         return (
             object.__new__(kind)
