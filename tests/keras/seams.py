@@ -125,6 +125,8 @@ def test_a_block_that_is_computed_again_has_the_masks_of_the_first_time(name):
 
 @each
 def test_a_layer_in_a_remat_scope_trains(name):
+    if BACKEND == "jax" and name.endswith("Cell"):
+        pytest.skip("Keras's own RNN has its flag traced in a RematScope on JAX, and says so")
     with keras.RematScope("full"):
         layer, x = made(name)
     twin, _ = made(name)
