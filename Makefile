@@ -1,24 +1,74 @@
-# make demo   sets everything up, trains a few small networks and writes thinned-report.html
-# make test   sets everything up, then lint, types and all tests
-# Both need Python 3.11 or later and, for the native kernel, a C++17 compiler; nothing else.
+# make demo       sets up what it needs, trains a few small networks and writes thinned-report.html
+# make test       sets everything up, then lint, types and the quick tier of the tests
+# make test-all   the same with every test; the last line says how long it took
+# make test FRAMEWORK=torch    sets up that framework alone, then its tests, the contract's and the kernel's
+# All need Python 3.11 or later and, for the native kernel, a C++17 compiler; nothing else. uv, where it is found,
+# does what pip does otherwise.
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
+WORKERS ?= 2
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 BUILT := .venv/.built
+DEMO := .venv/.demo
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: demo test lint bench pictures native-test sanitize clean
+ifneq ($(shell command -v uv),)
+VENV := uv venv --quiet --allow-existing --python $(PYTHON) .venv
+PIP := uv pip install --python $(BIN)/python --quiet --constraint constraints.txt
+# pip's folder of packages.
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+endif
+else
+VENV := $(PYTHON) -m venv .venv
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+endif
 
-demo: $(BUILT)
+# Each front end's extras and folders of tests, for `make test FRAMEWORK=…`.
+EXTRAS_numpy := check
+EXTRAS_torch := check,torch
+EXTRAS_jax := check,jax
+EXTRAS_flax := check,flax
+EXTRAS_equinox := check,equinox
+EXTRAS_tensorflow := check,keras
+EXTRAS_keras := check,keras,torch
+ALSO_tensorflow := tensorflow-cpu
+FOLDERS_numpy :=
+FOLDERS_torch := torch distributed
+FOLDERS_jax := jax
+FOLDERS_flax := jax flax
+FOLDERS_equinox := jax equinox
+FOLDERS_tensorflow := tensorflow
+FOLDERS_keras := keras
+FOLDERS := $(addprefix tests/,contract kernel numpy $(FOLDERS_$(FRAMEWORK)))
+
+.PHONY: demo test test-all lint sabotage fuzz bench pictures native-test sanitize clean
+
+demo: $(DEMO)
 	$(BIN)/thinned demo
 
+ifdef FRAMEWORK
+ifndef EXTRAS_$(FRAMEWORK)
+$(error FRAMEWORK must be numpy, torch, jax, flax, equinox, tensorflow or keras, got $(FRAMEWORK))
+endif
+test: .venv/.$(FRAMEWORK)
+	$(PYTEST) -m "not full" $(FOLDERS)
+else
 test: lint
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(PYTEST) -m "not full"
+endif
+
+test-all: lint
+	$(PYTEST) --durations 20
 
 lint: $(BUILT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Breaks the code in some forty places, one after another: each has to turn a test of the quick tier red.
+sabotage: $(BUILT)
+	$(BIN)/python tests/sabotage/run.py
 
 bench: $(BUILT)
 	$(BIN)/thinned bench --out benchmarks/results.json --out benchmarks/results.md
@@ -26,12 +76,30 @@ bench: $(BUILT)
 pictures: $(BUILT)
 	$(BIN)/python docs/torch/pictures.py
 
-# Python sources are installed in place: only what the build reads makes it run again.
-$(BUILT): pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
-	$(PYTHON) -m venv .venv
-	$(PIP) scikit-build-core nanobind cmake ninja
-	$(PIP) --no-build-isolation --editable '.[dev]'
-	@touch $@
+# Python sources are installed in place: only what the build reads makes it run again. What a lighter environment
+# has, the whole one has too.
+SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
+
+define install
+$(VENV)
+$(PIP) scikit-build-core nanobind cmake ninja
+$(PIP) --no-build-isolation --editable '.[$(1)]' $(2)
+@touch $@
+endef
+
+$(BUILT): $(SOURCES)
+	$(call install,dev)
+	@touch $(DEMO)
+
+$(DEMO): $(SOURCES)
+	$(call install,demo)
+
+.venv/.%: $(SOURCES)
+	$(call install,$(EXTRAS_$*),$(ALSO_$*))
+
+# A hundred thousand random cases against the contract, others each time; SEED=n for those of before.
+fuzz: $(BUILT)
+	$(BIN)/python tests/fuzz/run.py --cases 100000 $(if $(SEED),--seed $(SEED))
 
 # The kernel without Python: its own test, plain and under the sanitizers.
 native-test: $(BUILT)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "environment.h"
 #include "pool.h"
 
 namespace thinned {
@@ -50,6 +51,7 @@ void dots(const Kernels& kernels, const float* x, const float* w, double* out, i
   Task task{kernels, make_draw(seed, stream, threshold), x, w, n, draws, base, threshold, {}};
   task.sums.resize(size_t(task.tiles() * draws));
   parallel(int(std::clamp<int64_t>(n * draws / 16384, 1, std::max(threads, 1))), tiles, &task);
+  const Ieee arithmetic;
   for (int64_t k = 0; k < task.tiles(); ++k)
     for (int64_t d = 0; d < draws; ++d) out[d] += task.sums[size_t(k * draws + d)];
 }

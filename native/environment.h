@@ -1,36 +1,45 @@
-// Arithmetic as IEEE 754 has it, whatever the calling thread is set to: TensorFlow's and XLA's threads take
-// subnormal numbers for zero, and a thread inherits that from the one that starts it.
+// Floating-point arithmetic as IEEE 754 has it, whatever the calling thread is set to: rounding to nearest, subnormal
+// numbers, no traps. TensorFlow's and XLA's threads take subnormal numbers for zero, torch.set_flush_denormal makes
+// the caller's do so, and a thread inherits that from the one that starts it.
 #pragma once
 
 #include <cstdint>
 
 #if defined(__SSE2__) || defined(_M_X64)
 #include <xmmintrin.h>
+#elif !(defined(__aarch64__) && defined(__GNUC__))
+#include <cfenv>
 #endif
 
 namespace thinned {
 
+// From its construction on; its end restores what was before, so that a pass leaves no flags behind.
 class Ieee {
  public:
 #if defined(__SSE2__) || defined(_M_X64)
-  Ieee() : before_(_mm_getcsr()) { _mm_setcsr(before_ & ~(kFlush | kZeroInputs)); }
+  Ieee() : before_(_mm_getcsr()) { _mm_setcsr(0x1f80); }
   ~Ieee() { _mm_setcsr(before_); }
 
  private:
-  static constexpr unsigned kFlush = 0x8000, kZeroInputs = 0x0040;
   unsigned before_;
 #elif defined(__aarch64__) && defined(__GNUC__)
   Ieee() {
     asm volatile("mrs %0, fpcr" : "=r"(before_));
-    asm volatile("msr fpcr, %0" : : "r"(before_ & ~kFlush));
+    asm volatile("msr fpcr, %0" : : "r"(uint64_t(0)));
   }
   ~Ieee() { asm volatile("msr fpcr, %0" : : "r"(before_)); }
 
  private:
-  static constexpr uint64_t kFlush = uint64_t(1) << 24 | uint64_t(1) << 19;
   uint64_t before_;
 #else
-  Ieee() {}
+  Ieee() {
+    std::fegetenv(&before_);
+    std::fesetenv(FE_DFL_ENV);
+  }
+  ~Ieee() { std::fesetenv(&before_); }
+
+ private:
+  std::fenv_t before_;
 #endif
 
  public:

@@ -4,7 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "environment.h"
 #include "layout.h"
 #include "memory.h"
 
@@ -19,7 +18,6 @@ constexpr int64_t kLargePages = int64_t(1) << 22;
 void foreign(int dtype, const void* x, void* out, int dims, const int64_t* shape,
              const uint64_t* position_strides, uint64_t base, uint64_t seed, uint64_t stream,
              uint64_t threshold, double scale, int threads) {
-  const Ieee arithmetic;
   static const int processors = int(std::thread::hardware_concurrency());
   std::vector<Dim> layout(static_cast<size_t>(dims));
   int64_t step = 1;

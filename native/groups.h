@@ -7,6 +7,11 @@
 #pragma once
 
 #include <cstring>
+#include <type_traits>
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
 
 #include "lanes.h"
 #include "value.h"
@@ -33,6 +38,18 @@ struct BitsOf<8> {
   using type = uint64_t;
 };
 
+template <int N, class T, class Scale>
+inline void times_block(const T* x, T* v, Scale scale) {
+#if defined(__F16C__)  // compilers do not see the conversions: 8 ns an element without
+  if constexpr (N == 8 && std::is_same_v<T, Half>) {
+    const __m256 wide = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)));
+    const __m128i rounded = _mm256_cvtps_ph(_mm256_mul_ps(wide, _mm256_set1_ps(scale)), _MM_FROUND_TO_NEAREST_INT);
+    return _mm_storeu_si128(reinterpret_cast<__m128i*>(v), rounded);
+  }
+#endif
+  for (int k = 0; k < N; ++k) v[k] = times(x[k], scale);
+}
+
 // N elements: kept where the byte is 1, +0 where it is 0. The bits are masked, as a choice would be compiled to
 // branches; and by way of copies, which nothing can overlap, as x may be out. So the compiler uses vectors.
 template <int N, class T, class Scale>
@@ -40,7 +57,7 @@ inline void apply_block(const T* x, T* out, const uint8_t* keep, Scale scale) {
   using Bits = typename BitsOf<sizeof(T)>::type;
   T v[N];
   Bits bits[N];
-  for (int k = 0; k < N; ++k) v[k] = times(x[k], scale);
+  times_block<N>(x, v, scale);
   std::memcpy(bits, v, sizeof v);
   for (int k = 0; k < N; ++k) bits[k] &= Bits(Bits(0) - Bits(keep[k]));
   std::memcpy(static_cast<void*>(out), bits, sizeof bits);

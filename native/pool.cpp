@@ -1,8 +1,10 @@
 #include "pool.h"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "environment.h"
@@ -18,6 +20,9 @@
 namespace thinned {
 namespace {
 
+// More parts than this are of no use to anyone, and each costs something.
+constexpr int kMostParts = 256;
+
 struct Work {
   void (*fn)(void*, int, int);
   void* context;
@@ -25,6 +30,7 @@ struct Work {
   std::atomic<int> next{0};
 
   void drain() {
+    const Ieee arithmetic;  // whoever's thread this is
     for (int part; (part = next.fetch_add(1, std::memory_order_relaxed)) < parts;)
       fn(context, part, parts);
   }
@@ -54,15 +60,17 @@ class Pool {
   bool try_run(Work& work) {
     std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
     if (!turn) return false;
-    bool asleep;
+    int wake;
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      while (threads_ < work.parts - 1) start();
+      const int helpers = std::min(work.parts, processors()) - 1;
+      while (threads_ < helpers && start()) continue;
       work_ = &work;
-      wanted_ = work.parts - 1;
-      asleep = asleep_ > 0;
+      wanted_ = std::min(helpers, threads_);
+      wake = std::min<int>(wanted_, asleep_);
     }
-    if (asleep) wake_.notify_all();
+    // No more than have a part to do: each that is woken asks for the lock.
+    for (; wake > 0; --wake) wake_.notify_one();
     work.drain();
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -76,12 +84,22 @@ class Pool {
   }
 
  private:
-  void start() {
-    std::thread([this] { serve(); }).detach();
+  // Threads beyond the processors would only take turns.
+  static int processors() {
+    static const int found = std::max(1, int(std::thread::hardware_concurrency()));
+    return found;
+  }
+  // False where the system gives no more threads: those that there are do the work.
+  bool start() {
+    try {
+      std::thread([this] { serve(); }).detach();
+    } catch (const std::system_error&) {
+      return false;
+    }
     ++threads_;
+    return true;
   }
   void serve() {
-    const Ieee arithmetic;
     for (;;) {
       spin_until([&] { return wanted_.load() > 0; });
       std::unique_lock<std::mutex> lock(mutex_);
@@ -133,8 +151,8 @@ void drain_team(void* work) { static_cast<Work*>(work)->drain(); }
 void borrow_team(TeamLauncher launcher) { team.store(launcher); }
 
 void parallel(int parts, void (*fn)(void*, int, int), void* context) {
-  if (parts <= 1) return fn(context, 0, 1);
-  Work work{fn, context, parts};
+  Work work{fn, context, std::min(parts, kMostParts)};
+  if (parts <= 1) return work.drain();
   if (TeamLauncher launch = team.load()) return launch(drain_team, &work, unsigned(parts), 0);
   if (!pool().try_run(work)) work.drain();
 }

@@ -3,8 +3,9 @@
 
 namespace thinned {
 
-// Runs fn(context, part, parts) for every part of 0…parts-1, on up to `parts` threads, and returns when all
-// are done. `parts` is what the caller asked for: nothing may depend on which thread runs which part.
+// Runs fn(context, part, parts) for every part of 0…parts-1, on up to `parts` threads and never more than there are
+// processors, and returns when all are done. `parts` is what the caller asked for, up to 256; nothing may depend on
+// which thread runs which part. fn finds IEEE's arithmetic (environment.h).
 //
 // Safe from many threads at once (whoever finds the pool busy runs its parts itself) and in a forked child
 // (which starts a pool of its own on first use).

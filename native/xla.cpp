@@ -130,7 +130,7 @@ void* run(const Frame& frame, const Buffers& operands, const Buffer& result) {
     uint64_t threshold = wide(words(operands[kThresholds]) + 2 * b);
     uint64_t base = 0;
     for (int64_t k = 0; k < n; ++k)
-      base += (wide(start + 2 * k) + *words(operands[kBegins + k])) * strides[size_t(k)];
+      base += (wide(start + 2 * k) + wide(words(operands[kBegins + k]))) * strides[size_t(k)];
     double scale = inverted && threshold < kDropAll ? 4294967296.0 / double(kDropAll - threshold) : 1.0;
     if (threshold > kDropAll) {  // p was no probability
       threshold = dtype == kMask ? kDropAll : 0;

@@ -255,3 +255,19 @@ FACES = {
     "keras on jax": KerasFace("jax"),
     "keras on tensorflow": KerasFace("tensorflow"),
 }
+
+# Faces whose arguments another's code checks: their cases of the rulings are the full tier's.
+REPEATED = [
+    "jax vmap",
+    "jax 4x2 devices",
+    "jax 3 devices",
+    "jax 5 devices",
+    "tensorflow function",
+    "keras on jax",
+    "keras on tensorflow",
+]
+
+
+def compiles(name):
+    """Whether a program of many calls takes seconds to make; JAX makes one for each shape and operator."""
+    return name not in ("numpy", "torch", "tensorflow", "keras on torch", "keras on tensorflow")

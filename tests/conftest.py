@@ -5,10 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import keras_process
 import pytest
 from hypothesis import settings
+from once import Once, shared_folder
+from tiers import pytest_collection_modifyitems as pytest_collection_modifyitems
 
 from thinned import _kernel
 
@@ -25,6 +30,15 @@ if "tensorflow" not in sys.modules:
 # not in many to be compiled side by side.
 XLA = ["--xla_force_host_platform_device_count=8", "--xla_cpu_parallel_codegen_split_count=1"]
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *XLA]).strip()
+# Compiled code is kept from one process and one run to the next, XLA's and that of torch's compiler.
+# Programs of XLA are found by their text, version and options, and call our kernel by name. A file that
+# another process is still writing fails its checksum: JAX then warns, which pyproject.toml lets pass, and
+# compiles.
+CACHES = Path(__file__).parents[1] / ".pytest_cache"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHES / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHES / "inductor"))
 # TensorFlow's notes on what it was built with.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -55,3 +69,22 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 def dtype_name(request: pytest.FixtureRequest) -> str:
     """The four element types."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Results that all processes of this run share: each is computed by the first that asks."""
+    return Once(shared_folder(tmp_path_factory))
+
+
+@pytest.fixture(scope="session")
+def on_keras(once: Once, request: pytest.FixtureRequest) -> Callable[[str], dict[str, Any]]:
+    """By the name of a backend, what its process did with the suites of which tests were collected."""
+    files = {item.path for item in request.session.items}
+    suites = [s for s in keras_process.SUITES if Path(__file__).parent / s.test in files]
+    marks = request.config.option.markexpr
+
+    def examined(backend: str) -> dict[str, Any]:
+        return once(f"keras-{backend}", lambda: keras_process.examined(backend, suites, marks))
+
+    return examined

@@ -8,9 +8,11 @@ from thinned import Key
 
 
 def as_key(key):
-    """The `Key` of a PRNG key of two or four words."""
+    """The `Key` of a PRNG key: two words are a seed, high word first; four are seed and stream, low first."""
     words = [int(word) for word in jax.random.key_data(key)]
-    return Key(*(high << 32 | low for high, low in zip(words[::2], words[1::2], strict=True)))
+    if len(words) == 2:
+        return Key(words[0] << 32 | words[1])
+    return Key(words[1] << 32 | words[0], words[3] << 32 | words[2])
 
 
 def numpys(x, p, key, noise_shape=None, mode="inverted"):

@@ -1,6 +1,6 @@
-"""Examines a module on Keras's active backend and prints JSON in its last line. Run by `keras_process.py`.
+"""Examines modules on Keras's active backend and prints JSON in its last line. Run by `keras_process.py`.
 
-Which frameworks the module loads comes first, while Keras is all that there is.
+Which frameworks a module loads comes first, while Keras is all that there is.
 """
 
 import json
@@ -12,16 +12,23 @@ import pytest
 from keras_process import BACKENDS
 
 
-def main(module, finder, *arguments):
-    """Import the module, call what finds something in it, and run its checks."""
+def main(modules, *arguments):
+    """Import each module, call what finds something in it, and run the checks of all."""
+    names = [pair.split(":") for pair in modules.split(",")]
     if keras.backend.backend() == "tensorflow":
         two_processors()
-    said = {"backend": keras.backend.backend(), "before": loaded()}
-    import_module(module)
-    said["after"] = loaded()
-    said["found"] = import_module(finder).find()
-    said["checks"] = pytest.main(["-q", "--no-header", *arguments])
+    said = {module: imported(module) for module, _ in names}
+    for module, finder in names:
+        said[module]["found"] = import_module(finder).find()
+    code = pytest.main(["-q", "--no-header", "-p", "nested_cases", "-p", "keras_tiers", *arguments])
     print(json.dumps(said))
+    sys.exit(code)
+
+
+def imported(module):
+    before = loaded()
+    import_module(module)
+    return {"backend": keras.backend.backend(), "before": before, "after": loaded()}
 
 
 def two_processors():

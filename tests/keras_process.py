@@ -5,30 +5,74 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
+import nested
+
+HERE = Path(__file__).parent
 BACKENDS = ["torch", "jax", "tensorflow"]
 
 
-def run(backend, *arguments, path):
-    """A process that has ended, with Keras on this backend and a folder to import from."""
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": str(path),
-    }
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
+class Suite(NamedTuple):
+    """What a process examines: a module, what finds something in it, its checks, and warnings of others."""
+
+    test: str  # the file that shows the cases
+    module: str
+    finder: str
+    checks: tuple[str, ...]
+    ignored: tuple[str, ...]
 
 
-def examined(backend, module, finder, checks, ignored, path):
-    """What `keras_child.py` says of a module of ours: one process for all, as Keras takes 6 s to start.
+ARRAYS = "ignore:__array__ implementation doesn't accept:DeprecationWarning"
+SUITES = [
+    Suite(
+        "keras/test_backends.py",
+        "thinned.keras",
+        "digests",
+        ("keras/masks.py", "keras/rules.py", "keras/recurrent.py", "keras/models.py", "keras/seams.py"),
+        (
+            ARRAYS,
+            "ignore:The model does not have any trainable weights",
+            "ignore:`torch.jit.script:DeprecationWarning",
+        ),
+    ),
+    Suite("mc/test_keras.py", "thinned.mc.keras", "mc_keras_samples", ("mc_keras_checks.py",), (ARRAYS,)),
+]
 
-    A process that broke off says no more than its report, which is what `test_checks` prints.
+
+def environment(backend):
+    return {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def run(backend, *arguments):
+    """A process that has ended, with Keras on this backend."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment(backend)},
+    )
+
+
+def examined(backend, suites, marks):
+    """What `keras_child.py` says of each suite's module, and the cases of its checks.
+
+    One process for all, as Keras takes 6 s to start. A process that broke off has found nothing.
     """
-    child = Path(__file__).with_name("keras_child.py")
-    ignored = [word for warning in ignored for word in ("-W", warning)]
-    files = [str(path / f"{name}.py") for name in checks]
-    done = run(backend, str(child), module, finder, *ignored, *files, path=path)
-    report = done.stdout[-8000:] + done.stderr[-4000:]
-    said = {"checks": "broke off"} if done.returncode else json.loads(done.stdout.splitlines()[-1])
-    return {**said, "report": report}
+    checks = [str(HERE / check) for suite in suites for check in suite.checks]
+    ignored = {word: None for suite in suites for word in suite.ignored}
+    options = [word for warning in ignored for word in ("-W", warning)] + ["-m", marks]
+    modules = ",".join(f"{suite.module}:{suite.finder}" for suite in suites)
+    child = str(HERE / "keras_child.py")
+    done = nested.ran(
+        [child, modules, *options, *checks], environment(backend), [HERE / "keras", HERE, HERE / "support"]
+    )
+    last = (done["printed"].splitlines() or [""])[-1]
+    done["modules"] = json.loads(last) if last.startswith("{") else {}
+    return done
+
+
+def of(done, suite):
+    """Of all that a process did, the part of one suite."""
+    files = tuple(f"tests/{check}" for check in suite.checks)
+    return {**done, "cases": [case for case in done["cases"] if case["name"].startswith(files)]}

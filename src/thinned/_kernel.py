@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 from thinned import _reference
 from thinned.contract import check_integer
 
-_native: ModuleType | None
-try:
-    from thinned import _native
-except ModuleNotFoundError:  # no C++ compiler was found when the package was installed
-    _native = None
+# There is none where no C++ compiler was found when the package was installed. One that is there and cannot
+# be loaded is an error.
+_native: ModuleType | None = import_module("thinned._native") if find_spec("thinned._native") else None
 
 # Element types, as the kernel numbers them.
 FLOAT32, FLOAT64, FLOAT16, BFLOAT16, MASK = range(5)
@@ -60,7 +62,14 @@ address = _reference.address if _native is None else _native.address
 dense, strided, add = _reference.dense, _reference.strided, _reference.add
 normal, dots, many = _reference.normal, _reference.dots, _reference.many
 fold, fold_many = _reference.fold, _reference.fold_many
-select(os.environ.get("THINNED_ISA") or paths()[0])
+try:
+    select(os.environ.get("THINNED_ISA") or paths()[0])
+except RuntimeError as error:
+    if Path((sys.argv or [""])[0]).stem != "thinned":
+        raise
+    # The command line cannot say it: its package is imported after this one.
+    print(f"Error: {error}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 
 def prefer_large_pages(begin: int, bytes: int) -> None:
@@ -70,6 +79,7 @@ def prefer_large_pages(begin: int, bytes: int) -> None:
 
 
 _threads: int | None = None
+_MOST: Final = 2**31 - 1  # what a C int holds
 
 
 @functools.cache
@@ -92,11 +102,11 @@ def set_num_threads(n: int) -> None:
     """Set how many threads one call of the NumPy front end may use. No result depends on it.
 
     Args:
-        n: at least 1.
+        n: at least 1. More than there are processors are of no use, and are not started.
 
     Raises:
         TypeError: `n must be an integer, got …`.
-        ValueError: `n must be at least 1, got …`.
+        ValueError: `n must be at least 1, got …`; `n must be at most 2147483647, got …`.
 
     Example:
         >>> set_num_threads(2)
@@ -107,4 +117,6 @@ def set_num_threads(n: int) -> None:
     n = check_integer("n", n)
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
+    if n > _MOST:
+        raise ValueError(f"n must be at most {_MOST}, got {n}")
     _threads = n

@@ -17,6 +17,7 @@ from thinned._arguments import (
     drop_threshold,
     effect,
 )
+from thinned._overlap import overlaps_itself
 from thinned._position import Shape, as_shape, positions, row_major
 from thinned.contract import Bools, Key, threshold
 
@@ -27,7 +28,9 @@ _DTYPES = {
     np.dtype(np.float64): _kernel.FLOAT64,
     np.dtype(np.float16): _kernel.FLOAT16,
 }
+_NAMES = {"float32", "float64", "float16", "bfloat16"}
 _ALIGNMENT = 64  # bytes; what streaming stores of every instruction set need
+_PATIENCE = 10_000  # steps of NumPy's search for shared memory, which has no bound of its own
 
 
 def keep_mask(
@@ -105,7 +108,8 @@ def dropout(
 
     Raises:
         TypeError: `training is missing: …`; `pass exactly one of p, rate (drop) or keep_prob (keep), got …`;
-            `x must be float32, float64, float16 or bfloat16, got …`; `p must be a real number, got …`.
+            `x must be float32, float64, float16 or bfloat16, got …`; `x is a masked array …`;
+            `p must be a real number, got …`.
         ValueError: `p must be in [0, 1], got …`; `noise_shape … does not fit x of shape …`;
             `out …`, where it does not fit x or overlaps it.
 
@@ -121,7 +125,7 @@ def dropout(
     drop = drop_threshold(p=p, rate=rate, keep_prob=keep_prob)
     inverted = check_mode(mode)
     key = check_key(key)
-    array = np.asarray(x)
+    array = _as_array(x)
     dtype = _kernel_dtype(array)
     base, strides = positions(array.shape, noise_shape, global_shape, start)
     act, factor = effect(drop, training, inverted)
@@ -154,7 +158,9 @@ def thinned_dots(x: Array, w: Array, p: float, *, key: Key, draws: int, first: i
     Raises:
         ValueError: `x and w must be contiguous float32 vectors of one length, got …`.
     """
-    if not x.shape == w.shape == (x.size,) or any(a.dtype != np.float32 or a.strides != (4,) for a in (x, w)):
+    if not x.shape == w.shape == (x.size,) or any(
+        a.dtype != np.float32 or a.strides != (4,) or not a.flags.aligned for a in (x, w)
+    ):
         got = f"{x.dtype} of shape {x.shape} and {w.dtype} of shape {w.shape}"
         raise ValueError(f"x and w must be contiguous float32 vectors of one length, got {got}")
     out = np.empty(draws)
@@ -173,6 +179,11 @@ def _run(
     drop: int,
     factor: float,
 ) -> None:
+    if not (_aligned(x) and _aligned(out)):
+        inside = np.array(x, order="C")
+        _run(dtype, inside, inside, strides, base, key, drop, factor)
+        out[...] = inside
+        return
     to = _kernel.address(out)
     source = to if x is out else _kernel.address(x)
     what = (base, key.seed, key.stream, drop, factor, _kernel.get_num_threads())
@@ -186,17 +197,34 @@ def _run(
     _kernel.strided(dtype, source, to, x.shape, x_strides, out_strides, steps, *what)
 
 
+def _aligned(x: Array) -> bool:
+    """Whether elements lie where the machine reads whole ones; not so in a field of a packed structure."""
+    return x.flags.aligned and (x.flags.c_contiguous or not any(step % x.itemsize for step in x.strides))
+
+
+def _as_array(x: npt.ArrayLike) -> Array:
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError("x is a masked array, whose mask would be lost: pass x.filled(value) or x.data")
+    return np.asarray(x)
+
+
 def _kernel_dtype(x: Array) -> int:
     dtype = _DTYPES.get(x.dtype)
-    if dtype is None and x.dtype.name == "bfloat16":  # ml_dtypes registers it: NumPy has none
+    if dtype is not None:
+        return dtype
+    known = x.dtype.name in _NAMES
+    if known and x.dtype.isnative:  # ml_dtypes registers bfloat16: NumPy has none
         return _kernel.BFLOAT16
-    if dtype is None:
-        raise TypeError(f"x must be float32, float64, float16 or bfloat16, got {x.dtype}")
-    return dtype
+    remedy = (
+        f", {x.dtype.name} in the other byte order: pass x.astype(x.dtype.newbyteorder('='))" if known else ""
+    )
+    raise TypeError(f"x must be float32, float64, float16 or bfloat16, got {x.dtype}{remedy}")
 
 
 def _fresh(x: Array) -> Array:
     """An empty array laid out like x; large ones aligned, so that stores can bypass the cache."""
+    if 0 in x.strides:  # broadcast: NumPy would put such dimensions innermost, which is no layout to keep
+        return np.empty(x.shape, x.dtype)
     if x.nbytes < 1 << 20 or not x.flags.c_contiguous:
         return np.empty_like(x, subok=False)
     room = np.empty(x.nbytes + _ALIGNMENT, dtype=np.uint8)
@@ -210,9 +238,20 @@ def _check_out(x: Array, out: Any) -> None:
         raise ValueError(f"out must be an array like x, {x.dtype} of shape {x.shape}, got {got}")
     if not out.flags.writeable:
         raise ValueError("out is read-only: pass a writeable array")
-    if out.size and any(size > 1 and step == 0 for size, step in zip(out.shape, out.strides, strict=True)):
+    if not out.flags.c_contiguous and overlaps_itself(out.shape, out.strides, out.itemsize):
         raise ValueError(f"out has elements that share memory (strides {out.strides}): pass a copy of it")
-    if out is not x and np.may_share_memory(x, out):
-        same = _kernel.address(x) == _kernel.address(out) and x.strides == out.strides
-        if not same and np.shares_memory(x, out):
-            raise ValueError("out overlaps x without being x: pass x itself or a separate array")
+    if out is not x and np.may_share_memory(x, out) and not _same_place(x, out) and _share_memory(x, out):
+        raise ValueError("out overlaps x without being x: pass x itself or a separate array")
+
+
+def _same_place(x: Array, out: Array) -> bool:
+    """Whether each element of out lies where that of x does."""
+    steps = zip(x.shape, x.strides, out.strides, strict=True)
+    return _kernel.address(x) == _kernel.address(out) and all(size < 2 or a == b for size, a, b in steps)
+
+
+def _share_memory(x: Array, out: Array) -> bool:
+    try:
+        return np.shares_memory(x, out, max_work=_PATIENCE)  # type: ignore[arg-type]  # any number, in truth
+    except np.exceptions.TooHardError:  # nobody knows: as good as overlap
+        return True

@@ -6,17 +6,25 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from thinned.contract import check_integer
 
 Shape = int | Sequence[int]
 
+_MOST = 2**63  # positions
+# They compare with a size as numbers do, or not at all.
+_NO_SIZES = (bool, float, np.bool_, np.floating, np.ndarray)
+
 
 def as_shape(name: str, shape: Any) -> tuple[int, ...]:
-    """A tuple of sizes, from an integer or a sequence of them."""
-    entries = shape if isinstance(shape, (tuple, list)) or hasattr(shape, "__iter__") else (shape,)
+    """A tuple of sizes, from an integer or a sequence of them; "shape" is that of a whole mask to be made."""
+    entries = shape if isinstance(shape, (tuple, list)) else _entries(shape)
     sizes = tuple(check_integer(name, entry, "an integer or a sequence of integers") for entry in entries)
     if any(size < 0 for size in sizes):
         raise ValueError(f"{name} must not be negative, got {sizes}")
+    if name == "shape":
+        _check_total(sizes)
     return sizes
 
 
@@ -56,14 +64,14 @@ def positions(
     else:
         whole, first, apart = _shard(shape, global_shape, start, step)
     sizes = tuple(1 if one else size for one, size in zip(shared, whole, strict=True))
-    if math.prod(sizes) > 2**63:
-        raise ValueError(f"a mask has at most 2^63 positions, got shape {sizes}")
+    _check_total(sizes)
     base, stride, strides = 0, 1, []
-    backwards = (reversed(each) for each in (shared, sizes, first, apart))
-    for one, size, begin, far in zip(*backwards, strict=True):
-        strides.append(0 if one else stride * far)
+    backwards = (reversed(each) for each in (shape, shared, sizes, first, apart))
+    for size, one, total, begin, far in zip(*backwards, strict=True):
+        still = isinstance(size, int) and size < 2  # no step is taken: only kept to what an int64 holds
+        strides.append(0 if one else min(stride * far, _MOST - 1) if still else stride * far)
         base += 0 if one else begin * stride
-        stride *= size
+        stride *= total
     return base, tuple(reversed(strides))
 
 
@@ -76,15 +84,28 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+def _check_total(sizes: tuple[int, ...]) -> None:
+    # In a program that is to be exported a size may have a name in place of a number.
+    if math.prod(size for size in sizes if isinstance(size, int)) > _MOST:
+        raise ValueError(f"a mask has at most 2^63 positions, got shape {sizes}")
+
+
+def _entries(shape: Any) -> tuple[Any, ...]:
+    """What is in a sequence, or the one number that it is; of an array of more dimensions, nested lists."""
+    if getattr(shape, "ndim", 1) > 1:
+        return tuple(shape.tolist())
+    try:
+        return tuple(shape)
+    except TypeError:
+        return (shape,)
+
+
 def _shared(shape: tuple[int, ...], noise_shape: Any) -> tuple[bool, ...]:
     if noise_shape is None:
         return (False,) * len(shape)
-    try:
-        noise = tuple(noise_shape)
-    except TypeError:
-        noise = (noise_shape,)
+    noise = tuple(noise_shape) if isinstance(noise_shape, (tuple, list)) else _entries(noise_shape)
     fits = len(noise) == len(shape) and all(
-        n is None or (not isinstance(n, bool) and n in (1, size))
+        n is None or (not isinstance(n, _NO_SIZES) and n in (1, size))
         for n, size in zip(noise, shape, strict=True)
     )
     if not fits:
@@ -113,6 +134,8 @@ def _shard(
     ends = (
         begin + (size and (size - 1) * far + 1) for begin, size, far in zip(first, shape, apart, strict=True)
     )
+    if any(isinstance(total, int) and total > _MOST for total in whole):
+        raise ValueError(f"a mask has at most 2^63 positions, got global_shape {whole}")
     if any(end > total for end, total in zip(ends, whole, strict=True)):
         raise ValueError(f"x of shape {tuple(shape)} from {first}{by} reaches outside global_shape {whole}")
     return whole, first, apart

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from thinned._environment import ieee
 from thinned.contract import (
     PURPOSE_HIGH,
     PURPOSE_LOW,
@@ -52,6 +53,7 @@ def dense(
     strided(dtype, x, out, (n,), (1,), (1,), (1,), base, seed, stream, threshold, scale, threads)
 
 
+@ieee()
 def strided(
     dtype: int,
     x: int,
@@ -73,6 +75,7 @@ def strided(
     _fill(source, target, dtype, position_strides, base, Key(seed, stream), threshold, scale)
 
 
+@ieee()
 def add(
     dtype: int,
     x: int,
@@ -95,6 +98,7 @@ def add(
         target[part] = _sum(thin, more[part], dtype)
 
 
+@ieee()
 def normal(
     out: int,
     shape: Sequence[int],
@@ -113,6 +117,7 @@ def fold(seed: int, stream: int, data: int) -> int:
     return Key(seed, stream).fold(data).stream
 
 
+@ieee()
 def many(
     dtype: int,
     x: int,
@@ -146,6 +151,7 @@ def fold_many(keys: int, data: int, out: int, n: int) -> None:
         folded[2 * k : 2 * k + 2] = key.seed, key.fold(number).stream
 
 
+@ieee()
 def dots(
     x: int,
     w: int,

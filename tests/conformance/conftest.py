@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from conformance_faces import FACES, LACKS
+from conformance_faces import FACES, LACKS, REPEATED, compiles
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "needs(feature): only of faces that do not lack it")
+    config.addinivalue_line("markers", "arguments: decided before a framework traces, divides or compiles")
 
 
 def pytest_generate_tests(metafunc):
@@ -19,6 +20,16 @@ def pytest_generate_tests(metafunc):
             if not any((face.family, feature) in LACKS for feature in needed)
         }
         metafunc.parametrize("face", faces.values(), ids=faces)
+
+
+def pytest_itemcollected(item):
+    """What the quick tier leaves to the full one."""
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    face = next((name for name, face in FACES.items() if face is params.get("face")), None)
+    many = "numbers" in params and params["numbers"].start > 0 and compiles(face)
+    rules = item.get_closest_marker("arguments") and face in REPEATED
+    if many or rules:
+        item.add_marker("full")
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ import pytest
 
 from thinned import Key
 
+pytestmark = pytest.mark.arguments
 X = np.ones((4, 6), np.float32)
 
 

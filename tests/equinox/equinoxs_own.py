@@ -2,8 +2,7 @@
 
     python tests/equinox/equinoxs_own.py equinox
 
-The folder is that of a checkout of equinox, of the version installed. The test of the deprecated argument
-`deterministic`, which we do not take, is left out: see docs/equinox/README.md. All else has to pass.
+The folder is that of a checkout of equinox, of the version installed. All have to pass.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from unittest import mock
 
 import pytest
 
-TESTS = "(dropout or attention) and not dropout_deterministic"
+TESTS = "dropout or attention"
 
 
 def main(checkout):

@@ -59,6 +59,19 @@ def test_inference_mode_and_the_argument_before_it():
     assert equal(again(X, key=KEY), numpys(X, 0.5, KEY))
 
 
+def test_the_earlier_name_of_inference():
+    """Deprecated, with Equinox's warnings."""
+    for made in (Dropout, eqx.nn.Dropout):
+        with pytest.warns(UserWarning, match=r"Dropout\(deterministic=\.\.\.\) is deprecated"):
+            layer = made(0.5, deterministic=True)
+        assert layer.inference
+        assert layer.deterministic
+        with pytest.warns(UserWarning, match=r"Dropout\(\)\(deterministic=\.\.\.\) is deprecated"):
+            assert made(0.5)(X, deterministic=True) is X
+        with pytest.warns(UserWarning, match="deprecated"):
+            assert (layer(X, key=KEY, deterministic=False) == 0).any()
+
+
 def test_errors():
     with pytest.raises(RuntimeError, match=r"Dropout has no key: pass key=jax.random.key\(seed\)"):
         Dropout(0.5)(X)

@@ -89,9 +89,13 @@ def test_keys_of_four_words_are_a_seed_and_a_stream():
 
 def test_errors_name_the_remedy():
     x = jnp.ones(3)
-    with pytest.raises(ValueError, match=r"Dropout has no key: pass rngs=nnx.Rngs\(dropout=seed\)"):
+    with pytest.raises(
+        ValueError, match=r"no `rngs` argument was provided to Dropout: pass rngs=nnx.Rngs\(dropout=seed\)"
+    ):
         Dropout(0.5)(x)
-    with pytest.raises(ValueError, match="Dropout was not told whether to drop: pass deterministic="):
+    with pytest.raises(
+        ValueError, match="No `deterministic` argument was provided to Dropout: pass deterministic="
+    ):
         Dropout(0.5, deterministic=None, rngs=nnx.Rngs(0))(x)
     with pytest.raises(TypeError, match="pass rngs or key, not both"):
         Dropout(0.5)(x, rngs=nnx.Rngs(0), key=Key(0))

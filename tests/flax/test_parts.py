@@ -45,7 +45,7 @@ def test_drop_path_draws_as_dropout_does():
     assert isinstance(layer, nnx.Dropout)
     layer.eval()
     assert layer(X) is X
-    with pytest.raises(ValueError, match="DropPath has no key"):
+    with pytest.raises(ValueError, match="no `rngs` argument was provided to DropPath"):
         ours.DropPath(0.5)(X)
     with pytest.raises(InvalidRngError, match="DropPath has no key"):
         linen.DropPath(0.5, deterministic=False).apply({}, X)
@@ -177,6 +177,28 @@ def test_attention_without_dropout_is_flaxs(library):
     mask = jnp.tril(jnp.ones((5, 7), bool))
     for options in ({"dropout_rate": 0.4, "deterministic": True}, {"dropout_rate": 0.0}, {}):
         assert equal(attention(*arrays, mask=mask, **options), flaxs(*arrays, mask=mask, **options))
+
+
+WRONG_SHAPES = {  # of query, key and value
+    "value's batch": ((2, 5, 4, 8), (2, 7, 4, 8), (1, 7, 4, 8)),
+    "value's length": ((2, 5, 4, 8), (2, 7, 4, 8), (2, 6, 4, 8)),
+    "key's batch": ((2, 5, 4, 8), (1, 7, 4, 8), (2, 7, 4, 8)),
+    "depth": ((2, 5, 4, 8), (2, 7, 4, 6), (2, 7, 4, 8)),
+    "rank": ((2, 5, 4, 8), (7, 4, 8), (7, 4, 8)),
+    "heads": ((2, 5, 4, 8), (2, 7, 3, 8), (2, 7, 3, 8)),
+}
+
+
+@pytest.mark.parametrize("library", ATTENTIONS)
+@pytest.mark.parametrize("wrong", WRONG_SHAPES)
+def test_attention_refuses_what_flax_refuses_in_its_words(library, wrong):
+    arrays = [jnp.ones(shape) for shape in WRONG_SHAPES[wrong]]
+    said = []
+    for attention in ATTENTIONS[library]:
+        with pytest.raises((ValueError, AssertionError, TypeError)) as error:
+            attention(*arrays, dropout_rng=KEY, dropout_rate=0.5)
+        said.append((error.type, str(error.value)))
+    assert said[0] == said[1]
 
 
 @pytest.mark.parametrize("library", ATTENTIONS)

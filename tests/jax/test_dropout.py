@@ -83,6 +83,47 @@ def test_a_traced_start(way):
         np.testing.assert_array_equal(part(i, j), whole[i : i + 3, j : j + 5])
 
 
+def test_a_traced_start_has_64_bits(way):
+    with jax.enable_x64(True):
+        part = jax.jit(lambda i: keep_mask((3,), 0.4, key=Key(8), global_shape=(2**40,), start=(i,)))
+        for i in (5, 2**32 + 5, 2**39 + 1):
+            expected = thinned.keep_mask((3,), 0.4, key=Key(8), global_shape=(2**40,), start=(i,))
+            np.testing.assert_array_equal(part(jnp.int64(i)), expected)
+            np.testing.assert_array_equal(part(jnp.uint64(i)), expected)
+
+
+def test_a_start_whose_value_is_known_is_checked():
+    def part(start):
+        return keep_mask((2, 2), 0.5, key=Key(0), global_shape=(8, 8), start=start)
+
+    whole = thinned.keep_mask((8, 8), 0.5, key=Key(0))
+    for start in (jnp.array([1, 2]), (jnp.int32(1), np.int64(2)), np.array([1, 2])):
+        np.testing.assert_array_equal(part(start), whole[1:3, 2:4])
+    with pytest.raises(ValueError, match="start must not be negative"):
+        part(jnp.array([-1, 2]))
+    with pytest.raises(ValueError, match="reaches outside global_shape"):
+        part(jnp.array([7, 2]))
+    for run in (part, jax.jit(part)):
+        with pytest.raises(TypeError, match="start must be an integer or a sequence of integers, got"):
+            run(jnp.array([1.0, 2.0]))
+    with pytest.raises(ValueError, match=r"data must be in \[0, 2\^60\), got -1"):
+        fold(Key(0), jnp.int32(-1))
+
+
+@pytest.mark.parametrize("shape", [(2**40, 2**40), (2**62, 2), (2**62, 4), (2**63,), (2**62, 4, 0)], ids=str)
+def test_a_shape_beyond_64_bits_is_an_error_and_not_the_end_of_the_process(shape):
+    for make in (keep_mask, lambda *args, **more: jax.eval_shape(lambda: keep_mask(*args, **more))):
+        with pytest.raises(ValueError, match=r"shape must have less than 2\^63 elements, got"):
+            make(shape, 0.5, key=Key(0))
+
+
+def test_indices_of_more_than_32_bits():
+    """A dimension that long fits no test's memory: its program counts in 64 bits."""
+    program = jax.jit(lambda: keep_mask((2**33,), 0.5, key=Key(0)))
+    for lowered in (program.lower().as_text(), jax.export.export(program)().mlir_module()):
+        assert "iota dim = 0 : tensor<8589934592xui64>" in lowered
+
+
 @pytest.mark.parametrize(("key", "data", "stream"), FOLDS)
 def test_fold(key, data, stream):
     words = np.asarray(fold(key, data))
@@ -104,16 +145,43 @@ def test_fold_of_traced_numbers():
     [
         (lambda: jax.random.key(42), Key(42)),
         (lambda: jax.random.PRNGKey(42), Key(42)),
-        (lambda: jax.random.key(5, impl="rbg"), Key(5, 5)),
+        (lambda: jax.random.key(5, impl="rbg"), Key(5 << 32, 5 << 32)),
+        (lambda: jax.random.PRNGKey(5, impl="rbg"), Key(5 << 32, 5 << 32)),
+        (lambda: jax.random.key(5, impl="unsafe_rbg"), Key(5 << 32, 5 << 32)),
         (lambda: jax.random.wrap_key_data(jnp.array([3, 4], jnp.uint32)), Key(3 << 32 | 4)),
         (lambda: np.array([1, 2, 3, 4], np.uint32), Key(2 << 32 | 1, 4 << 32 | 3)),
     ],
-    ids=["key", "PRNGKey", "rbg", "both words", "words"],
+    ids=["key", "PRNGKey", "rbg", "raw rbg", "unsafe_rbg", "both words", "words"],
 )
 def test_keys(random, exact):
     reference = thinned.keep_mask((50,), 0.5, key=exact)
     np.testing.assert_array_equal(keep_mask((50,), 0.5, key=random()), reference)
     np.testing.assert_array_equal(jax.jit(lambda key: keep_mask((50,), 0.5, key=key))(random()), reference)
+
+
+def test_jaxs_checker_of_keys_sees_our_draws():
+    """One key for two calls draws one mask twice: an error where the checker is on, as between JAX's own."""
+    x = jnp.ones(3)
+    ours = {
+        "dropout": lambda key: dropout(x, 0.5, key=key, training=True),
+        "keep_mask": lambda key: keep_mask((3,), 0.5, key=key),
+        "jax's": lambda key: jax.random.bernoulli(key, 0.5, (3,)),
+    }
+    with jax.debug_key_reuse(True):
+        for n, first in enumerate(ours.values()):
+            for second in list(ours.values())[:2]:
+                key = jax.random.key(n)
+                first(key)
+                with pytest.raises(jax.errors.KeyReuseError):
+                    second(key)
+        key = jax.random.key(9)
+        for step in range(2):  # what is folded is a key of its own
+            ours["dropout"](fold(key, step))
+        back = jax.grad(lambda x: jax.checkpoint(lambda x: x * ours["dropout"](key))(x).sum())(x)
+        np.testing.assert_array_equal(
+            back, thinned.dropout(np.ones(3, np.float32), 0.5, key=Key(9), training=True)
+        )
+    ours["dropout"](key)
 
 
 def test_what_is_no_key():

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.jet import jet
 
 import thinned
 from thinned import Key
@@ -128,9 +129,49 @@ def test_donated_input():
     np.testing.assert_array_equal(jax.jit(thin, donate_argnums=0)(x), reference(X))
 
 
-def test_export_for_another_platform_holds_no_custom_call():
-    exported = jax.export.export(jax.jit(thin), platforms=["tpu", "cuda"])(X)
+@pytest.mark.parametrize("platforms", [None, ["cpu"], ["tpu", "cuda"], ["cpu", "cuda"]], ids=str)
+def test_an_exported_program_needs_nothing_of_ours(platforms):
+    exported = jax.export.export(jax.jit(thin), platforms=platforms)(X)
     assert "custom_call @thinned" not in exported.mlir_module()
+    if platforms is None or "cpu" in platforms:
+        again = jax.export.deserialize(exported.serialize(vjp_order=1))
+        np.testing.assert_array_equal(again.call(X), reference(X))
+        gradient = jax.grad(lambda x: again.call(x).sum())(X)
+        np.testing.assert_array_equal(gradient, reference(np.ones_like(X)))
+
+
+@pytest.mark.parametrize("names", ["b, 40", "b, c", "6, c"])
+@pytest.mark.parametrize("noise_shape", [None, (None, 1)], ids=str)
+def test_export_with_dimensions_that_have_names(names, noise_shape):
+    shape = jax.export.symbolic_shape(names)
+
+    def both(x):
+        y = dropout(x, P, key=KEY, training=True, noise_shape=noise_shape)
+        return y, keep_mask(x.shape, P, key=KEY)
+
+    exported = jax.export.export(jax.jit(both))(jax.ShapeDtypeStruct(shape, np.float32))
+    y, mask = exported.call(X)
+    np.testing.assert_array_equal(y, thinned.dropout(X, P, key=KEY, training=True, noise_shape=noise_shape))
+    np.testing.assert_array_equal(mask, thinned.keep_mask(X.shape, P, key=KEY))
+
+
+def test_jit_switched_off():
+    with jax.disable_jit():
+        np.testing.assert_array_equal(thin(X), reference(X))
+        np.testing.assert_array_equal(jax.jit(jax.vmap(thin))(X, KEYS)[2], reference(X[2], Key(5, 2)))
+        np.testing.assert_array_equal(jax.grad(lambda x: thin(x).sum())(X), reference(np.ones_like(X)))
+        np.testing.assert_array_equal(
+            keep_mask((6, 40), P, key=fold(KEY, 3)), thinned.keep_mask((6, 40), P, key=KEY.fold(3))
+        )
+
+
+def test_taylor_mode():
+    terms = [X[::-1].copy(), X * 2]
+    y, series = jet(lambda x: thin(x) ** 2, (X,), (terms,))
+    np.testing.assert_array_equal(y, reference(X) ** 2)
+    first, second = map(reference, terms)
+    np.testing.assert_allclose(series[0], 2 * reference(X) * first, rtol=1e-6)
+    np.testing.assert_allclose(series[1], 2 * (first**2 + reference(X) * second), rtol=1e-6)
 
 
 def test_eval_is_the_input_itself():

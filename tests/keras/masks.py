@@ -101,6 +101,7 @@ def test_compiled_calls_have_the_same_masks(way, seed):
     assert same_bits(layer(X, training=True), dropped(X, 0.3, base.fold(3)))
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("noise_shape", [None, (None, 1, None), (6, 1, 1), (1, 1, 1), [None, 10, 1]])
 @pytest.mark.parametrize("rate", [1e-4, 0.1, 0.999])
 @pytest.mark.parametrize("dtype", DTYPES)

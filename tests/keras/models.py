@@ -96,6 +96,7 @@ def test_a_clone_has_the_same_masks():
     assert (array(model(x, training=True)) == array(clone(x, training=True))).all()
 
 
+@pytest.mark.full  # masks.py compiles layers by torch in the quick tier
 @pytest.mark.skipif(BACKEND != "torch", reason="the compiler of torch")
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_torch_compiles_a_step():

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.full
 @pytest.mark.timeout(900)
 def test_the_selftest_is_clean_under_sanitizers():
     if shutil.which("c++") is None:

@@ -103,6 +103,7 @@ def ladder():
         return np.stack([errors(seed, 0.5, 100) for seed in range(6)])
 
 
+@pytest.mark.full
 def test_the_error_falls_with_the_samples(ladder):
     """From 1 to 2, 2 to 5 and 5 to 10 samples, each but for a chance of 1e-3 (t > 5.9; here 14 to 45)."""
     steps = ladder[:, 1:4] - ladder[:, 2:5]
@@ -111,6 +112,7 @@ def test_the_error_falls_with_the_samples(ladder):
     assert np.all(np.diff(ladder.mean(axis=0)[1:]) < 0.001), "nowhere does it clearly rise again"
 
 
+@pytest.mark.full
 def test_at_a_hundred_samples_it_is_weight_scalings(ladder):
     """Within 0.4 points of it: eight standard errors, 0.05 points, of the difference, which is 0.0 here.
 
@@ -125,6 +127,7 @@ def test_at_a_hundred_samples_it_is_weight_scalings(ladder):
 # 7. The error is flat for p between 0.3 and 0.8, and collapses at 0.95.
 
 
+@pytest.mark.full
 def test_the_error_is_flat_in_p_and_collapses_at_095():
     """Means of two seeds, 200 epochs.
 
@@ -141,6 +144,7 @@ def test_the_error_is_flat_in_p_and_collapses_at_095():
 # 9. Not to be claimed: that Monte Carlo dropout improves calibration.
 
 
+@pytest.mark.full
 def test_calibration_may_get_better_or_worse():
     """After 40 epochs it got worse (0.039 to 0.104), after 300 better (0.035 to 0.016): no rule follows.
 

@@ -178,7 +178,7 @@ def test_what_is_written_is_what_is_printed(folder, tmp_path):
         ("factory.py:number", (), "must make a torch.nn.Module without arguments, got int"),
         ("nowhere.py:make", (), "there is no file"),
         ("no.such.module:make", (), "there is no module 'no'"),
-        ("factory.py:make", ("--state", "data.npz"), "--state: cannot load"),
+        ("factory.py:make", ("--state", "data.npz"), "as the model's weights (--state)"),
         ("evaluation.pt2", ("--state", "state.pt"), "is a program, which has its weights in it"),
         ("evaluation.pt2", ("--outputs", "probabilities"), 'pass outputs="logits" for scores'),
         ("evaluation.pt2", ("--out", "report.txt"), "must end in .json or .md"),

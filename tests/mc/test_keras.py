@@ -1,10 +1,9 @@
 """Monte Carlo prediction on each of Keras's backends, and equal samples on all three, in JAX and in NumPy."""
 
 import hashlib
-from functools import cache
-from pathlib import Path
 
 import keras_process
+import nested
 import numpy as np
 import pytest
 import torch
@@ -12,30 +11,20 @@ from keras_process import BACKENDS
 
 import thinned
 
-HERE = Path(__file__).parents[1]
-# Keras's and its backends' own.
-WARNINGS = ["ignore:__array__ implementation doesn't accept:DeprecationWarning"]
-
-
-@cache
-def examined(backend):
-    return keras_process.examined(
-        backend, "thinned.mc.keras", "mc_keras_samples", ["mc_keras_checks"], WARNINGS, HERE
-    )
+SUITE = keras_process.SUITES[1]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_checks(backend):
-    child = examined(backend)
-    assert child["checks"] == 0, child["report"]
+def test_checks(on_keras, backend, subtests):
+    nested.show(keras_process.of(on_keras(backend), SUITE), subtests)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_importing_loads_no_framework_but_keras_own(backend):
-    child = examined(backend)
-    assert backend == child["backend"]
-    assert backend in child["before"]
-    assert child["after"] == child["before"]
+def test_importing_loads_no_framework_but_keras_own(on_keras, backend):
+    said = on_keras(backend)["modules"][SUITE.module]
+    assert backend == said["backend"]
+    assert backend in said["before"]
+    assert said["after"] == said["before"]
 
 
 # As in mc_keras_samples.py, which imports Keras.
@@ -56,7 +45,7 @@ def numbers():
 @pytest.mark.parametrize("family", ["keras", "thinned"])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_masks_are_numpys(backend, shared, family):
+def test_masks_are_numpys(on_keras, backend, shared, family):
     masks = [
         [
             np.concatenate(
@@ -68,13 +57,13 @@ def test_masks_are_numpys(backend, shared, family):
         for k in range(SAMPLES)
     ]
     digest = hashlib.sha256(np.array(masks).tobytes()).hexdigest()
-    assert examined(backend)["found"][f"{family} masks {shared}"] == digest
+    assert on_keras(backend)["modules"][SUITE.module]["found"][f"{family} masks {shared}"] == digest
 
 
 @pytest.mark.parametrize("family", ["keras", "thinned"])
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_samples_are_those_of_numpy_torch_and_jax(backend, shared, family):
+def test_samples_are_those_of_numpy_torch_and_jax(on_keras, backend, shared, family):
     x, first, second = numbers()
 
     def one(k, i):
@@ -82,7 +71,7 @@ def test_samples_are_those_of_numpy_torch_and_jax(backend, shared, family):
         h = thinned.dropout(x[i : i + 1], RATES[0], key=of.fold(0), training=True) @ first
         return (thinned.dropout(np.maximum(h, 0), RATES[1], key=of.fold(1), training=True) @ second)[0]
 
-    outputs = np.array(examined(backend)["found"][f"{family} outputs {shared}"])
+    outputs = np.array(on_keras(backend)["modules"][SUITE.module]["found"][f"{family} outputs {shared}"])
     expected = [[one(k, i) for i in range(INPUTS)] for k in range(SAMPLES)]
     np.testing.assert_allclose(outputs, expected, atol=1e-6)
     np.testing.assert_allclose(outputs, jaxs(shared), atol=1e-6)

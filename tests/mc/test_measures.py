@@ -72,7 +72,7 @@ def test_means_over_inputs_are_the_measures(drawn):
         [of_classes(draws[:, part], scaled[part], labels[part]) for part in (slice(99), slice(99, 300))]
     )
     assert losses.ladder == (1, 2, 5, 7)
-    table = _measure(losses, 15, np.arange(300))
+    table = _measure(losses, 15, np.ones((1, 300)))[..., 0]
     assert table.shape == (4, 5)
     for column, k in enumerate((None, *losses.ladder)):
         groups = scaled[None] if k is None else group_means(draws, k)
@@ -92,7 +92,7 @@ def test_root_mean_squared_error_is_scikit_learns():
         rng.standard_normal((50, 2)),
     )
     losses = of_values(draws, scaled, y)
-    table = _measure(losses, 15, np.arange(50))
+    table = _measure(losses, 15, np.ones((1, 50)))[..., 0]
     assert names(losses) == ("rmse",)
     assert table[0, 0] == pytest.approx(root_mean_squared_error(y.ravel(), scaled.ravel()), rel=1e-12)
     assert table[0, -1] == pytest.approx(

@@ -1,6 +1,7 @@
 """Predictions by many thinned networks: the same whatever the batch, the chunks and the memory."""
 
 import gc
+import random
 import warnings
 import weakref
 
@@ -272,8 +273,8 @@ def test_what_no_mask_enters_runs_once():
 
     with Count() as count:
         predict(Counted(), rows(8), samples=40, key=KEY, memory=400_000)
-    assert count.erf == (8 + 3) * 256  # and once for the model, the trace, and the check of it
-    assert count.dropout == (40 * 8 + 3) * 256
+    assert count.erf == (8 + 4) * 256  # and once for the model, without data, the trace, and the check of it
+    assert count.dropout == (40 * 8 + 4) * 256
 
 
 def test_a_prediction_is_never_older_than_the_weights():
@@ -339,7 +340,8 @@ def test_a_tolerance_stops_each_input_by_itself():
 @pytest.mark.parametrize("name", zoo.SILENT)
 def test_silence_is_an_error(name):
     model, x = zoo.build(zoo.SILENT[name])
-    with pytest.raises(SilentError, match=r"all samples of all inputs are equal. Sites that drew: none"):
+    message = "all samples of all inputs are equal: Sequential has nothing that drops. No call in its forward"
+    with pytest.raises(SilentError, match=message):
         predict(model, x, samples=5)
 
 
@@ -411,6 +413,10 @@ def test_a_trace_that_would_lie_is_not_used():
         ({"tolerance": 0.0}, "tolerance must be positive, got 0.0"),
         ({"first": -1}, r"first must be in \[0, 2\^60\), got -1: it is the number of x's first input"),
         ({"first": 2**60}, r"first must be in \[0, 2\^60\)"),
+        ({"first": 2**60 - 1}, r"first=\d+ leaves numbers for 1 inputs below 2\^60, got 2: begin lower"),
+        ({"batch_dim": 5}, r"batch_dim must be in \[0, 2\), a dimension of x, got 5 for \(2, 12\)"),
+        ({"batch_dim": -1}, r"batch_dim must be in \[0, 2\), a dimension of x, got -1"),
+        ({"tolerance": float("nan")}, "tolerance must be positive, got nan"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):
@@ -428,6 +434,108 @@ def test_inputs_that_do_not_fit_are_refused():
         predict(mlp(), (rows(2), rows(3)), samples=3)
     with pytest.raises(TypeError, match=r"x must be an array, .* got list"):
         predict(mlp(), [1.0], samples=3)
+
+
+def test_a_data_frame_of_numbers_is_an_array():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(rows(4).numpy())
+    options = {"samples": 3, "key": KEY, "keep": True}
+    wanted = predict(mlp(), rows(4), **options).draws
+    assert np.array_equal(predict(mlp(), frame, **options).draws, wanted)
+    assert np.array_equal(predict(mlp(), frame.astype("float64"), **options).draws, wanted)
+    frame["name"] = "a"
+    with pytest.raises(TypeError, match="x is a DataFrame with columns that are no numbers: pass those that"):
+        predict(mlp(), frame, **options)
+
+
+@pytest.mark.parametrize("kind", ["values", "logits"])
+def test_complex_outputs_are_refused(kind):
+    class Complex(torch.nn.Module):
+        def forward(self, x):
+            return torch.complex(torch.nn.functional.dropout(x, 0.5, self.training), x)
+
+    with pytest.raises(
+        TypeError, match=r"must return real numbers, got complex64: return real and imaginary"
+    ):
+        predict(Complex(), rows(3), samples=3, outputs=kind)
+
+
+def test_what_is_not_a_number_is_never_known_well_enough():
+    class Nan(torch.nn.Module):
+        def forward(self, x):
+            y = torch.nn.functional.dropout(x, 0.5, self.training)
+            return torch.where(x[:, :1] > 0, y, torch.nan)
+
+    x = torch.ones(2, 8)
+    x[1] = -1
+    found = predict(Nan(), x, samples=40, tolerance=0.5, key=KEY, keep=True)
+    assert found.samples.tolist() == [10, 40]
+    assert found.draws.shape == (40, 2, 8)
+
+
+class LayerDrop(torch.nn.Module):
+    """Skips layers by a number without a dimension, as people write it."""
+
+    def __init__(self, number):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(12, 12) for _ in range(3))
+        self.number, self.layerdrop = number, 0.4
+
+    def forward(self, x):
+        for layer in self.layers:
+            if not (self.training and self.number() < self.layerdrop):
+                x = layer(x)
+        return x
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        lambda: torch.rand([]),
+        lambda: torch.rand(()),
+        lambda: torch.rand(1),
+        lambda: torch.rand(1).item(),
+        lambda: torch.empty(()).uniform_(),
+        lambda: 1 - torch.distributions.Bernoulli(0.4).sample(),
+        lambda: 1 - torch.bernoulli(torch.tensor(0.4)),
+        lambda: torch.randint(0, 10, ()) / 10,
+        lambda: torch.multinomial(torch.tensor([0.4, 0.6]), 1),
+    ],
+)
+def test_layers_are_dropped_by_numbers_without_a_dimension(number):
+    x = rows(4)
+    with pytest.warns(UserWarning, match="runs input by input"):
+        found = predict(LayerDrop(number), x, samples=12, key=KEY, keep=True).draws
+    with pytest.warns(UserWarning, match="runs input by input"):
+        again = predict(LayerDrop(number), x[2:], samples=12, key=KEY, keep=True, first=2).draws
+    assert np.array_equal(found[:, 2:], again)
+    assert len({one.tobytes() for one in found[:, 0]}) > 2
+
+
+@pytest.mark.parametrize("number", [random.random, np.random.rand])
+def test_numbers_that_no_key_reaches_are_told(number):
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=".") as caught:
+            predict(LayerDrop(number), rows(3), samples=4, key=KEY)
+        assert "numbers were drawn that no key reaches, so that samples are no function" in str(
+            caught[0].message
+        )
+        assert "runs input by input" in str(caught[1].message)
+    with active(LayerDrop(number)) as run, pytest.warns(UserWarning, match="that no key reaches"):
+        run.model(rows(3))
+
+
+def test_numbers_of_torchs_that_have_no_rule_are_drawn_by_the_key():
+    class Gumbel(torch.nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.gumbel_softmax(x)
+
+    with pytest.warns(UserWarning, match="gumbel_softmax draws from a generator, which a trace cannot seed"):
+        found = predict(Gumbel(), rows(4), samples=6, key=KEY, keep=True).draws
+    with pytest.warns(UserWarning, match="gumbel_softmax"):
+        part = predict(Gumbel(), rows(4)[3:], samples=6, key=KEY, keep=True, first=3).draws
+    assert np.array_equal(found[:, 3:], part)
 
 
 def test_nothing_of_the_model_or_of_torch_is_touched():

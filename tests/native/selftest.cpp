@@ -11,7 +11,6 @@
 #include "checks.h"
 #include "contract.h"
 #include "environment.h"
-#include "foreign.h"
 #include "layout.h"
 #include "value.h"
 #include "verbs.h"
@@ -120,27 +119,51 @@ void conversions(const Kernels& kernels) {
   }
 }
 
+// Where an array's elements lie: dimensions in any order, with gaps, reversed or, of x, broadcast.
+struct Place {
+  int64_t first = 0, size = 1;
+
+  void lay(std::vector<Dim>& dims, int64_t Dim::*stride, bool gaps, bool broadcast, std::mt19937_64& random) {
+    std::vector<size_t> order(dims.size());
+    for (size_t k = 0; k < order.size(); ++k) order[k] = k;
+    if (random() % 2) std::shuffle(order.begin(), order.end(), random);
+    for (size_t k : order) {
+      const int64_t by = gaps ? int64_t(random() % 3) + 1 : 1, span = (dims[k].size - 1) * by * size;
+      const bool back = gaps && random() % 3 == 0;
+      if (broadcast && random() % 8 == 0) {
+        dims[k].*stride = 0;
+        continue;
+      }
+      dims[k].*stride = back ? -by * size : by * size;
+      if (back) first += span;
+      size = span + size + (gaps ? int64_t(random() % 2) : 0);
+    }
+  }
+};
+
 // Random strided jobs, against the same loop over a multi-index, at one and at several threads.
 void layouts(const Kernels& kernels, int rounds) {
   std::mt19937_64 random(11);
   for (int round = 0; round < rounds; ++round) {
     Job job{};
     job.dtype = kFloat32;
-    size_t rank = random() % 5;
-    std::vector<size_t> order(rank);
-    for (size_t k = 0; k < rank; ++k) order[k] = k;
-    std::shuffle(order.begin(), order.end(), random);
+    const size_t rank = random() % 6;
     job.dims.resize(rank);
-    int64_t step = 1;
-    uint64_t place = 1;
+    const uint64_t most[] = {1, 9000, 300, 20, 8, 5};
+    uint64_t position = random() % 6 ? 1 : random() % 12 + 1;
     for (size_t k = rank; k-- > 0;) {
-      job.dims[k].size = int64_t(1 + random() % (rank == 2 ? 300 : 20));
-      job.dims[k].position = random() % 4 ? place : 0;
-      if (job.dims[k].position) place *= uint64_t(job.dims[k].size) + random() % 3;
+      Dim& d = job.dims[k];
+      d.size = int64_t(1 + random() % most[rank]);
+      d.position = random() % 4 ? position : 0;
+      if (d.position) position *= uint64_t(d.size) + random() % 3;
     }
-    for (size_t k : order) {
-      job.dims[k].x = job.dims[k].out = step;
-      step *= job.dims[k].size + int64_t(random() % 2);
+    Place from, to;
+    const bool gaps = random() % 2;
+    from.lay(job.dims, &Dim::x, gaps, true, random);
+    to.lay(job.dims, &Dim::out, gaps && random() % 2, false, random);
+    if (random() % 3 == 0) {  // as most are: x and out alike
+      from = to;
+      for (Dim& d : job.dims) d.x = d.out;
     }
     job.base = random() >> (1 + random() % 60);
     job.seed = random();
@@ -148,32 +171,19 @@ void layouts(const Kernels& kernels, int rounds) {
     const uint64_t thresholds[] = {0, 429496730, uint64_t(1) << 31, kDropAll};
     job.threshold = thresholds[random() % 4];
     job.scale = 1.5;
-    auto x = inputs<float>(size_t(step), random);
-    std::vector<float> want(x.size(), -7.0f);
-    std::vector<int64_t> index(rank, 0);
-    for (bool more = true; more;) {
-      int64_t offset = 0;
-      uint64_t position = job.base;
-      for (size_t k = 0; k < rank; ++k) {
-        offset += index[k] * job.dims[k].x;
-        position += uint64_t(index[k]) * job.dims[k].position;
-      }
+    auto x = inputs<float>(size_t(from.size), random);
+    std::vector<float> want(size_t(to.size), -7.0f);
+    Cursor cursor(job.dims);
+    for (int64_t left = cursor.total(); left > 0; --left, cursor.next()) {
       bool keep = job.threshold == 0 ||
-                  (job.threshold != kDropAll && kept(job.seed, job.stream, job.threshold, position));
-      want[size_t(offset)] = keep ? x[size_t(offset)] * 1.5f : 0.0f;
-      more = false;
-      for (size_t k = rank; k-- > 0;) {
-        if (++index[k] < job.dims[k].size) {
-          more = true;
-          break;
-        }
-        index[k] = 0;
-      }
+                  (job.threshold != kDropAll &&
+                   kept(job.seed, job.stream, job.threshold, job.base + cursor.position));
+      want[size_t(to.first + cursor.out)] = keep ? x[size_t(from.first + cursor.x)] * 1.5f : 0.0f;
     }
     for (int threads : {1, 2, 5}) {
-      std::vector<float> out(x.size(), -7.0f);
-      job.x = x.data();
-      job.out = out.data();
+      std::vector<float> out(want.size(), -7.0f);
+      job.x = x.data() + from.first;
+      job.out = out.data() + to.first;
       execute(kernels, job, threads);
       bool ok = true;
       for (size_t j = 0; j < out.size(); ++j) ok &= same(out[j], want[j]);
@@ -201,28 +211,28 @@ void callers(const Kernels& kernels) {
   for (int b : bad) check(b == 0, "callers", kernels.name);
 }
 
-// A caller that takes subnormal numbers for zero, as TensorFlow's and XLA's threads do, gets IEEE's results, from this
-// thread and from those of the pool, and stays as it is.
-void flushing(const Kernels& kernels) {
+// A caller that takes subnormal numbers for zero, rounds up, or traps, gets IEEE's results, from this thread and
+// from those of the pool, and stays as it is.
+void environment(const Kernels& kernels) {
 #if defined(__SSE2__)
-  select_kernels(kernels.name);
-  const unsigned before = _mm_getcsr(), flush = 0x8040;
-  std::vector<float> x(1 << 17, 1e-40f), out(x.size());
-  const int64_t shape = int64_t(x.size());
-  const uint64_t stride = 1;
-  _mm_setcsr(before | flush);
-  for (int threads : {1, 2}) {
-    foreign(kFloat32, x.data(), out.data(), 1, &shape, &stride, 0, 1, 2, 1u << 30, 0.5, threads);
-    int64_t subnormal = 0;
-    for (float v : out) {
-      uint32_t bits;
-      std::memcpy(&bits, &v, 4);
-      subnormal += bits != 0;
+  const unsigned before = _mm_getcsr();
+  std::vector<float> x(1 << 17, 1e-40f), out(x.size()), want(x.size());
+  for (size_t j = 0; j < x.size(); j += 2) x[j] = float(j) + 0.1f;
+  const auto n = int64_t(x.size());
+  Job job{kFloat32, x.data(), want.data(), {{n, 1, 1, 1}}, 0, 1, 2, 1u << 30, 1.1};
+  execute(kernels, job, 1);
+  job.out = out.data();
+  const unsigned flush = 0x8040, up = 0x4000, traps = 0x1f80;
+  for (unsigned mode : {before | flush, before | up, before & ~traps})
+    for (int threads : {1, 2}) {
+      _mm_setcsr(mode);
+      execute(kernels, job, threads);
+      const bool stays = _mm_getcsr() == mode;
+      _mm_setcsr(before);
+      check(stays, "caller's mode", kernels.name, mode, uint64_t(threads));
+      check(std::memcmp(out.data(), want.data(), out.size() * sizeof(float)) == 0, "environment",
+            kernels.name, mode, uint64_t(threads));
     }
-    check(subnormal > shape * 7 / 10, "flushing caller", kernels.name, uint64_t(threads));
-    check((_mm_getcsr() & flush) == flush, "caller's mode", kernels.name, uint64_t(threads));
-  }
-  _mm_setcsr(before);
 #else
   (void)kernels;
 #endif
@@ -243,7 +253,7 @@ int main(int argc, char** argv) {
     conversions(**k);
     layouts(**k, rounds);
     callers(**k);
-    flushing(**k);
+    environment(**k);
     additions(**k, rounds);
     rows_with_keys(**k, rounds);
     deviates(**k, rounds);

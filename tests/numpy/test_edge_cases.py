@@ -73,6 +73,26 @@ def test_other_dtypes(dtype, training):
         drop(np.zeros(3, dtype), training=training)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_the_other_byte_order(training):
+    """Bytes that are read as if they were in this machine's order make other numbers; bfloat16's did."""
+    import ml_dtypes
+
+    for dtype in (np.float32, np.float16, ml_dtypes.bfloat16):
+        x = np.ones(4, dtype)
+        swapped = x.astype(x.dtype.newbyteorder())
+        with pytest.raises(TypeError, match=r"in the other byte order: pass x\.astype"):
+            drop(swapped, training=training)
+        native = swapped.astype(swapped.dtype.newbyteorder("="))  # what the message says
+        assert np.array_equal(drop(native), drop(x))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_masked_arrays(training):
+    with pytest.raises(TypeError, match=r"masked array, whose mask would be lost: pass x\.filled"):
+        drop(np.ma.masked_less(X, 2), training=training)
+
+
 def test_empty_and_zero_dimensional():
     assert drop(np.ones((0, 3), np.float32)).shape == (0, 3)
     assert thinned.keep_mask((3, 0), 0.5, key=Key(0)).shape == (3, 0)
@@ -91,6 +111,27 @@ def test_more_than_two_to_the_thirty_one_positions():
         thinned.keep_mask(5, 0.5, key=Key(0), global_shape=2**63 + 1)
 
 
+@pytest.mark.parametrize("shape", [(2**40, 2**40), (2**63, 2), 2**64, (0, 2**40), (2**21, 2**21, 2**22)])
+def test_masks_of_too_many_positions(shape):
+    if 0 in np.atleast_1d(shape):
+        assert thinned.keep_mask(shape, 0.5, key=Key(0)).shape == shape
+        return
+    with pytest.raises(ValueError, match=r"at most 2\^63 positions"):
+        thinned.keep_mask(shape, 0.5, key=Key(0))
+    part = (1,) * np.size(shape)
+    with pytest.raises(ValueError, match=r"at most 2\^63 positions"):
+        thinned.keep_mask(part, 0.5, key=Key(0), global_shape=shape)
+
+
+def test_the_largest_whole():
+    """2^63 positions in two dimensions; the last of them is that of the flat mask."""
+    last = thinned.keep_mask((1, 2), 0.5, key=Key(0), global_shape=(2**62, 2), start=(2**62 - 1, 0))
+    flat = thinned.keep_mask(2, 0.5, key=Key(0), global_shape=2**63, start=2**63 - 2)
+    assert np.array_equal(last[0], flat)
+    one_row = thinned.keep_mask((1, 3), 0.5, key=Key(0), global_shape=(1, 2**63), start=(0, 2**63 - 3))
+    assert np.array_equal(one_row[0, 1:], flat)
+
+
 def test_more_than_two_to_the_thirty_one_elements():
     """A real mask of 2^31 + 9 bytes."""
     n = 2**31 + 9
@@ -100,7 +141,11 @@ def test_more_than_two_to_the_thirty_one_elements():
         assert np.array_equal(mask[start : start + 100], part)
 
 
-@pytest.mark.parametrize("noise", [(4,), (4, 6, 1), (2, 6), (4, 3), (0, 6), (4, True), "ab", 3])
+@pytest.mark.parametrize("noise", [
+    (4,), (4, 6, 1), (2, 6), (4, 3), (0, 6), (4, True), "ab", 3,
+    np.ones((2, 2), int), np.array([[4, 6]]), [[4], [6]], (1.0, 6), (4, np.float32(1)), (np.array([4]), 6),
+    np.array([4.0, 6.0]), np.array(1), (np.True_, 6),
+])  # fmt: skip
 def test_noise_shape_that_does_not_fit(noise):
     with pytest.raises(ValueError, match=r"noise_shape .* does not fit x of shape \(4, 6\)"):
         drop(noise_shape=noise)
@@ -124,6 +169,11 @@ def test_shards_that_do_not_fit(kwargs, message):
 def test_shape_of_the_wrong_type():
     with pytest.raises(TypeError, match=r"shape must be an integer or a sequence of integers, got 2.5"):
         thinned.keep_mask((2.5,), 0.5, key=Key(0))
+    for shape in ([[1, 2], [3, 4]], np.ones((2, 2), int), np.ones(2), "ab", np.array(1.5)):
+        with pytest.raises(TypeError, match=r"shape must be an integer or a sequence of integers, got"):
+            thinned.keep_mask(shape, 0.5, key=Key(0))
+    for shape in (np.array(3), np.int64(3), np.array([3]), iter([3])):
+        assert thinned.keep_mask(shape, 0.5, key=Key(0)).shape == (3,)
     with pytest.raises(ValueError, match="shape must not be negative"):
         thinned.keep_mask((-1,), 0.5, key=Key(0))
 
@@ -168,7 +218,46 @@ def test_out_that_overlaps():
 
 
 @pytest.mark.parametrize(
-    ("n", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)]
+    "view",
+    [
+        lambda m: np.lib.stride_tricks.sliding_window_view(m, 3, writeable=True),
+        lambda m: np.lib.stride_tricks.sliding_window_view(m.reshape(5, 6), (2, 2), writeable=True),
+        lambda m: np.lib.stride_tricks.as_strided(m, (5, 4), (12, 16)),  # 4 · 3 = 3 · 4
+        lambda m: np.lib.stride_tricks.as_strided(m[::-1], (4, 3), (-4, -4)),
+        lambda m: np.lib.stride_tricks.as_strided(m, (4,), (2,)),  # half an element on
+    ],
+)
+def test_out_whose_elements_overlap_without_a_stride_of_zero(view):
+    memory = np.ones(30, np.float32)
+    with pytest.raises(ValueError, match="share memory"):
+        drop(view(memory), out=view(memory))
+    assert (memory == 1).all()
+
+
+def test_out_that_interleaves_with_itself_and_with_x():
+    """Strides that look as if elements met, and none do; x and out in turns."""
+    memory = np.ones(60, np.float32)
+    tangled = np.lib.stride_tricks.as_strided(memory, (3, 2), (8, 12))  # 0, 3, 2, 5, 4, 7
+    expected = drop(tangled.copy())
+    assert np.array_equal(drop(tangled, out=tangled), expected)
+    memory[:] = 1
+    assert np.array_equal(drop(memory[::2], out=memory[1::2]), drop(np.ones(30, np.float32)))
+    assert (memory[::2] == 1).all()
+    row = memory.reshape(1, 60)  # the stride along one element is no difference
+    same = np.lib.stride_tricks.as_strided(memory, (1, 60), (12, 4))
+    assert drop(row, out=same) is same
+
+
+@pytest.mark.parametrize(
+    ("n", "error"),
+    [
+        (0, ValueError),
+        (-1, ValueError),
+        (2**31, ValueError),
+        (10**30, ValueError),
+        (1.5, TypeError),
+        (True, TypeError),
+    ],
 )
 def test_number_of_threads(n, error):
     with pytest.raises(error, match="n must be"):

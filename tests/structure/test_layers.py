@@ -11,24 +11,40 @@ ROOT = Path(thinned.contract.__file__).parent
 
 # Room by room. A room may import those above it in this list, and itself.
 ROOMS = {
-    "contract": ["contract", "_quantile", "_position", "_arguments"],
-    "kernel": ["_kernel", "_reference", "_native"],
+    "contract": ["contract", "_quantile", "_position", "_overlap", "_arguments"],
+    "kernel": ["_kernel", "_reference", "_environment", "_native"],
     "front ends": ["", "_numpy", "jax", "tensorflow", "torch"],
     "libraries of layers": ["equinox", "flax", "keras"],  # on the front ends of the frameworks beneath them
-    "tools": ["_installed", "_process", "averages", "conformance", "exact", "mc", "bench", "demo", "cli"],
+    "tools": [
+        "_files",
+        "_installed",
+        "_process",
+        "testing",
+        "audit",
+        "averages",
+        "conformance",
+        "exact",
+        "mc",
+        "bench",
+        "demo",
+        "cli",
+    ],
 }
 LEVEL = {name: level for level, names in enumerate(ROOMS.values()) for name in names}
 # Tools stand on one another: the command line on all of them, the demo and the bench on what they show.
 TOOL_MAY_USE = {
+    "_files": set(),
     "_installed": set(),
     "_process": set(),
+    "audit": set(),
+    "testing": set(),
     "averages": set(),
     "exact": set(),
     "conformance": {"_installed", "_process"},
-    "mc": set(),
+    "mc": {"_files"},
     "bench": {"_installed", "_process", "averages", "mc"},
     "demo": {"averages", "mc"},
-    "cli": {"_installed", "averages", "bench", "conformance", "demo", "mc"},
+    "cli": {"_files", "_installed", "audit", "averages", "bench", "conformance", "demo", "mc"},
 }
 
 

@@ -22,6 +22,17 @@ ROOT = Path(__file__).parents[2]
 
 PUBLIC = {
     "thinned": ["Key", "dropout", "get_num_threads", "keep_mask", "scale", "set_num_threads", "threshold"],
+    "thinned.audit": [
+        "DEFAULT",
+        "Edit",
+        "Finding",
+        "Fix",
+        "Position",
+        "RULES",
+        "check",
+        "check_file",
+        "check_text",
+    ],
     "thinned.equinox": ["Dropout", "nn"],
     "thinned.equinox.nn": ["Dropout"],
     "thinned.conformance": ["BACKENDS", "Cell", "EXPECTED", "as_dict", "as_markdown", "matrix"],
@@ -85,10 +96,14 @@ PUBLIC = {
         "dropout",
         "stateless_dropout",
     ],
+    "thinned.testing": ["assert_dropout_healthy"],
     "thinned.torch": [
+        "audit",
         "convert",
+        "count_steps",
         "functional",
         "keyed",
+        "keys",
         "nn",
         "schedules",
         "set_rows",
@@ -191,7 +206,11 @@ def test_import_thinned_loads_numpy_alone():
         ("thinned.tensorflow", "tensorflow", {}),
         ("thinned.equinox", "equinox", {}),
         ("thinned.flax", "flax.linen, flax.nnx", {}),
-        *(("thinned.keras", "keras", {"KERAS_BACKEND": name}) for name in ("torch", "jax", "tensorflow")),
+        # In the quick tier tests/keras asks the same of each backend's process, of frameworks alone.
+        *(
+            pytest.param("thinned.keras", "keras", {"KERAS_BACKEND": name}, marks=pytest.mark.full)
+            for name in ("torch", "jax", "tensorflow")
+        ),
     ],
     ids=str,
 )

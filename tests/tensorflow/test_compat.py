@@ -50,6 +50,7 @@ def test_arguments_are_tensorflows_in_its_order():
     assert arguments(layers.dropout)[1:] == [*want, ("training", False), ("name", None)]
 
 
+@pytest.mark.covering(strength=1)  # test_dropout.py has every way with every type
 @each_way
 def test_the_second_argument_is_what_is_kept(way, dtype_name):
     x = tf.cast(numbers(5, 7), dtype_name).numpy()

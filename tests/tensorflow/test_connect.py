@@ -84,6 +84,7 @@ def test_the_idiom_trains_in_a_session():
 # As a verb.
 
 
+@pytest.mark.covering
 @each_way
 @pytest.mark.parametrize("mode", ["inverted", "classic"])
 def test_weights_are_dropped_by_the_mask_of_their_shape(way, mode, dtype_name):
@@ -93,6 +94,7 @@ def test_weights_are_dropped_by_the_mask_of_their_shape(way, mode, dtype_name):
         equal(got.numpy(), thinned.dropout(w, 0.3, key=KEY, training=training, mode=mode))
 
 
+@pytest.mark.covering
 @each_way
 @pytest.mark.parametrize("per_sample", [True, False])
 @pytest.mark.parametrize("steps", [(), (T,)], ids=["rows", "steps"])

@@ -31,6 +31,7 @@ def same(got, expected):
     return bits(got) == (expected.dtype.name, expected.shape, expected.tobytes())
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("mode", ["inverted", "classic"])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("place", PLACES, ids=str)

@@ -61,6 +61,7 @@ def test_arguments_are_tensorflows_in_its_order(name):
     assert list(inspect.signature(getattr(nn, name)).parameters) == list(want)
 
 
+@pytest.mark.covering(strength=1)  # test_dropout.py has every way with every type
 def test_dropout_is_numpys(way, dtype_name):
     x = numbers(dtype_name)
     expected = thinned.dropout(x, 0.3, key=KEY, training=True)
@@ -98,6 +99,7 @@ NOISE_SHAPES = [
 ]
 
 
+@pytest.mark.covering(strength=1)  # test_dropout.py has every way with shared decisions
 @pytest.mark.parametrize("noise_shape", NOISE_SHAPES, ids=repr)
 def test_noise_shapes(way, noise_shape):
     x = numbers()
@@ -238,6 +240,7 @@ def test_a_rate_of_zero_does_not_move_later_draws():
     equal(after(0.0), after(0.5))
 
 
+@pytest.mark.covering(strength=1)  # test_operator.py has every way with every type
 def test_gradients_are_the_masks(way, dtype_name):
     x = numbers(dtype_name)
     upstream = numbers(dtype_name)[::-1].copy()

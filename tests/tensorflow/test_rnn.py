@@ -101,6 +101,7 @@ def test_the_names_are_one_class_with_tensorflows_arguments():
     assert [(p.name, p.default) for p in ours if p.kind is not p.VAR_KEYWORD] == theirs
 
 
+@pytest.mark.covering(strength=1)
 @both_ways
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_a_sequence_equals_the_plain_loop(way, variational):

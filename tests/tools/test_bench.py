@@ -135,6 +135,7 @@ def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
+@pytest.mark.full
 def test_written_results_hold_target_measurement_and_machine(quick: bench.Measured, tmp_path: Path) -> None:
     bench.write(quick, tmp_path / "results.json")
     bench.write(quick, tmp_path / "results.md")
@@ -172,6 +173,7 @@ def test_a_suffix_that_names_no_format_is_refused(tmp_path: Path) -> None:
 # The rows.
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", NAMES)
 def test_every_row_runs(quick: bench.Measured, name: str) -> None:
     result = quick.results[name]
@@ -189,6 +191,7 @@ def test_names_are_told_apart() -> None:
         bench.select("nothing")
 
 
+@pytest.mark.full
 def test_nothing_is_saved_for_backward_and_nothing_copied(quick: bench.Measured) -> None:
     figures = {f.what: f for result in quick.results.values() for f in result.figures if f.unit != "×"}
     assert figures["thinned, saved for backward"].met is True

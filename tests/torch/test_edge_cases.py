@@ -136,10 +136,14 @@ def test_shards_that_do_not_fit():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_what_is_no_tensor_of_memory_is_refused(training):
+def test_what_is_no_tensor_is_refused(training):
     with pytest.raises(TypeError, match=r"input must be a torch.Tensor, got ndarray"):
         dropout(X.numpy(), 0.5, training)
+
+
+def test_training_refuses_what_has_no_strides():
+    """Evaluation passes it through: `test_nested.py`."""
     with pytest.raises(
         TypeError, match=r"input must be strided, got torch.sparse_coo: pass input.to_dense\(\)"
     ):
-        dropout(X.to_sparse(), 0.5, training)
+        dropout(X.to_sparse(), 0.5, True)

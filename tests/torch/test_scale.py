@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 from torch_models import MODELS, build
 
 import thinned
 from thinned import Key
-from thinned.torch import convert, keyed, set_step, to_classic, to_inverted
-from thinned.torch.nn import Dropout, Dropout2d
+from thinned.torch import convert, keyed, set_step, strip, to_classic, to_inverted
+from thinned.torch.nn import Dropout, Dropout2d, drop_connect
 from thinned.torch.schedules import Late
 
 # Factors of rounding: two products more, in sums of up to a few hundred terms of float64.
@@ -529,3 +529,91 @@ def test_an_optimizer_keeps_its_parameters():
 def test_inverted_sites_and_torchs_are_nothing_to_invert():
     report = to_inverted(nn.Sequential(Dropout(0.5), nn.Dropout(0.5), Dropout2d(0.5), lin()))
     assert str(report) == "moved: 0"
+
+
+class Part(nn.Module):
+    """A function that lets a scale pass, in a module of its own."""
+
+    def forward(self, x):
+        return torch.relu(x)
+
+
+def hooked(where, kind):
+    model = nn.Sequential(Dropout(0.5), Part(), nn.Sequential(nn.ReLU(), nn.Linear(4, 2)))
+    change = {
+        "forward_pre_hook": lambda module, inputs: (inputs[0] + 1,),
+        "forward_hook": lambda module, inputs, output: output + 1,
+        "full_backward_hook": lambda module, grad_input, grad_output: None,
+        "full_backward_pre_hook": lambda module, grad_output: None,
+    }[kind]
+    getattr(model.get_submodule(where), f"register_{kind}")(change)
+    return model
+
+
+@pytest.mark.parametrize(
+    "kind", ["forward_pre_hook", "forward_hook", "full_backward_hook", "full_backward_pre_hook"]
+)
+@pytest.mark.parametrize("where", ["0", "1", "2", "2.0", "2.1"])
+def test_a_hook_on_the_way_leaves_the_scale_where_it_is(where, kind):
+    model = hooked(where, kind)
+    x = torch.randn(3, 4)
+    before = model.eval()(x)
+    report = to_classic(model)
+    assert not report.moved
+    assert report.left["0"].startswith(f"{where} has a ")
+    assert "hook" in report.left["0"]
+    assert torch.equal(model(x), before)
+
+
+@pytest.mark.parametrize("kind", ["forward_pre_hook", "forward_hook"])
+def test_a_hook_around_all_of_it_does_not_matter(kind):
+    model = nn.Sequential(hooked("", kind))
+    x = torch.randn(3, 4)
+    before = model.eval()(x)
+    assert to_classic(model).moved
+    torch.testing.assert_close(model(x), before)
+
+
+def test_hooks_of_all_modules_leave_every_scale():
+    model = nn.Sequential(Dropout(0.5), nn.Linear(4, 2))
+    handle = nn.modules.module.register_module_forward_pre_hook(lambda module, inputs: None)
+    try:
+        assert "hooks of all modules" in to_classic(model).left["0"]
+    finally:
+        handle.remove()
+    assert to_classic(model).moved
+
+
+def pruned(layer):
+    return prune.l1_unstructured(layer, "weight", 2)
+
+
+COMPUTED = {
+    "weight_norm": nn.utils.weight_norm,
+    "spectral_norm": nn.utils.spectral_norm,
+    "pruned": pruned,
+    "parametrized weight_norm": nn.utils.parametrizations.weight_norm,
+    "parametrized spectral_norm": nn.utils.parametrizations.spectral_norm,
+    "drop_connect": drop_connect,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
+@pytest.mark.parametrize("copy", [False, True])
+@pytest.mark.parametrize("name", COMPUTED)
+def test_a_weight_that_is_computed_is_an_entry_and_no_error(name, copy):
+    model = nn.Sequential(Dropout(0.5), COMPUTED[name](nn.Linear(4, 2)), nn.Dropout(0.5), nn.Linear(2, 2))
+    x = torch.randn(3, 4)
+    before = model.eval()(x)
+    for verb in (to_classic, to_inverted, convert, strip):
+        result = verb(model, copy=copy)
+        torch.testing.assert_close(result.model(x), before)
+        if verb is to_classic:
+            assert "pre hook" in result.left["0"] or "computed from other parameters" in result.left["0"]
+
+
+def test_a_lazy_layer_is_an_entry():
+    model = nn.Sequential(Dropout(0.5), nn.LazyLinear(2))
+    assert "has no values yet: run the model once" in to_classic(model).left["0"]
+    model(torch.ones(3, 4))
+    assert to_classic(model).moved

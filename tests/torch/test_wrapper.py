@@ -167,7 +167,7 @@ def test_an_lstms_c_is_untouched(variational):
     zoned = DropoutWrapper(ZoneoutCell(cell), state_keep_prob=0.5, variational_recurrent=variational)
     nested = DropoutWrapper(DropoutWrapper(cell), state_keep_prob=0.5, variational_recurrent=variational)
     for other in (zoned, nested):
-        other.give_key(wrapper.key, wrapper.step)
+        other.give_key(wrapper.key, wrapper._clock)
         y, (other_h, other_c) = other(x, (h, c), time=0)
         assert torch.equal(y, expected_h)
         assert torch.equal(other_h, new_h)

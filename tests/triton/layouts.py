@@ -52,6 +52,7 @@ def test_shared_decisions(noise):
     check(numbers((4, 16, 5)).transpose(1, 2), noise_shape=noise)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize("noise", [None, (1, 1, 1)])

@@ -51,6 +51,7 @@ def made(request, monkeypatch, tmp_path):
     driver._active = before
 
 
+@pytest.mark.covering(strength=1)
 @pytest.mark.parametrize("made", [80, 90], indirect=True)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_memory_is_moved_16_bytes_at_a_time(made, dtype):

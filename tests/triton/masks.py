@@ -36,6 +36,7 @@ def test_known_answers(shape, p, key, kept, digest):
     assert hashlib.sha256(mask.view(np.uint8).tobytes()).hexdigest() == digest
 
 
+@pytest.mark.covering(strength=1)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 255, 1024, 4095, 4096, 4097, 9000])
 def test_sizes(size, dtype):

@@ -49,6 +49,7 @@ def test_dropout_and_residual(dtype, other, base):
     assert_equal_bits(array(y), array(expected))
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
     ("shape", "base"),
@@ -74,6 +75,7 @@ def test_forward(shape, dtype, rms, base):
     assert (means.numel(), scales.numel()) == (0 if rms else rows, rows)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("shape", [(3, 5), (2, 3, 24), (3, 100)])
 @pytest.mark.parametrize("rms", [False, True])
@@ -118,7 +120,7 @@ def test_the_composed_backward_is_the_derivative():
 
 
 @pytest.mark.usefixtures("kernels_serve_the_cpu")
-@pytest.mark.parametrize("rms", [False, True])
+@pytest.mark.parametrize("rms", [False, pytest.param(True, marks=pytest.mark.full)])  # 6 s each
 def test_first_and_second_derivatives(rms):
     x, residual, weight, bias = (t.requires_grad_() for t in case((3, 8), torch.float64))
 

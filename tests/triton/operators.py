@@ -74,6 +74,35 @@ def test_in_place(launches):
     assert launches["dropout"] == 3  # the backward pass is one of them; no copy is made
 
 
+def test_in_place_autograd_is_told_before_the_write(launches):
+    linear = torch.nn.Linear(20, 2)
+    x = torch.ones(30, 20)
+    loss = linear(x).sum()
+    functional.dropout(x, 0.4, True, inplace=True, key=KEY)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+    leaf = torch.ones(30, 20, requires_grad=True)
+    for view in (leaf, leaf[1:]):
+        with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+            functional.dropout(view, 0.4, True, inplace=True, key=KEY)
+    with torch.inference_mode():
+        inferred = torch.ones(30, 20)
+    with pytest.raises(RuntimeError, match="Inplace update to inference tensor"):
+        functional.dropout(inferred, 0.4, True, inplace=True, key=KEY)
+    assert launches["dropout"] == 1
+    assert bool((inferred == 1).all())
+    assert bool((leaf == 1).all())
+
+
+def test_in_place_a_key_that_is_written_to_is_an_error_of_the_backward_pass():
+    key = BITS.clone()
+    y = torch.ones(100, requires_grad=True) * 1
+    functional.dropout(y, 0.4, True, inplace=True, key=key)
+    key.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
 def test_shards_and_shared_decisions():
     x = numbers((6, 8))
     where = {"noise_shape": (6, 1), "global_shape": (20, 8), "start": (11, 0)}
@@ -174,6 +203,7 @@ def test_compiled_code_keeps_the_operators_whole(dynamic):
     assert names == ["thinned.dropout", "thinned.dropout_add", "thinned.dropout_add_norm"]
 
 
+@pytest.mark.full
 def test_compiled_masks_are_those_of_eager_code_forward_and_backward():
     torch._dynamo.reset()
     model = keyed(torch.nn.Sequential(torch.nn.Linear(8, 24), nn.Dropout(0.4)), 3)

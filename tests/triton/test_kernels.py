@@ -5,11 +5,9 @@ a process of its own, where torch's compiler meets neither.
 """
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import nested
 import pytest
 
 pytestmark = pytest.mark.skipif(
@@ -17,30 +15,24 @@ pytestmark = pytest.mark.skipif(
 )
 
 HERE = Path(__file__).parent
-# What shares a process takes about as long as each of the others.
-CHECKS = {"dropout": ("defects", "layouts", "masks"), "norms": ("norms",), "operators": ("operators",)}
+# What shares a process takes about as long as the other.
+CHECKS = {"kernels": ("defects", "layouts", "masks", "norms"), "operators": ("operators",)}
 # torch's own, where a derivative of its own is compiled.
 WARNINGS = ["-W", "ignore:.torch.jit.script. is deprecated:DeprecationWarning"]
 
 
-def python(*arguments, **environment):
-    """What a Python of its own prints."""
-    paths = os.pathsep.join([str(HERE), str(HERE.parent)])
-    result = subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": paths, **environment},
-    )
-    assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-4000:]
-    return result.stdout
+def cases(request, interpret, *arguments):
+    """What pytest does in a Python of its own, with this run's choice of cases."""
+    marks = request.config.option.markexpr
+    command = ["-m", "pytest", "-q", "--no-header", "-p", "nested_cases", "-m", marks, *arguments]
+    return nested.ran(command, {"TRITON_INTERPRET": interpret}, [HERE, HERE.parent])
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_interpreted(name):
+def test_interpreted(request, subtests, name):
     files = ("-p", "interpreted", *(str(HERE / f"{check}.py") for check in CHECKS[name]))
-    print(python("-m", "pytest", "-q", "--no-header", *WARNINGS, *files, TRITON_INTERPRET="1"))
+    nested.show(cases(request, "1", *WARNINGS, *files), subtests)
 
 
-def test_compiled():
-    print(python("-m", "pytest", "-q", "--no-header", str(HERE / "machine_code.py"), TRITON_INTERPRET="0"))
+def test_compiled(request, subtests):
+    nested.show(cases(request, "0", str(HERE / "machine_code.py")), subtests)

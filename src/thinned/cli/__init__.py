@@ -9,6 +9,8 @@ except ModuleNotFoundError as missing:
     ) from None
 
 from thinned import __version__
+from thinned.cli._console import Commands
+from thinned.cli.audit import audit
 from thinned.cli.averages import averages
 from thinned.cli.bench import bench
 from thinned.cli.conformance import conformance
@@ -20,11 +22,11 @@ from thinned.cli.mc import mc
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(__version__, prog_name="thinned", message="%(prog)s %(version)s")
 def main() -> None:
     """Dropout, exact and the same everywhere: a mask is a function of (seed, stream, position, p)."""
 
 
-for command in (info, mask, averages, mc, conformance, demo, bench):
+for command in (info, mask, averages, audit, mc, conformance, demo, bench):
     main.add_command(command)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
+import os
 import pickle
+import re
 import sys
+import traceback
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +19,8 @@ from typing import Any, Final
 
 import torch
 from torch import fx, nn
+
+from thinned._files import reading, reason
 
 _aten = torch.ops.aten
 
@@ -36,6 +43,9 @@ _RATES: Final[dict[Any, int]] = {
     _aten.native_dropout.default: 1,
     _aten.scaled_dot_product_attention.default: 4,
 }
+
+# Parts of a saved program that are no tensors and no graph.
+_CODE: Final = re.compile(r"(^|/)(opaque_obj_|custom_obj_)|(^|/)data/aotinductor/|\.so$")
 
 _REMEDY: Final = (
     "export model.train(), which is turned to evaluation here, and save it before run_decompositions: "
@@ -65,12 +75,16 @@ def load(path: str, state: Path | None) -> nn.Module:
 
 
 def program(path: str) -> nn.Module:
-    """A saved program, brought to evaluation: rates stay in it, and no statistics are gathered."""
-    try:
+    """A saved program, brought to evaluation: rates stay in it, and no statistics are gathered.
+
+    Raises:
+        UnreadableError: it is no program, or holds more than tensors and a graph.
+        ValueError: what it lacks.
+    """
+    with reading(path, "a program of torch.export"), _weights_only():
+        _check_parts(path)
         saved = torch.export.load(path)
-    except (OSError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        raise ValueError(f"cannot read {path!r} as a program of torch.export: {_first_line(error)}") from None
-    module: Any = saved.module()
+        module: Any = saved.module()
     graph: fx.Graph = module.graph
     _check_batch(path, graph)
     for node in list(graph.nodes):
@@ -83,6 +97,44 @@ def program(path: str) -> nn.Module:
         raise ValueError(f"{path!r} has no dropout left: {_REMEDY}")
     module.recompile()
     return module  # type: ignore[no-any-return]
+
+
+def _check_parts(path: str) -> None:
+    """Refuse what torch would load by unpickling or linking: objects of classes, and compiled libraries."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    wrong = [name for name in names if _CODE.search(name)]
+    if wrong:
+        raise ValueError(
+            f"{wrong[0]!r} in it is an object or a library, which runs code when it is loaded: export a "
+            "model of tensors alone, or give the model as package.module:factory"
+        )
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Every `torch.load` inside unpickles tensors and nothing else, and what torch logs stays unsaid."""
+    changed = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "0"}
+    before = {name: os.environ.get(name) for name in changed}
+    log = logging.getLogger("torch")
+    level = log.level
+    os.environ.update(changed)
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        raise ValueError(
+            f"it holds {named[1] if named else 'an object'} beside its tensors, which could run code when "
+            "it is loaded"
+        ) from None
+    finally:
+        log.setLevel(level)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _counts_batches(node: fx.Node) -> bool:
@@ -123,12 +175,25 @@ def _made(where: str, name: str) -> nn.Module:
         if factory is None:
             known = ", ".join(one for one in vars(module) if not one.startswith("_"))
             raise ValueError(f"{where!r} has no {name!r}: it has {known}")
-        model = factory if isinstance(factory, nn.Module) or not callable(factory) else factory()
+        with _own_code(f"{where}:{name}"):
+            model = factory if isinstance(factory, nn.Module) or not callable(factory) else factory()
     if not isinstance(model, nn.Module):
         raise ValueError(
             f"{where}:{name} must make a torch.nn.Module without arguments, got {type(model).__name__}"
         )
     return model
+
+
+@contextmanager
+def _own_code(where: str) -> Iterator[None]:
+    """Say of an error in the model's own code at which line it is."""
+    try:
+        yield
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise ValueError(
+            f"{where} raises {type(error).__name__}: {reason(error)} ({last.filename}, line {last.lineno})"
+        ) from error
 
 
 @contextmanager
@@ -144,25 +209,23 @@ def _importable() -> Iterator[None]:
 def _module(where: str) -> ModuleType:
     if not where.endswith(".py"):
         try:
-            return importlib.import_module(where)
-        except ModuleNotFoundError as error:
-            raise ValueError(f"cannot import {where!r}: there is no module {error.name!r}") from None
+            with _own_code(where):
+                return importlib.import_module(where)
+        except ValueError as error:
+            missing = error.__cause__
+            if not isinstance(missing, ModuleNotFoundError):
+                raise
+            raise ValueError(f"cannot import {where!r}: there is no module {missing.name!r}") from None
     path = Path(where)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise ValueError(f"there is no file {where!r}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with _own_code(where):
+        spec.loader.exec_module(module)
     return module
 
 
 def _load_state(model: nn.Module, path: Path) -> None:
-    try:
+    with reading(path, "the model's weights (--state)"), _weights_only():
         model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"--state: cannot load {str(path)!r} into the model: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2]) or type(error).__name__

@@ -15,8 +15,10 @@ import pyarrow.compute
 import pyarrow.dataset
 import ray
 import ray.data
+import torch
 from ray.exceptions import RayError, RayTaskError
 
+from thinned._files import UnreadableError, reason, replacing
 from thinned.cli._model import load
 from thinned.contract import Key
 from thinned.mc._collect import SilentError
@@ -69,11 +71,11 @@ def predict_files(
 
     Raises:
         NotPredicted: what a worker raised, or that nothing spread.
-        ValueError: what is wrong with an argument.
+        ValueError: what is wrong with an argument or a file.
     """
     load(model, state)  # what is wrong with it is said here, at once
     wanted = [*inputs, *settings["keep_columns"], *([] if index is None else [index])]
-    with _cluster(address, workers, cpus) as pool, _quiet(progress):
+    with _cluster(address, workers, cpus, gpus) as pool, _quiet(progress):
         rows = read(data, columns=wanted, index=index)
         found = predict(
             Model(model, state),
@@ -86,23 +88,33 @@ def predict_files(
             num_gpus=gpus,
             **settings,
         )
-        try:
-            found.write_parquet(str(out.resolve()))  # a worker may be in another directory
-        except RayError as error:
-            raise NotPredicted(_reason(error)) from error
-    return _looked_over(out)
+        with replacing(out) as beside:
+            try:
+                found.write_parquet(str(beside))  # not a relative one: a worker may be in another directory
+            except RayError as error:
+                raise _told(error) from error
+            facts = _looked_over(beside)
+    return {**facts, "out": str(out)}
 
 
 @contextmanager
-def _cluster(address: str | None, workers: int | None, cpus: int) -> Iterator[int | None]:
+def _cluster(address: str | None, workers: int | None, cpus: int, gpus: float) -> Iterator[int | None]:
     """A cluster, this machine's own if no other is named, and the workers that it shall have."""
     if ray.is_initialized():
         yield workers
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is not None or "RAY_ADDRESS" in os.environ:
-        ray.init(address=address, logging_level=logging.ERROR)
+        try:
+            ray.init(address=address, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = address or os.environ["RAY_ADDRESS"]
+            raise ValueError(f"no Ray cluster answers at {where!r}: {reason(error)}") from None
     else:
+        if gpus > 0 and not torch.cuda.is_available():  # Ray would wait for one for ever
+            raise ValueError(
+                f"gpus={gpus:g}: this machine has none that PyTorch sees; --address names a cluster"
+            )
         workers = workers or max(1, (os.cpu_count() or 1) // cpus)
         # One more than the workers hold, for what reads and writes.
         ray.init(num_cpus=workers * cpus + 1, include_dashboard=False, logging_level=logging.ERROR)
@@ -127,11 +139,15 @@ def _quiet(progress: bool) -> Iterator[None]:
         log.setLevel(level)
 
 
-def _reason(error: RayError) -> str:
-    """What a worker raised, without what Ray adds of itself."""
+def _told(error: RayError) -> Exception:
+    """What a worker raised, without what Ray adds of itself; a file that it could not read as such."""
     cause = error.cause if isinstance(error, RayTaskError) else error
     text = str(cause).partition("\nFailed to apply UDF")[0].strip()
-    return text if isinstance(cause, SilentError) else f"{type(cause).__name__}: {text.partition(chr(10))[0]}"
+    if isinstance(cause, UnreadableError):
+        return UnreadableError(text)
+    return NotPredicted(
+        text if isinstance(cause, SilentError) else f"{type(cause).__name__}: {text.partition(chr(10))[0]}"
+    )
 
 
 def _looked_over(out: Path) -> dict[str, Any]:
@@ -151,7 +167,6 @@ def _looked_over(out: Path) -> dict[str, Any]:
         "samples": samples,
         "mean_standard_error": greatest,
         "files": len(written.files),
-        "out": str(out),
     }
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from thinned import averages as experiment
-from thinned.cli._console import extra, progress_bar, show, show_json, wrong_arguments
+from thinned.cli._console import OutPath, extra, progress_bar, show, show_json, writing, wrong_arguments
 
 _PLAIN_DRAWS = 10  # for each keep rate, with --compare: enough for a mean within a few per cent
 
@@ -27,9 +27,7 @@ _PLAIN_DRAWS = 10  # for each keep rate, with --compare: enough for a mean withi
     help="Keep rate; repeat it for several.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, help="Of W and of the masks.")
-@click.option(
-    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw a plot to this .png or .svg file."
-)
+@click.option("--plot", type=OutPath(), help="Draw a plot to this .png or .svg file.")
 @click.option("--compare", is_flag=True, help="Also time the same loop in plain NumPy.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def averages(
@@ -94,7 +92,5 @@ def _draw(result: experiment.Averages, path: Path) -> None:
         from thinned.demo.mean_activation import plot
     figure, axes = canvas()
     plot(result, axes)
-    try:
-        figure.savefig(path)
-    except (ValueError, OSError) as error:
-        raise click.BadParameter(str(error), param_hint="'--plot'") from None
+    with writing(path, "--plot") as beside:
+        figure.savefig(beside)

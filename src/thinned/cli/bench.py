@@ -10,7 +10,7 @@ import click
 from rich.markup import escape
 from rich.table import Column, Table
 
-from thinned.cli._console import extra, progress_bar, show, show_json, writing, wrong_arguments
+from thinned.cli._console import OutPath, extra, progress_bar, show, show_json, writing, wrong_arguments
 
 if TYPE_CHECKING:
     from thinned.bench import Measured
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out",
     "outs",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutPath(),
     multiple=True,
     help="Write the results to this .json or .md file; repeat it for both.",
 )
@@ -68,8 +68,8 @@ def _measure(match: str, repeats: int | None, quick: bool, rows: int) -> Measure
 def _save(found: Measured, path: Path) -> None:
     from thinned.bench import write
 
-    with writing(path):
-        write(found, path)
+    with writing(path) as beside:
+        write(found, beside)
 
 
 def _show(found: Measured, outs: tuple[Path, ...]) -> None:

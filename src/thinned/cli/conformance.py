@@ -7,16 +7,14 @@ from pathlib import Path
 import click
 from rich.markup import escape
 
-from thinned.cli._console import extra, progress_bar, show, show_json, writing
+from thinned.cli._console import OutPath, extra, progress_bar, show, show_json, writing
 
 
 @click.command()
 @click.option(
     "--backend", "chosen", multiple=True, help="Only this one; repeat it for several.  [default: all]"
 )
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the matrix to this .md file."
-)
+@click.option("--out", type=OutPath(), help="Write the matrix to this .md file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def conformance(chosen: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Make one mask on every backend and device, eager and compiled, in 1, 2 and 4 shards: about a minute.
@@ -35,8 +33,8 @@ def conformance(chosen: tuple[str, ...], out: Path | None, as_json: bool) -> Non
         cells = matrix(names, lambda name: bar.update(task, description=name, advance=1))
     page, facts = as_markdown(cells), as_dict(cells)
     if out is not None:
-        with writing(out):
-            out.write_text(page, encoding="utf-8")
+        with writing(out) as beside:
+            beside.write_text(page, encoding="utf-8")
     if as_json:
         show_json(facts)
     elif out is None:

@@ -8,13 +8,13 @@ import click
 from rich.markup import escape
 from rich.progress import TaskID
 
-from thinned.cli._console import extra, progress_bar, show, writing
+from thinned.cli._console import OutPath, extra, progress_bar, show, writing
 
 
 @click.command()
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutPath(),
     default=Path("thinned-report.html"),
     help="The report to write.",
 )
@@ -37,8 +37,8 @@ def demo(out: Path, seed: int, quick: bool) -> None:
 
         sections = run(settings, seed, report)
     command = f"thinned demo --seed {seed}" + (" --quick" if quick else "")
-    with writing(out):
-        out.write_text(render(sections, command), encoding="utf-8")
+    with writing(out) as beside:
+        beside.write_text(render(sections, command), encoding="utf-8")
     for section in sections:
         show(f"[bold]{escape(section.title)}[/bold]", escape(section.finding), "")
     show(f"Report written to {escape(str(out))}")

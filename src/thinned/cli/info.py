@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import platform
+import shlex
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import click
 from rich.table import Table
@@ -17,8 +22,8 @@ FRAMEWORKS: Final = ("numpy", "torch", "jax", "tensorflow", "keras", "flax", "eq
 
 REMEDY: Final = (
     "The native module is not built, so the NumPy reference does the work: the same bits, but slower. To "
-    "mend it, install a C++17 compiler and reinstall: "
-    "pip install --force-reinstall --no-cache-dir --no-binary thinned thinned"
+    "mend it, install a C++17 compiler, then install again from the source: "
+    "pip install --force-reinstall --no-deps --no-cache-dir {source}"
 )
 
 
@@ -55,5 +60,19 @@ def gather() -> dict[str, Any]:
         "paths": _kernel.paths(),
         "threads": get_num_threads(),
         "frameworks": versions(FRAMEWORKS),
-        "remedy": None if native else REMEDY,
+        "remedy": None if native else REMEDY.format(source=_source()),
     }
+
+
+def _source() -> str:
+    """Where this package was installed from, as pip takes it."""
+    try:
+        record = distribution("thinned").read_text("direct_url.json")
+    except PackageNotFoundError:
+        record = None
+    origin = json.loads(record or "{}")
+    folder = origin.get("dir_info")
+    if folder is None:
+        return "PATH_OF_THE_SOURCE"
+    path = shlex.quote(url2pathname(urlsplit(origin["url"]).path))
+    return f"--editable {path}" if folder.get("editable") else path

@@ -13,7 +13,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from thinned import Key, keep_mask
-from thinned.cli._console import progress_bar, show, show_json, writing, wrong_arguments
+from thinned.cli._console import (
+    InputError,
+    OutPath,
+    memory,
+    progress_bar,
+    show,
+    show_json,
+    writing,
+    wrong_arguments,
+)
 from thinned.contract import Bools
 
 _WORD: Final = click.IntRange(0, 2**64 - 1)
@@ -25,9 +34,9 @@ def _sizes(context: click.Context, parameter: click.Parameter, value: str | None
     if value is None:
         return None
     entries = [entry.strip() for entry in value.rstrip(",").split(",")]
-    if not all(entry.isdecimal() for entry in entries):
+    if not all(entry.isdecimal() and len(entry) < 20 for entry in entries):
         raise click.BadParameter(
-            f"{value!r} is not a list of whole numbers such as 256,1024", context, parameter
+            f"{value!r} is not a list of whole numbers below 10^19 such as 256,1024", context, parameter
         )
     return tuple(int(entry) for entry in entries)
 
@@ -53,9 +62,7 @@ def _sizes(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option(
     "--start", callback=_sizes, metavar="INDEX", help="Index in the whole mask at which the part begins."
 )
-@click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the mask to this .npy file."
-)
+@click.option("--out", type=OutPath(), help="Write the mask to this .npy file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def mask(
     shape: tuple[int, ...],
@@ -76,6 +83,7 @@ def mask(
         key = Key(seed, stream)
         for data in folds:
             key = key.fold(int(data) if data.isdecimal() else data)
+        _check_memory(shape)
         kept = keep_mask(shape, p, key=key, global_shape=global_shape, start=start)
     facts: dict[str, Any] = {"shape": list(shape), "p": p, "seed": key.seed, "stream": key.stream}
     facts |= count(kept)
@@ -86,6 +94,16 @@ def mask(
         show_json(facts)
     else:
         show(_table(facts))
+
+
+def _check_memory(shape: tuple[int, ...]) -> None:
+    """Refuse a mask that no memory holds: some systems give the memory, and end the process that uses it."""
+    bytes_ = math.prod(shape)
+    if bytes_ > memory():
+        raise InputError(
+            f"the mask of {shape} takes {bytes_ / 2**30:,.0f} GiB, more than this machine's memory of "
+            f"{memory() / 2**30:,.0f} GiB: make parts of it, by --global-shape and --start"
+        )
 
 
 def count(kept: Bools) -> dict[str, Any]:
@@ -103,7 +121,7 @@ def count(kept: Bools) -> dict[str, Any]:
 
 
 def _save(kept: Bools, path: Path) -> None:
-    with writing(path), path.open("wb") as file:
+    with writing(path) as beside, beside.open("wb") as file:
         np.save(file, kept)
 
 

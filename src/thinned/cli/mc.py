@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,8 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from thinned.cli._console import extra, show, show_json, writing, wrong_arguments
+from thinned._files import reading, reason
+from thinned.cli._console import InputError, OutPath, extra, show, show_json, writing, wrong_arguments
 from thinned.cli._drawing import drawing
 from thinned.cli.mc_predict import predict
 
@@ -40,7 +40,7 @@ mc.add_command(predict)
 @click.option(
     "--out",
     "outs",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutPath(),
     multiple=True,
     help="Write the report to this .json or .md file; repeat it for both.",
 )
@@ -73,9 +73,11 @@ def compare(
             found = run(made, arrays, key=Key(seed), progress=not as_json, **settings)
         except SilentError as error:
             raise click.ClickException(str(error)) from None
-        except RuntimeError as error:
-            shape, reason = arrays[0].shape, str(error).strip().partition("\n")[0]
-            raise click.ClickException(f"{model} fails on x of shape {shape}: {reason}") from error
+        except (TypeError, ValueError, MemoryError):
+            raise
+        except Exception as error:  # what the model's own code raises
+            shape = arrays[0].shape
+            raise click.ClickException(f"{model} fails on x of shape {shape}: {reason(error)}") from error
     for out in outs:
         _save(found, out)
     if as_json:
@@ -89,24 +91,31 @@ def compare(
 def _read(path: Path) -> tuple[Any, Any]:
     import numpy as np
 
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"cannot read {str(path)!r} as .npz: {error}") from None
+    with reading(path, ".npz"), np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
     missing = [name for name in ("x", "y") if name not in arrays]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"{str(path)!r} has no array {' and no '.join(missing)}, but {', '.join(arrays) or 'none'}: save "
             "it by numpy.savez(path, x=inputs, y=labels)"
         )
+    for name in ("x", "y"):
+        _check_array(path, name, arrays[name])
     return arrays["x"], arrays["y"]
+
+
+def _check_array(path: Path, name: str, array: Any) -> None:
+    """One row an input, and numbers in them."""
+    if not array.ndim or not len(array):
+        raise InputError(f"{str(path)!r}: {name} must have a row for each input, got shape {array.shape}")
+    if array.dtype.kind not in "biufc":
+        raise InputError(f"{str(path)!r}: {name} must hold numbers, got {array.dtype}")
 
 
 def _save(found: Comparison, path: Path) -> None:
     text = json.dumps(found.to_dict(), indent=2) + "\n" if path.suffix == ".json" else found.to_markdown()
-    with writing(path):
-        path.write_text(text, encoding="utf-8")
+    with writing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def _table(found: Comparison) -> Table:

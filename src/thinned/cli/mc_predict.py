@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from thinned.cli._console import extra, show, show_json, wrong_arguments
+from thinned.cli._console import OutPath, extra, show, show_json, wrong_arguments
 from thinned.cli._drawing import drawing
 
 
@@ -18,7 +18,7 @@ from thinned.cli._drawing import drawing
 @click.argument("data", nargs=-1, required=True)
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutPath(directory=True),
     required=True,
     help="Directory for the predictions, Parquet files; new or empty.",
 )

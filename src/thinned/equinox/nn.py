@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import equinox
@@ -21,6 +22,7 @@ class Dropout(equinox.nn.Dropout):
         p: drop probability in [0, 1]: a number, or an array of no dimension, which is a leaf of the model:
             each value with the same compiled code. It has no gradient.
         inference: True evaluates, False drops; `equinox.nn.inference_mode` sets it.
+        deterministic: Equinox's earlier name of `inference`, with its warning.
 
     Raises:
         TypeError: `p must be a real number, got …`.
@@ -40,14 +42,21 @@ class Dropout(equinox.nn.Dropout):
         Array([1., 1., 1.], dtype=float32)
     """
 
-    def __init__(self, p: float | jax.Array = 0.5, inference: bool = False) -> None:
+    def __init__(
+        self, p: float | jax.Array = 0.5, inference: bool = False, *, deterministic: bool | None = None
+    ) -> None:
         if not isinstance(p, jax.core.Tracer):
             check_probability(p)
-        super().__init__(p, inference)  # type: ignore[arg-type]
+        super().__init__(p, inference, deterministic=deterministic)  # type: ignore[arg-type]
 
     @jax.named_scope("thinned.equinox.nn.Dropout")
-    def __call__(  # type: ignore[override]
-        self, x: Any, *, key: Any = None, inference: bool | None = None
+    def __call__(
+        self,
+        x: Any,
+        *,
+        key: Any = None,
+        inference: bool | None = None,
+        deterministic: bool | None = None,
     ) -> jax.Array:
         """Drop elements of x.
 
@@ -55,6 +64,7 @@ class Dropout(equinox.nn.Dropout):
             x: array of any shape; float32, float64, float16 or bfloat16.
             key: the mask's: a PRNG key, a `thinned.Key`, or its four words, uint32.
             inference: goes before the attribute.
+            deterministic: Equinox's earlier name of `inference`, with its warning.
 
         Returns:
             An array like x; x itself where nothing changes.
@@ -63,6 +73,12 @@ class Dropout(equinox.nn.Dropout):
             TypeError: x of another dtype.
             RuntimeError: `Dropout has no key: …`.
         """
+        if deterministic is not None:
+            inference = deterministic
+            warnings.warn(
+                "Dropout()(deterministic=...) is deprecated in favour of Dropout()(inference=...)",
+                stacklevel=2,
+            )
         evaluate = self.inference if inference is None else inference
         p = lax.stop_gradient(self.p) if isinstance(self.p, jax.Array) else self.p
         if key is None:

@@ -64,6 +64,19 @@ def _noise_shape(shape: tuple[int, ...], broadcast_dims: Sequence[int]) -> tuple
     return tuple(noise)
 
 
+def refuse_wrong_shapes(attention: Callable[..., Any], *arrays: Any) -> None:
+    """Let Flax's attention refuse what it refuses in training, in its words, without computing anything."""
+
+    def training(*arrays: Any) -> Any:
+        return attention(*arrays, dropout_rng=jax.random.key(0), dropout_rate=0.5, deterministic=False)
+
+    try:
+        jax.eval_shape(attention, *arrays)
+    except Exception:
+        jax.eval_shape(training, *arrays)
+        raise
+
+
 def drop_probabilities(weights: jax.Array, rate: Any, key: Any, broadcast: bool) -> jax.Array:
     """Drop probabilities, (…, heads, q_length, kv_length); `broadcast` shares all but the last two."""
     if key is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 from thinned._arguments import REQUIRED, check_mode, check_training
 from thinned._position import Shape, as_shape, positions, row_major
 from thinned.contract import check_integer, keep_probability
-from thinned.jax import _key, _philox, _rate
+from thinned.jax import _compat, _key, _philox, _rate
 from thinned.jax._primitive import dropout_p, keep_p, rounded
 
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
@@ -35,16 +36,16 @@ def dropout(
         p: drop probability in [0, 1]: a number, or a traced scalar (each value with the same compiled code).
             One that is traced and outside [0, 1] gives NaN.
         key: a `thinned.Key`, a jax PRNG key, or a uint32 array of shape (4,): seed low, seed high, stream
-            low, stream high. The PRNG key of two words `jax.random.key(seed)` is `Key(seed)`; one of four is
-            a seed and a stream.
+            low, stream high. The PRNG key of two words `jax.random.key(seed)` is `Key(seed)`; one of four,
+            such as rbg's, is those words, typed or raw.
         training: True drops, False evaluates. Required, and a Python bool: make it static under `jax.jit`.
         noise_shape: one entry a dimension: 1 shares the decision along it; None or x's size does not.
         mode: "inverted" multiplies what is kept by 1/(1−p) and evaluates to x itself; "classic" leaves what
             is kept and evaluates to x · (1−p).
         global_shape: shape of the whole array, where x is a shard of it, as in `jax.shard_map`. Under a
             sharded `jax.jit` x is the whole array already.
-        start: index of x's first element in the whole array, integers or traced integers (below 2^32); zeros
-            if not given.
+        start: index of x's first element in the whole array, integers or traced integers, which nothing can
+            check; zeros if not given.
 
     Returns:
         x itself where nothing changes (p = 0, inverted evaluation), else an array like x. Linear in x: the
@@ -84,6 +85,7 @@ def dropout(
         return x if isinstance(x, jax.Array) else array
     if not training:
         return _expected(array, p, drop)
+    _key.spend(key)
     operands = (array, key_words, _rate.words(p, drop), first)
     return dropout_p.bind(*_alike(*operands), strides=steps, inverted=inverted)  # type: ignore[no-any-return]
 
@@ -105,7 +107,8 @@ def keep_mask(
 
     Raises:
         TypeError: `p must be a real number, got …`; `key must be …`.
-        ValueError: `p must be in [0, 1], got …`; `x of shape … from … reaches outside global_shape …`.
+        ValueError: `p must be in [0, 1], got …`; `shape must have less than 2^63 elements, got …`; `x of
+            shape … from … reaches outside global_shape …`.
 
     Source:
         CONTRACT.md, section 3.
@@ -118,10 +121,11 @@ def keep_mask(
     """
     drop = _rate.threshold(p)
     key_words = _key.words(key)
-    sizes = as_shape("shape", shape)
+    sizes = _sizes(shape)
     steps, first = _places(sizes, None, global_shape, start)
-    if not np.prod(sizes):
+    if 0 in sizes:
         return jnp.ones(sizes, np.bool_)
+    _key.spend(key)
     operands = _alike(key_words, _rate.words(p, drop), first)
     return keep_p.bind(*operands, shape=sizes, strides=steps)  # type: ignore[no-any-return]
 
@@ -131,31 +135,46 @@ def _places(
 ) -> tuple[tuple[int, ...], Any]:
     """The positions' strides, and the first element's index as words, uint32 of shape (dimensions, 2)."""
     entries = (0,) * len(shape) if start is None else _entries(start)
-    traced = any(isinstance(entry, jax.Array) for entry in entries)
-    known = None if start is None else [0 if isinstance(entry, jax.Array) else entry for entry in entries]
+    known = None if start is None else [0 if _is_traced(entry) else entry for entry in entries]
     _, steps = positions(shape, noise_shape, global_shape, known)
     steps = row_major(shape) if steps is None else steps
-    if not traced:
+    if not any(map(_is_traced, entries)):
         return steps, _philox.halves(entries)
-    low = jnp.stack([jnp.asarray(entry).astype(np.uint32) for entry in entries])
-    return steps, jnp.stack([low, jnp.zeros_like(low)], axis=-1)
+    return steps, jnp.stack([_words(entry) for entry in entries])
+
+
+def _words(entry: Any) -> Any:
+    return jnp.stack(_philox.traced_halves(entry)) if _is_traced(entry) else _philox.halves(entry)
 
 
 def _entries(start: Any) -> tuple[Any, ...]:
-    entries = tuple(start) if hasattr(start, "__iter__") else (start,)
+    entries = tuple(start) if getattr(start, "shape", None) != () and hasattr(start, "__iter__") else (start,)
     kind = "an integer or a sequence of integers"
-    return tuple(e if isinstance(e, jax.Array) else check_integer("start", e, kind) for e in entries)
+    for entry in filter(_is_traced, entries):
+        if entry.shape or not jnp.issubdtype(entry.dtype, np.integer):
+            raise TypeError(f"start must be {kind}, got {entry.dtype} of shape {entry.shape}")
+    return tuple(e if _is_traced(e) else check_integer("start", e, kind) for e in entries)
+
+
+def _is_traced(value: Any) -> bool:
+    return isinstance(value, jax.core.Tracer)
+
+
+def _sizes(shape: Any) -> tuple[Any, ...]:
+    """The shape of a mask; XLA ends the process where a product of sizes has more than 63 bits."""
+    entries = shape if hasattr(shape, "__iter__") else (shape,)
+    named = tuple(entry for entry in entries if jax.export.is_symbolic_dim(entry))
+    if named:  # a dimension of `jax.export`, whose size is known when the program runs
+        return tuple(e if jax.export.is_symbolic_dim(e) else as_shape("shape", e)[0] for e in entries)
+    sizes = as_shape("shape", shape)
+    if math.prod(size or 1 for size in sizes) >= 2**63:  # counted as if none were 0, as XLA does
+        raise ValueError(f"shape must have less than 2^63 elements, got {sizes}: give a part of it, by start")
+    return sizes
 
 
 def _alike(*operands: Any) -> tuple[Any, ...]:
     """All varying over the same axes of a `jax.shard_map`, as one operation's operands must."""
-    arrays = [jnp.asarray(operand) for operand in operands]
-    varying = [jax.typeof(array).manual_axis_type.varying for array in arrays]
-    missing = [tuple(frozenset().union(*varying) - own) for own in varying]
-    return tuple(
-        jax.lax.pcast(array, lacking, to="varying") if lacking else array
-        for array, lacking in zip(arrays, missing, strict=True)
-    )
+    return _compat.varying_alike([jnp.asarray(operand) for operand in operands])
 
 
 def _expected(x: jax.Array, p: Any, drop: int | None) -> jax.Array:

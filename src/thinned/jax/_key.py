@@ -9,33 +9,49 @@ import jax.numpy as jnp
 import numpy as np
 
 from thinned.contract import PURPOSE_FOLD, Key, fold_number
-from thinned.jax._philox import halves, philox
+from thinned.jax._philox import halves, philox, traced_halves
 
-_LOW = 2**32 - 1
 _REMEDY = "pass a thinned.Key, a jax PRNG key (jax.random.key(seed)) or a uint32 array of shape (4,)"
 
 
 def words(key: Any) -> Any:
-    """The words of one key: seed low, seed high, stream low, stream high; uint32, shape (4,)."""
+    """The words of one key: seed low, seed high, stream low, stream high; uint32, shape (4,).
+
+    One rule for a PRNG key, typed or raw: two words are a seed, high word first, as `jax.random.key(42)`
+    holds it; four are the words themselves.
+    """
     if isinstance(key, Key):
         return halves((key.seed, key.stream)).reshape(4)
     if not isinstance(key, (jax.Array, np.ndarray)):
         raise TypeError(f"key must be a key, got {key!r}: {_REMEDY}")
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if is_typed(key):
         data = jax.random.key_data(key)
-        return _of_random(data, f"a PRNG key of shape {key.shape} and {data.shape[-1]} words")
+        return _of_data(data, f"a PRNG key of shape {key.shape} and {data.shape[-1]} words")
     if key.dtype != np.uint32:
         raise TypeError(f"key must be uint32 words, got {key.dtype}: {_REMEDY}")
-    return key if key.shape == (4,) else _of_random(key, f"uint32 of shape {key.shape}")
+    return _of_data(key, f"uint32 of shape {key.shape}")
 
 
-def _of_random(data: Any, what: str) -> Any:
-    """Two words are a seed, high word first, as `jax.random.key(42)` is `Key(42)`; four a stream too."""
+def _of_data(data: Any, what: str) -> Any:
+    if data.shape == (4,):
+        return data
     if data.shape == (2,):
         return jnp.stack([data[1], data[0], jnp.uint32(0), jnp.uint32(0)])
-    if data.shape == (4,):
-        return data[jnp.array([1, 0, 3, 2])]
     raise ValueError(f"key must be one key, got {what}: {_REMEDY}, and jax.vmap for many")
+
+
+def is_typed(key: Any) -> bool:
+    """Whether it is a key of `jax.random.key`, and no bare words."""
+    return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+
+
+def spend(key: Any) -> None:
+    """Tell JAX's checker of keys that are used twice, where `jax.debug_key_reuse` has switched it on.
+
+    It knows of its own draws only, so it is shown one. A fold uses no key up, as with `jax.random.fold_in`.
+    """
+    if getattr(jax.config, "jax_debug_key_reuse", False) and is_typed(key):
+        jax.random.bits(key)
 
 
 def fold(key: Any, data: Any) -> jax.Array:
@@ -43,8 +59,8 @@ def fold(key: Any, data: Any) -> jax.Array:
 
     Args:
         key: a `thinned.Key`, a jax PRNG key or a uint32 array of shape (4,).
-        data: a string, an integer in [0, 2^60), or a traced integer (int32, uint32, int64), which must not be
-            negative.
+        data: a string, an integer in [0, 2^60), or a traced integer of any type, which nothing can check: it
+            is to be in [0, 2^60) too.
 
     Returns:
         uint32, shape (4,): seed low, seed high, stream low, stream high.
@@ -72,11 +88,9 @@ def fold(key: Any, data: Any) -> jax.Array:
 
 
 def _number(data: Any) -> tuple[Any, Any]:
-    if isinstance(data, jax.core.Tracer) or (isinstance(data, jax.Array) and data.ndim == 0):
+    if isinstance(data, jax.core.Tracer) and not data.shape:
         if not jnp.issubdtype(data.dtype, np.integer):
             raise TypeError(f"data must be a string or an integer, got {data.dtype}")
-        if data.dtype.itemsize < 8:
-            return data.astype(np.uint32), np.uint32(0)
-        return (data & _LOW).astype(np.uint32), (data >> 32).astype(np.uint32)
+        return traced_halves(data)
     low, high = halves(fold_number(data))
     return low, high

@@ -15,12 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
-from jax._src.sharding_impls import parse_flatten_op_sharding
-from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from thinned import _kernel
-from thinned.jax import _philox
+from thinned.jax import _compat, _philox
 
 _TARGET = "thinned_dropout"
 _MINORS = range(
@@ -33,6 +31,8 @@ def register() -> bool:
     """Make the kernel known to XLA; False where no native one is in use, or XLA speaks another version."""
     minor = _interface()
     if _kernel._native is None or _kernel.path() == _kernel.REFERENCE or minor not in _MINORS:
+        return False
+    if not _compat.check_kernel():
         return False
     jax.ffi.register_ffi_target(_TARGET, _kernel._native.xla_handler(minor), platform="cpu")
     return True
@@ -60,7 +60,7 @@ def dropout(
     if not shape:  # a division needs something to divide
         one = dropout(x[..., None], key, threshold, start, strides=(0,), inverted=inverted, around=around)
         return one[..., 0]
-    return _call(around, _fixed(key, threshold, start, strides, inverted), _indices(shape), x)
+    return _divided()(around, _fixed(key, threshold, start, strides, inverted), _indices(shape), x)
 
 
 def keep_mask(
@@ -75,7 +75,7 @@ def keep_mask(
     """A mask by the kernel; the rest as above."""
     if not shape:
         return keep_mask(key, threshold, start, shape=(1,), strides=(0,), around=around)[..., 0]
-    return _call(around, _fixed(key, threshold, start, strides, False), _indices(shape), None)
+    return _divided()(around, _fixed(key, threshold, start, strides, False), _indices(shape), None)
 
 
 def _fixed(key: Any, threshold: Any, start: Any, strides: tuple[int, ...], inverted: bool) -> tuple[Any, ...]:
@@ -84,11 +84,11 @@ def _fixed(key: Any, threshold: Any, start: Any, strides: tuple[int, ...], inver
     return key, threshold, start, _philox.halves(strides), np.array([inverted], np.uint32)
 
 
+@_philox.wide  # a dimension may have more than 2^32 elements
 def _indices(shape: tuple[int, ...]) -> tuple[Any, ...]:
-    return tuple(lax.iota(np.uint32, size) for size in shape)
+    return tuple(lax.iota(np.uint64, size) for size in shape)
 
 
-@functools.partial(custom_partitioning, static_argnums=(0,))
 def _call(around: Mesh, fixed: tuple[Any, ...], indices: tuple[Any, ...], x: Any) -> Any:
     shape = (*fixed[0].shape[:-1], *(one.shape[0] for one in indices))
     # The first index of each is all that the kernel reads; sliced here, the rest is never made.
@@ -102,7 +102,7 @@ def _divide(around: Mesh, _: Any, operands: Any, result: Any) -> Any:
     _, indices, x = operands
     dims = len(result.shape)
     sharding = _by_name(result.sharding, dims, around)
-    mesh = sharding.mesh
+    mesh: Any = sharding.mesh
     spec = (*sharding.spec, *(None,) * (dims - len(sharding.spec)))
     batch, own = spec[: dims - len(indices)], spec[dims - len(indices) :]
 
@@ -114,7 +114,7 @@ def _divide(around: Mesh, _: Any, operands: Any, result: Any) -> Any:
         tuple(named(entry) for entry in own),
         None if x is None else named(*spec),
     )
-    return mesh, functools.partial(_call.fun, mesh), named(*spec), parts
+    return mesh, functools.partial(_call, mesh), named(*spec), parts
 
 
 def _by_name(sharding: Any, dims: int, around: Mesh) -> NamedSharding:
@@ -123,7 +123,7 @@ def _by_name(sharding: Any, dims: int, around: Mesh) -> NamedSharding:
         return sharding
     tiles, devices = sharding._hlo_sharding, np.array(sharding._device_assignment)
     if not around.empty:
-        return NamedSharding(around, parse_flatten_op_sharding(tiles, around)[0])
+        return NamedSharding(around, _compat.parse_flatten_op_sharding(tiles, around)[0])
     if tiles.is_replicated():
         return NamedSharding(Mesh(devices, ("all",)), PartitionSpec())
     sizes = tiles.tile_assignment_dimensions()  # behind those of the result, one along which it is repeated
@@ -154,4 +154,9 @@ def _rule(_: Mesh, __: Any, operands: Any, results: Any) -> Any:
     return rule, {"need_replication_factors": ("words", "halves", "dims", "pair", "flag")}
 
 
-_call.def_partition(_divide, infer_sharding_from_operands=_infer, sharding_rule=_rule)
+@functools.cache
+def _divided() -> Any:
+    """The call that a mesh divides."""
+    call = _compat.custom_partitioning(_call, static_argnums=(0,))
+    call.def_partition(_divide, infer_sharding_from_operands=_infer, sharding_rule=_rule)
+    return call

@@ -64,12 +64,14 @@ def keep(shape: tuple[int, ...], strides: tuple[int, ...], key: Any, threshold: 
     batch = key.shape[:-1]
     own = tuple(size if step else 1 for size, step in zip(shape[len(batch) :], strides, strict=True))
     spread = (*batch, *(1,) * len(own))
-    steps = np.array(strides, np.uint64)
-    position = jnp.sum(pair(start) * steps, axis=-1, dtype=np.uint64).reshape(spread)
-    for d, (size, step) in enumerate(zip(own, strides, strict=True)):
-        if size > 1:
-            index = lax.broadcasted_iota(np.uint32, (*batch, *own), len(batch) + d)
-            position = position + index.astype(np.uint64) * np.uint64(step)
+    steps = [_size(step) for step in strides]
+    position = jnp.zeros(spread, np.uint64)
+    for d, (size, step) in enumerate(zip(own, steps, strict=True)):
+        position = position + (pair(start[..., d, :]) * step).reshape(spread)
+        if size != 1:
+            small = isinstance(size, int) and size <= 2**32
+            index = lax.broadcasted_iota(np.uint32 if small else np.uint64, (*batch, *own), len(batch) + d)
+            position = position + index.astype(np.uint64) * step
     position = jnp.broadcast_to(position, (*batch, *own))
     words = [key[..., k].reshape(spread) for k in range(4)]
     drop = pair(threshold).reshape(spread)
@@ -81,6 +83,18 @@ def halves(numbers: Any) -> Any:
     """The low and the high word of 64-bit integers, along a new last axis; what `pair` puts together."""
     wide = np.array(numbers, np.uint64)
     return np.stack([wide & _LOW, wide >> np.uint64(32)], axis=-1).astype(np.uint32)
+
+
+def traced_halves(number: Any) -> tuple[Any, Any]:
+    """The low and the high word of a traced integer that is not negative."""
+    if number.dtype.itemsize < 8:
+        return number.astype(np.uint32), jnp.zeros_like(number, np.uint32)
+    return (number & WORD).astype(np.uint32), (number >> 32).astype(np.uint32)
+
+
+def _size(size: Any) -> Any:
+    """A number of positions as uint64, also where `jax.export` gives dimensions names instead of sizes."""
+    return np.uint64(size) if isinstance(size, int) else jnp.asarray(size).astype(np.uint64)
 
 
 def pair(words: Any) -> Any:

@@ -9,12 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax._src.dispatch import prim_requires_devices_during_lowering
-from jax._src.mesh import get_concrete_mesh
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
 
-from thinned.jax import _native, _philox, _rate
+from thinned.jax import _compat, _native, _philox, _rate
+from thinned.jax._compat import Primitive, ad, batching, mlir
 
 # Operands: x, of shape (*batch, *shape); keys, uint32 (*batch, 4); thresholds, uint32 (*batch, 2); starts,
 # uint32 (*batch, dimensions, 2). Parameters: the positions' strides, one for each dimension of shape;
@@ -60,6 +57,20 @@ def _keep_shape(
     return key.update(shape=(*key.shape[:-1], *shape), dtype=np.dtype(np.bool_), weak_type=False)
 
 
+def _immediate(primitive: Any, *static: str) -> Any:
+    """The primitive outside any trace: compiled, under `jax.disable_jit` too, as JAX's own primitives are.
+
+    Without the inner context a jitted `bind` would run as Python, find no trace, and come here again.
+    """
+    compiled = jax.jit(primitive.bind, static_argnames=static)
+
+    def run(*operands: Any, **parameters: Any) -> Any:
+        with jax.disable_jit(False):
+            return compiled(*operands, **parameters)
+
+    return run
+
+
 def _jvp(primals: Any, tangents: Any, **parameters: Any) -> Any:
     x, *rest = primals
     out = dropout_p.bind(x, *rest, **parameters)
@@ -72,6 +83,14 @@ def _transpose(cotangent: Any, x: Any, *rest: Any, **parameters: Any) -> Any:
     if isinstance(cotangent, ad.Zero):
         return (ad.Zero(x.aval), None, None, None)
     return (dropout_p.bind(cotangent, *rest, **parameters), None, None, None)
+
+
+def _jet(primals: Any, series: Any, **parameters: Any) -> Any:
+    """Taylor coefficients: those of x, dropped; the key, the threshold and the start are integers."""
+    _, *rest = primals
+    return dropout_p.bind(*primals, **parameters), [
+        dropout_p.bind(term, *rest, **parameters) for term in series[0]
+    ]
 
 
 def _in_front(operands: Any, axes: Any) -> tuple[list[Any], int]:
@@ -95,35 +114,36 @@ def _keep_batch(operands: Any, axes: Any, **parameters: Any) -> Any:
 
 
 dropout_p.def_abstract_eval(lambda x, *_, **__: x)
-dropout_p.def_impl(jax.jit(dropout_p.bind, static_argnames=("strides", "inverted")))
+dropout_p.def_impl(_immediate(dropout_p, "strides", "inverted"))
 keep_p.def_abstract_eval(_keep_shape)
-keep_p.def_impl(jax.jit(keep_p.bind, static_argnames=("shape", "strides")))
+keep_p.def_impl(_immediate(keep_p, "shape", "strides"))
 ad.primitive_jvps[dropout_p] = _jvp
 ad.primitive_transposes[dropout_p] = _transpose
+_compat.jet_rules[dropout_p] = _jet
 batching.primitive_batchers[dropout_p] = _dropout_batch
 batching.primitive_batchers[keep_p] = _keep_batch
 
 
-def _lower(primitive: Primitive, plain: Any, native: Any) -> None:
-    """`jax.numpy` everywhere, the kernel on a CPU, where a mesh can divide it."""
+def _lower(primitive: Any, plain: Any, native: Any) -> None:
+    """`jax.numpy` everywhere, the kernel on a CPU, where a mesh can divide it.
+
+    A program that `jax.export` writes is to run where this library is not: it gets `jax.numpy`.
+    """
     anywhere = mlir.lower_fun(plain, multiple_results=False)
     mlir.register_lowering(primitive, anywhere)
     if not _native.register():
         return
 
     def on_cpu(context: Any, *operands: Any, **parameters: Any) -> Any:
-        axes = context.module_context.axis_context
-        manual: frozenset[Any] = getattr(axes, "manual_axes", frozenset())
-        # A `jax.shard_map` over some axes of a mesh: XLA divides custom calls over all or none.
-        partly = manual and set(manual) != set(axes.mesh.axis_names)
-        if partly:
+        # XLA divides custom calls over all axes of a mesh or none.
+        if _compat.is_for_export(context) or _compat.is_partly_manual(context):
             return anywhere(context, *operands, **parameters)
-        by_kernel = functools.partial(native, around=get_concrete_mesh())
+        by_kernel = functools.partial(native, around=_compat.get_concrete_mesh())
         return mlir.lower_fun(by_kernel, multiple_results=False)(context, *operands, **parameters)
 
     mlir.register_lowering(primitive, on_cpu, platform="cpu")
-    # A lowering that divides has to see the devices. JAX has no public name for this.
-    prim_requires_devices_during_lowering.add(primitive)
+    # A lowering that divides has to see the devices.
+    _compat.prim_requires_devices_during_lowering.add(primitive)
 
 
 _lower(dropout_p, dropout_plain, _native.dropout)

@@ -8,13 +8,15 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
+import torch
 from scipy.stats import bootstrap  # type: ignore[import-untyped]
 
 from thinned.mc._losses import Losses
-from thinned.mc._measures import Doubles, calibration
+from thinned.mc._measures import Doubles
 
 LEVEL: Final = 0.95
 _SEED: Final = 0  # of the resampling: a report comes out the same again
+_WEIGHTS: Final = 1 << 22  # numbers that count inputs in resamples, at a time: 32 MiB in double
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,20 @@ def tables(losses: Losses, bins: int, resamples: int, tick: Callable[[], object]
     that off: in simulations of 200 and 1,600 inputs with a true error from 0.02 to 0.09, 95 % intervals held
     it in 85 to 92 % of runs, percentile intervals in 0 to 93 %; a true error of 0 in 55 % and never.
     """
-    everything = np.arange(len(next(iter(losses.means.values()))))
-    point = _with_differences(_measure(losses, bins, everything))
+    count = len(next(iter(losses.means.values())))
+    everything = np.arange(count)
+    point = _with_differences(_measure(losses, bins, np.ones((1, count))))[..., 0]
 
-    def flat(index: Any) -> Any:
-        tick()
-        return _with_differences(_measure(losses, bins, index)).ravel()
+    def flat(index: Any, axis: int) -> Any:
+        """All figures of one resample, or of each of several, which are the last axis then."""
+        weights = _weights(index.reshape(-1, count))
+        for _ in weights:
+            tick()
+        figures = _with_differences(_measure(losses, bins, weights)).reshape(-1, len(weights))
+        return figures if index.ndim > 1 else figures[:, 0]
 
-    found = partial(bootstrap, (everything,), flat, vectorized=False, rng=_SEED)
+    batch = max(1, _WEIGHTS // count)
+    found = partial(bootstrap, (everything,), flat, vectorized=True, batch=batch, rng=_SEED)
     drawn = found(n_resamples=resamples, method="percentile")
     resampled = drawn.bootstrap_distribution.reshape(*point.shape, resamples)
 
@@ -95,20 +103,42 @@ def names(losses: Losses) -> tuple[str, ...]:
     return (*losses.means, "calibration") if losses.confidence else ("rmse",)
 
 
-def _measure(losses: Losses, bins: int, index: Any) -> Doubles:
-    """Every measure of every candidate over these inputs, shape (measures, candidates)."""
-    rows = [loss[index].mean(axis=0) for loss in losses.means.values()]
+def _weights(index: Any) -> Doubles:
+    """How often each input is in each resample, from resamples of indices, shape (resamples, inputs)."""
+    rows, count = index.shape
+    apart = index + count * np.arange(rows)[:, np.newaxis]
+    return np.bincount(apart.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+
+
+def _measure(losses: Losses, bins: int, weights: Doubles) -> Doubles:
+    """Every measure of every candidate, over inputs of these weights: (measures, candidates, resamples).
+
+    A resample is how often each input is in it, so a measure of many resamples is a matrix product.
+    """
+    count = weights.shape[1]
+    rows = [(weights @ loss).T / count for loss in losses.means.values()]
     if not losses.confidence:
         return np.asarray(np.sqrt(np.stack(rows)), np.float64)
-    pairs = zip(losses.confidence, losses.correct, strict=True)
-    rows.append(np.array([_calibration(sure[:, index], right[:, index], bins) for sure, right in pairs]))
+    candidates = zip(losses.confidence, losses.correct, strict=True)
+    rows.append(np.stack([_calibration(*candidate, bins, weights) for candidate in candidates]))
     return np.stack(rows)
 
 
-def _calibration(confidence: Any, correct: Any, bins: int) -> float:
-    """The mean over groups of draws."""
-    found = [calibration(sure, right, bins) for sure, right in zip(confidence, correct, strict=True)]
-    return float(np.mean(found))
+def _calibration(confidence: Any, correct: Any, bins: int, weights: Doubles) -> Doubles:
+    """The calibration error of each resample, the mean over groups of draws."""
+    found = []
+    for sure, right in zip(confidence, correct, strict=True):
+        # Of a bin: share · |accuracy − confidence| = |sum of their differences| / inputs.
+        apart = np.zeros((len(sure), bins + 1))
+        apart[np.arange(len(sure)), _bins(sure, bins)] = right - sure
+        found.append(np.abs(weights @ apart).sum(axis=1) / len(sure))
+    return np.asarray(np.mean(found, axis=0), np.float64)
+
+
+def _bins(confidence: Doubles, bins: int) -> Any:
+    """The bin of each confidence, as torchmetrics has them; 1 has one of its own."""
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
+    return torch.bucketize(torch.from_numpy(confidence), edges, right=True).numpy() - 1
 
 
 def _with_differences(values: Doubles) -> Doubles:

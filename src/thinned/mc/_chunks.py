@@ -86,6 +86,9 @@ class Block:
     shared: bool
     run: Callable[[UInt64s], npt.NDArray[Any]]
 
+    def __post_init__(self) -> None:
+        _collect.check_last(self.first, self.rows)
+
     def draw(self, first: int, stop: int) -> npt.NDArray[Any]:
         """Samples number first … stop − 1, shape (stop − first, rows, …)."""
         parts = []

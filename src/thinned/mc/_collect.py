@@ -67,6 +67,14 @@ def check_first(value: Any) -> int:
     return number
 
 
+def check_last(first: int, rows: int) -> None:
+    """Inputs are numbered below 2^60."""
+    if first + rows > 2**60:
+        raise ValueError(
+            f"first={first} leaves numbers for {2**60 - first} inputs below 2^60, got {rows}: begin lower"
+        )
+
+
 def collect(
     batches: Iterable[Batch],
     *,
@@ -129,7 +137,7 @@ def _until(
     while len(draws) < samples:
         errors = error_of_mean(draws).reshape(batch.rows, -1).max(axis=1)
         counts[open_ & (errors <= tolerance)] = len(draws)
-        open_ &= errors > tolerance
+        open_ &= ~(errors <= tolerance)  # what is not a number is never known
         if not open_.any():
             break
         more = batch.draw(len(draws), min(len(draws) + LOOK, samples))

@@ -13,8 +13,7 @@ from torch.nn import functional
 
 from thinned.mc._measures import Doubles, Labels
 
-# Groups of draws of which a calibration error is taken, at most: of all hundred single draws, 999 resamples
-# would take 17 s.
+# Groups of draws of which a calibration error is taken, at most: their bins are counted in each resample.
 _GROUPS: Final = 3
 _LEAST: Final = float(np.finfo(np.float64).eps)  # a probability, before its logarithm; so does scikit-learn
 

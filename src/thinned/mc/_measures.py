@@ -87,8 +87,7 @@ def measures(probabilities: Any, labels: Any, *, bins: int = BINS) -> Measures:
 def calibration(confidence: Doubles, correct: npt.NDArray[np.bool_], bins: int) -> float:
     """Expected calibration error of predictions, each of this confidence and correct or not.
 
-    For the likeliest class torchmetrics' multiclass measure is its binary one of these two, which takes
-    0.17 ms where that takes 0.28: the bootstrap calls it ten thousand times.
+    For the likeliest class torchmetrics' multiclass measure is its binary one of these two.
     """
     sure, right = torch.from_numpy(confidence).contiguous(), torch.from_numpy(correct).long()
     return float(binary_calibration_error(sure, right, n_bins=bins, validate_args=False))

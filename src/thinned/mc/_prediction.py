@@ -69,6 +69,11 @@ def check_outputs(outputs: Any) -> Outputs:
 
 def as_outputs(raw: npt.NDArray[Any], outputs: Outputs) -> npt.NDArray[Any]:
     """Samples as statistics take them: probabilities where the model gives logits."""
+    if np.iscomplexobj(raw):
+        raise TypeError(
+            f"the model must return real numbers, got {raw.dtype}: return real and imaginary parts side by "
+            "side, torch.view_as_real(outputs)"
+        )
     if outputs != "logits":
         return raw
     shifted = raw - raw.max(axis=-1, keepdims=True)

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from thinned.mc.torch import _dropout
-from thinned.mc.torch._draws import given
+from thinned.mc.torch import _norms
 from thinned.mc.torch._switch import flags_kept
+from thinned.torch._draws import _dropout, given
 
 _thinned = torch.ops.thinned
 _NONE: Any = None  # a norm's handler draws nothing
@@ -68,7 +68,7 @@ def _ours(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _norm(func: Any, args: Any, kwargs: Any) -> Any:
-    return _dropout.NORMS[func](_NONE, func, args, kwargs)
+    return _norms.NORMS[func](_NONE, func, args, kwargs)
 
 
 _HANDLERS: dict[Any, Handler] = {
@@ -76,7 +76,7 @@ _HANDLERS: dict[Any, Handler] = {
     **dict.fromkeys(_dropout.NATIVE, _native),
     **dict.fromkeys(_dropout.ATTENTION, _attention),
     **dict.fromkeys(_dropout.OURS, _ours),
-    **dict.fromkeys(_dropout.NORMS, _norm),
+    **dict.fromkeys(_norms.NORMS, _norm),
     _thinned.dropout.default: _operator,
     _thinned.gaussian_dropout.default: _itself,
 }

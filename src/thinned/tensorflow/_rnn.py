@@ -80,7 +80,8 @@ class DropoutWrapper:
     def __new__(cls, cell: Any = None, *args: Any, **kwargs: Any) -> Any:
         """An instance of the class that fits the cell."""
         own: Any = cls
-        kind = _rnn_layer.subclass(own, type(cell))
+        of_cell: Any = type(cell)
+        kind = _rnn_layer.subclass(own, of_cell)
         above: Any = super(DropoutWrapper, kind)
         return (
             object.__new__(kind)

@@ -1,14 +1,19 @@
 """The PyTorch front end (extra `thinned[torch]`), named as torch names things: `functional` and `nn`."""
 
 from thinned.torch import functional, nn, schedules
+from thinned.torch._audit import audit
 from thinned.torch._batch import set_rows
 from thinned.torch._conversion import convert, strip, to_classic, to_inverted, unconvert
-from thinned.torch._keyed import keyed, set_step
+from thinned.torch._keyed import count_steps, keyed, set_step
+from thinned.torch._keys import keys
 
 __all__ = [
+    "audit",
     "convert",
+    "count_steps",
     "functional",
     "keyed",
+    "keys",
     "nn",
     "schedules",
     "set_rows",

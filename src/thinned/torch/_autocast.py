@@ -20,6 +20,6 @@ def result_type(input: Tensor) -> torch.dtype:
 def off(input: Tensor) -> Any:
     """A context without: it would round what a custom function multiplies, and only in its forward pass."""
     device = input.device.type
-    if torch.amp.is_autocast_available(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return contextlib.nullcontext()

@@ -11,10 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._functorch.utils import enable_single_level_autograd_function
-from torch.autograd import forward_ad
 
-from thinned.torch import _key, _mesh
+from thinned.torch import _compat, _key, _mesh, _operands
 
 
 def self_adjoint(
@@ -24,9 +22,18 @@ def self_adjoint(
     over_batch: Callable[..., tuple[Tensor, int]],
 ) -> None:
     """Make an operator `name(Tensor input, Tensor key, Tensor p, …)` of what runs it, alone and in vmap."""
-    library.impl(name, run, "CompositeExplicitAutograd")
     whole = f"{library.ns}::{name}"
-    torch.library.register_fake(whole, lambda input, *_, **__: torch.empty_like(input), lib=library)
+
+    def checked(input: Tensor, key: Tensor, p: Tensor, *rest: Any, **named: Any) -> Tensor:
+        _operands.check(whole, input, key, p)
+        return run(input, key, p, *rest, **named)
+
+    def fake(input: Tensor, key: Tensor, p: Tensor, *_: Any, **__: Any) -> Tensor:
+        _operands.check(whole, input, key, p)
+        return torch.empty_like(input)
+
+    library.impl(name, checked, "CompositeExplicitAutograd")
+    torch.library.register_fake(whole, fake, lib=library)
     torch.library.register_vmap(whole, over_batch, lib=library)
     _key.vmap_with_keys(library, name)
     _differentiate(library, name)
@@ -50,11 +57,11 @@ def _differentiate(library: torch.library.Library, name: str) -> None:
             keys, recording = layer
             with (
                 torch.set_grad_enabled(recording),  # for the levels outside this one
-                forward_ad._set_fwd_grad_enabled(True),
-                torch._C._AutoDispatchBelowAutograd(),
+                _compat.set_forward_grad(True),
+                _compat.below_autograd(),
             ):
                 result: Tensor = operator.redispatch(
-                    keys & torch._C._after_autograd_keyset, input, key, p, *ctx.constants
+                    keys & _compat.after_autograd, input, key, p, *ctx.constants
                 )
             return result
 
@@ -68,17 +75,17 @@ def _differentiate(library: torch.library.Library, name: str) -> None:
             result: Tensor = operator(tangent, *ctx.saved_tensors, *ctx.constants)
             return result
 
-    apply = super(torch.autograd.Function, Diagonal).apply
+    apply = _compat.direct_apply(Diagonal)
 
     def differentiable(keys: Any, input: Tensor, *rest: Any) -> Tensor:
         _mesh.register(input)
-        watched = forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+        watched = _compat.forward_derivatives() or _compat.transforms_active()
         if not watched and not (input.requires_grad and torch.is_grad_enabled()):
-            with torch._C._AutoDispatchBelowAutograd():  # as compiled code comes: 13 µs of 30
-                below: Tensor = operator.redispatch(keys & torch._C._after_autograd_keyset, input, *rest)
+            with _compat.below_autograd():  # as compiled code comes: 13 µs of 30
+                below: Tensor = operator.redispatch(keys & _compat.after_autograd, input, *rest)
             return below
-        with enable_single_level_autograd_function():
-            result: Tensor = apply((keys, torch.is_grad_enabled()), input, *rest)  # type: ignore[no-untyped-call]
+        with _compat.single_level():
+            result: Tensor = apply((keys, torch.is_grad_enabled()), input, *rest)
         return result
 
     library.impl(name, differentiable, "Autograd", with_keyset=True)

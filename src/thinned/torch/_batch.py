@@ -53,6 +53,8 @@ def set_rows(model: Model, rows: range | None, total: int | None = None, *, dim:
     told = None if rows is None else _checked(rows, total, check_integer("dim", dim))
     for site in sites_of(model).values():
         site.rows = told
+        if site._clock is not None:
+            site._clock.forget()
     return model
 
 

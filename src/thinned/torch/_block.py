@@ -15,27 +15,27 @@ import torch
 from torch import Tensor
 
 from thinned.contract import threshold
-from thinned.torch import _mesh
+from thinned.torch import _doubles, _mesh
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 _library.define(
     "drop_block(Tensor input, Tensor key, Tensor p, int[] block_size, SymInt start=0, SymInt step=1, "
-    "int[]? coordinate=None) -> Tensor"
+    "bool scaled=True, bool coupled=False, int[]? coordinate=None) -> Tensor"
 )
 
 # Newton's method on a convex function from below is monotone and takes about ten; this bounds a wrong one.
 _ITERATIONS = 200
 
 
-def drop_block(
-    input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int], start: int = 0, step: int = 1
-) -> Tensor:
-    """Call `thinned::drop_block`; the samples are every `step`-th of a batch from `start` on."""
-    result: Tensor = torch.ops.thinned.drop_block(
-        input, key, p, block_size, start, step, **_mesh.prepare(input)
-    )
+def drop_block(input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int], *rest: Any) -> Tensor:
+    """Call `thinned::drop_block`.
+
+    The samples are every `step`-th of a batch from `start` on. What is kept is multiplied if `scaled`;
+    channels have one mask if `coupled`.
+    """
+    result: Tensor = torch.ops.thinned.drop_block(input, key, p, block_size, *rest, **_mesh.prepare(input))
     return result
 
 
@@ -84,31 +84,38 @@ def _drop_block(
     block_size: Sequence[int],
     start: int = 0,
     step: int = 1,
+    scaled: bool = True,
+    coupled: bool = False,
     coordinate: Sizes = None,
 ) -> Tensor:
     if not input.numel():
         return torch.empty_like(input)
-    dropped = _blocks(input, key, p, block_size, start, step)
-    each = input[0].numel()
+    channels = 1 if coupled else input.shape[1]
+    dropped = _blocks(input, key, p, block_size, start, step, channels)
+    if not scaled:
+        return input.clone().masked_fill_(dropped, 0)
+    each = dropped[0].numel()
     lost = dropped.flatten(1).sum(1, dtype=torch.int32 if each < 2**31 else torch.int64)
-    whole = torch.full_like(lost, each, dtype=torch.float64)  # torch divides a number by way of 1/x
+    rest = each - _doubles.double(lost)
     # Where all of a sample is dropped there is nothing to multiply.
-    factor = torch.where(lost < each, whole / (whole - lost), 0.0)
+    factor = torch.where(rest > 0, torch.full_like(rest, each) / rest, 0.0)  # torch divides a number by 1/x
     wide = torch.promote_types(input.dtype, torch.float32)
-    value = input * factor.to(wide).reshape(-1, *(1,) * (input.dim() - 1))
+    value = input * factor.to(wide).to(input.device).reshape(-1, *(1,) * (input.dim() - 1))
     return value.masked_fill_(dropped, 0).to(input.dtype)
 
 
 def _blocks(
-    input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int], start: int, step: int
+    input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int], start: int, step: int, channels: int
 ) -> Tensor:
-    """True where dropped."""
+    """True where dropped, for so many channels."""
     sizes = tuple(input.shape[2:])
     block = clamp(block_size, sizes)
     firsts = [size - one + 1 for size, one in zip(sizes, block, strict=True)]
-    rates = [seed_rate(threshold(rate) / 2.0**32, sizes, block) for rate in p.reshape(-1).tolist()]
-    gamma = torch.tensor(rates, dtype=torch.float64).reshape(p.shape)
-    ones = torch.ones((*input.shape[:2], *firsts), dtype=torch.float16, device=input.device)
+    rates = [
+        seed_rate(threshold(rate) / 2.0**32, sizes, block) for rate in _doubles.double(p).reshape(-1).tolist()
+    ]
+    gamma = torch.tensor(rates, dtype=torch.float64, device="cpu").reshape(p.shape)
+    ones = torch.ones((input.shape[0], channels, *firsts), dtype=torch.float16, device=input.device)
     whole = ((input.shape[0] - 1) * step + start + 1, *ones.shape[1:])
     rest = [0] * (ones.dim() - 1)
     place = (whole, [start, *rest], [step, *(1 for _ in rest)])
@@ -145,7 +152,7 @@ def _drop_block_vmap(
         [tensor] * info.batch_size if at is None else tensor.unbind(at)
         for tensor, at in zip((input, key, p), in_dims[:3], strict=True)
     )
-    each = [drop_block(*one, *rest[:3]) for one in zip(inputs, keys, rates, strict=True)]
+    each = [drop_block(*one, *rest[:5]) for one in zip(inputs, keys, rates, strict=True)]
     return torch.stack(each), 0
 
 

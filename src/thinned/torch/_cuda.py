@@ -6,11 +6,9 @@ import functools
 from importlib.util import find_spec
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-from thinned.torch import _eager, _mesh
+from thinned.torch import _compat, _eager, _mesh
 from thinned.torch._native import _DTYPES
 
 
@@ -27,7 +25,7 @@ def serves(input: Tensor) -> bool:
 
 def writes(input: Tensor) -> bool:
     """Whether a kernel may write to the tensor: nothing watches that would have to see an operator."""
-    return serves(input) and _eager.ordinary(input) and forward_ad._current_level < 0
+    return serves(input) and _eager.ordinary(input) and not _compat.forward_derivatives()
 
 
 def fuses(input: Tensor, *others: Any) -> bool:
@@ -45,7 +43,7 @@ def fuses(input: Tensor, *others: Any) -> bool:
 
 def watched() -> bool:
     """Whether a transform or a forward derivative is at work."""
-    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    return bool(_compat.transforms_active()) or _compat.forward_derivatives()
 
 
 def _fits(input: Tensor, other: Tensor) -> bool:

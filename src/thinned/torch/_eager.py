@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from thinned._position import row_major
-from thinned.torch import _native, _plain
+from thinned.torch import _compat, _in_place, _native, _plain
 from thinned.torch._native import Pass
 
 
@@ -29,20 +28,23 @@ def ordinary(input: Tensor) -> bool:
         and type(input) in (Tensor, torch.nn.Parameter)
         and input.layout == torch.strided
         and not input.is_neg()
-        and torch._C._has_storage(input)
-        and not input._is_zerotensor()
-        and not torch._C._len_torch_dispatch_stack()
-        and not torch._C._are_functorch_transforms_active()
-        and torch._C._get_tracing_state() is None
+        and _compat.has_storage(input)
+        and not _compat.is_zero_tensor(input)
+        and not _compat.dispatch_modes()
+        and not _compat.transforms_active()
+        and _compat.tracing_state() is None
     )
 
 
 def dropout(input: Tensor, what: Pass, inplace: bool) -> Tensor:
     """Drop, with a gradient if one is wanted."""
-    if (input.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0:
-        result: Tensor = _apply(input, what, inplace)  # type: ignore[no-untyped-call]
+    if inplace:
+        target = _in_place.announce(input, lambda grad: _again(grad, what))
+        return _native.run(target, target, what)
+    if (input.requires_grad and torch.is_grad_enabled()) or _compat.forward_derivatives():
+        result: Tensor = _apply(input, what)
         return result
-    return _native.run(input, input if inplace else _native.fresh(input), what)
+    return _native.run(input, _native.fresh(input), what)
 
 
 def adds(input: Tensor, residual: Tensor) -> bool:
@@ -51,7 +53,7 @@ def adds(input: Tensor, residual: Tensor) -> bool:
         isinstance(residual, Tensor)
         and applies(input)
         and applies(residual)
-        and forward_ad._current_level < 0
+        and not _compat.forward_derivatives()
         and input.shape == residual.shape
         and input.dtype == residual.dtype
         and input.is_contiguous()
@@ -62,27 +64,24 @@ def adds(input: Tensor, residual: Tensor) -> bool:
 def dropout_add(input: Tensor, residual: Tensor, what: Pass) -> Tensor:
     """Drop and add, with the gradients that are wanted."""
     if torch.is_grad_enabled() and (input.requires_grad or residual.requires_grad):
-        result: Tensor = _apply_add(input, residual, what)  # type: ignore[no-untyped-call]
+        result: Tensor = _apply_add(input, residual, what)
         return result
     return _native.add(input, residual, what)
 
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, input: Tensor, what: Pass, inplace: bool) -> Tensor:
-        ctx.what, ctx.inplace = what, inplace
-        if inplace:
-            ctx.mark_dirty(input)
-        return _native.run(input, input if inplace else _native.fresh(input), what)
+    def forward(ctx: Any, input: Tensor, what: Pass) -> Tensor:
+        ctx.what = what
+        return _native.run(input, _native.fresh(input), what)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return _again(grad, ctx.what), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _again(grad, ctx.what), None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        result = _again(tangent, ctx.what)
-        return tangent.copy_(result) if ctx.inplace else result
+        return _again(tangent, ctx.what)
 
 
 class _DropoutAdd(torch.autograd.Function):
@@ -105,7 +104,5 @@ def _again(grad: Tensor, what: Pass) -> Tensor:
     return _plain.dropout(grad, (seed, stream), drop, factor, base, strides)
 
 
-# torch's Python wrapper of `apply` serves functorch, which never comes this way. It takes 3.4 of the 11 µs of
-# a call.
-_apply = super(torch.autograd.Function, _Dropout).apply
-_apply_add = super(torch.autograd.Function, _DropoutAdd).apply
+_apply = _compat.direct_apply(_Dropout)
+_apply_add = _compat.direct_apply(_DropoutAdd)

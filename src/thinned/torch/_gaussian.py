@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from thinned._position import positions, row_major
-from thinned.torch import _key, _mesh, _native, _plain, _rate
+from thinned.torch import _doubles, _mesh, _native, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of, words_for
+from thinned.torch._words import words_of
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -59,8 +60,8 @@ def _gaussian_dropout(
     base, strides = positions(shape, noise_of(noise_shape), global_shape, start, step)
     z = _normal(input, key, base, row_major(shape) if strides is None else strides)
     wide = torch.promote_types(input.dtype, torch.float32)
-    rate = p.to(input.device, torch.float64)
-    sigma = torch.sqrt(rate / (1.0 - rate)).to(wide)
+    rate = _doubles.double(p)
+    sigma = torch.sqrt(rate / (1.0 - rate)).to(wide).to(input.device)
     value = input.to(wide) * (z.to(wide) * sigma + 1.0)
     return torch.empty_like(input).copy_(value)
 
@@ -68,7 +69,7 @@ def _gaussian_dropout(
 def _normal(input: Tensor, key: Tensor, base: int, strides: tuple[int, ...]) -> Tensor:
     """Z in float32, of a shape that broadcasts to the input's."""
     if input.is_cpu and key.dim() == 1:
-        return _native.normal(tuple(input.shape), _key.words_of(key), base, strides)
+        return _native.normal(tuple(input.shape), words_of(key), base, strides)
     return _plain.normal(tuple(input.shape), words_for(input, key), base, strides, input.device)
 
 

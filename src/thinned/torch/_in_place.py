@@ -1,46 +1,83 @@
-"""Dropout in place on a device with a kernel: one pass, where the operator would need a copy besides."""
+"""In place: what torch's own operators check and tell autograd, for kernels that write by address."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from thinned._position import positions
-from thinned.torch import _cuda, _operator
-from thinned.torch._batching import Sizes, noise_of
+from thinned._overlap import overlaps_itself
+from thinned.torch import _compat
 
 
-def applies(input: Tensor, p: Tensor) -> bool:
-    """Whether there is a kernel for it, and nothing watches that would have to see an operator."""
-    return p.numel() == 1 and _cuda.writes(input)
+def check(input: Tensor) -> None:
+    """Refuse what is not to be written to. torch refuses some of it when the damage is done.
+
+    Raises:
+        RuntimeError: `Inplace update to inference tensor outside InferenceMode is not allowed …`.
+        ValueError: `inplace=True needs elements that do not share memory, got …`.
+    """
+    if input.is_inference() and not torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed: pass input.clone() or "
+            "inplace=False"
+        )
+    if not input.is_contiguous() and overlaps_itself(tuple(input.shape), input.stride()):
+        raise ValueError(
+            f"inplace=True needs elements that do not share memory, got shape {tuple(input.shape)} with "
+            f"strides {tuple(input.stride())}: pass input.clone() or inplace=False"
+        )
 
 
-def dropout(input: Tensor, key: Tensor, p: Tensor, *rest: Any) -> Tensor:
-    """Drop in place, with a gradient if one is wanted; `rest` as the operator has it."""
-    if input.requires_grad and torch.is_grad_enabled():
-        result: Tensor = _InPlace.apply(input, key, p, *rest)  # type: ignore[no-untyped-call]
+def into(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
+    """The result; in place copied to the input, which torch checks before it writes."""
+    return input.copy_(result) if inplace else result
+
+
+def announce(input: Tensor, again: Callable[..., Tensor], *saved: Tensor) -> Tensor:
+    """Tell autograd that a kernel is about to write to the tensor, where torch would be told.
+
+    It comes before the write: what torch refuses, a leaf that requires a gradient, say, is left as it was.
+    What was saved for another gradient is from now on another version, and its use an error.
+
+    Args:
+        input: what is written to.
+        again: the derivative, linear: from an upstream gradient, or a tangent, and `saved` to input's.
+        *saved: tensors that the derivative reads; to change them in the meantime is an error.
+
+    Returns:
+        The tensor to write to, which is the result too.
+
+    Raises:
+        RuntimeError: torch's own words.
+    """
+    if (input.requires_grad and torch.is_grad_enabled()) or _compat.forward_derivatives():
+        result: Tensor = _apply(input, again, *saved)
         return result
-    return _write(input, key, p, *rest)
+    torch.autograd.graph.increment_version(input)
+    return input
 
 
-def _write(input: Tensor, key: Tensor, p: Tensor, inverted: bool, noise: Sizes, *place: Any) -> Tensor:
-    from thinned.torch._triton import _launch
+class _Announced(torch.autograd.Function):
+    """The derivative of a write that is still to come, in both modes."""
 
-    base, strides = positions(tuple(input.shape), noise_of(noise), *place)
-    return _launch.dropout(input, input, key, p, inverted, base, strides)
-
-
-class _InPlace(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, input: Tensor, key: Tensor, p: Tensor, *rest: Any) -> Tensor:
+    def forward(ctx: Any, input: Tensor, again: Callable[..., Tensor], *saved: Tensor) -> Tensor:
         ctx.mark_dirty(input)
-        ctx.save_for_backward(key, p)
-        ctx.rest = rest
-        return _write(input, key, p, *rest)
+        ctx.save_for_backward(*saved)
+        ctx.save_for_forward(*saved)
+        ctx.again = again
+        return input
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        again = _operator.dropout(grad, *ctx.saved_tensors, *ctx.rest)
-        return again, None, None, *(None for _ in ctx.rest)
+        return ctx.again(grad, *ctx.saved_tensors), None, *(None for _ in ctx.saved_tensors)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        return tangent.copy_(ctx.again(tangent, *ctx.saved_tensors))
+
+
+_apply = _compat.direct_apply(_Announced)

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 
 from thinned import _kernel
-from thinned._arguments import check_key, signed
+from thinned._arguments import check_key
 from thinned.contract import Key, fold_number
-from thinned.torch import _cuda
+from thinned.torch import _compat, _cuda, _operands
+from thinned.torch._words import key_to_tensor as key_to_tensor
+from thinned.torch._words import words_of as words_of
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -28,20 +29,6 @@ _library.define(
     tags=(torch.Tag.nondeterministic_seeded,),
 )
 _library.define("fold(Tensor key, Tensor data) -> Tensor")
-
-_WORD = 2**64 - 1
-_VMAP_MODE = torch._C.DispatchKeySet(torch._C.DispatchKey.FuncTorchVmapMode)
-
-
-def key_to_tensor(key: Key) -> Tensor:
-    """An int64 tensor of two elements: seed and stream, as two's complement."""
-    return torch.tensor([signed(key.seed), signed(key.stream)], dtype=torch.int64)
-
-
-def words_of(key: Tensor) -> tuple[int, int]:
-    """Seed and stream of such a tensor."""
-    seed, stream = key.tolist()
-    return seed & _WORD, stream & _WORD
 
 
 def check(key: Any) -> Key | Tensor:
@@ -78,16 +65,18 @@ def as_words(key: Key | Tensor | None, generator: torch.Generator | None = None)
     if isinstance(key, Key):
         return key.seed, key.stream
     if key is not None:
+        if key.is_meta:
+            raise ValueError("key is on the meta device and has no value: make it on the CPU")
         return words_of(key)
     if generator is None or generator.device.type == "cpu":  # 3 µs; by way of `_draw` 6
-        bits = torch.empty(2, dtype=torch.int64).random_(-(2**63), None, generator=generator)
+        bits = torch.empty(2, dtype=torch.int64, device="cpu").random_(-(2**63), None, generator=generator)
         return words_of(bits)
-    return words_of(_draw(torch.empty(2, dtype=torch.int64), generator))
+    return words_of(_draw(torch.empty(2, dtype=torch.int64, device="cpu"), generator))
 
 
 def draw(generator: torch.Generator | None = None) -> Tensor:
     """128 fresh bits from the generator, on its device; torch's default CPU generator if none is given."""
-    device = None if generator is None else generator.device
+    device = "cpu" if generator is None else generator.device
     bits: Tensor = torch.ops.thinned.draw_key(torch.empty(2, dtype=torch.int64, device=device), generator)
     return bits
 
@@ -115,13 +104,13 @@ def _draw(distinct: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
 def _draw_vmap(distinct: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """One key for all. Where each is to have its own, `vmap_with_keys` folds in the index."""
-    vmap: Any = retrieve_current_functorch_interpreter()
+    vmap = _compat.interpreter()
     if vmap.randomness() == "error":
         raise RuntimeError(
             'vmap: dropout draws a key, and randomness="error": pass randomness="same" to vmap for one mask, '
             '"different" for one each, or pass key='
         )
-    with torch._C._ExcludeDispatchKeyGuard(_VMAP_MODE):
+    with _compat.without_keys(_compat.vmap_mode):
         bits: Tensor = torch.ops.thinned.draw_key(distinct, generator)
     return bits
 
@@ -136,8 +125,8 @@ def vmap_with_keys(library: torch.library.Library, name: str) -> None:
     operator = getattr(getattr(torch.ops, library.ns), name).default
 
     def call(input: Tensor, key: Tensor, *rest: Any) -> Tensor:
-        vmap: Any = retrieve_current_functorch_interpreter()
-        with torch._C._ExcludeDispatchKeyGuard(_VMAP_MODE):
+        vmap = _compat.interpreter()
+        with _compat.without_keys(_compat.vmap_mode):
             if vmap.randomness() == "different":
                 key = _one_each(key, vmap.batch_size(), vmap.level())
             result: Tensor = operator(input, key, *rest)
@@ -147,14 +136,15 @@ def vmap_with_keys(library: torch.library.Library, name: str) -> None:
 
 
 def _one_each(key: Tensor, size: int, level: int) -> Tensor:
-    functorch = torch._C._functorch
-    if functorch.is_batchedtensor(key) and functorch.maybe_get_level(key) == level:
+    if _compat.is_batched(key) and _compat.level_of(key) == level:
         return key
-    index = torch.arange(size).reshape(-1, *(1,) * (key.dim() - 1))
-    return functorch._add_batch_dim(fold(key.unsqueeze(0), index), 0, level)
+    index = torch.arange(size, device="cpu").reshape(-1, *(1,) * (key.dim() - 1))
+    each: Tensor = _compat.add_batch_dim(fold(key.unsqueeze(0), index), 0, level)
+    return each
 
 
 def _fold(key: Tensor, data: Tensor) -> Tensor:
+    _check_fold(key, data)
     many = torch.broadcast_shapes(key.shape[:-1], data.shape)
     if _cuda.serves(key):
         from thinned.torch._triton import _launch
@@ -169,7 +159,16 @@ def _fold(key: Tensor, data: Tensor) -> Tensor:
     return folded.to(key.device)
 
 
+def _check_fold(key: Tensor, data: Tensor) -> None:
+    if key.dtype != torch.int64 or not key.dim() or key.shape[-1] != 2:
+        raise TypeError(f"key must be int64 of shape (…, 2), got {key.dtype} of shape {tuple(key.shape)}")
+    if data.is_floating_point() or data.is_complex() or data.dtype == torch.bool:
+        raise TypeError(f"data must be integers, got {data.dtype}")
+    _operands.has_values("thinned::fold", key, data=data)
+
+
 def _fold_fake(key: Tensor, data: Tensor) -> Tensor:
+    _check_fold(key, data)
     return key.new_empty((*torch.broadcast_shapes(key.shape[:-1], data.shape), 2))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned.torch import _cuda, _operator
+from thinned.torch import _cuda, _operands, _operator
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -49,6 +49,7 @@ def _forward(
     width: int,
     base: int = 0,
 ) -> Four:
+    _check(input, residual, weight, bias, key, p)
     if _cuda.serves(input):
         from thinned.torch._triton import _launch_norm
 
@@ -63,11 +64,19 @@ def _forward(
 
 
 def _forward_fake(input: Tensor, residual: Tensor, *rest: Any) -> Four:
+    _check(input, residual, *rest[:4])
     rms, width = rest[5:7]
     total = torch.empty_like(input, dtype=torch.promote_types(input.dtype, residual.dtype))
     rows = input.numel() // width
     means, scales = (total.new_empty(n, dtype=_wide(total)) for n in (0 if rms else rows, rows))
     return torch.empty_like(total), total, means, scales
+
+
+def _check(
+    input: Tensor, residual: Tensor, weight: Tensor | None, bias: Tensor | None, key: Tensor, p: Tensor
+) -> None:
+    beside = {"residual": residual, "weight": weight, "bias": bias}
+    _operands.check("thinned::dropout_add_norm", input, key, p, **beside)
 
 
 def _backward(grad: Tensor, grad_total: Tensor, total: Tensor, *rest: Any) -> Four:

@@ -17,9 +17,10 @@ from torch import Tensor
 from thinned._arguments import effect
 from thinned._position import positions, row_major
 from thinned.contract import Key, threshold
-from thinned.torch import _cuda, _key, _mesh, _native, _plain, _rate
+from thinned.torch import _cuda, _doubles, _mesh, _native, _operands, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of, words_for
+from thinned.torch._words import words_of
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -91,14 +92,14 @@ def _dropout(
         return _plain.dropout(input, words, drops, factors, base, strides or row_major(shape))
     if calls == 1 and not many and not p.dim():
         drop, factor = effect(threshold(p.item()), True, inverted)
-        return _native.run(input, _native.fresh(input), (*_key.words_of(key), drop, factor, base, strides))
+        return _native.run(input, _native.fresh(input), (*words_of(key), drop, factor, base, strides))
     out = _native.fresh(input)
     steps = (0,) * many + (strides or row_major(shape))
     for index, each, rate in _cells(key, p, input.dim()):
         drop, factor = effect(threshold(rate), True, inverted)
         offset = sum(i * step for i, step in zip(index, steps, strict=True) if isinstance(i, int))
         inner = tuple(step for i, step in zip(index, steps, strict=True) if not isinstance(i, int))
-        _native.run(input[index], out[index], (*_key.words_of(each), drop, factor, base + offset, inner))
+        _native.run(input[index], out[index], (*words_of(each), drop, factor, base + offset, inner))
     return out
 
 
@@ -117,13 +118,14 @@ def _tensors(input: Tensor, key: Tensor, p: Tensor, inverted: bool) -> tuple[Any
     """Key words, drop threshold and factor, of shapes that broadcast to the input's."""
     if p.is_cpu:
         _rate.check_range(p)
-    p = p.to(input.device, torch.float64)
+    p = _doubles.double(p)
     # On a device nobody can look at p without waiting for it: what is no probability gives NaN.
     valid = (p >= 0) & (p <= 1)
     drop = torch.where(valid, torch.round(p * 2.0**32), 0.0).long()
     factor = torch.where(drop < 2**32, 2.0**32 / (2.0**32 - drop.double()), 0.0)
     factor = torch.where(valid, factor if inverted else torch.ones_like(factor), torch.nan)
-    return words_for(input, key), drop, factor
+    wide = torch.promote_types(input.dtype, torch.float32)
+    return words_for(input, key), drop.to(input.device), factor.to(wide).to(input.device)
 
 
 def _dropout_vmap(
@@ -148,15 +150,21 @@ def _dropout_vmap(
 def _keep_mask(
     shape: Sequence[int], key: Tensor, p: Tensor, global_shape: Sizes = None, start: Sizes = None
 ) -> Tensor:
+    _check_mask(key, p)
     base, strides = positions(tuple(shape), None, global_shape, start)
-    out = torch.empty(tuple(shape), dtype=torch.bool)
-    return _native.mask(out, Key(*_key.words_of(key)), threshold(p.item()), base, strides)
+    out = torch.empty(tuple(shape), dtype=torch.bool, device="cpu")
+    return _native.mask(out, Key(*words_of(key)), threshold(p.item()), base, strides)
+
+
+def _keep_mask_fake(shape: Sequence[int], key: Tensor, p: Tensor, *_: Sizes) -> Tensor:
+    _check_mask(key, p)
+    return torch.empty(shape, dtype=torch.bool, device=key.device)
+
+
+def _check_mask(key: Tensor, p: Tensor) -> None:
+    _operands.check("thinned::keep_mask", key.new_empty((), dtype=torch.float32), key, p)
 
 
 _library.impl("keep_mask", _keep_mask, "CPU")
-torch.library.register_fake(
-    "thinned::keep_mask",
-    lambda shape, key, *_args, **_kwargs: torch.empty(shape, dtype=torch.bool, device=key.device),
-    lib=_library,
-)
+torch.library.register_fake("thinned::keep_mask", _keep_mask_fake, lib=_library)
 self_adjoint(_library, "dropout", _dropout, _dropout_vmap)

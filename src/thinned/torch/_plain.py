@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from thinned import contract
+from thinned.torch import _doubles
 
 _CHUNK = 1 << 22  # positions at a time: bounds the memory of the intermediate words
 
@@ -26,11 +27,8 @@ def dropout(
     """
     shape = tuple(input.shape)
     kept = keep_mask(shape, key, drop, base, strides, input.device)
-    if input.dtype == torch.float64:
-        value = input * factor
-    else:
-        wide = torch.as_tensor(factor, device=input.device).float()
-        value = (input.float() * wide).to(input.dtype)
+    wide = torch.promote_types(input.dtype, torch.float32)
+    value = (input.to(wide) * factor).to(input.dtype)
     out = torch.empty_like(input)
     return out.copy_(torch.where(kept, value, torch.zeros((), dtype=input.dtype, device=input.device)))
 
@@ -80,8 +78,8 @@ def _normal(position: Tensor, key: tuple[Any, Any]) -> Tensor:
     high, low = (
         _halfword(position, key, t) for t in (contract.PURPOSE_NOISE_HIGH, contract.PURPOSE_NOISE_LOW)
     )
-    z: Tensor = torch.special.ndtri(((high << 16 | low).double() + 0.5) / 2.0**32)
-    return z.float()
+    z: Tensor = torch.special.ndtri((_doubles.double(high << 16 | low) + 0.5) / 2.0**32)
+    return z.float().to(position.device)
 
 
 def _keep(position: Tensor, key: tuple[Any, Any], drop: Any) -> Tensor:

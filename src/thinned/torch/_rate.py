@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thinned import contract
-from thinned.torch import _eager
+from thinned.torch import _doubles, _eager, _operands
 
 
 def threshold(p: Any, input: Tensor) -> int | None:
@@ -47,17 +47,17 @@ def check_range(p: Tensor, name: str = "p") -> None:
 def as_tensor(p: Any, drop: int | None) -> Tensor:
     """What the operator takes."""
     if drop is not None:
-        return torch.full((), drop / 2.0**32, dtype=torch.float64)
+        return torch.full((), drop / 2.0**32, dtype=torch.float64, device="cpu")
     # The one way to make a tensor of a symbolic number that does not bind the graph to its value.
-    return p if isinstance(p, Tensor) else torch.zeros((), dtype=torch.float64) + p
+    return p if isinstance(p, Tensor) else torch.zeros((), dtype=torch.float64, device="cpu") + p
 
 
 def expectation(input: Tensor, p: Any) -> Tensor:
     """Classic evaluation, input · (1 − p), for p that is not known here."""
-    drop = torch.round(as_tensor(p, None).double() * 2.0**32)
-    kept = (1.0 - drop / 2.0**32).to(input.device)
+    drop = torch.round(_doubles.double(as_tensor(p, None)) * 2.0**32)
     wide = torch.promote_types(input.dtype, torch.float32)
-    return (input.to(wide) * kept.to(wide)).to(input.dtype).masked_fill(kept == 0, 0)
+    kept = (1.0 - drop / 2.0**32).to(wide).to(input.device)
+    return (input.to(wide) * kept).to(input.dtype).masked_fill(kept == 0, 0)
 
 
 def _check_tensor(p: Tensor, input: Tensor) -> None:
@@ -65,12 +65,4 @@ def _check_tensor(p: Tensor, input: Tensor) -> None:
         raise ValueError("p has no gradient: a mask is not differentiable in p; pass p.detach()")
     if p.dtype == torch.bool or p.is_complex():
         raise TypeError(f"p must be a real number, got {p!r}")
-    fits = not p.dim() or (
-        p.dim() == input.dim()
-        and all(one in (1, size) for one, size in zip(p.shape, input.shape, strict=True))
-    )
-    if not fits:
-        raise ValueError(
-            f"p of shape {tuple(p.shape)} does not fit input of shape {tuple(input.shape)}: give one number, "
-            "or one dimension for each of input's, its size or 1 (one p per row of a matrix is p[:, None])"
-        )
+    _operands.check_fit(p, input)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned.torch import _cuda, _operator
+from thinned.torch import _cuda, _operands, _operator
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -22,6 +22,7 @@ def dropout_add(input: Tensor, residual: Tensor, key: Tensor, p: Tensor, base: i
 
 
 def _run(input: Tensor, residual: Tensor, key: Tensor, p: Tensor, base: int = 0) -> Tensor:
+    _operands.check("thinned::dropout_add", input, key, p, residual=residual)
     if not _cuda.serves(input):
         return _operator.dropout_from(base, input, key, p) + residual
     from thinned.torch._triton import _launch
@@ -30,6 +31,7 @@ def _run(input: Tensor, residual: Tensor, key: Tensor, p: Tensor, base: int = 0)
 
 
 def _fake(input: Tensor, residual: Tensor, key: Tensor, p: Tensor, base: int = 0) -> Tensor:
+    _operands.check("thinned::dropout_add", input, key, p, residual=residual)
     return torch.empty_like(input, dtype=torch.promote_types(input.dtype, residual.dtype))
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from thinned.contract import Key, check_probability
-from thinned.torch import _key, _rate
+from thinned.contract import Key, check_integer, check_probability
+from thinned.torch import _compat, _key, _rate
+from thinned.torch._clock import Bits, Clock, number
 from thinned.torch._place import Place
 from thinned.torch._rows import Rows
 from thinned.torch.schedules import Schedule
 
 Probability = float | Tensor | Schedule
+
+# What the layers call them.
+RATES = ("p", "dropout_p", "weight_p", "input_p", "dropout", "output_p")
 
 
 class Site(torch.nn.Module):
@@ -22,32 +27,90 @@ class Site(torch.nn.Module):
 
     Without a key each call draws one from torch's default CPU generator. `thinned.torch.keyed` gives a key;
     the mask is then that of `key.fold(step)`, and `set_step` sets the step. A site that is called twice in
-    one step draws the same mask twice, unless each call says which it is: `layer(x, call=1)`.
+    one step draws the same mask twice, unless each call says which it is, `layer(x, call=1)`, or
+    `keyed(model, seed, calls="count")` counts them.
 
     Key and step are kept beside the module's state, not in it: `state_dict` is that of torch.nn.
     """
 
-    # The tensors are for graphs, which are to depend on no value; the key itself for the short way.
+    # The bits are for graphs, which are to depend on no value; the key itself for the short way.
     key: Key | None = None
-    _bits: Tensor | None = None
-    step: Tensor | None = None
+    _bits: Bits | None = None
+    _clock: Clock | None = None
     rows: Rows | None = None
+    _name = "the layer"
+    # Whether a call has a mask of its own; what is drawn for a weight is one for the whole forward pass.
+    _by_call: ClassVar[bool] = True
 
-    def give_key(self, key: Key | None, step: Tensor | None) -> None:
-        """Draw by this key, at the step that the tensor holds (int64, no dimension); without one, anew."""
+    def give_key(self, key: Key | None, clock: Clock | None, name: str | None = None) -> None:
+        """Draw by this key, at the clock's step; without one, anew."""
         self.key = key
-        self._bits = None if key is None else _key.key_to_tensor(key)
-        if step is not None:
-            self.step = step
+        self._bits = None if key is None else Bits(key)
+        if clock is not None:
+            self._clock = clock
+        if name is not None:
+            self._name = name
 
-    def mask_key(self, call: int | None = None) -> Key | Tensor | None:
-        """The key of this call's mask, a tensor in traced code; None where one is drawn, or none needed."""
-        key = self._bits if traced() else self.key
-        if key is None or not self.training:
+    @property
+    def step(self) -> Tensor | None:
+        """The step, which all sites of a model share (int64, no dimension)."""
+        return None if self._clock is None else self._clock.step
+
+    @step.setter
+    def step(self, step: Tensor) -> None:
+        self._clock = Clock() if self._clock is None else copy.copy(self._clock)
+        self._clock.step = step
+
+    def mask_key(self, call: int | None = None, input: Tensor | None = None) -> Key | Tensor | None:
+        """The key of this call's mask, a tensor in traced code; None where one is drawn, or none needed.
+
+        Args:
+            call: which of its calls in one step this is.
+            input: what is dropped, where a mask that is drawn twice for it is worth a warning.
+        """
+        if call is not None:
+            _check_call(call)
+        if not self.training:
             return None
-        for number in (self.step, call):
-            key = key if number is None else _key.folded(key, number)
-        return key
+        if traced():
+            return self._traced_key(call)
+        key: Key | Tensor | None = self.key
+        clock = self._clock
+        if key is None or clock is None:
+            return None
+        if call is None and clock.counting:
+            step, call = clock.call(self._name, self._by_call)
+            return _key.folded(_key.folded(key, step), call)
+        if input is not None:
+            self.notice(call, input)
+        key = _key.folded(key, number(clock.step))
+        return key if call is None else _key.folded(key, call)
+
+    def notice(self, call: int | None, input: Tensor) -> None:
+        """Warn, once for a model, where a call has the mask of one before it, and both want gradients."""
+        if not input.requires_grad or not torch.is_grad_enabled():
+            return
+        clock = self._clock
+        if self.key is None or clock is None or clock.counting or not self.training or traced():
+            return
+        if clock.again(self._name, call, input) and self._drops():
+            clock.warn(self._name)
+
+    def _drops(self) -> bool:
+        """Whether one of its rates is not 0."""
+        rates = [vars(self)[name] for name in RATES if name in vars(self)]
+        return not rates or any(isinstance(rate, Tensor) or rate != 0 for rate in rates)
+
+    def _traced_key(self, call: int | None) -> Tensor | None:
+        _refuse_per_sample()
+        bits, clock = self._bits, self._clock
+        if bits is None or clock is None:
+            return None
+        with _compat.real_constants():
+            key = _key.fold(bits.tensor, clock.step)
+            if call is None and clock.counting:
+                return _key.fold(key, clock.traced_call(self._name, self._by_call))
+            return key if call is None else _key.fold(key, call)
 
     def place(self, input: Tensor, dim: int | None = None, shape: Sequence[int] | None = None) -> Place:
         """Where the input's rows stand in the whole batch: arguments of a verb, none where nobody said.
@@ -65,14 +128,21 @@ class Site(torch.nn.Module):
         """The drop probability now: a schedule's at this step, or p as it is."""
         if not isinstance(p, Schedule):
             return p  # type: ignore[no-any-return]
-        if self.step is None:
+        if self._clock is None:
+            if not self.training and getattr(self, "mode", None) != "classic":
+                return 0.0  # evaluation asks for no p
             raise RuntimeError(f"p={p} needs a step: call thinned.torch.set_step(model, n) before the model")
-        return p(self.step) if traced() else p(int(self.step))
+        if not traced():
+            return p(number(self._clock.step))
+        with _compat.real_constants():
+            return p(self._clock.step)
 
 
 def traced() -> bool:
     """Whether a step is to stay a tensor: a graph is made, or a transform may hold many steps in it."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if torch.compiler.is_compiling() or _compat.transforms_active():
+        return True
+    return bool(_compat.dispatch_modes()) and _compat.proxy_mode() is not None
 
 
 def check_p(p: Any, name: str = "p") -> Any:
@@ -81,3 +151,23 @@ def check_p(p: Any, name: str = "p") -> Any:
         _rate.check_range(p, name)
         return p
     return p if isinstance(p, Schedule) else check_probability(p, name)
+
+
+def _check_call(call: Any) -> None:
+    if isinstance(call, Tensor):
+        if call.dim() or call.is_floating_point() or call.is_complex() or call.dtype == torch.bool:
+            raise TypeError(
+                f"call must be an integer, got a tensor of shape {tuple(call.shape)} and {call.dtype}"
+            )
+    elif not 0 <= check_integer("call", call) < 2**60:
+        raise ValueError(f"call must be in [0, 2^60), got {call}")
+
+
+def _refuse_per_sample() -> None:
+    """What computes a layer again for each sample, in a backward pass, cannot have the masks of the batch."""
+    if _compat.transforms_active() and _compat.backward_task() != -1 and _compat.vmap_is_on():
+        raise RuntimeError(
+            "a layer that drops is computed again for each sample in a backward pass, as samplers of "
+            "per-sample gradients do: its masks would not be those of the batch, nor the sum the gradient. "
+            "Take torch.func.vmap(torch.func.grad(…)) of the whole model, or set its p to 0"
+        )

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from thinned.flax._mask import check_rate, drop_probabilities
+from thinned.flax._mask import check_rate, drop_probabilities, refuse_wrong_shapes
 
 
 def dot_product_attention(
@@ -87,6 +87,12 @@ def dot_product_attention(
     if deterministic or dropout_rate == 0:
         whole = nn.dot_product_attention(query, key, value, **common, **einsums)
         return whole
+    refuse_wrong_shapes(
+        functools.partial(nn.dot_product_attention, **{**common, "module": None}, **einsums),
+        query,
+        key,
+        value,
+    )
     weights = nn.dot_product_attention_weights(query, key, **common, einsum=qk_attn_weights_einsum)
     weights = drop_probabilities(weights, dropout_rate, dropout_rng, broadcast_dropout)
     general = einsum_dot_general or jax.lax.dot_general

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ from flax import nnx
 from flax.nnx.nn.attention import dot_product_attention_weights
 from flax.nnx.nn.dtypes import promote_dtype as promote
 
-from thinned.flax._mask import check_rate, drop_probabilities
+from thinned.flax._mask import check_rate, drop_probabilities, refuse_wrong_shapes
 
 
 def dot_product_attention(
@@ -80,6 +81,9 @@ def dot_product_attention(
         whole: jax.Array = nnx.dot_product_attention(query, key, value, dropout_rate=dropout_rate, **common)
         return whole
     query, key, value = promote_dtype((query, key, value), dtype=dtype)
+    refuse_wrong_shapes(
+        functools.partial(nnx.dot_product_attention, **{**common, "module": None}), query, key, value
+    )
     weights = dot_product_attention_weights(query, key, **common)
     weights = drop_probabilities(weights, dropout_rate, dropout_rng, broadcast_dropout)
     groups = weights.shape[-3] // value.shape[-2]  # query heads that share one of value's

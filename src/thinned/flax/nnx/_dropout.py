@@ -83,8 +83,8 @@ class Dropout(nnx.Dropout):
 
         Raises:
             TypeError: `inputs` of another dtype; `pass rngs or key, not both`.
-            ValueError: `Dropout has no key: …`; `Dropout was not told whether to drop: …`; `broadcast_dims …
-                does not fit inputs of shape …`.
+            ValueError: `No `deterministic` argument was provided to Dropout: …`; `… no `rngs` argument was
+                provided to Dropout: …`; `broadcast_dims … does not fit inputs of shape …`.
         """
         stay = self._stays(deterministic)
         return thin(inputs, self.rate, stay, lambda: self._key(rngs, key), self.broadcast_dims)
@@ -94,8 +94,8 @@ class Dropout(nnx.Dropout):
             deterministic = self.deterministic
         if deterministic is None:
             raise ValueError(
-                f"{type(self).__name__} was not told whether to drop: pass deterministic= to the constructor "
-                "or the call, or use train() or eval() of the model"
+                f"No `deterministic` argument was provided to {type(self).__name__}: pass deterministic= to "
+                "the constructor or the call, or use train() or eval() of the model"
             )
         return deterministic
 
@@ -109,8 +109,9 @@ class Dropout(nnx.Dropout):
         source = self.rngs if rngs is None else rngs
         if source is None:
             raise ValueError(
-                f"{type(self).__name__} has no key: pass rngs=nnx.Rngs({self.rng_collection}=seed) to the "
-                "constructor or the call, or key=thinned.Key(seed) to the call; to evaluate, use model.eval()"
+                f"`deterministic` is False, but no `rngs` argument was provided to {type(self).__name__}: "
+                f"pass rngs=nnx.Rngs({self.rng_collection}=seed) to the constructor or the call, or "
+                "key=thinned.Key(seed) to the call; to evaluate, use model.eval()"
             )
         if isinstance(source, nnx.Rngs):
             return source[self.rng_collection]()

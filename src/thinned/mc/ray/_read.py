@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +15,7 @@ import pyarrow.parquet
 import ray
 from ray.data import Dataset
 
+from thinned._files import reading
 from thinned.mc._collect import check_at_least_1
 from thinned.mc.ray import _columns
 
@@ -50,8 +50,8 @@ def read(
         A dataset that is read when it is consumed, with the column `index`, int64 from 0, if none was named.
 
     Raises:
-        ValueError: `there is no file …`; `… has a column 'index' already`; `the dataset has no column …`;
-            `the arrays of … differ in their first axis`.
+        ValueError: `there is no file …`; `cannot read … as Parquet: …`; `… has a column 'index' already`;
+            `the dataset has no column …`; `the arrays of … differ in their first axis`.
 
     Source:
         Apache Parquet's format: a file's footer says how many rows its row groups have.
@@ -93,7 +93,8 @@ def _files(data: str) -> list[str]:
             files.append(one)
         else:
             address = f"{one.partition('://')[0]}://" if "://" in one else ""
-            within = pyarrow.dataset.dataset(one, format="parquet", exclude_invalid_files=False).files
+            with reading(one, "a directory of Parquet files"):
+                within = pyarrow.dataset.dataset(one, format="parquet", exclude_invalid_files=False).files
             files.extend(address + name for name in sorted(within))
     return files
 
@@ -112,18 +113,18 @@ def _of_parquet(paths: list[str]) -> list[dict[str, Any]]:
 
 
 def _opened(path: str) -> pyarrow.parquet.ParquetFile:
-    try:
+    with reading(path, "Parquet"):
         if "://" not in path:
             return pyarrow.parquet.ParquetFile(path)
         system, within = pyarrow.fs.FileSystem.from_uri(path)
         return pyarrow.parquet.ParquetFile(within, filesystem=system)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"cannot read {path!r} as Parquet: {str(error).partition(chr(10))[0]}") from None
 
 
 def _of_arrays(path: str, most: int) -> list[dict[str, Any]]:
     """Rows of arrays, some at a time."""
     sizes = {name: array.shape[:1] for name, array in _arrays(path).items()}
+    if not sizes:
+        raise ValueError(f"{path!r} has no arrays in it")
     if len(set(sizes.values())) != 1 or () in sizes.values():
         raise ValueError(f"the arrays of {path!r} differ in their first axis: {sizes}")
     ((rows,),) = set(sizes.values())
@@ -135,13 +136,11 @@ def _of_arrays(path: str, most: int) -> list[dict[str, Any]]:
 
 def _arrays(path: str) -> dict[str, Any]:
     """The arrays of a file; one of .npy stays in it."""
-    try:
+    with reading(path, "an array of NumPy's"):
         if path.endswith(".npy"):
             return {"x": np.load(path, mmap_mode="r", allow_pickle=False)}
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"cannot read {path!r} as an array of NumPy's: {error}") from None
 
 
 def _check_names(path: str, index: str | None, columns: Sequence[str] | None) -> None:
@@ -164,5 +163,6 @@ def _tables(parts: dict[str, Any], columns: tuple[str, ...] | None, numbered: bo
             }
         else:
             wanted = None if columns is None else list(columns)
-            table = _opened(path).read_row_group(start, columns=wanted)
+            with reading(path, "Parquet"):
+                table = _opened(path).read_row_group(start, columns=wanted)
             yield table.append_column(INDEX, pa.array(numbers)) if numbered else table

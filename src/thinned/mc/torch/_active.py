@@ -8,17 +8,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from thinned._arguments import check_key
 from thinned.contract import Key, check_integer
-from thinned.mc.torch import _attention, _dropout, _noise, _recurrent
-from thinned.mc.torch._draws import Draws, Site
+from thinned.mc.torch._sampling import Sampling
 from thinned.mc.torch._switch import Also, switched
 from thinned.torch import _key
 from thinned.torch._conversion import _unseen
+from thinned.torch._draws import Site, watching
 
 
-class Active:
+class Active(Sampling):
     """What `active` gives: the number of the next sample, which may be set, and the last call's sites.
 
     Attributes:
@@ -26,19 +27,32 @@ class Active:
         sample: the number of the next call of the model; its sites draw by `key.fold(sample).fold(n)`.
     """
 
-    def __init__(self, key: Key, draws: Draws) -> None:
+    def __init__(self, model: torch.nn.Module, key: Key) -> None:
+        super().__init__(model)
         self.key = key
         self.sample = 0
-        self._draws = draws
+        self.start(key.fold(0))
+        self._left: list[None] = []  # the same list in states that are computed again
 
     @property
     def sites(self) -> list[Site]:
         """The sites that the last call of the model reached, in order of execution."""
-        return list(self._draws.found)
+        return list(self.found)
 
-    def _next(self, *_: Any) -> None:
-        self._draws.begin(self.key.fold(check_integer("sample", self.sample)))
+    def begin(self) -> None:
+        """A call of the model begins."""
+        super().begin()
+        self.start(self.key.fold(check_integer("sample", self.sample)))
         self.sample += 1
+
+    def next_key(self, name: str) -> Key | Tensor:
+        """Of the next site."""
+        if self._left:
+            raise RuntimeError(
+                "a checkpoint is computed again after thinned.mc.active was left, and its modules evaluate: "
+                "call backward inside"
+            )
+        return super().next_key(name)
 
 
 @contextmanager
@@ -67,6 +81,7 @@ def active(model: torch.nn.Module, *, key: Key | None = None, also: Also = ()) -
     Raises:
         TypeError: `model must be a torch.nn.Module, got …`; `key must be a thinned.Key, got …`.
         ValueError: `also=… is no module of the model: …`.
+        RuntimeError: where another thread is inside `active` with the model, or calls it meanwhile.
 
     Source:
         Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016.
@@ -82,16 +97,11 @@ def active(model: torch.nn.Module, *, key: Key | None = None, also: Also = ()) -
     """
     check_model(model)
     root = Key(*_key.as_words(None)) if key is None else check_key(key)
-    draws = Draws(handlers())
-    run = Active(root, draws)
-    with switched(model, draws, also):
-        counter = model.register_forward_pre_hook(run._next, prepend=True)
-        draws.begin(root.fold(0))
+    with switched(model, also, "active"), watching(), Active(model, root) as run:
         try:
-            with draws:
-                yield run
+            yield run
         finally:
-            counter.remove()
+            run._left.append(None)
 
 
 def sites(model: torch.nn.Module, *args: Any, also: Also = (), **kwargs: Any) -> list[Site]:
@@ -150,11 +160,6 @@ def held(module: torch.nn.Module) -> dict[str, float]:
     if isinstance(module, torch.nn.modules.dropout._DropoutNd) and isinstance(module.p, float) and module.p:
         numbers["p"] = module.p
     return {name: p for name, p in numbers.items() if not math.isnan(p)}
-
-
-def handlers() -> dict[Any, Any]:
-    """Of all functions that are taken over."""
-    return {**_dropout.HANDLERS, **_attention.HANDLERS, **_recurrent.HANDLERS, **_noise.HANDLERS}
 
 
 def check_model(model: Any) -> None:

@@ -19,6 +19,7 @@ def batches(x: Any, batch_size: int, batch_dim: int, model: torch.nn.Module) -> 
     A tensor, an array, a tuple (the positional arguments) or a mapping (the keyword arguments) is cut into
     batches; whatever else can be iterated gives them, and of a pair or list the first entry is the input.
     """
+    x = _as_array(x)
     if isinstance(x, (Tensor, np.ndarray, np.generic, tuple, Mapping)):
         call = as_call(x, model)
         rows = _rows(call, batch_dim)
@@ -34,6 +35,19 @@ def batches(x: Any, batch_size: int, batch_dim: int, model: torch.nn.Module) -> 
         found = batch[0] if isinstance(batch, (list, tuple)) else batch
         call = as_call(found, model)
         yield call, _rows(call, batch_dim)
+
+
+def _as_array(x: Any) -> Any:
+    """A data frame's numbers; anything else as it is."""
+    if not hasattr(x, "to_numpy"):
+        return x
+    array = x.to_numpy()
+    if array.dtype == object:
+        raise TypeError(
+            f"x is a {type(x).__name__} with columns that are no numbers: pass those that the model takes, "
+            "x[columns].to_numpy(dtype=np.float32)"
+        )
+    return array
 
 
 def cut(call: Any, first: int, stop: int, batch_dim: int) -> Any:
@@ -62,7 +76,14 @@ def as_call(x: Any, model: torch.nn.Module) -> Any:
 
 
 def _rows(call: Any, batch_dim: int) -> int:
-    sizes = {t.shape[batch_dim] for t in pytree.tree_leaves(call) if isinstance(t, Tensor)}
+    tensors = [t for t in pytree.tree_leaves(call) if isinstance(t, Tensor)]
+    if not tensors:
+        raise TypeError(f"x must hold an array or a tensor, got {call!r:.80}")
+    least = min(t.dim() for t in tensors)
+    if not 0 <= batch_dim < least:
+        shapes = ", ".join(str(tuple(t.shape)) for t in tensors)
+        raise ValueError(f"batch_dim must be in [0, {least}), a dimension of x, got {batch_dim} for {shapes}")
+    sizes = {t.shape[batch_dim] for t in tensors}
     if len(sizes) != 1:
         raise ValueError(
             f"x must have as many inputs in each of its tensors along dimension {batch_dim}, got "

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from thinned._arguments import check_key
-from thinned.contract import Key
+from thinned.contract import Key, check_integer
 from thinned.mc import _progress
 from thinned.mc._collect import check_at_least_1, check_first, check_samples, collect
 from thinned.mc._prediction import Outputs, Prediction, check_outputs
@@ -95,6 +95,7 @@ def predict(
     check_outputs(outputs)
     root = Key(*_key.as_words(None)) if key is None else check_key(key)
     start = check_first(first)
+    check_integer("batch_dim", batch_dim)
     check_at_least_1("memory", memory)
     check_at_least_1("batch_size", 1 if batch_size is None else batch_size)
     run = Run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -12,15 +12,16 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from thinned.contract import Key
-from thinned.mc._collect import WITHOUT_EFFECT
-from thinned.mc.torch import _inputs
-from thinned.mc.torch._active import handlers, unreached
+from thinned.mc._collect import WITHOUT_EFFECT, check_last
+from thinned.mc.torch import _inputs, _sealed
+from thinned.mc.torch._active import unreached
 from thinned.mc.torch._batch import Direct, Traced
-from thinned.mc.torch._draws import Draws
 from thinned.mc.torch._outputs import of_one
 from thinned.mc.torch._program import Program
+from thinned.mc.torch._sampling import Sampling
 from thinned.mc.torch._switch import Also, switched
-from thinned.torch import _key
+from thinned.torch import _compat, _key
+from thinned.torch._draws import watching
 
 
 class Run:
@@ -53,7 +54,7 @@ class Run:
     ) -> None:
         self.model, self.key, self.also, self.seen = model, key, also, seen
         self.samples, self.shared, self.batch_dim, self.memory = samples, shared, batch_dim, memory
-        self.draws = Draws(handlers())
+        self.draws = Sampling(model)
         # False while every input's trace is without a site: then nothing can spread, whatever else comes.
         self.may_draw = False
         self._programs: dict[Any, Program | None] = {}
@@ -61,7 +62,12 @@ class Run:
     @contextmanager
     def active(self) -> Iterator[None]:
         """While it is entered batches can be opened, and drawn from."""
-        with switched(self.model, self.draws, self.also), torch.no_grad(), _math_attention():
+        with ExitStack() as stack:
+            stack.enter_context(switched(self.model, self.also))
+            stack.enter_context(watching())
+            stack.enter_context(_compat.compiled_code_may_be_traced())
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(_math_attention())
             yield
 
     def open(self, call: Any, rows: int, numbers: Tensor | None = None) -> Iterator[Traced | Direct]:
@@ -77,6 +83,7 @@ class Run:
         leaves, spec = pytree.tree_flatten(call)
         program = self._program(leaves, spec, rows)
         if numbers is None:
+            check_last(self.seen, rows)
             numbers = torch.arange(self.seen, self.seen + rows)
             self.seen += rows
         if program is None:
@@ -97,7 +104,7 @@ class Run:
             given = iter(tensors)
             full = [fixed[k] if k in fixed else next(given) for k in range(len(leaves))]
             args, kwargs = pytree.tree_unflatten(full, spec)
-            self.draws.begin(key)
+            self.draws.start(key)
             with self.draws:
                 return of_one(self.model(*args, **kwargs), self.batch_dim)
 
@@ -116,9 +123,15 @@ class Run:
         one = _inputs.cut(tensors, 0, 1, self.batch_dim)
         last = _inputs.cut(tensors, rows - 1, rows, self.batch_dim)
         key = _key.key_to_tensor(self.key)
+        self.draws.watches = True
         wanted = forward(*last, key)  # the model's own error, if it has one
+        self.draws.watches = False  # which takes 25 µs a pass
+        if self.draws.unkeyed:
+            _warn("what it draws is not taken over")
+            return None
         self.may_draw |= bool(self.draws.found)
         try:
+            _sealed.check(self.model, forward, one, key)
             program = Program(forward, one, key)
             if Traced.agrees(program, last, key, wanted):
                 return program
@@ -134,6 +147,11 @@ class Run:
         reached = "; ".join(map(str, self.draws.found)) or "none"
         missing = unreached(self.model, self.draws.found)
         not_reached = "; ".join(map(str, missing)) or "none"
+        if not missing and not self.draws.found:
+            return (
+                f"all samples of all inputs are equal: {type(self.model).__name__} has nothing that drops. "
+                "No call in its forward pass draws, and no module holds a rate. Name what drops in also="
+            )
         remedy = "name the modules that drop in also=" if missing or not self.draws.found else WITHOUT_EFFECT
         return (
             f"all samples of all inputs are equal. Sites that drew: {reached}. Rates that were not used: "

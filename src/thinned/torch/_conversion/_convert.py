@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import copy as copying
 from typing import Any
 
 import torch
 
 from thinned.torch import nn
 from thinned.torch._conversion._report import Conversion, Model
-from thinned.torch._conversion._unseen import drops, passes_call, rates
-from thinned.torch._conversion._walk import OF_TORCH, become, foreign, named, torch_class
+from thinned.torch._conversion._unseen import drops, passes_call, rates, reads
+from thinned.torch._conversion._walk import OF_TORCH, become, copied, foreign, named, torch_class
 from thinned.torch._site import Site
 
 _OURS: dict[type[Any], type[Any]] = {cls: getattr(nn, cls.__name__) for cls in OF_TORCH}
+_PROOF = "modules and source were read, nothing was run: keyed(model, seed, check=inputs) names every draw"
 _TORCHS = {ours: torchs for torchs, ours in _OURS.items()}
 
 
@@ -30,8 +30,10 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
     (The encoder layer's modules are swapped. Its fused path in evaluation goes around them, which is no
     difference but for a site that is made classic by hand: `to_classic` leaves them.)
     What looks like dropout without being a module is named in `suspects`: other modules' numbers whose name
-    says "drop", and calls such as `F.dropout(…)` in the source of a module's class. A call by way of a
-    helper function, a local import or compiled code is not seen.
+    says "drop", calls such as `F.dropout(…)` in the source of a module's class and of the functions that it
+    calls, and a dropout module whose p is read in place of a call. That is not all: a function that is looked
+    up as the model runs, a local import or compiled code is not seen. `keyed(model, seed, check=inputs)`
+    runs the model, and names every draw.
 
     Args:
         model: any module, converted itself if it is one of torch.nn's dropout modules.
@@ -56,7 +58,7 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
         >>> report.model[1]
         Dropout(p=0.5, inplace=False)
     """
-    model = copying.deepcopy(model) if copy else model
+    model = copied(model) if copy else model
     swapped: dict[str, str] = {}
     left: dict[str, str] = {}
     suspects: dict[str, str] = {}
@@ -78,7 +80,7 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
                 left[name] = f"{error}: set it, then convert again"
                 continue
             swapped[name] = done[module] = f"thinned.torch.nn.{torchs.__name__}"
-    return Conversion(model=model, swapped=swapped, left=left, suspects=suspects)
+    return Conversion(model=model, swapped=swapped, left=left, suspects=suspects, proof=_PROOF)
 
 
 def unconvert(model: Model, *, copy: bool = False) -> Conversion[Model]:
@@ -102,7 +104,7 @@ def unconvert(model: Model, *, copy: bool = False) -> Conversion[Model]:
         >>> type(model[0]) is torch.nn.Dropout
         True
     """
-    model = copying.deepcopy(model) if copy else model
+    model = copied(model) if copy else model
     swapped: dict[str, str] = {}
     left: dict[str, str] = {}
     suspects: dict[str, str] = {}
@@ -149,7 +151,7 @@ def _note(name: str, module: torch.nn.Module, left: dict[str, str], suspects: di
     if isinstance(module, torch.jit.ScriptModule):
         suspects[name] = "compiled by torch.jit: convert the model before it is scripted"
         return
-    seen = list(drops(module))
+    seen = list(drops(module) or reads(module))
     if held:
         remedy = f", and thinned.torch.nn has a {kind}" if hasattr(nn, kind) else ""
         seen.insert(0, f"{kind} holds {held} as a number{remedy}")

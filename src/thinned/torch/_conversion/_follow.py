@@ -12,7 +12,10 @@ from torch import fx
 from torch.nn import functional as F
 from torch.nn.parameter import UninitializedParameter
 
+from thinned.torch import _compat
+from thinned.torch._clock import Clock
 from thinned.torch._conversion import _trace
+from thinned.torch._conversion._walk import HOOKS
 from thinned.torch._site import Site
 
 _LINEAR = (
@@ -51,6 +54,7 @@ class _Graph:
     nodes: list[fx.Node]
     calls: dict[fx.Node, str]  # the first name of the module that a node calls
     read: set[str]  # parameters that are used other than by their module
+    inside: dict[fx.Node, set[str]]  # the modules in whose forward pass a node is
 
 
 class Paths:
@@ -92,7 +96,15 @@ class Paths:
     def _graph(self, prefix: str, graph: fx.Graph) -> _Graph:
         full = {node: ".".join(filter(None, (prefix, str(node.target)))) for node in graph.nodes}
         calls = {n: self._names[self._model.get_submodule(full[n])][0] for n in full if n.op == "call_module"}
-        return _Graph(list(full), calls, {full[n] for n in full if n.op == "get_attr"})
+        inside = {
+            node: {
+                ".".join(filter(None, (prefix, name)))
+                for name, _ in node.meta.get("nn_module_stack", {}).values()
+            }
+            | ({full[node]} if node.op == "call_module" else set())
+            for node in graph.nodes
+        }
+        return _Graph(list(full), calls, {full[n] for n in full if n.op == "get_attr"}, inside)
 
     def _one_name(self, module: torch.nn.Module) -> None:
         names = self._names[module]
@@ -128,6 +140,7 @@ def _fed(model: torch.nn.Module, site: str, graph: _Graph) -> set[str]:
     if not calls:
         raise StaysError("no call of it is seen: it stands in a module of torch.nn, or is not used")
     ends: set[fx.Node] = set()
+    passed: set[fx.Node] = set()
     for call in calls:
         between = [call]
         for node in between:
@@ -136,12 +149,14 @@ def _fed(model: torch.nn.Module, site: str, graph: _Graph) -> set[str]:
                     between.append(user)
                 elif user in graph.calls:
                     ends.add(user)
+        passed.update(between)
         inplace = any(_is_inplace(model, node, graph) for node in between)
         if inplace and not _is_alone(model, call.all_input_nodes[0], graph):
             raise StaysError("it is in place, or something after it is, in memory that is read elsewhere too")
     fed = {graph.calls[node] for node in ends}
     if not fed:
         raise StaysError("nothing takes its output")
+    _check_hooks(model, [graph.inside[node] for node in passed | ends])
     for node, name in graph.calls.items():
         if name in fed and node not in ends:
             raise StaysError(f"{name} has other inputs too")
@@ -149,6 +164,28 @@ def _fed(model: torch.nn.Module, site: str, graph: _Graph) -> set[str]:
         if f"{name}.weight" in graph.read:
             raise StaysError(f"{name}.weight is used elsewhere too")
     return fed
+
+
+def _check_hooks(model: torch.nn.Module, stacks: list[set[str]]) -> None:
+    """Refuse a way that enters or leaves a module with hooks: they see another scale, and may change it.
+
+    Modules that all of the way is in have hooks before and behind it.
+    """
+    if _compat.global_hooks():
+        raise StaysError("hooks of all modules (register_module_forward_hook) may change what passes")
+    around = {name for name in stacks[0] if all(name in stack for stack in stacks)}
+    for name in sorted({name for stack in stacks for name in stack} - around):
+        module = model.get_submodule(name)
+        if isinstance(module._parameters.get("weight"), UninitializedParameter):
+            continue  # its own hook gives it values
+        for kind in HOOKS:
+            for hook in getattr(module, f"_{kind}s").values():
+                if not isinstance(getattr(hook, "__self__", None), Clock):
+                    what = getattr(hook, "__qualname__", type(hook).__name__)
+                    raise StaysError(
+                        f"{name} has a {kind.replace('_', ' ')}, {what}, which may change what passes: "
+                        "remove it first"
+                    )
 
 
 def _passes(model: torch.nn.Module, node: fx.Node, user: fx.Node, site: str, graph: _Graph) -> bool:

@@ -29,7 +29,8 @@ class Report(Generic[Model]):
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        parts = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "model"}
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        parts = {name: part for name, part in parts.items() if isinstance(part, dict)}
         for title in sorted(parts, key=lambda title: title in ("left", "suspects")):
             if parts[title] or title not in ("left", "suspects"):
                 yield f"{title}: {len(parts[title])}"
@@ -39,9 +40,15 @@ class Report(Generic[Model]):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Conversion(Report[Model]):
-    """`swapped`: the class that each module now has."""
+    """`swapped`: the class that each module now has; `proof`: how to know that nothing is missing here."""
 
     swapped: dict[str, str]
+    proof: str = field(default="", repr=False)
+
+    def _lines(self) -> Iterator[str]:
+        yield from super()._lines()
+        if self.proof:
+            yield self.proof
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy as copying
 from typing import Any, Literal
 
 import torch
@@ -12,7 +11,7 @@ from thinned.contract import inverse_scale, keep_probability, threshold
 from thinned.torch import nn
 from thinned.torch._conversion._follow import Paths, StaysError
 from thinned.torch._conversion._report import Model, Rescaling
-from thinned.torch._conversion._walk import named, torch_class
+from thinned.torch._conversion._walk import copied, named, torch_class
 from thinned.torch._site import Site
 
 Mode = Literal["inverted", "classic"]
@@ -84,7 +83,7 @@ def to_inverted(model: Model, *, copy: bool = False) -> Rescaling[Model]:
 
 
 def _rescale(model: Model, copy: bool, source: Mode, target: Mode) -> Rescaling[Model]:
-    model = copying.deepcopy(model) if copy else model
+    model = copied(model) if copy else model
     moved: dict[str, str] = {}
     left: dict[str, str] = {}
     done: dict[torch.nn.Module, tuple[dict[str, str], str]] = {}

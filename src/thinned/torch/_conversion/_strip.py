@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy as copying
 from typing import Any
 
 import torch
@@ -11,8 +10,8 @@ from thinned.contract import threshold
 from thinned.torch import nn
 from thinned.torch._conversion._report import Model, Removal
 from thinned.torch._conversion._unseen import drops, passes_call, rates
-from thinned.torch._conversion._walk import become, foreign, named, torch_class
-from thinned.torch._site import Site
+from thinned.torch._conversion._walk import become, copied, foreign, named, torch_class
+from thinned.torch._site import RATES, Site
 
 # Sites that give back their input in evaluation, whatever they do in training.
 _IDENTITIES = {
@@ -26,7 +25,6 @@ _HOLDERS = (
     *(nn.DropConnect, nn.DropConnectLinear, nn.ScaledDotProductAttention),
     *(nn.EmbeddingDropout, nn.DropoutAdd),
 )
-_RATES = ("p", "dropout_p", "weight_p", "input_p", "dropout", "output_p")
 
 
 def strip(model: Model, *, copy: bool = False) -> Removal[Model]:
@@ -55,7 +53,7 @@ def strip(model: Model, *, copy: bool = False) -> Removal[Model]:
         >>> list(model.state_dict())
         ['0.weight', '0.bias', '2.weight', '2.bias']
     """
-    model = copying.deepcopy(model) if copy else model
+    model = copied(model) if copy else model
     removed: dict[str, str] = {}
     left: dict[str, str] = {}
     suspects: dict[str, str] = {}
@@ -99,7 +97,7 @@ def _remove(module: torch.nn.Module) -> dict[str, str]:
         return {"": was}
     held: dict[str, Any] = {}
     if isinstance(module, _HOLDERS):
-        held = {name: vars(module)[name] for name in _RATES if name in vars(module)}
+        held = {name: vars(module)[name] for name in RATES if name in vars(module)}
     held = {name: rate for name, rate in held.items() if not isinstance(rate, float) or rate}
     vars(module).update(dict.fromkeys(held, 0.0))
     return {f".{name}": str(rate) for name, rate in held.items()}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import fx
 
+from thinned.torch._conversion._walk import HOOKS, copied
 from thinned.torch._site import Site
 
 
@@ -62,10 +61,9 @@ def _stand_in(model: torch.nn.Module, training: bool) -> torch.nn.Module:
 
     It shares the parameters, which no forward writes to, and has no hooks.
     """
-    memo: dict[int, Any] = {id(parameter): parameter for parameter in model.parameters()}
-    double = copy.deepcopy(model, memo)
+    double = copied(model, shared={id(parameter): parameter for parameter in model.parameters()})
     for module in double.modules():
         module.training = training
-        for hooks in (module._forward_hooks, module._forward_pre_hooks):
-            hooks.clear()
+        for kind in HOOKS:
+            getattr(module, f"_{kind}s").clear()
     return double

@@ -19,6 +19,9 @@ _FUNCTIONS = {
 }
 
 
+_DEPTH = 3  # functions in functions that are read
+
+
 def rates(module: torch.nn.Module) -> dict[str, float]:
     """The numbers in (0, 1] of a module that are drop probabilities by their name."""
     kind = type(module).__name__
@@ -33,11 +36,23 @@ def rates(module: torch.nn.Module) -> dict[str, float]:
 def drops(module: torch.nn.Module) -> tuple[str, ...]:
     """Where the source of a module's class calls a function that drops, and is not ours.
 
-    Seen are calls by a name that the source file has, `F.dropout(…)` or `dropout(…)`, in the class's methods
-    and those of its bases. Not seen are helper functions, local imports, variables and compiled code.
+    Seen are calls by a name that the source file has, `F.dropout(…)` or `dropout(…)`, in the class's methods,
+    those of its bases, and the functions that these call. Not seen are local imports, variables and compiled
+    code.
     """
     kind: Any = type(module)
     return _drops(kind)
+
+
+def reads(module: torch.nn.Module) -> tuple[str, ...]:
+    """Where the source of a module's class reads the p of one of its dropout modules, to hand it on."""
+    kind: Any = type(module)
+    return tuple(
+        f"{where} reads self.{child}.p"
+        for where, child in _reads(kind)
+        if isinstance(getattr(module, child, None), torch.nn.modules.dropout._DropoutNd)
+        and getattr(module, child).p != 0
+    )
 
 
 def passes_call(module: torch.nn.Module) -> tuple[str, ...]:
@@ -50,14 +65,48 @@ def passes_call(module: torch.nn.Module) -> tuple[str, ...]:
 def _drops(kind: Any) -> tuple[str, ...]:
     found = []
     for cls, method, call in _calls(kind):
-        function = _resolve(call.func, vars(sys.modules.get(cls.__module__, object)))
-        if function is None or str(getattr(function, "__module__", "")).startswith("thinned."):
-            continue
-        name = ast.unparse(call.func)
-        last = name.rpartition(".")[2].rstrip("_")
-        if last in _FUNCTIONS or (last == "scaled_dot_product_attention" and _attention_drops(call)):
-            found.append(f"{cls.__name__}.{method} calls {name}")
+        names = vars(sys.modules.get(cls.__module__, object))
+        found += [f"{cls.__name__}.{method} calls {name}" for name in _dropping(call, names, ())]
     return tuple(dict.fromkeys(found))
+
+
+def _dropping(call: ast.Call, names: Any, through: tuple[Any, ...]) -> list[str]:
+    """The function that a call names, if it drops; those that it calls and that do, if it is another."""
+    function = _resolve(call.func, names)
+    if function is None or _root(function) == "thinned":
+        return []
+    name = ast.unparse(call.func)
+    last = name.rpartition(".")[2].rstrip("_")
+    if last in _FUNCTIONS or (last == "scaled_dot_product_attention" and _attention_drops(call)):
+        return [name]
+    if (
+        not inspect.isfunction(function)
+        or _is_others(_root(function))
+        or function in through
+        or len(through) >= _DEPTH
+    ):
+        return []
+    inner = [node for tree in _tree(function) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    through = (*through, function)
+    return [
+        f"{name}, which calls {one}"
+        for node in inner
+        for one in _dropping(node, function.__globals__, through)
+    ]
+
+
+@functools.lru_cache(maxsize=1024)
+def _reads(kind: Any) -> tuple[tuple[str, str], ...]:
+    """Every `self.name.p` in a class's methods: where, and the name."""
+    return tuple(
+        (f"{cls.__name__}.{method.name}", node.value.attr)
+        for cls in kind.__mro__
+        if not _is_others(_root(cls))
+        for method in _methods(cls)
+        for node in ast.walk(method)
+        if isinstance(node, ast.Attribute) and node.attr == "p" and isinstance(node.value, ast.Attribute)
+        if isinstance(node.value.value, ast.Name) and node.value.value.id == "self"
+    )
 
 
 @functools.lru_cache(maxsize=1024)  # finding a class's source reads the whole file
@@ -71,8 +120,7 @@ def _passes_call(kind: Any) -> tuple[str, ...]:
 
 def _calls(kind: type) -> Iterator[tuple[type, str, ast.Call]]:
     for cls in kind.__mro__:
-        root = cls.__module__.partition(".")[0]
-        if root in ("torch", "thinned") or root in sys.stdlib_module_names:
+        if _is_others(_root(cls)):
             continue
         for method in _methods(cls):
             for node in ast.walk(method):
@@ -81,11 +129,26 @@ def _calls(kind: type) -> Iterator[tuple[type, str, ast.Call]]:
 
 
 def _methods(cls: type) -> list[ast.FunctionDef]:
+    body = [item for tree in _tree(cls) for item in getattr(tree, "body", [])]
+    return [item for item in body if isinstance(item, ast.FunctionDef)]
+
+
+@functools.lru_cache(maxsize=1024)  # finding a source reads the whole file
+def _tree(of: Any) -> list[ast.stmt]:
+    """The source of a class or function; nothing where it has none."""
     try:
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+        return ast.parse(textwrap.dedent(inspect.getsource(of))).body
     except (OSError, TypeError, SyntaxError, ValueError):
         return []
-    return [item for item in getattr(tree, "body", []) if isinstance(item, ast.FunctionDef)]
+
+
+def _root(of: Any) -> str:
+    return str(getattr(of, "__module__", "")).partition(".")[0]
+
+
+def _is_others(root: str) -> bool:
+    """Whether this is a package that is known: torch, ours, or Python's own."""
+    return root in ("torch", "thinned") or root in sys.stdlib_module_names
 
 
 def _resolve(expression: ast.expr, names: Any) -> Any:

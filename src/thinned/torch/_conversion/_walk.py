@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any, Final
 
 import torch
 
+from thinned.torch._conversion._report import Model
 from thinned.torch._site import Site
 
 OF_TORCH: Final[tuple[type[Any], ...]] = (
@@ -14,11 +16,29 @@ OF_TORCH: Final[tuple[type[Any], ...]] = (
     *(torch.nn.AlphaDropout, torch.nn.FeatureAlphaDropout),
 )
 
+# Kinds of hooks: a module has a dictionary of each, named with an underscore and an s.
+HOOKS: Final = ("forward_pre_hook", "forward_hook", "backward_pre_hook", "backward_hook")
+
 
 def named(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
     """Every module by every name that it has."""
     for name, module in model.named_modules(remove_duplicate=False):
         yield name or "(the model)", module
+
+
+def copied(model: Model, shared: dict[int, Any] | None = None) -> Model:
+    """A deep copy, with what is `shared` by its id.
+
+    torch copies no tensor that has a history, such as the weight that an old weight norm or pruning computes:
+    its value is copied here, and computed anew by the module's hook.
+    """
+    memo: dict[int, Any] = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, torch.Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(model, memo | (shared or {}))
 
 
 def become(module: torch.nn.Module, fresh: torch.nn.Module) -> None:
@@ -29,7 +49,7 @@ def become(module: torch.nn.Module, fresh: torch.nn.Module) -> None:
     """
     state = vars(module)
     if not isinstance(fresh, Site):
-        for name in ("noise_shape", "mode", "key", "_bits", "step"):
+        for name in ("noise_shape", "mode", "key", "_bits", "_clock", "_name", "rows"):
             state.pop(name, None)
     common = vars(torch.nn.Module())
     state.update((name, value) for name, value in vars(fresh).items() if name not in common)

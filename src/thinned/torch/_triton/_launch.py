@@ -12,9 +12,9 @@ from torch import Tensor
 from thinned._arguments import effect, signed
 from thinned._position import row_major
 from thinned.contract import threshold
-from thinned.torch import _key
 from thinned.torch._triton import _dropout
 from thinned.torch._triton._layout import layout
+from thinned.torch._words import words_of
 
 # Of input that a thread has on its way while the generator runs: four loads.
 _BYTES_A_THREAD = 64
@@ -85,7 +85,7 @@ def arguments(
     flags = {"KEY_HERE": key.dim() > 1 or _on(input, key), "P_HERE": _on(input, p), "INVERTED": inverted}
     seed, stream, drop, bits = 0, 0, 0, 0
     if not flags["KEY_HERE"]:
-        seed, stream = (signed(word) for word in _key.words_of(key))
+        seed, stream = (signed(word) for word in words_of(key))
     if not flags["P_HERE"]:
         drop, factor = effect(threshold(p.item()), True, inverted)
         (bits,) = struct.unpack("<q", struct.pack("<d", factor))

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _key, _mesh, _native, _rate
+from thinned.torch import _doubles, _in_place, _key, _mesh, _native, _rate
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place
-from thinned.torch.functional._dropout import _check_inplace, _into, dropout
+from thinned.torch.functional._dropout import dropout
 from thinned.torch.functional._lives import Noise, lives
 
 _LIMIT = -1.7580993408473766  # of SELU at minus infinity: −λα
@@ -123,12 +123,12 @@ def _alpha(
     place: Place,
 ) -> Tensor:
     training = check_training(training)
-    _native.check_dtype(input)
+    _native.check_dtype(input, training)
     drop = _rate.threshold(p, input)
     if not training or drop in (0, DROP_ALL):
         return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise, **place)
     if inplace:
-        _check_inplace(input)
+        _in_place.check(input)
     _mesh.check_source(input, key, generator)
     if key is None:  # one for both masks below
         key, generator = _key.draw(generator), None
@@ -136,15 +136,15 @@ def _alpha(
     kept = dropout(
         input.to(wide), p, True, key=key, generator=generator, noise_shape=noise, mode="classic", **place
     )
-    a, if_kept, if_dropped = (_mesh.beside(input, n.to(input.device, wide)) for n in _affine(p, drop))
+    a, if_kept, if_dropped = (_mesh.beside(input, n.to(wide).to(input.device)) for n in _affine(p, drop))
     shift = torch.where(lives(input, p, key, noise, place), if_kept, if_dropped)
     # In place: with less memory alive (32, 64, 28, 28) takes 1 ms instead of 15, most of them for new pages.
-    return _into(input, kept.mul_(a).add_(shift).to(input.dtype), inplace)
+    return _in_place.into(input, kept.mul_(a).add_(shift).to(input.dtype), inplace)
 
 
 def _affine(p: float | Tensor, drop: int | None) -> tuple[Tensor, Tensor, Tensor]:
     """a, b and a · α' + b of the realised p, in double; zeros at p = 1."""
-    rate = torch.round(_rate.as_tensor(p, drop).double() * 2.0**32) / 2.0**32
+    rate = torch.round(_doubles.double(_rate.as_tensor(p, drop)) * 2.0**32) / 2.0**32
     a = 1.0 / torch.sqrt((_LIMIT * _LIMIT * rate + 1.0) * (1.0 - rate))
     a = torch.where(rate < 1.0, a, 0.0)
     b = -a * _LIMIT * rate

@@ -78,7 +78,7 @@ def scaled_dot_product_attention(
                  [0.5000, 0.5000, 0.5000, 0.5000]]])
     """
     training = check_training(training)
-    _native.check_dtype(query)
+    _native.check_dtype(query, training)
     _check_mask(attn_mask, is_causal, query)
     drop = _threshold(dropout_p, query, key)
     dropout_key = _key.check_source(dropout_key, generator, "dropout_key")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
-from thinned.contract import Key, check_integer
-from thinned.torch import _block, _key, _mesh, _native, _rate
+from thinned.contract import Key, check_integer, threshold
+from thinned.torch import _block, _gaussian, _in_place, _key, _mesh, _native, _nested, _rate
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place, as_lists
 from thinned.torch.functional._dropout import dropout
@@ -28,6 +28,9 @@ def drop_block1d(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    scale_by_keep: bool = True,
+    couple_channels: bool = False,
+    with_noise: bool = False,
     **place: Unpack[Place],
 ) -> Tensor:
     """Drop runs of each channel of (N, C, L): `drop_block2d` of one dimension.
@@ -38,7 +41,8 @@ def drop_block1d(
         tensor([[[0.0000, 0.0000, 0.0000, 1.4286, 1.4286, 1.4286, 1.4286, 1.4286,
                   1.4286, 1.4286]]])
     """
-    return _drop(input, p, block_size, training, inplace, key, generator, 1, place)
+    options = (scale_by_keep, couple_channels, with_noise)
+    return _drop(input, p, block_size, training, inplace, key, generator, 1, options, place)
 
 
 @overridable
@@ -51,6 +55,9 @@ def drop_block2d(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    scale_by_keep: bool = True,
+    couple_channels: bool = False,
+    with_noise: bool = False,
     **place: Unpack[Place],
 ) -> Tensor:
     """Drop blocks of each channel's map, so that an element is dropped with probability p on average.
@@ -74,6 +81,9 @@ def drop_block2d(
         key: the mask's key, or an int64 tensor of its seed and stream. The seeds are the mask of shape
             (N, C, H − block + 1, W − block + 1).
         generator: where a key is drawn from without one; torch's default CPU generator if not given.
+        scale_by_keep: multiply what a sample keeps by its size over the number kept.
+        couple_channels: one mask for all channels of a sample: the seeds' mask has one channel.
+        with_noise: normal noise in place of what is dropped, and nothing is scaled, as in timm.
 
     Returns:
         `input` itself in place or where nothing changes (p = 0, evaluation), else a new tensor of its shape,
@@ -97,7 +107,8 @@ def drop_block2d(
                   [1.5000, 0.0000, 0.0000, 1.5000, 1.5000, 1.5000],
                   [1.5000, 1.5000, 1.5000, 1.5000, 1.5000, 1.5000]]]])
     """
-    return _drop(input, p, block_size, training, inplace, key, generator, 2, place)
+    options = (scale_by_keep, couple_channels, with_noise)
+    return _drop(input, p, block_size, training, inplace, key, generator, 2, options, place)
 
 
 @overridable
@@ -110,6 +121,9 @@ def drop_block3d(
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    scale_by_keep: bool = True,
+    couple_channels: bool = False,
+    with_noise: bool = False,
     **place: Unpack[Place],
 ) -> Tensor:
     """Drop boxes of each channel of (N, C, D, H, W): `drop_block2d` of three dimensions.
@@ -120,7 +134,8 @@ def drop_block3d(
         >>> (y[0, 0] == 0).int().tolist()
         [[[0, 0, 1, 1], [0, 0, 1, 1]], [[1, 1, 0, 0], [1, 1, 0, 0]]]
     """
-    return _drop(input, p, block_size, training, inplace, key, generator, 3, place)
+    options = (scale_by_keep, couple_channels, with_noise)
+    return _drop(input, p, block_size, training, inplace, key, generator, 3, options, place)
 
 
 def _drop(
@@ -132,10 +147,11 @@ def _drop(
     key: Key | Tensor | None,
     generator: torch.Generator | None,
     rank: int,
+    options: tuple[bool, bool, bool],
     place: Place,
 ) -> Tensor:
     training = check_training(training)
-    _native.check_dtype(input)
+    _native.check_dtype(input, training)
     _check_rank(input, rank)
     block = check_block_size(block_size, rank)
     drop = _rate.threshold(p, input)
@@ -144,16 +160,41 @@ def _drop(
             f"p of shape {tuple(p.shape)} does not fit input of shape {tuple(input.shape)}: give one number "
             "for a map, or for each sample and channel (one p per sample is p.reshape(N, 1, …))"
         )
+    scaled, coupled, noisy = options
+    if coupled and isinstance(p, Tensor) and p.dim() and p.shape[1] != 1:
+        raise ValueError(
+            f"p of shape {tuple(p.shape)} has a rate for each channel, and couple_channels=True one mask "
+            "for all of a sample: give p of shape (N, 1, …)"
+        )
     key = _key.check_source(key, generator)
+    if _nested.is_unusual(input):
+        return input
     start, step = _rows(place, input)
     if not training or drop == 0:
         return input
-    if drop == DROP_ALL:
+    if drop == DROP_ALL and not noisy:
         return dropout(input, 1.0, True, inplace)
+    if inplace:
+        _in_place.check(input)
     _mesh.check_source(input, key, generator)
     bits = _key.as_tensor(key, generator)
-    result = _block.drop_block(input, bits, _rate.as_tensor(p, drop), block, start, step)
-    return input.copy_(result) if inplace else result
+    arguments = (bits, _rate.as_tensor(p, drop), block, start, step, scaled and not noisy, coupled)
+    result = _block.drop_block(input, *arguments)
+    if noisy:
+        result = result + _noise(input, arguments, place)
+    return _in_place.into(input, result, inplace)
+
+
+def _noise(input: Tensor, arguments: tuple[Any, ...], place: Place) -> Tensor:
+    """Normal deviates where the input is dropped, of the same key; 0 elsewhere."""
+    ones = torch.ones_like(input, requires_grad=False)
+    kept = _block.drop_block(ones, *arguments)
+    shared = [1 if axis == 1 else size for axis, size in enumerate(input.shape)] if arguments[-1] else None
+    half = _rate.as_tensor(0.5, threshold(0.5))  # a deviation of 1
+    noise = _gaussian.gaussian_dropout(
+        ones.float(), arguments[0], half, shared, *as_lists(place, input.shape)
+    )
+    return ((noise - 1.0) * (1.0 - kept.float())).to(input.dtype)
 
 
 def _rows(place: Place, input: Tensor) -> tuple[int, int]:

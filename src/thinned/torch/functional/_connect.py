@@ -69,13 +69,13 @@ def drop_connect_linear(
                 [4., 2., 0.]])
     """
     training = check_training(training)
-    _native.check_dtype(input)
-    if weight.dim() != 2 or not input.dim() or input.shape[-1] != weight.shape[1]:
+    _native.check_dtype(input, training)
+    if weight.dim() != 2 or not input.dim() or input.size(-1) != weight.shape[1]:
         raise ValueError(
             f"weight of shape {tuple(weight.shape)} does not fit input of shape {tuple(input.shape)}: "
             "it is (out_features, in_features), and input's last dimension is in_features"
         )
-    n = input.shape[0] if input.dim() > 1 else 1
+    n = input.size(0) if input.dim() > 1 else 1
     drop = _rate.threshold(p, weight.expand(n, *weight.shape))
     key = _key.check_source(key, generator)
     where = as_lists(place, (n, *weight.shape))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,10 +17,11 @@ from thinned._arguments import (
     effect,
 )
 from thinned._position import Shape, as_shape, positions
-from thinned.contract import Key, threshold
-from thinned.torch import _eager, _in_place, _key, _mesh, _native, _operator, _rate
+from thinned.contract import Key, check_probability, threshold
+from thinned.torch import _cuda_in_place, _eager, _in_place, _key, _mesh, _native, _nested, _operator, _rate
 from thinned.torch._batching import OWN
 from thinned.torch._overrides import overridable
+from thinned.torch._words import key_to_tensor
 
 
 @overridable
@@ -84,6 +85,10 @@ def dropout(
     """
     training = check_training(training)
     inverted = check_mode(mode)
+    if isinstance(input, Tensor) and _nested.is_unusual(input):
+        given = {"noise_shape": noise_shape, "global_shape": global_shape, "start": start, "step": step}
+        source = {"key": key, "generator": generator, "mode": mode}
+        return _unusual(input, p, training, inplace, source, given)
     _native.check_dtype(input)
     drop = _rate.threshold(p, input)
     key = _key.check_source(key, generator)
@@ -92,19 +97,21 @@ def dropout(
         act, factor = effect(drop, training, inverted)
         if (act, factor) == IDENTITY and (p == 0 or not training):
             return input
-    elif not training:
-        return input if inverted else _into(input, _rate.expectation(input, p), inplace)
+    elif not training and inverted:
+        return input
     if inplace:
-        _check_inplace(input)
+        _in_place.check(input)
+    if drop is None and not training:
+        return _in_place.into(input, _rate.expectation(input, p), inplace)
     if drop is not None:
+        if _eager.applies(input):
+            words = (0, 0) if act in (0, DROP_ALL) else _key.as_words(key, generator)
+            return _eager.dropout(input, (*words, act, factor, base, strides), inplace)
         if act == 0:
             return input.mul_(factor) if inplace else input * factor
         if act == DROP_ALL and not _mesh.is_dtensor(input):
             everything = torch.ones((), dtype=torch.bool, device=input.device)
             return input.masked_fill_(everything, 0) if inplace else input.masked_fill(everything, 0)
-        if _eager.applies(input):
-            one_pass = (*_key.as_words(key, generator), drop, factor, base, strides)
-            return _eager.dropout(input, one_pass, inplace)
     _mesh.check_source(input, key, generator)
     place = {"global_shape": global_shape, "start": start, "step": step}
     bits, rate = _key.as_tensor(key, generator), _rate.as_tensor(p, drop)
@@ -112,9 +119,25 @@ def dropout(
         None if noise_shape is None else _sizes(noise_shape),
         *(None if entries is None else as_shape(name, entries) for name, entries in place.items()),
     )
-    if inplace and _in_place.applies(input, rate):
-        return _in_place.dropout(input, bits, rate, inverted, *shapes)
-    return _into(input, _operator.dropout(input, bits, rate, inverted, *shapes), inplace)
+    if inplace and _cuda_in_place.applies(input, rate):
+        return _cuda_in_place.dropout(input, bits, rate, inverted, *shapes)
+    return _in_place.into(input, _operator.dropout(input, bits, rate, inverted, *shapes), inplace)
+
+
+def _unusual(
+    input: Tensor, p: Any, training: bool, inplace: bool, source: dict[str, Any], given: dict[str, Any]
+) -> Tensor:
+    """Evaluation passes anything through; beyond that, nested tensors are dropped by their values."""
+    if not isinstance(p, Tensor):
+        check_probability(p)
+    elif p.dim():
+        given = {"p of one dimension for each of its": p, **given}
+    if not training and source["mode"] == "inverted":
+        _native.check_dtype(input, training=False)
+        return input
+    if not input.is_nested:
+        _native.check_dtype(input)
+    return _nested.dropout(input, lambda values: dropout(values, p, training, **source), inplace, **given)
 
 
 def keep_mask(
@@ -132,21 +155,9 @@ def keep_mask(
     positions(sizes, None, global_shape, start)
     whole = None if global_shape is None else as_shape("global_shape", global_shape)
     first = None if start is None else as_shape("start", start)
-    bits = _key.key_to_tensor(check_key(key))
+    bits = key_to_tensor(check_key(key))
     return _operator.keep_mask(sizes, bits, _rate.as_tensor(p, drop), whole, first)
-
-
-def _into(input: Tensor, result: Tensor, inplace: bool) -> Tensor:
-    return input.copy_(result) if inplace else result
 
 
 def _sizes(noise_shape: tuple[int | None, ...]) -> list[int]:
     return [1 if n == 1 else OWN for n in noise_shape]
-
-
-def _check_inplace(input: Tensor) -> None:
-    if any(size > 1 and stride == 0 for size, stride in zip(input.shape, input.stride(), strict=True)):
-        raise ValueError(
-            f"inplace=True needs elements that do not share memory, got an expanded tensor of strides "
-            f"{tuple(input.stride())}: pass input.clone() or inplace=False"
-        )

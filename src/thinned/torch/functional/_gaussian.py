@@ -8,9 +8,9 @@ from torch import Tensor
 from thinned._arguments import REQUIRED, check_training
 from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, check_probability
-from thinned.torch import _eager, _gaussian, _key, _mesh, _native, _rate
+from thinned.torch import _eager, _gaussian, _in_place, _key, _mesh, _native, _nested, _rate
 from thinned.torch._overrides import overridable
-from thinned.torch.functional._dropout import _check_inplace, _into, _sizes
+from thinned.torch.functional._dropout import _sizes
 
 
 @overridable
@@ -63,18 +63,20 @@ def gaussian_dropout(
         tensor([ 1.7660,  0.0243, -0.0084])
     """
     training = check_training(training)
-    _native.check_dtype(input)
+    _native.check_dtype(input, training)
     drop = _rate.threshold(p, input)
     if not isinstance(p, Tensor):
         p = check_probability(p)
     if not isinstance(p, Tensor) or _eager.applies(p):
         _gaussian.check_finite(p)
     key = _key.check_source(key, generator)
+    if _nested.is_unusual(input):
+        return input
     positions(input.shape, noise_shape, global_shape, start, step)
     if not training or (drop == 0 and p == 0):
         return input
     if inplace:
-        _check_inplace(input)
+        _in_place.check(input)
     _mesh.check_source(input, key, generator)
     place = {"global_shape": global_shape, "start": start, "step": step}
     result = _gaussian.gaussian_dropout(
@@ -84,4 +86,4 @@ def gaussian_dropout(
         None if noise_shape is None else _sizes(noise_shape),
         *(None if entries is None else as_shape(name, entries) for name, entries in place.items()),
     )
-    return _into(input, result, inplace)
+    return _in_place.into(input, result, inplace)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _key, _mesh, _native, _rate
+from thinned.torch import _doubles, _key, _mesh, _native, _rate
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place
 from thinned.torch.functional._lives import lives
@@ -79,7 +79,9 @@ def zoneout(
 
 def _expectation(new: Tensor, old: Tensor, rate: Tensor) -> Tensor:
     wide = torch.promote_types(new.dtype, torch.float32)
-    rate = rate.to(new.device, torch.float64)
-    mixed = old.to(wide) * rate.to(wide) + new.to(wide) * (1.0 - rate).to(wide)
+    rate = _doubles.double(rate)
+    of_old, of_new = (share.to(wide).to(new.device) for share in (rate, 1.0 - rate))
+    mixed = old.to(wide) * of_old + new.to(wide) * of_new
+    only_new, only_old = ((rate == one).to(new.device) for one in (0, 1))
     # A state that has no share has no influence, were it NaN.
-    return torch.where(rate == 0, new, torch.where(rate == 1, old, mixed.to(new.dtype)))
+    return torch.where(only_new, new, torch.where(only_old, old, mixed.to(new.dtype)))

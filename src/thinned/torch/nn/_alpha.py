@@ -43,7 +43,7 @@ class AlphaDropout(_Alpha, torch.nn.AlphaDropout):
             self.rate(self.p),
             self.training,
             self.inplace,
-            key=self.mask_key(call),
+            key=self.mask_key(call, input),
             **self.place(input),
         )
 
@@ -74,6 +74,6 @@ class FeatureAlphaDropout(_Alpha, torch.nn.FeatureAlphaDropout):
             self.rate(self.p),
             self.training,
             self.inplace,
-            key=self.mask_key(call),
+            key=self.mask_key(call, input),
             **self.place(input, 0),
         )

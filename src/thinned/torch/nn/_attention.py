@@ -71,7 +71,7 @@ class ScaledDotProductAttention(Site):
             self.scale,
             self.enable_gqa,
             training=self.training,
-            dropout_key=self.mask_key(call),
+            dropout_key=self.mask_key(call, query),
             **self.place(query, 0, probabilities),
         )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -11,33 +12,70 @@ from thinned.torch import functional
 from thinned.torch._site import Probability, Site, check_p
 from thinned.torch.functional._block import check_block_size
 
+_DEFAULTS = {"gamma_scale": 1.0, "with_noise": False, "couple_channels": False, "scale_by_keep": True}
+# torchvision's and, up to its version 1.0.22, timm's.
+_WITHOUT_EFFECT = {"eps", "batchwise", "fast"}
+
 
 class _DropBlock(Site):
     rank: ClassVar[int]
     verb: ClassVar[Callable[..., Tensor]]
 
-    def __init__(self, p: Probability, block_size: int | Sequence[int], inplace: bool = False) -> None:
+    def __init__(
+        self,
+        p: Probability | None = None,
+        block_size: int | Sequence[int] = 7,
+        inplace: bool = False,
+        *,
+        drop_prob: Probability | None = None,
+        gamma_scale: float = 1.0,
+        with_noise: bool = False,
+        couple_channels: bool | None = None,
+        scale_by_keep: bool = True,
+        **others: Any,
+    ) -> None:
         super().__init__()
-        self.p = check_p(p)
+        if (p is None) == (drop_prob is None):
+            raise TypeError(f"pass p, or drop_prob as timm names it, got p={p} and drop_prob={drop_prob}")
+        for name in others.keys() - _WITHOUT_EFFECT:
+            warnings.warn(f"{type(self).__name__}() got unexpected keyword argument {name!r}", stacklevel=2)
+        self.p = check_p(drop_prob if p is None else p)
         check_block_size(block_size, self.rank)
         self.block_size = block_size
         self.inplace = inplace
+        self.gamma_scale = gamma_scale
+        self.with_noise = with_noise
+        self.couple_channels = p is None if couple_channels is None else couple_channels
+        self.scale_by_keep = scale_by_keep
+
+    @property
+    def drop_prob(self) -> Probability:
+        """P by timm's name."""
+        return self.p  # type: ignore[no-any-return]
 
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
         """Drop in training, the input itself otherwise; `call` tells calls of one step apart."""
+        p = self.rate(self.p)
         return type(self).verb(
             input,
-            self.rate(self.p),
+            p if self.gamma_scale == 1.0 else p * self.gamma_scale,
             self.block_size,
             self.training,
             self.inplace,
-            key=self.mask_key(call),
+            key=self.mask_key(call, input),
+            scale_by_keep=self.scale_by_keep,
+            couple_channels=self.couple_channels,
+            with_noise=self.with_noise,
             **self.place(input, 0),
         )
 
     def extra_repr(self) -> str:
-        """In torchvision's manner."""
-        return f"p={self.p}, block_size={self.block_size}, inplace={self.inplace}"
+        """In torchvision's manner; what differs from its defaults is shown."""
+        shown = f"p={self.p}, block_size={self.block_size}, inplace={self.inplace}"
+        for name, default in _DEFAULTS.items():
+            if getattr(self, name) != default:
+                shown += f", {name}={getattr(self, name)}"
+        return shown
 
 
 class DropBlock1d(_DropBlock):
@@ -62,11 +100,19 @@ class DropBlock2d(_DropBlock):
 
     Args:
         p: share to drop in [0, 1], a tensor of them (see `functional.drop_block2d`), or a schedule.
-        block_size: sides of a block, a positive integer or one for each dimension of the map.
+        block_size: sides of a block, a positive integer or one for each dimension of the map; 7 as in timm.
         inplace: write to the input itself.
+        drop_prob: p by timm's name; channels are then coupled, as there, unless it is said otherwise.
+        gamma_scale: by which p is multiplied.
+        with_noise: normal noise in place of what is dropped, and no scale.
+        couple_channels: one mask for all channels of a sample.
+        scale_by_keep: scale what is kept.
+        others: torchvision's `eps` and timm's former `batchwise` and `fast` have no effect here; a warning
+            names any other.
 
     Raises:
-        TypeError: `p must be a real number, got …`; `block_size must be an integer, got …`.
+        TypeError: `pass p, or drop_prob …`; `p must be a real number, got …`; `block_size must be an integer,
+            got …`.
         ValueError: `p must be in [0, 1], got …`; `block_size must be positive, got …`.
 
     Source:

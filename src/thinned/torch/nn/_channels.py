@@ -43,7 +43,7 @@ class Dropout1d(_Channels, torch.nn.Dropout1d):
             self.rate(self.p),
             self.training,
             self.inplace,
-            key=self.mask_key(call),
+            key=self.mask_key(call, input),
             **self.place(input, 0),
         )
 
@@ -77,7 +77,7 @@ class Dropout2d(_Channels, torch.nn.Dropout2d):
             self.rate(self.p),
             self.training,
             self.inplace,
-            key=self.mask_key(call),
+            key=self.mask_key(call, input),
             **self.place(input, 0),
         )
 
@@ -108,6 +108,6 @@ class Dropout3d(_Channels, torch.nn.Dropout3d):
             self.rate(self.p),
             self.training,
             self.inplace,
-            key=self.mask_key(call),
+            key=self.mask_key(call, input),
             **self.place(input, 0),
         )

@@ -46,13 +46,15 @@ class DropConnect(Site):
         ['bias', 'parametrizations.weight.original']
     """
 
+    _by_call = False
+
     def __init__(self, p: Probability = 0.5) -> None:
         super().__init__()
         self.p = check_p(p)
 
     def forward(self, weight: Tensor, *, call: int | None = None) -> Tensor:
         """The weight of one reading."""
-        return functional.dropout(weight, self.rate(self.p), self.training, key=self.mask_key(call))
+        return functional.dropout(weight, self.rate(self.p), self.training, key=self.mask_key(call, weight))
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """What is assigned to the parameter is the trained weight."""
@@ -175,8 +177,9 @@ class DropConnectLinear(Site, torch.nn.Linear):
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
         """(N, …, in_features) to (N, …, out_features); `call` tells calls of one step apart."""
         place = self.place(input, 0, (*input.shape[:1], *self.weight.shape))
+        key = self.mask_key(call, input if input.requires_grad else self.weight)
         return functional.drop_connect_linear(
-            input, self.weight, self.bias, self.rate(self.p), self.training, key=self.mask_key(call), **place
+            input, self.weight, self.bias, self.rate(self.p), self.training, key=key, **place
         )
 
     def extra_repr(self) -> str:

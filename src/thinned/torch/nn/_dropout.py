@@ -58,7 +58,7 @@ class Dropout(Site, torch.nn.Dropout):
             self.rate(self.p),
             self.training,
             self.inplace,
-            key=self.mask_key(call),
+            key=self.mask_key(call, input),
             noise_shape=self.noise_shape,
             mode=self.mode,
             **self.place(input),

@@ -65,7 +65,7 @@ class EmbeddingDropout(Site):
             norm_type=table.norm_type,
             scale_grad_by_freq=table.scale_grad_by_freq,
             sparse=table.sparse,
-            key=self.mask_key(call),
+            key=self.mask_key(call, table.weight),
         )
 
     def extra_repr(self) -> str:

@@ -47,7 +47,7 @@ class GaussianDropout(Site):
             self.rate(self.p),
             self.training,
             self.inplace,
-            key=self.mask_key(call),
+            key=self.mask_key(call, input),
             **self.place(input),
         )
 

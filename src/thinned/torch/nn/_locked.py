@@ -51,7 +51,7 @@ class LockedDropout(Site):
             self.rate(self.p),
             self.training,
             batch_first=self.batch_first,
-            key=self.mask_key(call),
+            key=self.mask_key(call, input.data if isinstance(input, PackedSequence) else input),
             **self._place(input),
         )
 

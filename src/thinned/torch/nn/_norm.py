@@ -58,7 +58,7 @@ class DropoutAddLayerNorm(Site, torch.nn.LayerNorm):
         return functional.dropout_add_layer_norm(
             *(input, residual, self.normalized_shape, self.weight, self.bias, self.eps),
             *(self.rate(self.p), self.training),
-            key=self.mask_key(call),
+            key=self.mask_key(call, input),
             **self.place(input),
         )
 
@@ -111,7 +111,7 @@ class DropoutAddRMSNorm(Site, torch.nn.RMSNorm):
         return functional.dropout_add_rms_norm(
             *(input, residual, self.normalized_shape, self.weight, self.eps),
             *(self.rate(self.p), self.training),
-            key=self.mask_key(call),
+            key=self.mask_key(call, input),
             **self.place(input),
         )
 

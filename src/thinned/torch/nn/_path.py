@@ -51,7 +51,7 @@ class DropPath(Site):
             self.rate(self.p),
             self.training,
             self.scale_by_keep,
-            key=self.mask_key(call),
+            key=self.mask_key(call, input),
             **self.place(input, 0),
         )
 
@@ -89,7 +89,7 @@ class StochasticDepth(Site):
         """Drop in training; `call` tells calls of a keyed layer in one step apart."""
         place = self.place(input, 0) if self.mode == "row" else {}
         return functional.stochastic_depth(
-            input, self.rate(self.p), self.mode, self.training, key=self.mask_key(call), **place
+            input, self.rate(self.p), self.mode, self.training, key=self.mask_key(call, input), **place
         )
 
     def extra_repr(self) -> str:

@@ -74,6 +74,7 @@ class Recurrent(Site, torch.nn.RNNBase):
         rates = {name: self._rate_of(name) for name in _RATES}
         on = self.training and not all(is_off(p) for p in rates.values())
         key = call_key(self, call) if on else None
+        self.notice(call, data)
         sequences = Sequences(self.batch_first, self.locked, packed, self.place)
 
         def drop(x: Tensor, rate: str, part: str) -> Tensor:

@@ -34,7 +34,12 @@ class DropoutAdd(Site):
     def forward(self, input: Tensor, residual: Tensor, *, call: int | None = None) -> Tensor:
         """Drop the input in training and add the residual; `call` tells calls of one step apart."""
         return functional.dropout_add(
-            input, residual, self.rate(self.p), self.training, key=self.mask_key(call), **self.place(input)
+            input,
+            residual,
+            self.rate(self.p),
+            self.training,
+            key=self.mask_key(call, input),
+            **self.place(input),
         )
 
     def extra_repr(self) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from thinned.contract import Key, check_integer, check_probability, fold_number
 from thinned.torch import functional
+from thinned.torch._clock import Clock
 from thinned.torch._site import Probability, check_p
 from thinned.torch.nn._cells import CellSite, advance, is_lstm
 from thinned.torch.nn._parts import is_off, part_key
@@ -98,7 +99,7 @@ class DropoutWrapper(CellSite):
         self.dtype = dtype
         self.dropout_state_filter_visitor = dropout_state_filter_visitor
         if seed is not None:
-            self.give_key(Key(seed), torch.zeros((), dtype=torch.int64))
+            self.give_key(Key(seed), Clock())
 
     def forward(
         self, input: Tensor, state: Any = None, *, time: int | None = None, call: int | None = None

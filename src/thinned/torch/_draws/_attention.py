@@ -8,8 +8,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from thinned.mc.torch import _dropout
-from thinned.mc.torch._draws import Draws, Handler, given
+from thinned.torch._draws import _dropout
+from thinned.torch._draws._mode import Draws, Handler, given
 from thinned.torch.nn._parts import is_off
 
 _FUNCTION = F.multi_head_attention_forward
@@ -18,15 +18,15 @@ _FUNCTION = F.multi_head_attention_forward
 def _handler(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     arguments = given(func, args, kwargs)
     p = arguments["dropout_p"]
-    if is_off(p):
+    if is_off(p) or not draws.drops(arguments["training"]):
         return func(*args, **kwargs)
     arguments["training"] = True
-    before = draws.number
+    before = len(draws.found)
     result = _taken_over(draws)(**arguments)
-    if draws.number == before:
+    if len(draws.found) == before:
         raise RuntimeError(
             f"dropout_p={p} of multi_head_attention_forward was not reached: this version of torch computes "
-            "attention in a way that thinned.mc does not know"
+            "attention in a way that thinned does not know"
         )
     return result
 

@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thinned.contract import Key
-from thinned.mc.torch._draws import Draws, Handler, given
 from thinned.torch import _key, functional
+from thinned.torch._draws._mode import Draws, Handler, given
 from thinned.torch.nn._parts import call_key, is_off
 
 _aten = torch.ops.aten
@@ -55,6 +54,9 @@ def _torchs(kind: str, drop: Any) -> Handler:
     def handler(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
         input = args[0] if args else kwargs["input"]
         p = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
+        training = args[2] if len(args) > 2 else kwargs.get("training", kwargs.get("train", True))
+        if not draws.drops(training):
+            return func(*args, **kwargs)
         if is_off(p):
             return input
         result = drop(input, p, draws.site(kind, p, input.shape, _how(draws)))
@@ -75,7 +77,10 @@ def _how(draws: Draws) -> str:
 
 def _native(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     """`torch.native_dropout`: the result and its mask."""
-    input, p = args[0], args[1]
+    input, p = args[0], args[1] if len(args) > 1 else kwargs["p"]
+    training = args[2] if len(args) > 2 else kwargs["train"]
+    if not draws.drops(training is not False):
+        return func(*args, **kwargs)
     if is_off(p):
         return input, torch.ones_like(input, dtype=torch.bool)
     key = draws.site("dropout", p, input.shape)
@@ -101,46 +106,30 @@ def _ours(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     arguments = given(func, args, kwargs)
     attends = "dropout_p" in arguments
     p = arguments["dropout_p" if attends else "p"]
-    if is_off(p):
+    names = ("dropout_key", "generator") if attends else ("key", "generator")
+    if is_off(p) or not draws.takes(arguments["training"], arguments.get(names[0])):
         return func(*args, **kwargs)
     first = next(iter(arguments.values()))
     shape = getattr(first, "shape", ()) if isinstance(first, Tensor) else first.data.shape
     arguments["training"] = True
-    arguments["generator"] = None
-    arguments["dropout_key" if attends else "key"] = draws.site(func.__name__, p, shape, _how(draws))
+    arguments[names[1]] = None
+    arguments[names[0]] = draws.site(func.__name__, p, shape, _how(draws))
     return func(**arguments)
 
 
-def _no_key(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
-    """The key of a layer of ours with several parts: each of them gets its own."""
-    return Key(0)
+def _parts(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
+    """The key of a call of a layer of ours with several parts."""
+    return draws.key_of_parts(*args, **kwargs)
 
 
 def _operator(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     """An operator of ours in an exported program, with input, key and p in front."""
+    if not draws.always:  # its key may be one that was given
+        return func(*args, **kwargs)
     input, _, p, *rest = args
     key = draws.site("dropout", p, input.shape, "an operator of the program")
     return func(input, _key.as_tensor(key), p, *rest, **kwargs)
 
-
-def _evaluates(statistics: int) -> Handler:
-    """A batch normalisation, which evaluates whatever its module was told: no buffer moves.
-
-    `statistics` is the place of the running mean. Without one there is nothing to evaluate with.
-    """
-
-    def handler(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
-        mean = args[statistics] if len(args) > statistics else kwargs.get("running_mean")
-        if mean is None:
-            return func(*args, **kwargs)
-        if len(args) > _TRAINING:
-            return func(*args[:_TRAINING], False, *args[_TRAINING + 1 :], **kwargs)
-        return func(*args, **{**kwargs, "training": False})
-
-    return handler
-
-
-_TRAINING = 5  # the place of `training`, in all of them
 
 # By kind: torch's functions that evaluate to their input, those of exported programs among them, and what is
 # drawn in their place.
@@ -180,10 +169,6 @@ DROPOUTS = tuple(func for _, functions in _KINDS.values() for func in functions)
 NATIVE = (torch.native_dropout, _aten.native_dropout.default)
 ATTENTION = (F.scaled_dot_product_attention, _aten.scaled_dot_product_attention.default)
 OURS = tuple(getattr(functional, name) for name in functional.__all__ if name != "keep_mask")
-NORMS: dict[Any, Handler] = {
-    F.batch_norm: _evaluates(1),
-    **dict.fromkeys((torch.batch_norm, _aten.batch_norm.default), _evaluates(3)),
-}
 
 HANDLERS: dict[Any, Handler] = {
     **{func: _torchs(kind, drop) for kind, (drop, functions) in _KINDS.items() for func in functions},
@@ -191,6 +176,5 @@ HANDLERS: dict[Any, Handler] = {
     **dict.fromkeys(ATTENTION, attention),
     **dict.fromkeys(OURS, _ours),
     **dict.fromkeys((_thinned.dropout.default, _thinned.gaussian_dropout.default), _operator),
-    **NORMS,
-    call_key: _no_key,
+    call_key: _parts,
 }

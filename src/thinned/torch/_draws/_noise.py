@@ -13,12 +13,13 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from thinned import contract
 from thinned._position import row_major
 from thinned.contract import Key
-from thinned.mc.torch._draws import Draws, Handler
 from thinned.torch import _key, _plain, functional
+from thinned.torch._conversion import _unseen
+from thinned.torch._draws._mode import Draws, Handler
 
 _STEPS = 2.0**-24  # float32 holds so many in [0, 1)
 
-_library = torch.library.Library("thinned_mc", "FRAGMENT")
+_library = torch.library.Library("thinned", "FRAGMENT")
 _library.define("numbers(Tensor key, SymInt[] shape, str kind, Device device) -> Tensor")
 
 
@@ -33,7 +34,7 @@ def normal(like: Tensor, key: Key | Tensor) -> Tensor:
 
 
 def _numbers(like: Tensor, key: Key | Tensor, kind: str) -> Tensor:
-    drawn = torch.ops.thinned_mc.numbers(_key.as_tensor(key), like.shape, kind, like.device)
+    drawn = torch.ops.thinned.numbers(_key.as_tensor(key), like.shape, kind, like.device)
     result: Tensor = drawn.to(like.dtype)
     return result
 
@@ -41,7 +42,7 @@ def _numbers(like: Tensor, key: Key | Tensor, kind: str) -> Tensor:
 def _run(key: Tensor, shape: Sequence[int], kind: str, device: torch.device) -> Tensor:
     """In double, or float32 for deviates; an operator, since a trace of all its steps has 800 nodes."""
     sizes = (*key.shape[:-1], *shape)
-    seed, stream = (w.reshape(*w.shape, *(1,) * len(shape)) for w in key.to(device).unbind(-1))
+    seed, stream = (w.reshape((*w.shape, *(1,) * len(shape))) for w in key.to(device).unbind(-1))
     words = (seed, stream)
     strides = row_major(tuple(shape))
     if kind == "normal":
@@ -52,11 +53,17 @@ def _run(key: Tensor, shape: Sequence[int], kind: str, device: torch.device) -> 
 
 
 def _batched(info: Any, in_dims: Any, key: Tensor, *rest: Any) -> tuple[Tensor, int]:
-    return torch.ops.thinned_mc.numbers(key.movedim(in_dims[0], 0), *rest), 0
+    return torch.ops.thinned.numbers(key.movedim(in_dims[0], 0), *rest), 0
 
 
+def _shape(key: Tensor, shape: Sequence[int], kind: str, device: torch.device) -> Tensor:
+    dtype = torch.float32 if kind == "normal" else torch.float64
+    return torch.empty((*key.shape[:-1], *shape), dtype=dtype, device=device)
+
+
+torch.library.register_fake("thinned::numbers", _shape, lib=_library)
 _library.impl("numbers", _run, "CompositeExplicitAutograd")
-torch.library.register_vmap("thinned_mc::numbers", _batched, lib=_library)
+torch.library.register_vmap("thinned::numbers", _batched, lib=_library)
 
 
 def _bernoulli(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
@@ -67,7 +74,7 @@ def _bernoulli(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     if p is None and in_place:
         p = 0.5
     chance = input if p is None else p
-    key = draws.site("bernoulli", 1.0 - _number(chance), input.shape)
+    key = draws.site("bernoulli", _rate(draws, _number(chance)), input.shape)
     if isinstance(chance, Tensor):
         drawn = (uniform(input, key) < chance).to(input.dtype)
     else:
@@ -84,6 +91,12 @@ def _number(chance: Any) -> float:
     if get_proxy_mode() is not None or not chance.numel() or chance.min() != chance.max():
         return math.nan
     return round(float(chance.max()), 6)  # float32 has seven digits
+
+
+def _rate(draws: Draws, chance: float) -> float:
+    """The chance to drop: that of 0, or of 1 where that is nearer to the rate that the module holds."""
+    held = [] if draws.own is None else list(_unseen.rates(draws.own[1]).values())
+    return min(1.0 - chance, chance, key=lambda p: abs(p - held[0])) if held else 1.0 - chance
 
 
 def _made(kind: str, fill: Any, make: Any) -> Handler:

@@ -12,11 +12,11 @@ import torch
 from torch import _VF, Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from thinned.mc.torch._draws import Draws, Handler
 from thinned.torch import functional
+from thinned.torch._draws._mode import Draws, Handler
 from thinned.torch.nn._parts import is_off
 
-_library = torch.library.Library("thinned_mc", "FRAGMENT")
+_library = torch.library.Library("thinned", "FRAGMENT")
 _library.define(
     "recurrent(Tensor input, Tensor[] state, Tensor[] weights, str kind, bool bias, bool bidirectional, "
     "bool batch_first) -> Tensor[]"
@@ -35,7 +35,8 @@ def _run(
     layers = len(weights) // _each(kind, weights, bias, bidirectional, state)
     states = [s.contiguous() for s in state]
     hx = states if kind == "lstm" else states[0]
-    rest = (list(weights), bias, layers, 0.0, False, bidirectional, batch_first)
+    training = torch.is_grad_enabled()  # without which cuDNN has no backward pass
+    rest = (list(weights), bias, layers, 0.0, training, bidirectional, batch_first)
     return list(getattr(_VF, kind)(input, hx, *rest))
 
 
@@ -61,7 +62,7 @@ def _batched(info: Any, in_dims: Any, input: Tensor, state: Any, weights: Any, *
         )
         return x.flatten(axis, axis + 1)
 
-    out, *last = torch.ops.thinned_mc.recurrent(
+    out, *last = torch.ops.thinned.recurrent(
         joined(input, at_input, batch),
         [joined(s, at, 1) for s, at in zip(state, at_state, strict=True)],
         weights,
@@ -78,7 +79,7 @@ def _one_by_one(size: int, in_dims: Any, input: Tensor, state: Any, weights: Any
         return x if at is None else x.select(at, k)
 
     results = [
-        torch.ops.thinned_mc.recurrent(
+        torch.ops.thinned.recurrent(
             one(input, in_dims[0], k),
             [one(s, at, k) for s, at in zip(state, in_dims[1], strict=True)],
             [one(w, at, k) for w, at in zip(weights, in_dims[2], strict=True)],
@@ -91,7 +92,7 @@ def _one_by_one(size: int, in_dims: Any, input: Tensor, state: Any, weights: Any
 
 
 _library.impl("recurrent", _run, "CompositeExplicitAutograd")
-torch.library.register_vmap("thinned_mc::recurrent", _batched, lib=_library)
+torch.library.register_vmap("thinned::recurrent", _batched, lib=_library)
 
 
 def _handler(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
@@ -99,18 +100,21 @@ def _handler(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     is_packed = isinstance(args[2], (list, tuple)) and isinstance(args[3], (list, tuple))
     is_packed = is_packed or (isinstance(args[1], Tensor) and isinstance(args[2], Tensor))
     if is_packed:
-        data, sizes, hx, weights, bias, layers, p, _, bidirectional = args
+        data, sizes, hx, weights, bias, layers, p, training, bidirectional = args
         batch_first = False
     else:
-        data, hx, weights, bias, layers, p, _, bidirectional, batch_first = args
+        data, hx, weights, bias, layers, p, training, bidirectional, batch_first = args
         sizes = None
+    nothing = layers == 1 or is_off(p)
+    if not draws.drops(training) or (nothing and get_proxy_mode() is None):
+        return func(*args, **kwargs)
     state = list(hx) if isinstance(hx, (list, tuple)) else [hx]
     run = (
         _packed(func, sizes, kind, bias, bidirectional)
         if is_packed
         else _whole(kind, bias, bidirectional, batch_first)
     )
-    if layers == 1 or is_off(p):
+    if nothing:
         out, *last = run(data, state, list(weights))
         return out, *last
     return _by_layer(draws, kind, run, data, state, list(weights), layers, p, 1 + bidirectional)
@@ -141,7 +145,7 @@ def _by_layer(
 
 def _whole(kind: str, bias: bool, bidirectional: bool, batch_first: bool) -> Any:
     # Outside a trace torch's own function, which has a gradient.
-    fused = _run if get_proxy_mode() is None else torch.ops.thinned_mc.recurrent
+    fused = _run if get_proxy_mode() is None else torch.ops.thinned.recurrent
 
     def run(data: Tensor, state: list[Tensor], weights: list[Tensor]) -> Any:
         return fused(data, state, weights, kind, bias, bidirectional, batch_first)
@@ -153,7 +157,8 @@ def _packed(func: Any, sizes: Tensor, kind: str, bias: bool, bidirectional: bool
     def run(data: Tensor, state: list[Tensor], weights: list[Tensor]) -> Any:
         hx = state if kind == "lstm" else state[0]
         layers = len(weights) // _each(kind, weights, bias, bidirectional, state)
-        return func(data, sizes, hx, weights, bias, layers, 0.0, False, bidirectional)
+        training = torch.is_grad_enabled()
+        return func(data, sizes, hx, weights, bias, layers, 0.0, training, bidirectional)
 
     return run
 

@@ -1,0 +1,7 @@
+"""Find what is wrong with dropout in a code base: files are read, never imported."""
+
+from thinned.audit._check import DEFAULT, check, check_file, check_text
+from thinned.audit._finding import Edit, Finding, Fix, Position
+from thinned.audit._rules import RULES
+
+__all__ = ["DEFAULT", "RULES", "Edit", "Finding", "Fix", "Position", "check", "check_file", "check_text"]

@@ -1,0 +1,198 @@
+"""Files, read and checked: which there are, which are worth a parse, and what the rules find in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import libcst as cst
+
+from thinned.audit._finding import Finding, Position
+from thinned.audit._notebook import Notebook
+from thinned.audit._rules import RULES
+from thinned.audit._source import Source
+
+UNREADABLE = "THN000"
+# Folders that hold no code of one's own, as ruff passes them over.
+EXCLUDED = frozenset(
+    {
+        *(".git", ".hg", ".svn", ".tox", ".nox", ".venv", "venv", ".eggs", ".mypy_cache", ".ruff_cache"),
+        *("__pycache__", "__pypackages__", "node_modules", "site-packages", "build", "dist", "_build"),
+    }
+)
+_FEW = 4  # files that one process reads sooner than a second one starts
+_NOQA = re.compile(r"#\s*noqa(?P<codes>:\s*[A-Z]+\d+(?:[\s,]+[A-Z]+\d+)*)?", re.IGNORECASE)
+
+
+def files(paths: Iterable[Path], exclude: Collection[str] = ()) -> Iterator[Path]:
+    """Python files and notebooks: those named, and those below the folders named, in order.
+
+    Args:
+        paths: files and folders.
+        exclude: glob patterns of files and folders below a folder, besides what is always passed over.
+
+    Raises:
+        FileNotFoundError: for a path that there is not.
+    """
+    for path in paths:
+        if path.is_file():
+            yield path
+        elif path.is_dir():
+            yield from _below(path, exclude)
+        else:
+            raise FileNotFoundError(f"{path}: no such file or folder")
+
+
+def _below(root: Path, exclude: Collection[str]) -> Iterator[Path]:
+    for folder, names, entries in os.walk(root):
+        here = Path(folder)
+        names[:] = sorted(
+            name for name in names if name not in EXCLUDED and not _matches(here / name, root, exclude)
+        )
+        for entry in sorted(entries):
+            file = here / entry
+            if file.suffix in {".py", ".pyi", ".ipynb"} and not _matches(file, root, exclude):
+                yield file
+
+
+def _matches(path: Path, root: Path, patterns: Collection[str]) -> bool:
+    inner = path.relative_to(root)
+    return any(inner.match(pattern) or path.match(pattern) for pattern in patterns)
+
+
+def check_text(text: str, filename: str = "<text>", codes: Collection[str] | None = None) -> list[Finding]:
+    """What the rules find in a text.
+
+    Args:
+        text: Python source.
+        filename: for the findings.
+        codes: of the rules; those that are on by default if None.
+
+    Returns:
+        Findings, in the order of the text; those that a `# noqa` comment silences are left out.
+
+    Example:
+        >>> [finding] = check_text("from torch.nn.functional import dropout; y = dropout(x, 0.5)")
+        >>> finding.code, finding.start.column, finding.remedy
+        ('THN101', 45, 'Pass training=self.training.')
+    """
+    wanted = [RULES[code] for code in (DEFAULT if codes is None else codes) if code in RULES]
+    rules = [rule for rule in wanted if rule.may_find(text)]
+    if not rules:
+        return []
+    try:
+        source = Source(text)
+    except cst.ParserSyntaxError as error:
+        return [
+            _unreadable(
+                filename, f"The file cannot be parsed: {error.message}.", error.raw_line, error.raw_column
+            )
+        ]
+    except RecursionError:
+        return [_unreadable(filename, "The file cannot be parsed: its expressions are nested too deeply.")]
+    findings = [
+        Finding(rule.code, filename, *source.range(found.node), found.what, found.remedy, found.fix)
+        for rule in rules
+        for found in rule.find(source)
+    ]
+    lines = text.splitlines()
+    kept = {finding: None for finding in findings if not _silenced(finding, lines)}
+    return sorted(kept, key=lambda finding: (finding.start, finding.code))
+
+
+def check_file(file: Path, codes: Collection[str] | None = None) -> list[Finding]:
+    """What the rules find in a file.
+
+    Args:
+        file: Python source, or a notebook.
+        codes: of the rules; those that are on by default if None.
+
+    Returns:
+        Findings, in the order of the file; a file that cannot be read is one, `THN000`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "a.py").write_text("dropout = 1; model.eval")
+        ...     [finding.code for finding in check_file(Path(folder) / "a.py")]
+        ['THN115']
+    """
+    try:
+        raw = file.read_bytes()
+        # Most files say nothing of dropout, and are not even decoded.
+        if not _WORTH_A_LOOK.search(raw):
+            return []
+        text = raw.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        return [_unreadable(str(file), f"The file cannot be read: {why}.")]
+    if file.suffix != ".ipynb":
+        return check_text(text.replace("\r\n", "\n"), str(file), codes)
+    try:
+        notebook = Notebook(text)
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        return [_unreadable(str(file), f"The notebook cannot be read: {type(error).__name__}.")]
+    return [notebook.located(finding) for finding in check_text(notebook.source, str(file), codes)]
+
+
+def check(
+    paths: Iterable[str | Path],
+    codes: Collection[str] | None = None,
+    *,
+    exclude: Collection[str] = (),
+    workers: int | None = None,
+) -> list[Finding]:
+    """Check files and whole folders, on all processors.
+
+    Args:
+        paths: files, and folders of which every Python file and notebook is read; none is imported.
+        codes: of the rules; those that are on by default if None.
+        exclude: glob patterns of what to pass over.
+        workers: processes; as many as there are processors if None.
+
+    Returns:
+        Findings by file and place.
+
+    Raises:
+        FileNotFoundError: for a path that there is not.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "a.py").write_text("dropout = 1; model.eval")
+        ...     [finding.remedy for finding in check([folder])]
+        ['Write model.eval().']
+    """
+    found = list(files(map(Path, paths), exclude))
+    count = min(workers or os.cpu_count() or 1, max(len(found) // _FEW, 1))
+    if count == 1:
+        return [finding for file in found for finding in check_file(file, codes)]
+    with ProcessPoolExecutor(count) as pool:
+        results = pool.map(
+            check_file, found, [codes] * len(found), chunksize=max(len(found) // (count * 16), 1)
+        )
+        return [finding for findings in results for finding in findings]
+
+
+def _silenced(finding: Finding, lines: list[str]) -> bool:
+    """Whether the first or the last line of a finding has a `# noqa` that names its code, or none."""
+    for number in {finding.start.line, finding.end.line}:
+        comment = _NOQA.search(lines[number - 1]) if number <= len(lines) else None
+        if comment is not None:
+            codes = re.findall(r"[A-Z]+\d+", (comment["codes"] or "").upper())
+            if not codes or finding.code in codes:
+                return True
+    return False
+
+
+def _unreadable(filename: str, what: str, line: int = 1, column: int = 0) -> Finding:
+    at = Position(max(line, 1), max(column, 0))
+    return Finding(UNREADABLE, filename, at, at, what, "Mend it, or leave it out by exclude.")
+
+
+DEFAULT = tuple(code for code, rule in RULES.items() if rule.default)
+_WORTH_A_LOOK = re.compile(b"dropout", re.IGNORECASE)  # no rule finds anything in a file without the word

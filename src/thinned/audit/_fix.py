@@ -1,0 +1,73 @@
+"""Fixes, put into files."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from thinned.audit._finding import Edit, Finding, Position
+from thinned.audit._notebook import Notebook
+
+
+def fixable(findings: Iterable[Finding], unsafe: bool) -> list[Finding]:
+    """The findings that have a fix of the wanted kinds."""
+    return [one for one in findings if one.fix is not None and (one.fix.safe or unsafe)]
+
+
+def fixed_text(text: str, findings: Sequence[Finding]) -> tuple[str, list[Finding]]:
+    """A text with the fixes of findings in it.
+
+    Args:
+        text: the one that they were found in.
+        findings: with a fix each.
+
+    Returns:
+        The new text, and the findings that were mended. Of fixes that overlap the first one is put in; the
+        next run finds the rest.
+    """
+    starts = [0]
+    for line in text.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+
+    def offset(position: Position) -> int:
+        return starts[position.line - 1] + position.column
+
+    taken: list[tuple[int, int]] = []
+    edits: list[Edit] = []
+    mended = []
+    for finding in findings:
+        assert finding.fix is not None
+        spans = [(offset(one.start), offset(one.end)) for one in finding.fix.edits]
+        if any(begin <= end_ and begin_ <= end for begin, end in spans for begin_, end_ in taken):
+            continue
+        taken += spans
+        edits += finding.fix.edits
+        mended.append(finding)
+    for edit in sorted(edits, key=lambda one: one.start, reverse=True):
+        text = text[: offset(edit.start)] + edit.text + text[offset(edit.end) :]
+    return text, mended
+
+
+def fixed_file(file: Path, findings: Sequence[Finding]) -> tuple[str, str, list[Finding]]:
+    """A file's text before and after, and the findings that were mended; nothing is written."""
+    before = file.read_bytes().decode("utf-8")
+    if file.suffix != ".ipynb":
+        after, mended = fixed_text(before, findings)
+        return before, after, mended
+    notebook = Notebook(before)
+    cells: dict[int, str] = {}
+    mended = []
+    for number in sorted({one.cell for one in findings if one.cell is not None}):
+        own = [one for one in findings if one.cell == number]
+        cells[number], done = fixed_text(notebook.cell(number), own)
+        mended += done
+    return before, notebook.with_cells(cells), mended
+
+
+def diff(file: Path, before: str, after: str) -> str:
+    """What would change, as a unified diff."""
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), str(file), str(file)
+    )
+    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)

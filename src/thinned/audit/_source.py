@@ -1,0 +1,176 @@
+"""One file: its text, its tree, and what rules ask of them."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import libcst as cst
+from libcst.metadata import (
+    CodeRange,
+    MetadataWrapper,
+    PositionProvider,
+    QualifiedNameSource,
+    Scope,
+    ScopeProvider,
+)
+
+from thinned.audit._finding import Edit, Fix, Position
+from thinned.audit._names import canonical
+
+Node = TypeVar("Node", bound=cst.CSTNode)
+
+# Node types that rules look at.
+_KEPT = (
+    cst.Call,
+    cst.ClassDef,
+    cst.FunctionDef,
+    cst.For,
+    cst.While,
+    cst.Assign,
+    cst.AnnAssign,
+    cst.Expr,
+    cst.If,
+    cst.Comparison,
+)
+
+
+class Found(NamedTuple):
+    """What a rule yields: a node, what happens there, the remedy, and an edit where there is one."""
+
+    node: cst.CSTNode
+    what: str
+    remedy: str
+    fix: Fix | None = None
+
+
+class Place(NamedTuple):
+    """A node and the nodes around it, from the module inwards."""
+
+    node: Any
+    around: tuple[cst.CSTNode, ...]
+
+    def within(self, *kinds: type[Node]) -> Node | None:
+        """The nearest node around this one of such a kind; None where there is none."""
+        return next((node for node in reversed(self.around) if isinstance(node, kinds)), None)
+
+    @property
+    def function(self) -> cst.FunctionDef | None:
+        """The function that this stands in."""
+        return self.within(cst.FunctionDef)
+
+    @property
+    def method_of(self) -> cst.ClassDef | None:
+        """The class of which this stands in a method, not in a function inside one."""
+        scopes = [
+            node for node in self.around if isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Lambda))
+        ]
+        if (
+            len(scopes) >= 2
+            and isinstance(scopes[-1], cst.FunctionDef)
+            and isinstance(scopes[-2], cst.ClassDef)
+        ):
+            return scopes[-2]
+        return None
+
+
+class Source:
+    """A file that was parsed.
+
+    Args:
+        text: Python source.
+
+    Raises:
+        libcst.ParserSyntaxError: where the text is no Python.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
+        self.module = self._wrapper.module
+        self._names: dict[cst.CSTNode, str] = {}
+
+    # Each of the three is a walk over the whole tree, of which a file without a finding needs two.
+    @functools.cached_property
+    def _positions(self) -> Any:
+        return self._wrapper.resolve(PositionProvider)
+
+    @functools.cached_property
+    def _scopes(self) -> Any:
+        return self._wrapper.resolve(ScopeProvider)
+
+    @functools.cached_property
+    def _places(self) -> dict[type, list[Place]]:
+        collector = _Collector()
+        self.module.visit(collector)
+        return collector.places
+
+    def all(self, kind: type[Node]) -> Sequence[Place]:
+        """Every node of a kind, in the order of the text."""
+        return self._places[kind]
+
+    @functools.cached_property
+    def calls(self) -> list[tuple[Place, str]]:
+        """Every call, with the qualified name of what is called."""
+        return [(place, self.name(place.node.func)) for place in self.all(cst.Call)]
+
+    def called(self, *names: str | frozenset[str]) -> Iterator[tuple[Place, str]]:
+        """The calls of these."""
+        wanted = frozenset().union(*({name} if isinstance(name, str) else name for name in names))
+        return ((place, name) for place, name in self.calls if name in wanted)
+
+    def name(self, node: cst.CSTNode) -> str:
+        """The qualified name that an import gives an expression, in one spelling; empty where none does."""
+        known = self._names.get(node)
+        if known is None:
+            known = self._names[node] = self._resolved(node)
+        return known
+
+    def _resolved(self, node: cst.CSTNode) -> str:
+        scope: Scope | None = self._scopes.get(node)
+        if scope is None or not isinstance(node, (cst.Name, cst.Attribute)):
+            return ""
+        found = {
+            n.name for n in scope.get_qualified_names_for(node) if n.source is QualifiedNameSource.IMPORT
+        }
+        return canonical(min(found)) if found else ""
+
+    def range(self, node: cst.CSTNode) -> tuple[Position, Position]:
+        """Where a node begins and ends."""
+        where: CodeRange = self._positions[node]
+        return Position(where.start.line, where.start.column), Position(where.end.line, where.end.column)
+
+    def code(self, node: cst.CSTNode) -> str:
+        """The text of a node."""
+        return self.module.code_for_node(node)
+
+    def replace(self, node: cst.CSTNode, text: str) -> Edit:
+        """An edit that puts a text in a node's place."""
+        return Edit(*self.range(node), text)
+
+    def insert_argument(self, call: cst.Call, text: str) -> Edit:
+        """An edit that adds an argument behind the others."""
+        if call.args:
+            _, end = self.range(call.args[-1].value)
+            return Edit(end, end, f", {text}")
+        _, end = self.range(call)
+        before = Position(end.line, end.column - 1)
+        return Edit(before, before, text)
+
+
+class _Collector(cst.CSTVisitor):
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: dict[type, list[Place]] = defaultdict(list)
+        self._stack: list[cst.CSTNode] = []
+
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        if isinstance(node, _KEPT):
+            self.places[type(node)].append(Place(node, tuple(self._stack)))
+        self._stack.append(node)
+        return True
+
+    def on_leave(self, original_node: cst.CSTNode) -> None:
+        self._stack.pop()

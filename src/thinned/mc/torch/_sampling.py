@@ -1,0 +1,41 @@
+"""A model's draws in evaluation: everything drops, and the n-th site by `key.fold(n)`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned.contract import Key
+from thinned.mc.torch import _norms
+from thinned.torch import _key
+from thinned.torch._draws import HANDLERS, Watched
+
+_HANDLERS = {**HANDLERS, **_norms.NORMS}
+
+
+class Sampling(Watched):
+    """While it is entered, stochastic calls draw by `key.fold(n)`: n counts them, from 0, where p > 0."""
+
+    always = True
+    unreached = "numbers were drawn that no key reaches, so that samples are no function of the key: {}"
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__(model, _HANDLERS)
+        self.now: Key | Tensor = Key(0)
+        self.number = 0
+
+    def start(self, key: Key | Tensor) -> None:
+        """From here on the sites of one sample, by this key."""
+        self.now, self.number, self.found = key, 0, []
+
+    def next_key(self, name: str) -> Key | Tensor:
+        """Of the next site."""
+        key = _key.folded(self.now, self.number)
+        self.number += 1
+        return key
+
+    def key_of_parts(self, site: Any, call: int | None = None) -> Key:
+        """None that is used: each part gets its own."""
+        return Key(0)

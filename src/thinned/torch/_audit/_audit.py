@@ -1,0 +1,77 @@
+"""`thinned.torch.audit`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from thinned.contract import check_integer
+from thinned.torch._audit._evidence import Evidence, gather
+from thinned.torch._audit._masks import kept_share
+from thinned.torch._audit._report import Audit
+from thinned.torch._audit._rules import RULES
+
+
+def audit(model: torch.nn.Module, *inputs: Any, repeats: int = 8, **kwargs: Any) -> Audit:
+    """Run a model a few times, and report what is wrong with its dropout.
+
+    It is run twice in evaluation and `repeats` times in training, once with a backward pass. Modes,
+    parameters, buffers, gradients and generators are put back.
+
+    Args:
+        model: any module.
+        *inputs: what it is called with: a batch like those of its training. The larger it is, the smaller the
+            faults that can be seen.
+        repeats: training passes, at least 2.
+        **kwargs: keyword arguments of the model.
+
+    Returns:
+        The findings, what was seen at each site, and the share of a training step that the sites take.
+
+    Raises:
+        TypeError: `model must be a torch.nn.Module, got …`; `repeats must be an integer, got …`.
+        ValueError: `repeats must be at least 2, got …`.
+
+    Source:
+        docs/audit: a page for each rule.
+
+    Example:
+        >>> import torch
+        >>> class Net(torch.nn.Module):
+        ...     def forward(self, x):
+        ...         return torch.nn.functional.dropout(x, 0.5)
+        >>> audit(Net(), torch.ones(64, 8)).findings[0].code
+        'THN401'
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if check_integer("repeats", repeats) < 2:
+        raise ValueError(f"repeats must be at least 2, got {repeats}")
+    evidence = gather(model, inputs, kwargs, repeats)
+    findings = [finding for rule in RULES for finding in rule(evidence)]
+    return Audit(findings, _sites(evidence), _share(evidence))
+
+
+def _sites(evidence: Evidence) -> list[dict[str, Any]]:
+    rows = []
+    for (name, number), calls in evidence.calls().items():
+        first = calls[0]
+        rows.append(
+            {
+                "name": name if not number else f"{name} (call {number})",
+                "kind": first.kind,
+                "p": first.p,
+                "dropped": kept_share(calls, complement=True),
+                "shape": tuple(first.input.shape),
+                "seconds": sum(call.seconds for call in calls) / len(calls),
+            }
+        )
+    return rows
+
+
+def _share(evidence: Evidence) -> float:
+    """Of the first training pass, which has a backward pass, in which dropout takes as long again."""
+    run = evidence.trainings[0]
+    spent = 2 * sum(call.seconds for call in run.calls if not call.again)
+    return min(spent / run.seconds, 1.0) if run.seconds else 0.0

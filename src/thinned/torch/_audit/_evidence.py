@@ -1,0 +1,173 @@
+"""The runs of an audit, and the model put back as it was."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from thinned.torch._audit._watch import Call, Run, Watch, is_handwritten
+
+
+@dataclass
+class Evidence:
+    """What the rules look at.
+
+    Args:
+        model: the one that was run.
+        evaluations: two runs in evaluation mode.
+        trainings: runs in training mode, the first with its backward pass.
+        quiet: a run in training mode in which nothing was dropped; None where no batch is normalised.
+        changed: what an evaluation changed of the model, by name.
+    """
+
+    model: torch.nn.Module
+    evaluations: list[Run]
+    trainings: list[Run]
+    quiet: Run | None
+    changed: list[str]
+
+    def calls(self) -> dict[tuple[str, int], list[Call]]:
+        """The training calls of each site, by name and number in a run, without those computed again."""
+        found: dict[tuple[str, int], list[Call]] = {}
+        for run in self.trainings:
+            for call in run.calls:
+                if not call.again:
+                    found.setdefault((call.name, call.number), []).append(call)
+        return found
+
+
+def gather(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], repeats: int) -> Evidence:
+    """Run a model twice in evaluation and some times in training."""
+    with _kept(model):
+        model.eval()
+        before = _facts(model)
+        evaluations = [_evaluated(model, args, kwargs) for _ in range(2)]
+        changed = _difference(before, _facts(model))
+        model.train()
+        trainings = [_trained(model, args, kwargs, backward=number == 0) for number in range(repeats)]
+        normalises = any(step.variance is not None for step in trainings[0].steps)
+        quiet = _silenced(model, args, kwargs) if normalises else None
+    return Evidence(model, evaluations, trainings, quiet, changed)
+
+
+def _evaluated(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
+    watch = Watch(model, copies=True)
+    with torch.no_grad(), watch.watching() as run:
+        run.outputs = _tensors(model(*_copied(args), **_copied(kwargs)))
+    return run
+
+
+def _trained(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], backward: bool) -> Run:
+    watch = Watch(model)
+    with torch.enable_grad(), watch.watching() as run:
+        run.outputs = _tensors(model(*_copied(args), **_copied(kwargs)))
+        roots = [one for one in run.outputs if one.requires_grad and one.is_floating_point()]
+        if backward and roots:
+            watch.backward = True
+            # A weight of its own for each output: a plain sum has no gradient behind a softmax.
+            weights = [torch.linspace(0.5, 1.5, one.numel()).to(one).view_as(one) for one in roots]
+            try:
+                torch.autograd.backward(roots, weights)
+            except RuntimeError as error:
+                run.failed = str(error).partition(".")[0]
+    return run
+
+
+def _silenced(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
+    for module in model.modules():
+        if is_handwritten(module):
+            module.eval()
+    watch = Watch(model, quiet=True)
+    with torch.no_grad(), watch.watching() as run:
+        model(*_copied(args), **_copied(kwargs))
+    return run
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [one for one in _leaves(value) if isinstance(one, Tensor)]
+
+
+def _leaves(value: Any) -> list[Any]:
+    """The leaves of an output, of a dataclass or a mapping too."""
+    if hasattr(value, "values") and not isinstance(value, (Tensor, dict)):
+        value = list(value.values())
+    return pytree.tree_leaves(value)
+
+
+def _copied(value: Any) -> Any:
+    """Inputs of which nothing that a model writes to them is left."""
+    return pytree.tree_map(_copy, value)
+
+
+def _copy(one: Any) -> Any:
+    return one.detach().clone().requires_grad_(one.requires_grad) if isinstance(one, Tensor) else one
+
+
+def _facts(model: torch.nn.Module) -> dict[str, Any]:
+    """What an evaluation has no business to change: modes, rates, parameters, buffers."""
+    facts: dict[str, Any] = {}
+    for name, module in model.named_modules():
+        facts[f"the mode of {name or 'the model'}"] = module.training
+        for rate in ("p", "dropout", "drop_prob", "rate"):
+            value = getattr(module, rate, None)
+            if isinstance(value, (int, float)):
+                facts[f"{name}.{rate}".lstrip(".")] = value
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        facts[name] = tensor.detach().clone()
+    return facts
+
+
+def _difference(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    def same(one: Any, other: Any) -> bool:
+        if isinstance(one, Tensor) and isinstance(other, Tensor):
+            return one.shape == other.shape and bool(
+                ((one == other) | ((one != one) & (other != other))).all()
+            )
+        return bool(one == other)
+
+    return [name for name, value in before.items() if name not in after or not same(value, after[name])]
+
+
+@contextmanager
+def _kept(model: torch.nn.Module) -> Iterator[None]:
+    """Put back modes, parameters, buffers, gradients, rates and generators afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    rates = [
+        (module, name, value)
+        for module in model.modules()
+        for name in ("p", "dropout", "drop_prob", "rate")
+        if isinstance(value := module.__dict__.get(name), (int, float))
+    ]
+    state = [(one, one.detach().clone()) for one in (*model.parameters(), *model.buffers())]
+    grads = [(one, one.grad) for one in model.parameters()]
+    generators: list[Callable[[], Any]] = [_restorer(random.getstate, random.setstate)]
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    for one, _ in grads:
+        one.grad = None
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        for restore in generators:
+            restore()
+        with torch.no_grad():
+            for tensor, value in state:
+                tensor.copy_(value)
+        for one, grad in grads:
+            one.grad = grad
+        for module, name, value in rates:
+            setattr(module, name, value)
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _restorer(get: Callable[[], Any], put: Callable[[Any], Any]) -> Callable[[], Any]:
+    held = get()
+    return lambda: put(held)

@@ -1,0 +1,282 @@
+"""What happens at a model's sites while it runs: each call's rate, input and output."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from thinned.torch import functional as ours
+
+ELEMENTS, CHANNELS, PATHS, LOCKED, OTHER = "elements", "channels", "paths", "locked", "other"
+
+
+@dataclass(frozen=True)
+class _Verb:
+    """Where a function takes its rate and its mode, and what its mask shares."""
+
+    rate: tuple[int, str, Any]  # position, keyword, default
+    training: tuple[int, str, Any] | None
+    kind: str
+
+
+_VERBS: dict[Callable[..., Any], _Verb] = {
+    F.dropout: _Verb((1, "p", 0.5), (2, "training", True), ELEMENTS),
+    F.dropout1d: _Verb((1, "p", 0.5), (2, "training", True), CHANNELS),
+    F.dropout2d: _Verb((1, "p", 0.5), (2, "training", True), CHANNELS),
+    F.dropout3d: _Verb((1, "p", 0.5), (2, "training", True), CHANNELS),
+    F.alpha_dropout: _Verb((1, "p", 0.5), (2, "training", False), OTHER),
+    F.feature_alpha_dropout: _Verb((1, "p", 0.5), (2, "training", False), OTHER),
+    F.scaled_dot_product_attention: _Verb((4, "dropout_p", 0.0), None, OTHER),
+    F.multi_head_attention_forward: _Verb((10, "dropout_p", 0.0), (13, "training", True), OTHER),
+    torch.dropout: _Verb((1, "p", 0.5), (2, "train", True), ELEMENTS),
+    ours.dropout: _Verb((1, "p", 0.5), (2, "training", True), ELEMENTS),
+    ours.dropout1d: _Verb((1, "p", 0.5), (2, "training", True), CHANNELS),
+    ours.dropout2d: _Verb((1, "p", 0.5), (2, "training", True), CHANNELS),
+    ours.dropout3d: _Verb((1, "p", 0.5), (2, "training", True), CHANNELS),
+    ours.locked_dropout: _Verb((1, "p", 0.5), (2, "training", True), OTHER),
+    ours.drop_path: _Verb((1, "p", 0.5), (2, "training", True), PATHS),
+    ours.alpha_dropout: _Verb((1, "p", 0.5), (2, "training", True), OTHER),
+    ours.gaussian_dropout: _Verb((1, "p", 0.5), (2, "training", True), OTHER),
+    ours.scaled_dot_product_attention: _Verb((4, "dropout_p", 0.0), (-1, "training", True), OTHER),
+}
+# Of these dropout is a part, and nobody can say how large a one.
+_ATTENTION = {
+    F.scaled_dot_product_attention,
+    F.multi_head_attention_forward,
+    ours.scaled_dot_product_attention,
+}
+# Rates of layers written by hand, and names that say what a mask shares.
+_RATE_NAMES = ("p", "drop_prob", "drop_rate", "rate", "dropout", "drop", "prob", "dropout_p")
+_DROPS = re.compile(r"(?i)drop|stochastic.?depth")
+_PATHS = re.compile(r"(?i)drop.?path|stochastic.?depth")
+_LOCKED = re.compile(r"(?i)locked|variational|spatial|rnn.?dropout")
+_CHANNELS = re.compile(r"(?i)(dropout|drop)[123]d|channel")
+
+
+@dataclass
+class Call:
+    """One call at one site."""
+
+    name: str
+    number: int  # how many calls of this site came before in this run
+    kind: str
+    p: float | None
+    training: bool | None
+    input: Tensor  # as it was before; detached
+    output: Tensor  # detached
+    given: Tensor  # what was handed in and out, for who made it and who takes it
+    made: Tensor
+    seconds: float
+    by_function: bool = True  # not by a layer that somebody wrote by hand
+    again: bool = False  # in the backward pass: a checkpoint computes it again
+    gradient: Tensor | None = None  # of the sum of the output, with respect to the input
+
+
+@dataclass
+class Step:
+    """A module's call, for who follows whom."""
+
+    name: str
+    module: torch.nn.Module
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    variance: float | None = None  # of a batch normalisation's input
+
+
+@dataclass
+class Run:
+    """What one forward pass, and perhaps its backward pass, showed."""
+
+    calls: list[Call] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0
+    failed: str = ""  # why its backward pass did
+
+
+class Watch(TorchFunctionMode):
+    """Record a run of a model.
+
+    Args:
+        model: its modules' names are the sites' names.
+        copies: whether inputs and outputs of all modules are kept, to find the first that differs.
+        quiet: whether nothing is dropped, though the model trains.
+    """
+
+    def __init__(self, model: torch.nn.Module, *, copies: bool = False, quiet: bool = False) -> None:
+        super().__init__()
+        self._quiet = quiet
+        self.run = Run()
+        self.backward = False
+        self._names = {module: name for name, module in model.named_modules()}
+        self._stack: list[torch.nn.Module] = []
+        self._counts: dict[tuple[str, bool], int] = {}
+        self._copies = copies
+        self._inside: list[int] = []  # how many calls there were when each module on the stack was entered
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Record the functions that drop, and run everything."""
+        kwargs = kwargs or {}
+        verb = _VERBS.get(func)
+        if verb is None:
+            return func(*args, **kwargs)
+        given = args[0] if args else kwargs.get("input", kwargs.get("query"))
+        if not isinstance(given, Tensor):
+            return func(*args, **kwargs)
+        if self._quiet:
+            return (
+                func(*args, **kwargs) if verb.training is None else _silent(func, verb, args, kwargs, given)
+            )
+        before, begin = given.detach().clone(), time.perf_counter()
+        result = func(*args, **kwargs)
+        seconds = 0.0 if func in _ATTENTION else time.perf_counter() - begin
+        output = result[0] if isinstance(result, tuple) else result
+        rate = _argument(args, kwargs, verb.rate)
+        training = None if verb.training is None else bool(_argument(args, kwargs, verb.training))
+        p = float(rate) if isinstance(rate, (int, float)) else None
+        kind = verb.kind
+        if kind == ELEMENTS and kwargs.get("noise_shape") is not None:
+            kind = OTHER
+        self._note(self._site(), kind, p, training, before, given, output, seconds)
+        return result
+
+    def _site(self) -> str:
+        return self._names.get(self._stack[-1], "") if self._stack else ""
+
+    def _note(
+        self,
+        name: str,
+        kind: str,
+        p: float | None,
+        training: bool | None,
+        before: Tensor,
+        given: Tensor,
+        output: Tensor,
+        seconds: float,
+    ) -> None:
+        number = self._counts.get((name, self.backward), 0)
+        self._counts[name, self.backward] = number + 1
+        call = Call(name, number, kind, p, training, before, output.detach().clone(), given, output, seconds)
+        call.again = self.backward
+        if output.requires_grad and given.requires_grad and output is not given and not _hooked():
+            ones = torch.ones_like(output)
+            [call.gradient] = torch.autograd.grad(output, given, ones, retain_graph=True, allow_unused=True)
+        self.run.calls.append(call)
+
+    @contextmanager
+    def watching(self) -> Iterator[Run]:
+        """While it is entered the model's calls are recorded."""
+        before = torch.nn.modules.module.register_module_forward_pre_hook(self._enter)
+        after = torch.nn.modules.module.register_module_forward_hook(self._leave, always_call=True)
+        begin = time.perf_counter()
+        try:
+            with self:
+                yield self.run
+        finally:
+            self.run.seconds = time.perf_counter() - begin
+            before.remove()
+            after.remove()
+
+    def _enter(self, module: torch.nn.Module, args: Any) -> None:
+        # torch takes a mode off while a backward pass runs, and a checkpoint computes again in there.
+        if self.backward and not self._stack:
+            self.__enter__()  # type: ignore[no-untyped-call]
+        self._stack.append(module)
+        self._inside.append(len(self.run.calls))
+        if is_handwritten(module):
+            first = next((one for one in pytree.tree_leaves(args) if isinstance(one, Tensor)), None)
+            module.__dict__["_thinned_before"] = None if first is None else first.detach().clone()
+
+    def _leave(self, module: torch.nn.Module, args: Any, result: Any) -> None:
+        self._stack.pop()
+        if self.backward and not self._stack:
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        calls = self._inside.pop()
+        if module not in self._names:
+            return
+        inputs = [one for one in pytree.tree_leaves(args) if isinstance(one, Tensor)]
+        outputs = [one for one in pytree.tree_leaves(result) if isinstance(one, Tensor)]
+        before = module.__dict__.pop("_thinned_before", None)
+        if before is not None and len(self.run.calls) == calls and len(outputs) == 1:
+            output = outputs[0]
+            if _is_thinned(before, output):
+                kind, rate = kind_of(type(module).__name__), _rate_of(module)
+                self._note(self._names[module], kind, rate, module.training, before, inputs[0], output, 0.0)
+                self.run.calls[-1].by_function = False
+        if self._copies:
+            inputs = [one.detach().clone() for one in inputs]
+            outputs = [one.detach().clone() for one in outputs]
+        step = Step(self._names[module], module, inputs, outputs)
+        if isinstance(module, torch.nn.modules.batchnorm._NormBase) and inputs and inputs[0].dim() > 1:
+            values = inputs[0].detach().float()
+            step.variance = float(values.transpose(0, 1).flatten(1).var(1).mean())
+        self.run.steps.append(step)
+
+
+def _silent(
+    func: Callable[..., Any], verb: _Verb, args: tuple[Any, ...], kwargs: dict[str, Any], given: Tensor
+) -> Any:
+    """The call with nothing dropped."""
+    if func is not F.multi_head_attention_forward:
+        return given
+    position, keyword, _ = verb.rate
+    if keyword in kwargs:
+        return func(*args, **{**kwargs, keyword: 0.0})
+    rest: Any = (*args[:position], 0.0, *args[position + 1 :])
+    return func(*rest, **kwargs)
+
+
+def _hooked() -> bool:
+    """Whether a checkpoint is around, inside which no gradient may be asked for."""
+    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return top is not None and top(True) is not None
+
+
+def kind_of(name: str) -> str:
+    """What a layer's mask shares, by the name of its class."""
+    for pattern, kind in ((_PATHS, PATHS), (_LOCKED, LOCKED), (_CHANNELS, CHANNELS)):
+        if pattern.search(name):
+            return kind
+    return ELEMENTS
+
+
+def is_handwritten(module: torch.nn.Module) -> bool:
+    """Whether a module drops by its name, and is neither torch's nor ours."""
+    kind = type(module)
+    if not _DROPS.search(kind.__name__) or kind.__module__.startswith(("torch.nn.", "thinned.")):
+        return False
+    return next(module.parameters(), None) is None
+
+
+def _is_thinned(input: Tensor, output: Tensor) -> bool:
+    """Whether an output is the input with some elements dropped, and the others times one number."""
+    if output.shape != input.shape or not output.is_floating_point():
+        return False
+    at = (output != 0) & (input != 0)
+    ratio = output.detach()[at].double() / input[at].double()
+    return not ratio.numel() or bool((ratio - ratio.mean()).abs().max() <= 0.02 * ratio.mean().abs())
+
+
+def _rate_of(module: torch.nn.Module) -> float | None:
+    for name in _RATE_NAMES:
+        rate = getattr(module, name, None)
+        if isinstance(rate, (int, float)) and not isinstance(rate, bool) and 0 <= rate <= 1:
+            return float(rate)
+    return None
+
+
+def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], where: tuple[int, str, Any]) -> Any:
+    position, keyword, default = where
+    return kwargs.get(keyword, args[position] if 0 <= position < len(args) else default)

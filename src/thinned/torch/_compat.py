@@ -1,0 +1,290 @@
+"""The names that torch keeps to itself and this front end needs: what each is for, and what stands in for it.
+
+All other files take them from here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+import torch._functorch.config
+import torch.utils.checkpoint
+from torch import Tensor
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.autograd import forward_ad
+
+
+def private(path: str, purpose: str, fallback: Any = None) -> Any:
+    """What torch calls by this dotted name.
+
+    Args:
+        path: `module.name`, or `module.Class.name`.
+        purpose: what it is needed for, as the error says it.
+        fallback: what stands for it where torch lacks it; without one the lack is an error.
+
+    Raises:
+        ImportError: `this torch, …, lacks …: thinned.torch needs it to …`.
+    """
+    names = path.split(".")
+    found: Any = torch
+    try:
+        for depth, name in enumerate(names[1:], 2):
+            if not hasattr(found, name):
+                importlib.import_module(".".join(names[:depth]))
+            found = getattr(found, name)
+    except (AttributeError, ImportError):
+        if fallback is not None:
+            return fallback
+        raise ImportError(
+            f"this torch, {torch.__version__}, lacks {path}: thinned.torch needs it to {purpose}; "
+            "install a torch of at least 2.6, or the newest that thinned was released with"
+        ) from None
+    return found
+
+
+# What is at work around a call: the short way is for calls that nobody watches.
+transforms_active = private(
+    "torch._C._are_functorch_transforms_active", "see whether torch.func transforms the call"
+)
+dispatch_modes = private("torch._C._len_torch_dispatch_stack", "see whether a dispatch mode is on")
+function_modes = private("torch._C._len_torch_function_stack", "see whether a function mode is on")
+tracing_state = private("torch._C._get_tracing_state", "see whether torch.jit traces the call")
+
+# Whether a tensor has memory that a kernel may read by its address.
+has_storage = private("torch._C._has_storage", "tell tensors without memory apart")
+is_zero_tensor = private("torch.Tensor._is_zerotensor", "tell gradients that are lazily zero apart")
+
+# The dispatcher's layers, in which the operators' derivatives and their rule for vmap are registered.
+below_autograd = private("torch._C._AutoDispatchBelowAutograd", "call an operator below autograd's layer")
+after_autograd = private("torch._C._after_autograd_keyset", "call an operator below autograd's layer")
+single_level = private(
+    "torch._functorch.utils.enable_single_level_autograd_function", "differentiate one level of torch.func"
+)
+set_forward_grad = private(
+    "torch.autograd.forward_ad._set_fwd_grad_enabled", "keep the outer levels of forward derivatives"
+)
+without_keys = private("torch._C._ExcludeDispatchKeyGuard", "call an operator below vmap's mode")
+interpreter = private(
+    "torch._functorch.pyfunctorch.retrieve_current_functorch_interpreter", "read vmap's randomness"
+)
+_key_set = private("torch._C.DispatchKeySet", "call an operator below vmap's mode")
+_key = private("torch._C.DispatchKey", "call an operator below vmap's mode")
+vmap_mode = _key_set(_key.FuncTorchVmapMode)
+is_batched = private("torch._C._functorch.is_batchedtensor", "see which tensors vmap maps over")
+level_of = private("torch._C._functorch.maybe_get_level", "see which tensors vmap maps over")
+add_batch_dim = private("torch._C._functorch._add_batch_dim", "give each example of vmap its key")
+
+
+# Nested tensors, of which torch has two kinds.
+_sizes = private("torch.Tensor._nested_tensor_size", "drop nested tensors", lambda _: None)
+_strides = private("torch.Tensor._nested_tensor_strides", "drop nested tensors", lambda _: None)
+_offsets = private("torch.Tensor._nested_tensor_storage_offsets", "drop nested tensors", lambda _: None)
+_from_buffer = private("torch._nested_view_from_buffer", "drop nested tensors")
+
+
+def nested_from_values(values: Tensor, like: Tensor) -> Tensor:
+    """A nested tensor of the strided layout with these values and the shapes of another."""
+    made: Tensor = _from_buffer(values, _sizes(like), _strides(like), _offsets(like))
+    return made
+
+
+def ragged_dimension(jagged: Any) -> int:
+    """Which dimension of a jagged tensor is ragged."""
+    return int(getattr(jagged, "_ragged_idx", 1))
+
+
+def forward_derivatives() -> bool:
+    """Whether a level of forward derivatives is open."""
+    return getattr(forward_ad, "_current_level", -1) >= 0
+
+
+def direct_apply(function: type[torch.autograd.Function]) -> Any:
+    """`function.apply` without torch's Python wrapper, which serves torch.func alone.
+
+    The wrapper takes 3.4 of the 11 µs of a call. Without the class beneath it, the wrapper itself.
+    """
+    try:
+        return super(torch.autograd.Function, function).apply  # type: ignore[misc]
+    except AttributeError:
+        return function.apply
+
+
+# The state of a keyed model: ordinary tensors, whatever mode is on.
+no_dispatch_modes = private(
+    "torch.utils._python_dispatch._disable_current_modes",
+    "keep a model's step out of fake tensors and graphs",
+)
+_fake_mode = private("torch._guards.detect_fake_mode", "let graphs of fake tensors read a keyed model's step")
+proxy_mode = private(
+    "torch.fx.experimental.proxy_tensor.get_proxy_mode", "see whether make_fx traces the call"
+)
+# The number of the backward pass that this thread is in, −1 outside of one.
+backward_task = private(
+    "torch._C._current_graph_task_id", "tell a call from one that a checkpoint recomputes"
+)
+interpreters = private(
+    "torch._C._functorch.get_interpreter_stack", "see whether vmap is on in a backward pass"
+)
+transform_type = private("torch._C._functorch.TransformType", "see whether vmap is on in a backward pass")
+
+
+@contextmanager
+def real_constants() -> Iterator[None]:
+    """Where a graph that is made with fake tensors may read a tensor of the process: a model's step.
+
+    The tensor itself becomes a constant of the graph, so that each run reads what it holds by then. Dynamo
+    has an input for it.
+    """
+    mode = None if torch.compiler.is_compiling() else _fake_mode()
+    if mode is None:
+        yield
+        return
+    before, mode.allow_non_fake_inputs = mode.allow_non_fake_inputs, True
+    try:
+        yield
+    finally:
+        mode.allow_non_fake_inputs = before
+
+
+def vmap_is_on() -> bool:
+    """Whether one of the open transforms of torch.func is vmap."""
+    return any(one.key() == transform_type.Vmap for one in interpreters() or ())
+
+
+# The functions of torch.utils.checkpoint that run a region, the local name of what they know it by, and
+# whether they run it again. A region of use_reentrant=False is a local of a generator, in the forward pass.
+GENERATOR = "gen"
+
+
+def _checkpoints() -> dict[Any, tuple[str, bool]]:
+    """Where torch has others than from 2.6 to 2.13, none: what is computed again is then an error."""
+    purpose = "count the calls of a keyed model under activation checkpointing"
+    try:
+        function = private("torch.utils.checkpoint.CheckpointFunction", purpose)
+        call = private("torch.utils.checkpoint.checkpoint", purpose)
+        inside = private("torch.utils.checkpoint._checkpoint_hook", purpose).__init__.__code__.co_consts
+        (unpack,) = (code for code in inside if getattr(code, "co_name", "") == "unpack_hook")
+    except (ImportError, AttributeError, ValueError):
+        return {}
+    return {
+        function.forward.__code__: ("ctx", False),
+        function.backward.__code__: ("ctx", True),
+        inspect.unwrap(call).__code__: (GENERATOR, False),
+        unpack: ("frame", True),
+    }
+
+
+CHECKPOINTS = _checkpoints()
+function_mode_stack = private(
+    "torch.overrides._get_current_function_mode_stack", "see whether thinned.mc is at work", list
+)
+
+NONE: dict[int, Any] = {}
+
+
+def global_hooks() -> bool:
+    """Whether hooks of all modules are registered; none where torch keeps them elsewhere."""
+    names = ("_global_forward_pre_hooks", "_global_forward_hooks", "_global_backward_hooks")
+    return any(private(f"torch.nn.modules.module.{name}", "see hooks of all modules", NONE) for name in names)
+
+
+# What an operator raises that is asked for a value, or a shape, that depends on data which is not there.
+NO_DATA = (DataDependentOutputException, DynamicOutputShapeException)
+
+
+@contextmanager
+def tensors_without_data() -> Iterator[FakeTensorMode]:
+    """What makes tensors that have a shape and no data, of which not even the address is to be had.
+
+    torch's fake tensors; as a rule they answer for their address with a null, into which foreign code walks.
+    """
+    with torch._functorch.config.patch(fake_tensor_allow_unsafe_data_ptr_access=False):
+        yield FakeTensorMode(allow_non_fake_inputs=True, allow_fallback_kernels=False)
+
+
+def autograd_function() -> str | None:
+    """The name of the autograd function, not of torch's checkpoint, in whose forward this is called.
+
+    torch tells nobody: it is read from the callers' frames, by the context that such a forward is handed.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        ctx = frame.f_locals.get("ctx") if frame.f_code.co_name == "forward" else None
+        if isinstance(ctx, torch.autograd.function.BackwardCFunction):
+            name = type(ctx).__name__.removesuffix("Backward")
+            return None if name == "CheckpointFunction" else name
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+_CHECKPOINT = torch.utils.checkpoint
+_NEEDED = ("CheckpointFunction", "_checkpoint_without_reentrant_generator")
+
+
+@contextmanager
+def checkpoints_call(again: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    """While it is entered, a checkpoint computes `again(function)` in the backward pass, not `function`.
+
+    torch has `context_fn` for this, but only the caller of a checkpoint can pass it, and only to one of its
+    two kinds. So the two names that `torch.utils.checkpoint.checkpoint` looks up when called are exchanged.
+
+    Raises:
+        RuntimeError: where this version of torch does not have them.
+    """
+    missing = [name for name in _NEEDED if not hasattr(_CHECKPOINT, name)]
+    if missing:
+        raise RuntimeError(
+            f"torch {torch.__version__} has no torch.utils.checkpoint.{missing[0]}: thinned does not know "
+            "how it recomputes, and cannot key what is drawn there"
+        )
+    function, generator = (getattr(_CHECKPOINT, name) for name in _NEEDED)
+
+    class Reentrant:
+        """Calls what it is given once in the forward pass, and once in the backward pass."""
+
+        @staticmethod
+        def apply(run: Any, *rest: Any) -> Any:
+            later, calls = again(run), iter((run,))
+            return function.apply(lambda *args: next(calls, later)(*args), *rest)
+
+    def without_reentrant(run: Any, *args: Any, **kwargs: Any) -> Any:
+        return generator(again(run), *args, **kwargs)
+
+    with ExitStack() as stack:
+        for name, ours in zip(_NEEDED, (Reentrant, without_reentrant), strict=True):
+            stack.callback(setattr, _CHECKPOINT, name, getattr(_CHECKPOINT, name))
+            setattr(_CHECKPOINT, name, ours)
+        yield
+
+
+@contextmanager
+def compiled_code_runs_eagerly() -> Iterator[None]:
+    """Run what `torch.compile` made as it was written, in all threads; without torch's remark on hooks."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
+        filters: Any = warnings.filters
+        ours = filters[0]
+        stack.callback(lambda: ours in filters and filters.remove(ours))
+        yield
+
+
+@contextmanager
+def compiled_code_may_be_traced() -> Iterator[None]:
+    """Let a trace look into what runs eagerly, in this thread (a private option)."""
+    if "torch._dynamo" not in sys.modules or not hasattr(torch._dynamo.config, "error_on_nested_fx_trace"):
+        yield
+        return
+    with torch._dynamo.config.patch(error_on_nested_fx_trace=False):
+        yield

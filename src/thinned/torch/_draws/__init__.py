@@ -1,0 +1,30 @@
+"""Functions that draw, taken over: for evaluation by `thinned.mc`, for training by `thinned.torch.keys`."""
+
+from typing import Any
+
+from thinned.torch._draws import _attention, _dropout, _noise, _recurrent, _seeded
+from thinned.torch._draws._generators import Watched, moved, states
+from thinned.torch._draws._mode import Draws, Handler, Site, given
+from thinned.torch._draws._watch import taken_over, watching
+
+# From all functions that are taken over to what is drawn in their place.
+HANDLERS: dict[Any, Handler] = {
+    **_dropout.HANDLERS,
+    **_attention.HANDLERS,
+    **_recurrent.HANDLERS,
+    **_noise.HANDLERS,
+    **_seeded.HANDLERS,
+}
+
+__all__ = [
+    "HANDLERS",
+    "Draws",
+    "Handler",
+    "Site",
+    "Watched",
+    "given",
+    "moved",
+    "states",
+    "taken_over",
+    "watching",
+]

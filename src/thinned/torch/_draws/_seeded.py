@@ -1,0 +1,54 @@
+"""Functions that draw without a rule of ours: torch's own numbers, from a generator that the key seeds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
+from torch.utils import _pytree as pytree
+
+from thinned.contract import Key
+from thinned.torch import _key
+from thinned.torch._draws._mode import Draws, Handler
+
+
+def _seeded(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
+    """Its numbers are a function of the key, on one device, for one version of torch."""
+    tensors = [one for one in pytree.tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
+    shape = tensors[0].shape if tensors else ()
+    name = str(getattr(func, "__name__", func)).rstrip("_")
+    key = draws.site(name, math.nan, shape)
+    if type(key) is not Key and (type(key) is not Tensor or get_proxy_mode() is not None):
+        raise NotImplementedError(f"torch's {name} draws from a generator, which a trace cannot seed")
+    devices = {one.device for one in tensors if one.device.type == "cuda"}
+    options = {name: value for name, value in kwargs.items() if name != "generator"}
+    with torch.random.fork_rng([device.index for device in devices]):
+        torch.manual_seed(_key.as_words(key)[1])
+        return func(*args, **options)
+
+
+def _while_training(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
+    """`rrelu(input, lower, upper, training=False)`, which has a rule for evaluation."""
+    training = args[3] if len(args) > 3 else kwargs.get("training", False)
+    return _seeded(draws, func, args, kwargs) if draws.drops(training) else func(*args, **kwargs)
+
+
+_Tensor = torch.Tensor
+
+HANDLERS: dict[Any, Handler] = {
+    **dict.fromkeys(
+        (
+            *(torch.multinomial, torch.normal, torch.poisson, torch.binomial, torch._standard_gamma),
+            *(torch._sample_dirichlet, torch.randint, torch.randint_like, torch.randperm),
+            *(_Tensor.multinomial, _Tensor.exponential_, _Tensor.geometric_, _Tensor.cauchy_),
+            *(_Tensor.log_normal_, _Tensor.random_),
+            *(F.gumbel_softmax, F.fractional_max_pool2d_with_indices, F.fractional_max_pool3d_with_indices),
+        ),
+        _seeded,
+    ),
+    **dict.fromkeys((F.rrelu, torch.rrelu, torch.rrelu_), _while_training),
+}

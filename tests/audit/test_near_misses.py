@@ -1,0 +1,215 @@
+"""Code that looks like a mistake and is none; and mistakes in other spellings."""
+
+import textwrap
+
+import pytest
+
+from thinned.audit import DEFAULT, check_text
+
+TORCH = "import torch\nimport torch.nn as nn\nimport torch.nn.functional as F\n"
+
+RIGHT = {
+    "THN101": [
+        "def f(x, training):\n    return F.dropout(x, 0.5, training)",
+        "def f(x, on):\n    return F.dropout(x, 0.5, on)",
+        "def f(x, training):\n    if training:\n        x = F.dropout(x, 0.5)\n    return x",
+        "def f(x, training):\n    if not training:\n        return x\n    return F.dropout(x, 0.5)",
+        "def f(x, **options):\n    return F.dropout(x, **options)",
+        "y = F.dropout(x, 0.0)",
+        "def dropout(x):\n    return x\ny = dropout(1)",
+        "class Net(nn.Module):\n    def dropout(self, x):\n        return x\n    def forward(self, x):\n"
+        "        return self.dropout(x)",
+        "y = F.dropout(x, 0.5) if model.training else x",
+        "def train_step(x):\n    return F.dropout(x, 0.5)",
+    ],
+    "THN104": [
+        "y = F.scaled_dot_product_attention(q, k, v)",
+        "y = F.scaled_dot_product_attention(q, k, v, dropout_p=0.0)",
+        "def f(q, k, v, dropout_p):\n    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p)",
+        "class A(nn.Module):\n    def forward(self, q):\n        p = self.p if self.training else 0\n"
+        "        return F.scaled_dot_product_attention(q, q, q, dropout_p=p)",
+        "class A(nn.Module):\n    def forward(self, q):\n        p = self.p\n        if not self.training:\n"
+        "            p = 0.0\n        return F.scaled_dot_product_attention(q, q, q, dropout_p=p)",
+        "class A(nn.Module):\n    def forward(self, q):\n        return F.scaled_dot_product_attention("
+        "q, q, q, dropout_p=self.p * self.training)",
+    ],
+    "THN106": [
+        "class A(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.d = nn.Dropout(0.5)\n    def forward(self, x):\n        return self.d(x)",
+        "def forward(x):\n    return nn.Dropout(0.5)(x)",
+    ],
+    "THN107": [
+        "d = nn.Dropout(1 - keep_prob)",
+        "d = nn.Dropout(keepdim)",
+        "d = nn.Dropout(p=bookkeeping)",
+        "d = nn.Dropout(1.0 - cfg.keep_prob)",
+    ],
+    "THN108": [
+        "r = nn.LSTM(3, 4, 2, dropout=0.5)",
+        "r = nn.LSTM(3, 4, num_layers=n, dropout=0.5)",
+        "r = nn.GRU(3, 4, dropout=0.0)",
+        "r = nn.LSTM(3, 4, dropout=0.5 if n > 1 else 0.0)",
+    ],
+    "THN109": [
+        "F.dropout(x, 0.5, training, inplace=True)",
+        "F.dropout(x, 0.5, training, True)",
+        "class A(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.d = nn.Dropout(0.5, inplace=True)\n    def forward(self, x):\n"
+        "        self.d(x)\n        return x",
+    ],
+    "THN110": [
+        "s = nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 3), nn.Softmax(1))",
+        "s = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Dropout(0.5), nn.Linear(3, 3), nn.Softmax(1))",
+        "y = F.softmax(F.dropout(scores, 0.1, training), dim=-1)",
+    ],
+    "THN111": [
+        "s = nn.Sequential(nn.Dropout(0.5), nn.ReLU(), nn.Dropout(0.5))",
+        "s = nn.Sequential(nn.Dropout(0.0), nn.Dropout(0.5))",
+        "s = nn.Sequential(nn.Dropout2d(0.5), nn.Dropout(0.5))",
+    ],
+    "THN112": [
+        "s = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5))",
+        "s = nn.Sequential(nn.Dropout(0.5), nn.LayerNorm(3))",
+    ],
+    "THN113": ["d = nn.Dropout(1)", "d = nn.Dropout(p)", "d = nn.Dropout(0)"],
+    "THN114": ["d = nn.Dropout(0.1)", "d = nn.Dropout(0)", "d = nn.Dropout(False)"],
+    "THN115": [
+        "dropout = 1\nmodel.eval()",
+        "dropout = 1\nmode = model.eval",
+        "dropout = 1\nmodel.train(False)",
+    ],
+    "THN116": [
+        "dropout = 1\nfor e in range(3):\n    model.train()\n    loss.backward()\n    model.eval()",
+        "dropout = 1\nfor e in range(3):\n    loss.backward()\nmodel.eval()",
+        "dropout = 1\nfor e in range(3):\n    frozen.eval()\n    model.train()\n    loss.backward()",
+    ],
+    "THN119": [
+        "for m in model.modules():\n    if isinstance(m, nn.Dropout):\n        m.p = 0.3",
+        "for m in model.modules():\n    if isinstance(m, (nn.Dropout, nn.Dropout2d)):\n        m.train()",
+    ],
+    "THN122": ["d = nn.Dropout(0.5, True)", "def f(x, training):\n    return F.dropout(x, 0.5, training)"],
+    "THN123": [
+        "s = nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU(), nn.Dropout2d(0.5))",
+        "s = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5))",
+    ],
+    "THN125": [
+        "from torch.utils.checkpoint import checkpoint\ndropout = 1\n"
+        "y = checkpoint(f, x, preserve_rng_state=True)",
+    ],
+    "THN203": [
+        "import keras\na = keras.layers.Dropout(0.5, seed=1)\nb = keras.layers.Dropout(0.5, seed=2)",
+        "import keras\nif wide:\n    a = keras.layers.Dropout(0.5, seed=1)\nelse:\n"
+        "    a = keras.layers.Dropout(0.5, seed=1)",
+        "import keras\ndef a():\n    return keras.layers.Dropout(0.5, seed=1)\ndef b():\n"
+        "    return keras.layers.Dropout(0.5, seed=1)",
+    ],
+    "THN205": [
+        "import keras\nfor x, y in batches:\n    dropout = model(x, training=True)",
+        "import tensorflow as tf\ndef step():\n    for _ in range(3):\n"
+        "        with tf.GradientTape() as tape:\n"
+        "            dropout = model(x, training=True)",
+    ],
+    "THN301": [
+        "import equinox as eqx, jax\ndef f(x, key):\n    d = eqx.nn.Dropout(0.5)\n"
+        "    a, b = jax.random.split(key)\n"
+        "    return d(d(x, key=a), key=b)",
+        "import equinox as eqx\ndef f(x, key, wide):\n    d = eqx.nn.Dropout(0.5)\n    if wide:\n"
+        "        return d(x, key=key)\n    return d(x + 1, key=key)",
+        "import haiku as hk\ndef train(x):\n    a = hk.dropout(hk.next_rng_key(), 0.5, x)\n"
+        "    return hk.dropout(hk.next_rng_key(), 0.5, a)",
+    ],
+    "THN305": [
+        "import jax\nfor b in batches:\n    key, k = jax.random.split(key)\n"
+        "    y = m.apply(p, b, rngs={'dropout': k})",
+        "y = m.apply(p, b, rngs={'dropout': key})",
+    ],
+}
+WRONG = {
+    "THN101": [
+        "from torch.nn.functional import dropout as d\ny = d(x)",
+        "from torch import nn\nclass A(nn.Module):\n    def forward(self, x):\n"
+        "        return nn.functional.dropout2d(x, self.p)",
+        "import torch\ny = torch.nn.functional.dropout(x, p=0.3)",
+    ],
+    "THN104": [
+        "from torch.nn.functional import scaled_dot_product_attention as sdpa\ny = sdpa(q, k, v, None, 0.1)",
+        "import torch.nn.functional as F\nclass A:\n    def forward(self, q):\n        p = self.p\n"
+        "        return F.scaled_dot_product_attention(q, q, q, dropout_p=p)",
+    ],
+    "THN107": [
+        "import keras\nd = keras.layers.Dropout(rate=cfg['keep_prob'])",
+        "import torch.nn.functional as F\ny = F.dropout(x, self.keep_rate, self.training)",
+    ],
+    "THN110": [
+        "import torch.nn.functional as F\nclass A(nn.Module):\n    def forward(self, x):\n"
+        "        return F.log_softmax(F.dropout(self.fc2(x), 0.5, self.training), dim=1)",
+    ],
+    "THN111": [
+        "import torch.nn.functional as F\ny = F.dropout(F.dropout(x, 0.5, on), 0.5, on)",
+        "import keras\nm = keras.Sequential()\nm.add(keras.layers.Dropout(0.5))\n"
+        "m.add(keras.layers.Dropout(0.5))",
+        "from collections import OrderedDict\nfrom torch import nn\n"
+        "s = nn.Sequential(OrderedDict([('a', nn.Dropout()), ('b', nn.Dropout())]))",
+    ],
+    "THN112": [
+        "from tensorflow.keras import layers, Sequential\n"
+        "m = Sequential([layers.Dropout(0.5), layers.Dense(3), layers.BatchNormalization()])",
+    ],
+    "THN118": [
+        "for m in model.modules():\n    if type(m).__name__ == 'Dropout':\n        m.train()",
+    ],
+    "THN203": [
+        "from tensorflow.keras.layers import Dropout\na = Dropout(0.5, seed=7)\nb = Dropout(0.3, seed=7)",
+    ],
+}
+
+
+def flat(table):
+    return [
+        pytest.param(code, text, id=f"{code}-{n}")
+        for code, texts in table.items()
+        for n, text in enumerate(texts)
+    ]
+
+
+@pytest.mark.parametrize(("code", "text"), flat(RIGHT))
+def test_what_only_looks_like_a_mistake_is_silent(code, text):
+    text = text if text.startswith(("import", "from")) else TORCH + text
+    assert [str(one) for one in check_text(text, codes=[code]) if one.code == code] == []
+
+
+@pytest.mark.parametrize(("code", "text"), flat(WRONG))
+def test_other_spellings_are_found(code, text):
+    assert {one.code for one in check_text(text, codes=DEFAULT)} == {code}
+
+
+def test_a_file_without_the_word_is_not_parsed(monkeypatch, tmp_path):
+    monkeypatch.setattr("thinned.audit._check.Source", None)
+    file = tmp_path / "a.py"
+    file.write_text("model.eval\n")
+    from thinned.audit import check_file
+
+    assert check_file(file) == []
+
+
+@pytest.mark.parametrize("comment", ["# noqa", "# noqa: THN101", "# noqa: E501, THN101", "# NOQA:THN101"])
+def test_a_comment_silences_a_line(comment):
+    text = f"from torch.nn.functional import dropout\ny = dropout(x)  {comment}\n"
+    assert check_text(text) == []
+
+
+def test_a_comment_for_another_code_does_not():
+    text = "from torch.nn.functional import dropout\ny = dropout(x)  # noqa: THN102\n"
+    assert [one.code for one in check_text(text)] == ["THN101"]
+
+
+def test_a_syntax_error_is_one_finding():
+    [found] = check_text(
+        textwrap.dedent("""
+        from torch.nn.functional import dropout
+        def f(x:
+            return dropout(x)
+    """)
+    )
+    assert found.code == "THN000"
+    assert found.start.line >= 3

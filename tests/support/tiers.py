@@ -1,0 +1,36 @@
+"""A pytest plugin: which tests the quick tier leaves to the full one.
+
+`full` marks a test or a case by hand. `covering` marks the cases of one test that a covering design does not
+need. It is given the names of the parameters whose values cannot act on each other three at a time, or none
+for all of them; of the others every combination is kept. The full tier runs every case.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+from covering import covering
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest's own hook, which deselects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    families = defaultdict(list)
+    for item in items:
+        mark = item.get_closest_marker("covering")
+        if mark is not None:
+            named, others = _values(item, mark.args)
+            families[item.nodeid.partition("[")[0], others].append((item, named, mark.kwargs))
+    for family in families.values():
+        needed = covering([named for _, named, _ in family], **family[0][2])
+        for number in set(range(len(family))) - set(needed):
+            family[number][0].add_marker("full")
+
+
+def _values(item: pytest.Item, names: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The numbers of the values of the parameters named, and of the others."""
+    indices = dict(item.callspec.indices)  # type: ignore[attr-defined]
+    if unknown := set(names) - set(indices):
+        raise pytest.UsageError(f"{item.nodeid}: covering names {unknown}, which are no parameters of it")
+    named = tuple(indices.pop(name) for name in names or sorted(indices))
+    return named, tuple(indices.values())
