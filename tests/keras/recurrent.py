@@ -126,6 +126,45 @@ def test_rates_of_one_drop_all(kind):
     assert (y == array(layer(np.zeros_like(X), training=True))).all()
 
 
+LEARNED = "a learned first state"
+
+
+@pytest.mark.parametrize("way", ["stateful", "unrolled", LEARNED, "both directions", "several cells"])
+@pytest.mark.parametrize("kind", GATES)
+def test_states_that_are_variables(kind, way):
+    """A variable is the first of the two that a cell multiplies, and knows no mask."""
+    rates, states = {"dropout": 0.3, "recurrent_dropout": 0.4}, 2 if kind is LSTM else 1
+    if way == "several cells":
+        layer = keras.layers.RNN([CELLS[kind](6, **rates, seed=2) for _ in range(2)], stateful=True)
+    elif way == "both directions":
+        layer = keras.layers.Bidirectional(kind(6, **rates, stateful=True))
+    else:
+        layer = kind(6, **rates, stateful=way != LEARNED, unroll=way == "unrolled", seed=2)
+    start = {}
+    if way == LEARNED:
+        start["initial_state"] = [keras.Variable(np.full((3, 6), 0.5, "float32")) for _ in range(states)]
+    first, second = (array(keras.ops.stop_gradient(layer(X, training=True, **start))) for _ in range(2))
+    assert np.isfinite(first).all()
+    assert (first != second).any()
+    if way == LEARNED:
+        plain = kind(6, **rates, seed=2, name=layer.name)
+        plain.build(X.shape)
+        plain.set_weights(layer.get_weights())
+        as_tensors = [tensor(np.full((3, 6), 0.5, "float32")) for _ in range(states)]
+        got = array(keras.ops.stop_gradient(plain(X, training=True, initial_state=as_tensors)))
+        np.testing.assert_allclose(first, got, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", CELLS.values())
+def test_a_cell_called_with_variables_has_numpys_masks(kind):
+    cell = kind(6, dropout=0.3, recurrent_dropout=0.4, seed=2, name="cell")
+    states = [np.full((3, 6), 0.5, "float32")] * (2 if kind is LSTMCell else 1)
+    outputs = []
+    for wrap in (tensor, keras.Variable):
+        outputs.append(cell(wrap(X[:, 0]), [wrap(state) for state in states], training=True)[0])
+    assert (array(keras.ops.stop_gradient(outputs[0])) == array(keras.ops.stop_gradient(outputs[1]))).all()
+
+
 def test_two_layers_with_one_seed_differ_and_both_directions():
     outputs = []
     for name in ("a", "b", "a"):

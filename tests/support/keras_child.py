@@ -15,6 +15,8 @@ from keras_process import BACKENDS
 def main(modules, *arguments):
     """Import each module, call what finds something in it, and run the checks of all."""
     names = [pair.split(":") for pair in modules.split(",")]
+    if keras.backend.backend() == "tensorflow":
+        two_processors()
     said = {module: imported(module) for module, _ in names}
     for module, finder in names:
         said[module]["found"] = import_module(finder).find()
@@ -27,6 +29,14 @@ def imported(module):
     before = loaded()
     import_module(module)
     return {"backend": keras.backend.backend(), "before": before, "after": loaded()}
+
+
+def two_processors():
+    """For TensorFlow's strategies, which have to be said before it first runs."""
+    import tensorflow as tf
+
+    (processor,) = tf.config.list_physical_devices("CPU")
+    tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
 def loaded():

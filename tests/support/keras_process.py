@@ -29,7 +29,7 @@ SUITES = [
         "keras/test_backends.py",
         "thinned.keras",
         "digests",
-        ("keras/masks.py", "keras/rules.py", "keras/recurrent.py", "keras/models.py"),
+        ("keras/masks.py", "keras/rules.py", "keras/recurrent.py", "keras/models.py", "keras/seams.py"),
         (
             ARRAYS,
             "ignore:The model does not have any trainable weights",

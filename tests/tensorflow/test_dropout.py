@@ -147,9 +147,7 @@ def test_a_place_that_is_none_is_an_error_in_a_running_graph(place, message):
     """Of which neither the numbers nor how many there are is known when it is traced."""
     vector = tf.TensorSpec([None], tf.int64)
 
-    @tf.function(
-        input_signature=[tf.TensorSpec([None, None]), {name: vector for name in place}], autograph=False
-    )
+    @tf.function(input_signature=[tf.TensorSpec([None, None]), dict.fromkeys(place, vector)], autograph=False)
     def graph(x, place):
         return dropout(x, 0.5, key=KEY, training=True, **place)
 

@@ -1,4 +1,4 @@
-"""DropoutWrapper under what runs cells: Keras's RNN, TensorFlow 1's loops and a loop by hand; as a layer of Keras."""
+"""DropoutWrapper under what runs cells: Keras's RNN, TensorFlow 1's loops, a loop by hand."""
 
 import json
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import threading
 from typing import Any
 
 import keras
@@ -29,12 +30,37 @@ class Mask:
     def __rmul__(self, x: Any) -> Any:
         return active.dropout(x, self._rate, self._key, True)
 
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """PyTorch's product of a tensor and a mask, which else begins with an error: 10 times a product."""
+        if len(args) == 2 and func in active.PRODUCTS and isinstance(args[1], cls):
+            return args[1].__rmul__(args[0])
+        return NotImplemented
+
+
+def _of_thread(name: str, otherwise: Any) -> property:
+    """An attribute for as long as a sequence runs, of which each thread has its own."""
+
+    def read(self: Any) -> Any:
+        return self._running.get((name, threading.get_ident()), otherwise)
+
+    def write(self: Any, value: Any) -> None:
+        if value is otherwise:  # nothing is left of a thread that is done
+            self._running.pop((name, threading.get_ident()), None)
+        else:
+            self._running[name, threading.get_ident()] = value
+
+    return property(read, write)
+
 
 class Cell(Site):
     """A mixin in front of Keras's cells."""
 
     dropout: float
-    draws = True  # False while the layer around the cell evaluates
+    draws = _of_thread("draws", True)  # False while the layer around the cell evaluates
+    # Keras keeps the masks of a sequence in the cell: two threads would drop by each other's.
+    _dropout_mask = _of_thread("inputs", None)
+    _recurrent_dropout_mask = _of_thread("state", None)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         args, kwargs, seed = checked(super().__init__, args, kwargs)
@@ -44,6 +70,7 @@ class Cell(Site):
     def settle(self, seed: Seed) -> None:
         """Take the seed, and rates of 1."""
         super().settle(seed)
+        self.__dict__["_running"] = {}
         for name in _RATES:
             if getattr(self, name) == 1:
                 setattr(self, name, _ALL)

@@ -1,7 +1,8 @@
 """What is asked of the backends' insides, each with its reason and what happens without it.
 
-Where a block is computed again for its gradient, the public interfaces of PyTorch and TensorFlow do not say so, nor
-which first run it repeats. Their Python frames do. Written for torch 2.13, TensorFlow 2.21 and JAX 0.10.
+Where a block is computed again for its gradient, the public interfaces of PyTorch and TensorFlow do not say
+so, nor which first run it repeats. Their Python frames do. Written for torch 2.13, TensorFlow 2.21 and JAX
+0.10.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ _NOTE = "thinned: keys drawn"
 
 
 def checkpoints(make: Callable[[], Any]) -> tuple[list[Any], tuple[Any, Any] | None] | None:
-    """`torch.utils.checkpoint` around this call: notes of the blocks that run forward, and of one that runs again.
+    """`torch.utils.checkpoint` around this call: notes of first runs, and the note of one that runs again.
 
-    A note is kept on what a checkpoint keeps itself: its frame object, or the context of its autograd function.
+    A note is kept on what a checkpoint keeps itself: its frame object, or its autograd function's context.
     Without `_top_saved_tensors_default_hooks` or `_current_graph_task_id` the stack is read at each call.
 
     Raises:
@@ -51,9 +52,9 @@ def checkpoints(make: Callable[[], Any]) -> tuple[list[Any], tuple[Any, Any] | N
 
 
 def recomputations(make: Callable[[], Any]) -> tuple[list[Any], tuple[Any, Any] | None] | None:
-    """`tf.recompute_grad` around this call: notes of the blocks that run forward, and of one that runs again.
+    """`tf.recompute_grad` around this call: notes of first runs, and the note of one that runs again.
 
-    A note is kept on the first tensor of a block's arguments, by the identity of their tuple, which both runs have.
+    A note is kept on the first tensor of a block's arguments, by the identity of their tuple, which stays.
     """
     import tensorflow as tf
     from tensorflow.python.ops import custom_gradient
@@ -91,6 +92,18 @@ def outside_checkpoints() -> Iterator[None]:
         around = around.parent_trace
     with core.set_current_trace(around):
         yield
+
+
+def function_of_checkpoint() -> Any:
+    """The function that `jax.checkpoint` is tracing, if it is; None where its frames are not known."""
+    from jax.extend import core
+
+    with core.take_current_trace() as trace:
+        traced = _traced_for(trace)
+    if traced != "checkpoint / remat":
+        return None
+    frames = (frame for frame in _stack() if frame.f_code.co_name == "fun_remat")
+    return next((frame.f_locals.get("fun") for frame in frames), None)
 
 
 def _traced_for(trace: Any) -> str | None:

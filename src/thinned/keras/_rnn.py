@@ -42,7 +42,12 @@ class Recurrent(Seeded):
             # What Keras does on a GPU: exact, and the fused kernels of a backend stay in use.
             sequences, training = self.cell.drop_sequences(sequences), False
         self.cell.draws = bool(training)
-        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)  # type: ignore[misc]
+        try:
+            return super().call(  # type: ignore[misc]
+                sequences, initial_state=initial_state, mask=mask, training=training
+            )
+        finally:
+            self.cell.draws = True
 
 
 @keras.saving.register_keras_serializable(package="thinned")

@@ -34,7 +34,8 @@ def dropout(
     derivatives work; with respect to p there is none (`tape.gradient` gives None).
 
     Args:
-        x: tensor, or what becomes one, of any shape, known or not; float32, float64, float16 or bfloat16.
+        x: tensor, or what becomes one, of any shape, known or not; float32, float64, float16 or bfloat16. Of
+            a ragged tensor the flat values are dropped, by their positions among themselves.
         p: drop probability in [0, 1]: a number, or a floating tensor of no dimension, whose value may change
             from step to step in one compiled graph. A float32 tensor's 0.1 is the number that it holds.
         key: the mask's key: a `thinned.Key`, or an int64 or int32 tensor of shape (2,), its seed and stream
@@ -70,12 +71,18 @@ def dropout(
     """
     training = _training(training)
     drop = _rate.drop_threshold(p)
-    inverted = check_mode(mode)
+    act, factor = _rate.effect(drop, training, check_mode(mode))
+    same = not isinstance(act, tf.Tensor) and (act, factor) == IDENTITY
+    if same and isinstance(x, (tf.RaggedTensor, tf.SparseTensor)):
+        return x
+    if isinstance(x, tf.RaggedTensor):
+        return _ragged(
+            x, p, (noise_shape, global_shape, start), key=key, training=training, mode=mode, name=name
+        )
     x = check_input(x)
     bits = _key.check(key)
     where = place(x, noise_shape, global_shape, start)
-    act, factor = _rate.effect(drop, training, inverted)
-    if not isinstance(act, tf.Tensor) and (act, factor) == IDENTITY:
+    if same:
         return x
     if tf.executing_eagerly():  # which has no names, and where a scope costs 10 µs
         return _operation.dropout(x, bits, act, factor, where)
@@ -110,11 +117,26 @@ def keep_mask(shape: Any, p: Any, *, key: Any, global_shape: Any = None, start: 
 
 def check_input(x: Any) -> Any:
     """X as a tensor of one of the four types."""
+    if isinstance(x, tf.SparseTensor):
+        raise TypeError(
+            "x must be a tensor or a tf.RaggedTensor, got a tf.SparseTensor: drop tf.sparse.to_dense(x), or "
+            "what is stored, x.with_values(dropout(x.values, …))"
+        )
     if not isinstance(x, tf.Tensor):
         x = tf.convert_to_tensor(x)
     if x.dtype not in _DTYPES:
         raise TypeError(f"x must be float32, float64, float16 or bfloat16, got {x.dtype.name}")
     return x
+
+
+def _ragged(x: Any, p: Any, places: tuple[Any, ...], **kwargs: Any) -> Any:
+    """Of the values, which is what TensorFlow does."""
+    if any(place is not None for place in places):
+        raise ValueError(
+            "noise_shape, global_shape and start do not fit a ragged x, whose values have no place in an "
+            "array: drop x.to_tensor(), or leave them out"
+        )
+    return x.with_flat_values(dropout(x.flat_values, p, **kwargs))
 
 
 def _training(training: Any) -> Any:

@@ -43,7 +43,9 @@ def as_key(seed: Any) -> Any:
 @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
 def draw(seed: int | None = None) -> Any:
     """128 fresh bits at each execution, from TensorFlow's stateful generator: `tf.random.set_seed` holds."""
-    return tf.random.uniform((2,), tf.int64.min, tf.int64.max, tf.int64, seed)
+    bits = tf.random.uniform((2,), tf.int64.min, tf.int64.max, tf.int64, seed)
+    number, replicas = replica()  # of which each draws the same numbers, where a seed is given
+    return bits if replicas == 1 else fold(bits, number)
 
 
 @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]

@@ -26,9 +26,9 @@ class DropoutWrapper:
     With `variational_recurrent` the same masks serve all steps, and all samples: a mask has one entry a
     feature. Without a key as `seed`, one is drawn where the wrapper is made in a graph, at each run of it, as
     TensorFlow does. A wrapper that is made eagerly, which in TensorFlow has the same masks for life, draws
-    one wherever a sequence begins: where a first state is asked for (`get_initial_state`, `zero_state`), as by
-    `keras.layers.RNN` and `dynamic_rnn` do, in `unroll`, and in `with wrapper.sequence():`. Where none is seen
-    to begin it draws one for good, and warns.
+    one wherever a sequence begins: where a first state is asked for (`get_initial_state`, `zero_state`), as
+    `keras.layers.RNN` and `dynamic_rnn` do, in `unroll`, and in `with wrapper.sequence():`. Where none is
+    seen to begin it draws one for good, and warns.
 
     Around a cell that is a layer of Keras 3 or tf_keras it is a layer too, with the cell's weights and a
     configuration: `keras.layers.RNN(wrapper)` works, drops in training and evaluates otherwise. Around any
@@ -74,9 +74,14 @@ class DropoutWrapper:
                 [4., 0., 4., 4., 0.]]], dtype=float32), array([[2., 2., 2., 2., 2.]], dtype=float32))
     """
 
+    name: str
+    _given: dict[str, Any]
+
     def __new__(cls, cell: Any = None, *args: Any, **kwargs: Any) -> Any:
         """An instance of the class that fits the cell."""
-        kind = _rnn_layer.subclass(cls, type(cell))
+        own: Any = cls
+        of_cell: Any = type(cell)
+        kind = _rnn_layer.subclass(own, of_cell)
         above: Any = super(DropoutWrapper, kind)
         return (
             object.__new__(kind)

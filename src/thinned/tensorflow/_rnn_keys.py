@@ -13,8 +13,8 @@ from thinned.tensorflow import _key, _spelling
 
 _UNSEEN = (
     "variational_recurrent=True, and no sequence was seen to begin: one mask serves all steps from now on. A "
-    "sequence begins where wrapper.get_initial_state or wrapper.zero_state is called, in wrapper.unroll, and in "
-    "`with wrapper.sequence():`"
+    "sequence begins where wrapper.get_initial_state or wrapper.zero_state is called, in wrapper.unroll, and "
+    "in `with wrapper.sequence():`"
 )
 
 

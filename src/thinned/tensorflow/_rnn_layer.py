@@ -1,7 +1,7 @@
 """The wrapper as a layer of the Keras that its cell is of, and its configuration.
 
-Keras 3 and tf_keras take for a cell, and look for weights in, what is a layer of their own. Neither is imported
-here: who has a cell of one has imported it.
+Keras 3 and tf_keras take for a cell, and look for weights in, what is a layer of their own. Neither is
+imported before it is needed: who has a cell of one has imported it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _VARIABLES = ("variables", "trainable_variables", "non_trainable_variables")
 
 
 @functools.cache
-def subclass(wrapper: type, cell: type) -> type:
+def subclass(wrapper: Any, cell: Any) -> Any:
     """The wrapper's class with a base for its cell's: Keras's `Layer`, or `tf.Module`."""
     layer = _layer(cell)
     base = layer or tf.Module

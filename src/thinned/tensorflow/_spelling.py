@@ -42,7 +42,7 @@ def floating(x: Any, **probabilities: Any) -> Any:
             dtype …`.
     """
     try:
-        x = _dropout.check_input(x)
+        x = x if isinstance(x, tf.RaggedTensor) else _dropout.check_input(x)
     except TypeError as error:
         raise ValueError(str(error)) from None
     for name, value in probabilities.items():
@@ -58,6 +58,8 @@ def aligned(x: Any, noise_shape: Any) -> Any:
     """TensorFlow's noise shape with one entry a dimension: a shorter one is that of x's last dimensions."""
     if isinstance(noise_shape, tf.TensorShape):
         noise_shape = noise_shape.as_list()
+    if noise_shape is None or isinstance(x, tf.RaggedTensor):
+        return noise_shape
     rank, many = x.shape.rank, isinstance(noise_shape, (tuple, list, np.ndarray))
     if many and rank is not None:
         return (1,) * (rank - len(noise_shape)) + tuple(noise_shape)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import types
+import warnings
 from typing import Any
 
 import jax
@@ -47,7 +50,19 @@ def replica() -> tuple[int, int]:
 
 
 def blocks(make: Any) -> None:
-    """None: JAX runs a block's Python once, and computes again what that traced."""
+    """None: JAX runs a block's Python once, and computes again what that traced.
+
+    It keeps what it traced with the function, for a next call: that would have the same mask.
+    """
+    function = _compat.function_of_checkpoint()
+    if function is not None and not isinstance(function, (types.MethodType, functools.partial)):
+        warnings.warn(
+            f"{function!r} drops inside keras.remat, and JAX traces it once for all its calls: they have one "
+            "mask. Where it is called more than once, give keras.remat a new function for each call, as in "
+            "keras.remat(functools.partial(block))(x)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def derive(state: Any, base: Key | None, name: int, replica: Any, replicas: Any) -> Any:

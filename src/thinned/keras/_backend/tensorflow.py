@@ -46,7 +46,7 @@ def replica() -> tuple[Any, int]:
 
 
 def blocks(make: Callable[[], Any]) -> Any:
-    """The blocks of `tf.recompute_grad` around a call: notes of the first runs, and the one that runs again."""
+    """The blocks of `tf.recompute_grad` around a call: notes of first runs, and the one that runs again."""
     return _compat.recomputations(make)
 
 
@@ -71,6 +71,8 @@ def keep_mask(shape: Shape, rate: float, key: Key) -> Any:
 
 def gaussian_dropout(x: Any, rate: float, key: Any) -> Any:
     """Multiply by 1 + σ z, in training."""
+    if isinstance(x, tf.RaggedTensor):
+        return x.with_flat_values(gaussian_dropout(x.flat_values, rate, key))
     return _multiply(_dropout.check_input(x), _key.check(key), math.sqrt(rate / (1.0 - rate)))
 
 

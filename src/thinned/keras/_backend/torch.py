@@ -16,6 +16,7 @@ from thinned.keras import _compat
 from thinned.torch import _eager, _key, functional
 
 _WORD = 2**32 - 1
+PRODUCTS = (torch.Tensor.mul, torch.Tensor.__mul__)
 
 
 def is_eager(state: Tensor) -> bool:

@@ -82,7 +82,8 @@ def dropout(
 
     Raises:
         TypeError: as `Dropout`.
-        ValueError: as `Dropout`; `x must be float32, float64, float16 or bfloat16, got …`; `noise_shape … does not fit x of shape …`.
+        ValueError: as `Dropout`; `x must be float32, float64, float16 or bfloat16, got …`; `noise_shape …
+            does not fit x of shape …`.
 
     Source:
         `tf.compat.v1.layers.dropout`; CONTRACT.md, section 4.
