@@ -134,7 +134,7 @@ NATIVE = of(
         (
             "the base of many keys",
             "many.cpp",
-            "{x, out, r.base, p.each}",
+            "{x, out, base, p.each}",
             "{x, out, 0, p.each}",
             "kernel/test_many.py",
         ),
