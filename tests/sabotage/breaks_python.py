@@ -79,7 +79,7 @@ TORCH = of(
         (
             "the step is not folded into a site's key",
             "_site.py",
-            "key = _key.folded(key, number(clock.step))\n",
+            "key = _key.folded(key, self._step(clock))\n",
             "key = _key.folded(key, 0)\n",
             "torch/test_keyed.py",
         ),

@@ -39,7 +39,8 @@ def keyed(
         seed: integer in [0, 2^64), or a Key, which then stands for Key(seed); None takes all keys away.
         calls: "count" numbers the calls within a step: call n, from 0, of a site in the f-th forward pass of
             the model, from 1, is `call=f * 2**20 + n`. What an activation checkpoint of torch.utils computes
-            again has the number that it had. Forward passes are those of `model`, by a hook.
+            again has the number that it had. Forward passes are those of `model`, by a hook; those that
+            evaluate are not counted.
         check: inputs of the model, a tensor, a tuple of positional arguments or a dict of named ones: it is
             run once, in training and without gradients, and whatever draws without a key is named in a
             warning. Buffers, generators and modes are then what they were.
