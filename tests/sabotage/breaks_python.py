@@ -142,8 +142,8 @@ TORCH = of(
         (
             "the affine map of alpha dropout",
             "functional/_alpha.py",
-            "b = -a * _LIMIT * rate",
-            "b = a * _LIMIT * rate",
+            "a = torch.where(rate < 1.0, a, 0.0)\n    b = -a * _LIMIT * rate",
+            "a = torch.where(rate < 1.0, a, 0.0)\n    b = a * _LIMIT * rate",
             "torch/test_alpha.py::test_outputs_equal_the_reference",
         ),
         (
