@@ -133,7 +133,8 @@ def count_steps(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Cou
     """Set the step after each step of an optimizer: the loop of a training run then says nothing of steps.
 
     It counts on from the step that the model is at. A step that the optimizer does not take, as a gradient
-    scaler may decide, is not counted. With several optimizers, count those of one.
+    scaler may decide, is not counted: the next pass has its masks again, of which the first one is warned.
+    With several optimizers, count those of one.
 
     Args:
         model: keyed, or with sites whose p is a schedule.
