@@ -84,6 +84,13 @@ TORCH = of(
             "torch/test_keyed.py",
         ),
         (
+            "the step and rows of a call that is computed again",
+            "_recomputed.py",
+            "now() if again is None else _taken(_kept(again).get(owner), unseen)",
+            "now()",
+            "torch/test_recomputed.py",
+        ),
+        (
             "the counters of a checkpoint's region",
             "_recomputed.py",
             "current = now() if again is None else",
