@@ -1,4 +1,4 @@
-"""The audit of a Keras model: a fault is found by its rule alone, healthy models are silent, all is put back."""
+"""The audit of a Keras model: faults are found, each by its rule alone; healthy models are silent."""
 
 import keras
 import numpy as np
