@@ -11,6 +11,7 @@ from pathlib import Path
 
 import libcst as cst
 
+from thinned.audit._excerpt import excerpt
 from thinned.audit._finding import Finding, Position
 from thinned.audit._notebook import Notebook
 from thinned.audit._rules import RULES
@@ -85,7 +86,7 @@ def check_text(text: str, filename: str = "<text>", codes: Collection[str] | Non
     if not rules:
         return []
     try:
-        source = Source(text)
+        source = Source(excerpt(text, rules))
     except cst.ParserSyntaxError as error:
         return [
             _unreadable(
