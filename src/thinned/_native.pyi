@@ -57,6 +57,7 @@ def many(
     keys: int,
     threshold: int,
     scale: float,
+    each: int,
     threads: int,
 ) -> None: ...
 def dots(

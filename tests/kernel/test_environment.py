@@ -56,7 +56,7 @@ def many(x):
     keys, out = np.arange(40, dtype=np.uint64), np.empty_like(x)
     code = ["float32", "float64", "float16", "bfloat16"].index(x.dtype.name)
     rows = (1, 20, 0, N // 20, (N // 20,), (1,), 0, _kernel.address(keys))
-    words = (threshold(0.3), thinned.scale(0.3), _kernel.get_num_threads())
+    words = (threshold(0.3), thinned.scale(0.3), 0, _kernel.get_num_threads())
     _kernel.many(code, _kernel.address(x), _kernel.address(out), *rows, *words)
     return out
 

@@ -23,7 +23,7 @@ def rows(x, keys, p, noise=None):
     _kernel.many(
         *(_kernel.FLOAT32, _kernel.address(x), _kernel.address(out), outer, inner, *between, shape),
         *((steps * np.array(noise or 1)).tolist(), 5, _kernel.address(keys)),
-        *(thinned.threshold(p), thinned.scale(p) if p < 1 else 0.0, 2),
+        *(thinned.threshold(p), thinned.scale(p) if p < 1 else 0.0, 0, 2),
     )
     return out
 

@@ -53,7 +53,7 @@ def test_info_says_what_to_do_without_the_native_module(monkeypatch):
     monkeypatch.setattr(_kernel, "path", lambda: "reference")
     shown = " ".join(run("info").stdout.split())
     assert "the NumPy reference does the work: the same bits, but slower" in shown
-    assert "install a C++17 compiler and reinstall" in shown
+    assert "then install again from the source: pip install --force-reinstall" in shown
     assert not printed_json("info")["native"]
 
 

@@ -25,6 +25,8 @@ class Seen(torch.nn.Module):
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
         # As an ordinary call: hooks belong to the module, and run when the recorded call runs.
+        if torch.compiler.is_compiling():
+            return _call(self, *args, **kwargs)
         if (kwargs or has_torch_function(args)) and (stand_in := _stand_in(args, kwargs)) is not None:
             return _record(self, stand_in.tracer, args, kwargs)
         return _call(self, *args, **kwargs)
