@@ -162,7 +162,7 @@ def _is_traced(value: Any) -> bool:
 
 
 def _sizes(shape: Any) -> tuple[Any, ...]:
-    """The shape of a mask; XLA ends the process where an array's bytes, of 8 an element, have more than 63 bits."""
+    """The shape of a mask; XLA ends the process where its arrays, of 8 bytes an element, reach 2^63 bytes."""
     entries = shape if hasattr(shape, "__iter__") else (shape,)
     named = tuple(entry for entry in entries if jax.export.is_symbolic_dim(entry))
     if named:  # a dimension of `jax.export`, whose size is known when the program runs
