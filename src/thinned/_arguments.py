@@ -43,6 +43,8 @@ def check_training(training: Any) -> bool:
             "training is missing: pass training=self.training (or True to drop, False to evaluate): "
             "a functional dropout cannot see model.eval()"
         )
+    if training is None or isinstance(training, str):
+        raise TypeError(f"training must be True to drop or False to evaluate, got {training!r}")
     return bool(training)
 
 

@@ -213,3 +213,14 @@ def test_a_syntax_error_is_one_finding():
     )
     assert found.code == "THN000"
     assert found.start.line >= 3
+
+
+def test_what_no_rule_looks_at_is_left_out_and_lines_stay():
+    text = (
+        "import torch.nn as nn\nimport torch.nn.functional as F\n\n\n@decorated\nclass Base(nn.Module):\n"
+        "    def other(self):\n        return 1; x = 2\n\n\ndef far():\n    '''\n    text\n    '''\n\n\n"
+        "class Net(Base):\n    def forward(self, x):\n        return F.dropout(x, 0.5)\n"
+    )
+    [found] = check_text(text)
+    assert (found.code, found.start.line) == ("THN101", 19)
+    assert found.fix is not None  # Base is one of torch's modules

@@ -88,3 +88,9 @@ def test_blocks_make_no_difference(outputs, block, monkeypatch):
 def test_outputs_without_dimensions():
     found, error = summarise(np.random.default_rng(1).standard_normal((10, 7)), "values")
     assert found.mean.shape == error.std.shape == (7,)
+
+
+def test_what_is_not_a_number_has_no_standard_error():
+    found, error = summarise(np.array([[np.nan, 1.0, 1.0], [1.0, 1.0, 2.0]]), "values")
+    assert np.isnan([found.mean[0], found.std[0], error.mean[0], error.std[0]]).all()
+    assert error.std[1] == 0 < error.std[2]

@@ -79,9 +79,16 @@ TORCH = of(
         (
             "the step is not folded into a site's key",
             "_site.py",
-            "key = _key.folded(key, number(clock.step))\n",
+            "key = _key.folded(key, self._step(clock))\n",
             "key = _key.folded(key, 0)\n",
             "torch/test_keyed.py",
+        ),
+        (
+            "the step and rows of a call that is computed again",
+            "_recomputed.py",
+            "now() if again is None else _taken(_kept(again).get(owner), unseen)",
+            "now()",
+            "torch/test_recomputed.py",
         ),
         (
             "the counters of a checkpoint's region",
@@ -142,8 +149,8 @@ TORCH = of(
         (
             "the affine map of alpha dropout",
             "functional/_alpha.py",
-            "b = -a * _LIMIT * rate",
-            "b = a * _LIMIT * rate",
+            "a = torch.where(rate < 1.0, a, 0.0)\n    b = -a * _LIMIT * rate",
+            "a = torch.where(rate < 1.0, a, 0.0)\n    b = a * _LIMIT * rate",
             "torch/test_alpha.py::test_outputs_equal_the_reference",
         ),
         (

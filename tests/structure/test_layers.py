@@ -11,7 +11,7 @@ ROOT = Path(thinned.contract.__file__).parent
 
 # Room by room. A room may import those above it in this list, and itself.
 ROOMS = {
-    "contract": ["contract", "_quantile", "_position", "_overlap", "_arguments"],
+    "contract": ["contract", "_audit", "_quantile", "_position", "_overlap", "_arguments"],
     "kernel": ["_kernel", "_reference", "_environment", "_native"],
     "front ends": ["", "_numpy", "jax", "tensorflow", "torch"],
     "libraries of layers": ["equinox", "flax", "keras"],  # on the front ends of the frameworks beneath them

@@ -49,7 +49,7 @@ PUBLIC = {
         "ridge_solution",
     ],
     "thinned.flax": ["linen", "nnx"],
-    "thinned.flax.linen": ["DropConnect", "DropPath", "Dropout", "dot_product_attention"],
+    "thinned.flax.linen": ["DropConnect", "DropPath", "Dropout", "audit", "dot_product_attention"],
     "thinned.flax.nnx": ["DropConnect", "DropPath", "Dropout", "dot_product_attention"],
     "thinned.jax": ["dropout", "fold", "keep_mask"],
     "thinned.keras": [
@@ -66,6 +66,7 @@ PUBLIC = {
         "SpatialDropout1D",
         "SpatialDropout2D",
         "SpatialDropout3D",
+        "audit",
         "dropout",
         "keep_mask",
     ],

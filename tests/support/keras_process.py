@@ -29,7 +29,14 @@ SUITES = [
         "keras/test_backends.py",
         "thinned.keras",
         "digests",
-        ("keras/masks.py", "keras/rules.py", "keras/recurrent.py", "keras/models.py", "keras/seams.py"),
+        (
+            "keras/masks.py",
+            "keras/rules.py",
+            "keras/recurrent.py",
+            "keras/models.py",
+            "keras/seams.py",
+            "keras/audits.py",
+        ),
         (
             ARRAYS,
             "ignore:The model does not have any trainable weights",

@@ -125,7 +125,7 @@ def leave_all(state):
         {"variational_recurrent": True, "seed": Key(2**63, 5), "input_size": N, "dtype": "float32"},
         {"state_keep_prob": 0.5, "dropout_state_filter_visitor": leave_all},
     ],
-    ids=str,
+    ids=lambda kwargs: ", ".join(kwargs) or "nothing",
 )
 def test_a_configuration_makes_another(kwargs):
     wrapper = DropoutWrapper(keras.layers.GRUCell(5, name="inner"), **kwargs, name="outer")

@@ -147,3 +147,9 @@ def test_training_refuses_what_has_no_strides():
         TypeError, match=r"input must be strided, got torch.sparse_coo: pass input.to_dense\(\)"
     ):
         dropout(X.to_sparse(), 0.5, True)
+
+
+@pytest.mark.parametrize("training", [None, "yes"])
+def test_training_that_is_neither_true_nor_false(training):
+    with pytest.raises(TypeError, match="training must be True to drop or False to evaluate, got"):
+        dropout(X, 0.5, training)

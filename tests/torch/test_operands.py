@@ -87,6 +87,20 @@ def test_tensors_beside_the_input_are_where_it_is():
         OPS.dropout_add_norm(X, X, meta(X[0, 0]), None, KEY, P, 1e-5, False, 6)
 
 
+def test_verbs_that_multiply_refuse_tensors_of_two_devices():
+    """torch's product of a tensor on the meta device and one on the CPU is uninitialised memory."""
+    q, words = torch.ones(1, 3, 4), torch.tensor([1])
+    for operands in ((q, meta(q), q), (q, q, meta(q)), (meta(q), q, q), (q, q, q, meta(q[..., :3]))):
+        with pytest.raises(ValueError, match=r"is on .* and query on"):
+            functional.scaled_dot_product_attention(*operands, dropout_p=0.5, training=True)
+    with pytest.raises(ValueError, match="weight is on cpu and input on meta"):
+        functional.drop_connect_linear(meta(X), X[0], None, 0.5, True)
+    with pytest.raises(ValueError, match="bias is on meta and input on cpu"):
+        functional.drop_connect_linear(X, X[0], meta(X[0, :, 0]), 0.5, True)
+    with pytest.raises(ValueError, match="input is on meta and weight on cpu"):
+        functional.embedding_dropout(meta(words), X[0], 0.5, True)
+
+
 VERBS = {
     "dropout": lambda x, **source: functional.dropout(x, 0.5, True, **source),
     "p = 1": lambda x, **source: functional.dropout(x, 1.0, True, **source),

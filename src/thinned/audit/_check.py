@@ -11,6 +11,7 @@ from pathlib import Path
 
 import libcst as cst
 
+from thinned.audit._excerpt import excerpt
 from thinned.audit._finding import Finding, Position
 from thinned.audit._notebook import Notebook
 from thinned.audit._rule import Rule
@@ -100,7 +101,7 @@ def check_text(text: str, filename: str = "<text>", codes: Collection[str] | Non
 
 
 def _found(text: str, filename: str, rules: Sequence[Rule]) -> list[Finding]:
-    source = Source(text)
+    source = Source(excerpt(text, rules))
     findings = [
         Finding(
             rule.code,

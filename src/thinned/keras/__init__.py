@@ -5,6 +5,7 @@ does the work: `thinned.torch`, `thinned.jax` or `thinned.tensorflow`; no other 
 """
 
 from thinned.keras._alpha import AlphaDropout
+from thinned.keras._audit import audit
 from thinned.keras._cells import GRUCell, LSTMCell, SimpleRNNCell
 from thinned.keras._connect import DropConnect
 from thinned.keras._dropout import Dropout
@@ -27,6 +28,7 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "audit",
     "dropout",
     "keep_mask",
 ]

@@ -122,7 +122,7 @@ def _moments(drawn: Doubles) -> tuple[Doubles, ...]:
     std = np.sqrt(variance)
     fourth = np.square(square).mean(axis=0)
     of_variance = np.maximum(fourth - variance**2 * (count - 3) / (count - 1), 0.0) / count
-    return mean, std, np.divide(np.sqrt(of_variance), 2 * std, out=np.zeros_like(std), where=std > 0)
+    return mean, std, np.divide(np.sqrt(of_variance), 2 * std, out=np.zeros_like(std), where=std != 0)
 
 
 def _of_classes(drawn: Doubles) -> tuple[Doubles, ...]:

@@ -58,8 +58,12 @@ class Clock:
         self.counts = {}
         self._drawn.clear()
 
-    def begin(self, *_: Any) -> None:
-        """Begin a forward pass of the model: its pre-hook."""
+    def begin(self, model: torch.nn.Module, _: Any) -> None:
+        """Begin a forward pass of the model, if it is one of training: its pre-hook."""
+        if not model.training and not any(module.training for module in model.modules()):
+            return
+        if not torch.compiler.is_compiling() and _sampled():
+            return
         if _compat.transforms_active() or torch.compiler.is_compiling():
             self.passes.add_(1)
         else:
@@ -96,8 +100,7 @@ class Clock:
             return False
         if self.warned or self.quiet or _compat.backward_task() != -1:
             return False
-        # Where `thinned.mc` drops in evaluation the masks are its own.
-        return not any(getattr(mode, "always", False) for mode in _compat.function_mode_stack())
+        return not _sampled()
 
     def warn(self, site: str) -> None:
         """Tell, once for a model, of a mask that is drawn twice."""
@@ -117,6 +120,11 @@ class Clock:
             "same units are dropped in every step. Call thinned.torch.set_step(model, n) in each, or "
             f"count_steps(model, optimizer) once. Within a step, {calls}"
         )
+
+
+def _sampled() -> bool:
+    """Whether `thinned.mc` drops in evaluation: the masks are its own."""
+    return any(getattr(mode, "always", False) for mode in _compat.function_mode_stack())
 
 
 def _next(counts: dict[str, int], site: str, by_call: bool) -> int:

@@ -137,6 +137,20 @@ proxy_mode = private(
 backward_task = private(
     "torch._C._current_graph_task_id", "tell a call from one that a checkpoint recomputes"
 )
+_saved_tensors_hooks = private(
+    "torch._C._autograd._top_saved_tensors_default_hooks", "tell a call that a checkpoint will recompute"
+)
+
+
+def outside_checkpoints() -> bool:
+    """Whether a call is in no region of a checkpoint for sure, neither at first nor when it runs again.
+
+    A region of use_reentrant=True runs without gradients at first, one of False with hooks of saved tensors;
+    both run again in a backward pass.
+    """
+    return torch.is_grad_enabled() and _saved_tensors_hooks(True) is None and backward_task() == -1
+
+
 interpreters = private(
     "torch._C._functorch.get_interpreter_stack", "see whether vmap is on in a backward pass"
 )

@@ -39,7 +39,8 @@ def keyed(
         seed: integer in [0, 2^64), or a Key, which then stands for Key(seed); None takes all keys away.
         calls: "count" numbers the calls within a step: call n, from 0, of a site in the f-th forward pass of
             the model, from 1, is `call=f * 2**20 + n`. What an activation checkpoint of torch.utils computes
-            again has the number that it had. Forward passes are those of `model`, by a hook.
+            again has the number that it had. Forward passes are those of `model`, by a hook; those that
+            evaluate are not counted.
         check: inputs of the model, a tensor, a tuple of positional arguments or a dict of named ones: it is
             run once, in training and without gradients, and whatever draws without a key is named in a
             warning. Buffers, generators and modes are then what they were.
@@ -132,7 +133,8 @@ def count_steps(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Cou
     """Set the step after each step of an optimizer: the loop of a training run then says nothing of steps.
 
     It counts on from the step that the model is at. A step that the optimizer does not take, as a gradient
-    scaler may decide, is not counted. With several optimizers, count those of one.
+    scaler may decide, is not counted: the next pass has its masks again, of which the first one is warned.
+    With several optimizers, count those of one.
 
     Args:
         model: keyed, or with sites whose p is a schedule.

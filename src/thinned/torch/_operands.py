@@ -42,9 +42,14 @@ def check(name: str, input: Tensor, key: Tensor, p: Tensor, **beside: Tensor | N
         raise TypeError(f"p must be a real number, got a tensor of {p.dtype}")
     check_fit(p, input)
     has_values(name, input, key=key, p=p)
+    one_device("input", input, **beside)
+
+
+def one_device(name: str, input: Tensor, /, **beside: Tensor | None) -> None:
+    """Refuse tensors of two devices: torch multiplies one without memory by one that has some, to garbage."""
     for other, tensor in beside.items():
         if tensor is not None and tensor.device != input.device:
-            raise ValueError(f"{other} is on {tensor.device} and input on {input.device}: move one of them")
+            raise ValueError(f"{other} is on {tensor.device} and {name} on {input.device}: move one of them")
 
 
 def check_fit(p: Tensor, input: Tensor) -> None:

@@ -2,18 +2,20 @@
 
 `torch.utils.checkpoint` keeps an object for each region: its context (use_reentrant=True) or its frame. Both
 are found on Python's stack, in the forward pass and when the region runs again. What the counters were when a
-region began is kept on that object.
+region began is kept on that object, and so are the values that its calls went by.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from thinned.torch import _compat
+
+Value = TypeVar("Value")
 
 
 @dataclass
@@ -38,6 +40,44 @@ class _Region:
     again: State | None = None
 
 
+@dataclass
+class _Values:
+    """The values of an owner's calls in a region, and how many its last run in a backward pass has had."""
+
+    values: list[Any] = field(default_factory=list)
+    task: int = -1
+    taken: int = 0
+
+
+def held(owner: Any, now: Callable[[], Value], unseen: Callable[[], Value]) -> Value:
+    """The value that a call goes by: `now()`, or that of the call that is computed again.
+
+    Between the forward pass and its recomputation the step or the rows may have moved on. What is computed
+    again in a way that nobody knows goes by `now()`.
+
+    Args:
+        owner: whose value it is; its calls in a region are told apart by their order.
+        now: makes the value of the forward pass.
+        unseen: makes that of a call that is computed again and had asked for none.
+    """
+    if _compat.outside_checkpoints():
+        return now()
+    again, begun = _regions(sys._getframe(1))
+    value = now() if again is None else _taken(_kept(again).get(owner), unseen)
+    for region in begun:
+        _kept(region).setdefault(owner, _Values()).values.append(value)
+    return value
+
+
+def _taken(known: _Values | None, unseen: Callable[[], Value]) -> Value:
+    if known is None:
+        return unseen()
+    if known.task != (task := _compat.backward_task()):
+        known.task, known.taken = task, 0
+    known.taken += 1
+    return known.values[known.taken - 1] if known.taken <= len(known.values) else unseen()
+
+
 def state(owner: Any, now: Callable[[], State]) -> State:
     """The counters that a call goes by: `now()`, or those of the region that is computed again.
 
@@ -59,7 +99,7 @@ def state(owner: Any, now: Callable[[], State]) -> State:
 
 
 def _again(owner: Any, region: Any, task: int) -> State:
-    known = _kept(region).get(owner)
+    known: _Region | None = _kept(region).get(owner)
     if known is None:
         raise _unknown()
     if known.again is None or known.task != task:
@@ -85,8 +125,8 @@ def _regions(frame: FrameType | None) -> tuple[Any, list[Any]]:
     return None, begun
 
 
-def _kept(region: Any) -> dict[Any, _Region]:
-    kept: dict[Any, _Region] = vars(region).setdefault("_thinned", {})
+def _kept(region: Any) -> dict[Any, Any]:
+    kept: dict[Any, Any] = vars(region).setdefault("_thinned", {})
     return kept
 
 

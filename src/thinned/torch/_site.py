@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from thinned.contract import Key, check_integer, check_probability
-from thinned.torch import _compat, _key, _rate
+from thinned.torch import _compat, _key, _rate, _recomputed
 from thinned.torch._clock import Bits, Clock, number
 from thinned.torch._place import Place
 from thinned.torch._rows import Rows
@@ -84,7 +84,7 @@ class Site(Seen):
             return _key.folded(_key.folded(key, step), call)
         if input is not None:
             self.notice(call, input)
-        key = _key.folded(key, number(clock.step))
+        key = _key.folded(key, self._step(clock))
         return key if call is None else _key.folded(key, call)
 
     def notice(self, call: int | None, input: Tensor) -> None:
@@ -96,6 +96,14 @@ class Site(Seen):
             return
         if clock.again(self._name, call, input) and self._drops():
             clock.warn(self._name)
+
+    def _step(self, clock: Clock) -> int:
+        """The step of a call: the one that it had, where a checkpoint computes it again."""
+
+        def now() -> int:
+            return number(clock.step)
+
+        return _recomputed.held((self, "step"), now, now)
 
     def _drops(self) -> bool:
         """Whether one of its rates is not 0."""
@@ -113,6 +121,11 @@ class Site(Seen):
                 return _key.fold(key, clock.traced_call(self._name, self._by_call))
             return key if call is None else _key.fold(key, call)
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether `set_rows` was ever called: a checkpoint may compute a call again that had rows."""
+        return "rows" in vars(self)
+
     def place(self, input: Tensor, dim: int | None = None, shape: Sequence[int] | None = None) -> Place:
         """Where the input's rows stand in the whole batch: arguments of a verb, none where nobody said.
 
@@ -121,9 +134,14 @@ class Site(Seen):
             dim: of the batch; the one that `set_rows` was told if not given.
             shape: of the mask, where it is not the input's.
         """
-        if self.rows is None or not self.training:
+        if not self.training or not self.has_rows:
             return {}
-        return self.rows.place(input.shape if shape is None else shape, self.rows.dim if dim is None else dim)
+        rows = self.rows
+        if not traced():
+            rows = _recomputed.held((self, "rows"), lambda: self.rows, lambda: None)
+        if rows is None:
+            return {}
+        return rows.place(input.shape if shape is None else shape, rows.dim if dim is None else dim)
 
     def rate(self, p: Any) -> float | Tensor:
         """The drop probability now: a schedule's at this step, or p as it is."""
@@ -134,7 +152,7 @@ class Site(Seen):
                 return 0.0  # evaluation asks for no p
             raise RuntimeError(f"p={p} needs a step: call thinned.torch.set_step(model, n) before the model")
         if not traced():
-            return p(number(self._clock.step))
+            return p(self._step(self._clock))
         with _compat.real_constants():
             return p(self._clock.step)
 

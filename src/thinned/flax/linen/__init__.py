@@ -1,8 +1,9 @@
 """Layers of `flax.linen`: `Dropout`, `DropPath`, `DropConnect`, and the dropout of its attention modules."""
 
 from thinned.flax.linen._attention import dot_product_attention
+from thinned.flax.linen._audit import audit
 from thinned.flax.linen._connect import DropConnect
 from thinned.flax.linen._dropout import Dropout
 from thinned.flax.linen._path import DropPath
 
-__all__ = ["DropConnect", "DropPath", "Dropout", "dot_product_attention"]
+__all__ = ["DropConnect", "DropPath", "Dropout", "audit", "dot_product_attention"]

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
+from thinned._audit import Audit, report
 from thinned.contract import check_integer
-from thinned.torch._audit._evidence import Evidence, gather
-from thinned.torch._audit._masks import kept_share
-from thinned.torch._audit._report import Audit
+from thinned.torch._audit._evidence import gather
 from thinned.torch._audit._rules import RULES
 
 
@@ -49,29 +48,4 @@ def audit(model: torch.nn.Module, *inputs: Any, repeats: int = 8, **kwargs: Any)
     if check_integer("repeats", repeats) < 2:
         raise ValueError(f"repeats must be at least 2, got {repeats}")
     evidence = gather(model, inputs, kwargs, repeats)
-    findings = [finding for rule in RULES for finding in rule(evidence)]
-    return Audit(findings, _sites(evidence), _share(evidence))
-
-
-def _sites(evidence: Evidence) -> list[dict[str, Any]]:
-    rows = []
-    for (name, number), calls in evidence.calls().items():
-        first = calls[0]
-        rows.append(
-            {
-                "name": name if not number else f"{name} (call {number})",
-                "kind": first.kind,
-                "p": first.p,
-                "dropped": kept_share(calls, complement=True),
-                "shape": tuple(first.input.shape),
-                "seconds": sum(call.seconds for call in calls) / len(calls),
-            }
-        )
-    return rows
-
-
-def _share(evidence: Evidence) -> float:
-    """Of the first training pass, which has a backward pass, in which dropout takes as long again."""
-    run = evidence.trainings[0]
-    spent = 2 * sum(call.seconds for call in run.calls if not call.again)
-    return min(spent / run.seconds, 1.0) if run.seconds else 0.0
+    return report(evidence, RULES)

@@ -12,36 +12,35 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from thinned.torch._audit._watch import Call, Run, Watch, is_handwritten
+from thinned import _audit
+from thinned.torch._audit._watch import Run, Watch, is_handwritten
 from thinned.torch._keyed import unnoticed
 
 
 @dataclass
-class Evidence:
+class Evidence(_audit.Evidence):
     """What the rules look at.
 
     Args:
         model: the one that was run.
-        evaluations: two runs in evaluation mode.
-        trainings: runs in training mode, the first with its backward pass.
         quiet: a run in training mode in which nothing was dropped; None where no batch is normalised.
-        changed: what an evaluation changed of the model, by name.
     """
 
     model: torch.nn.Module
-    evaluations: list[Run]
-    trainings: list[Run]
     quiet: Run | None
-    changed: list[str]
 
-    def calls(self) -> dict[tuple[str, int], list[Call]]:
-        """The training calls of each site, by name and number in a run, without those computed again."""
-        found: dict[tuple[str, int], list[Call]] = {}
-        for run in self.trainings:
-            for call in run.calls:
-                if not call.again:
-                    found.setdefault((call.name, call.number), []).append(call)
-        return found
+    def frozen(self, name: str) -> bool:
+        """Whether no parameter around a site is trained."""
+        parts = name.split(".")
+        for length in range(len(parts), 0, -1):
+            parameters = list(self.model.get_submodule(".".join(parts[:length])).parameters())
+            if parameters:
+                return not any(one.requires_grad for one in parameters)
+        return False
+
+    def by_batch(self, name: str) -> bool:
+        """Whether a layer says that it drops whole batches, as torchvision's does."""
+        return getattr(self.model.get_submodule(name), "mode", None) == "batch"
 
 
 def gather(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], repeats: int) -> Evidence:
@@ -55,7 +54,7 @@ def gather(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
         trainings = [_trained(model, args, kwargs, backward=number == 0) for number in range(repeats)]
         normalises = any(step.variance is not None for step in trainings[0].steps)
         quiet = _silenced(model, args, kwargs) if normalises else None
-    return Evidence(model, evaluations, trainings, quiet, changed)
+    return Evidence(evaluations, trainings, changed, model, quiet)
 
 
 def _evaluated(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
@@ -71,7 +70,7 @@ def _trained(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
         run.outputs = _tensors(model(*_copied(args), **_copied(kwargs)))
         roots = [one for one in run.outputs if one.requires_grad and one.is_floating_point()]
         if backward and roots:
-            watch.backward = True
+            watch.backward = run.backward = True
             # A weight of its own for each output: a plain sum has no gradient behind a softmax.
             weights = [torch.linspace(0.5, 1.5, one.numel()).to(one).view_as(one) for one in roots]
             try:

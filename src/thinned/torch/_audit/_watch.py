@@ -2,84 +2,35 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from thinned.torch import functional as ours
-
-ELEMENTS, CHANNELS, PATHS, LOCKED, OTHER = "elements", "channels", "paths", "locked", "other"
-
-
-@dataclass(frozen=True)
-class _Verb:
-    """Where a function takes its rate and its mode, and what its mask shares."""
-
-    rate: tuple[int, str, Any]  # position, keyword, default
-    training: tuple[int, str, Any] | None
-    kind: str
-
-
-_VERBS: dict[Callable[..., Any], _Verb] = {
-    F.dropout: _Verb((1, "p", 0.5), (2, "training", True), ELEMENTS),
-    F.dropout1d: _Verb((1, "p", 0.5), (2, "training", True), CHANNELS),
-    F.dropout2d: _Verb((1, "p", 0.5), (2, "training", True), CHANNELS),
-    F.dropout3d: _Verb((1, "p", 0.5), (2, "training", True), CHANNELS),
-    F.alpha_dropout: _Verb((1, "p", 0.5), (2, "training", False), OTHER),
-    F.feature_alpha_dropout: _Verb((1, "p", 0.5), (2, "training", False), OTHER),
-    F.scaled_dot_product_attention: _Verb((4, "dropout_p", 0.0), None, OTHER),
-    F.multi_head_attention_forward: _Verb((10, "dropout_p", 0.0), (13, "training", True), OTHER),
-    torch.dropout: _Verb((1, "p", 0.5), (2, "train", True), ELEMENTS),
-    ours.dropout: _Verb((1, "p", 0.5), (2, "training", True), ELEMENTS),
-    ours.dropout1d: _Verb((1, "p", 0.5), (2, "training", True), CHANNELS),
-    ours.dropout2d: _Verb((1, "p", 0.5), (2, "training", True), CHANNELS),
-    ours.dropout3d: _Verb((1, "p", 0.5), (2, "training", True), CHANNELS),
-    ours.locked_dropout: _Verb((1, "p", 0.5), (2, "training", True), OTHER),
-    ours.drop_path: _Verb((1, "p", 0.5), (2, "training", True), PATHS),
-    ours.alpha_dropout: _Verb((1, "p", 0.5), (2, "training", True), OTHER),
-    ours.gaussian_dropout: _Verb((1, "p", 0.5), (2, "training", True), OTHER),
-    ours.scaled_dot_product_attention: _Verb((4, "dropout_p", 0.0), (-1, "training", True), OTHER),
-}
-# Of these dropout is a part, and nobody can say how large a one.
-_ATTENTION = {
-    F.scaled_dot_product_attention,
-    F.multi_head_attention_forward,
-    ours.scaled_dot_product_attention,
-}
-# Rates of layers written by hand, and names that say what a mask shares.
-_RATE_NAMES = ("p", "drop_prob", "drop_rate", "rate", "dropout", "drop", "prob", "dropout_p")
-_DROPS = re.compile(r"(?i)drop|stochastic.?depth")
-_PATHS = re.compile(r"(?i)drop.?path|stochastic.?depth")
-_LOCKED = re.compile(r"(?i)locked|variational|spatial|rnn.?dropout")
-_CHANNELS = re.compile(r"(?i)(dropout|drop)[123]d|channel")
+from thinned import _audit
+from thinned._audit import ELEMENTS, OTHER, kind_of, rate_of
+from thinned._audit._calls import DROPS, is_thinned
+from thinned.torch._audit._verbs import ATTENTION, VERBS, Verb
 
 
 @dataclass
-class Call:
-    """One call at one site."""
+class Call(_audit.Call):
+    """One call at one site.
 
-    name: str
-    number: int  # how many calls of this site came before in this run
-    kind: str
-    p: float | None
-    training: bool | None
-    input: Tensor  # as it was before; detached
-    output: Tensor  # detached
-    given: Tensor  # what was handed in and out, for who made it and who takes it
-    made: Tensor
-    seconds: float
-    by_function: bool = True  # not by a layer that somebody wrote by hand
-    again: bool = False  # in the backward pass: a checkpoint computes it again
-    gradient: Tensor | None = None  # of the sum of the output, with respect to the input
+    Args:
+        gradient: of the sum of the output, with respect to the input.
+    """
+
+    gradient: npt.NDArray[Any] | None = None
 
 
 @dataclass
@@ -94,14 +45,11 @@ class Step:
 
 
 @dataclass
-class Run:
-    """What one forward pass, and perhaps its backward pass, showed."""
+class Run(_audit.Run):
+    """A run, with the calls of all modules, and why its backward pass failed."""
 
-    calls: list[Call] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
-    outputs: list[Tensor] = field(default_factory=list)
-    seconds: float = 0.0
-    failed: str = ""  # why its backward pass did
+    failed: str = ""
 
 
 class Watch(TorchFunctionMode):
@@ -129,7 +77,7 @@ class Watch(TorchFunctionMode):
     ) -> Any:
         """Record the functions that drop, and run everything."""
         kwargs = kwargs or {}
-        verb = _VERBS.get(func)
+        verb = VERBS.get(func)
         if verb is None:
             return func(*args, **kwargs)
         given = args[0] if args else kwargs.get("input", kwargs.get("query"))
@@ -141,7 +89,7 @@ class Watch(TorchFunctionMode):
             )
         before, begin = given.detach().clone(), time.perf_counter()
         result = func(*args, **kwargs)
-        seconds = 0.0 if func in _ATTENTION else time.perf_counter() - begin
+        seconds = 0.0 if func in ATTENTION else time.perf_counter() - begin
         output = result[0] if isinstance(result, tuple) else result
         rate = _argument(args, kwargs, verb.rate)
         training = None if verb.training is None else bool(_argument(args, kwargs, verb.training))
@@ -168,11 +116,13 @@ class Watch(TorchFunctionMode):
     ) -> None:
         number = self._counts.get((name, self.backward), 0)
         self._counts[name, self.backward] = number + 1
-        call = Call(name, number, kind, p, training, before, output.detach().clone(), given, output, seconds)
+        call = Call(name, number, kind, p, training, _array(before), _array(output), given=given, made=output)
+        call.dtype, call.seconds = str(before.dtype).removeprefix("torch."), seconds
         call.again = self.backward
         if output.requires_grad and given.requires_grad and output is not given and not _hooked():
             ones = torch.ones_like(output)
-            [call.gradient] = torch.autograd.grad(output, given, ones, retain_graph=True, allow_unused=True)
+            [found] = torch.autograd.grad(output, given, ones, retain_graph=True, allow_unused=True)
+            call.gradient = None if found is None else _array(found)
         self.run.calls.append(call)
 
     @contextmanager
@@ -211,8 +161,8 @@ class Watch(TorchFunctionMode):
         before = module.__dict__.pop("_thinned_before", None)
         if before is not None and len(self.run.calls) == calls and len(outputs) == 1:
             output = outputs[0]
-            if _is_thinned(before, output):
-                kind, rate = kind_of(type(module).__name__), _rate_of(module)
+            if output.is_floating_point() and is_thinned(_array(before), _array(output)):
+                kind, rate = kind_of(type(module).__name__), rate_of(module)
                 self._note(self._names[module], kind, rate, module.training, before, inputs[0], output, 0.0)
                 self.run.calls[-1].by_function = False
         if self._copies:
@@ -226,7 +176,7 @@ class Watch(TorchFunctionMode):
 
 
 def _silent(
-    func: Callable[..., Any], verb: _Verb, args: tuple[Any, ...], kwargs: dict[str, Any], given: Tensor
+    func: Callable[..., Any], verb: Verb, args: tuple[Any, ...], kwargs: dict[str, Any], given: Tensor
 ) -> Any:
     """The call with nothing dropped."""
     if func is not F.multi_head_attention_forward:
@@ -238,43 +188,27 @@ def _silent(
     return func(*rest, **kwargs)
 
 
+def _array(tensor: Tensor) -> npt.NDArray[Any]:
+    """A tensor's values, exactly; none of a tensor that is not one piece of memory."""
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return np.zeros(0, np.float32)
+    wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    values: npt.NDArray[Any] = tensor.detach().to("cpu", wide, copy=True).numpy()
+    return values
+
+
 def _hooked() -> bool:
     """Whether a checkpoint is around, inside which no gradient may be asked for."""
     top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
     return top is not None and top(True) is not None
 
 
-def kind_of(name: str) -> str:
-    """What a layer's mask shares, by the name of its class."""
-    for pattern, kind in ((_PATHS, PATHS), (_LOCKED, LOCKED), (_CHANNELS, CHANNELS)):
-        if pattern.search(name):
-            return kind
-    return ELEMENTS
-
-
 def is_handwritten(module: torch.nn.Module) -> bool:
     """Whether a module drops by its name, and is neither torch's nor ours."""
     kind = type(module)
-    if not _DROPS.search(kind.__name__) or kind.__module__.startswith(("torch.nn.", "thinned.")):
+    if not DROPS.search(kind.__name__) or kind.__module__.startswith(("torch.nn.", "thinned.")):
         return False
     return next(module.parameters(), None) is None
-
-
-def _is_thinned(input: Tensor, output: Tensor) -> bool:
-    """Whether an output is the input with some elements dropped, and the others times one number."""
-    if output.shape != input.shape or not output.is_floating_point():
-        return False
-    at = (output != 0) & (input != 0)
-    ratio = output.detach()[at].double() / input[at].double()
-    return not ratio.numel() or bool((ratio - ratio.mean()).abs().max() <= 0.02 * ratio.mean().abs())
-
-
-def _rate_of(module: torch.nn.Module) -> float | None:
-    for name in _RATE_NAMES:
-        rate = getattr(module, name, None)
-        if isinstance(rate, (int, float)) and not isinstance(rate, bool) and 0 <= rate <= 1:
-            return float(rate)
-    return None
 
 
 def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], where: tuple[int, str, Any]) -> Any:

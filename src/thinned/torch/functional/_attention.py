@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key, check_probability
-from thinned.torch import _autocast, _key, _mesh, _native, _operator, _rate
+from thinned.torch import _autocast, _key, _mesh, _native, _operands, _operator, _rate
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place, Where, as_lists
 from thinned.torch.functional._dropout import dropout
@@ -63,7 +63,7 @@ def scaled_dot_product_attention(
     Raises:
         TypeError: `training is missing: …`; `input must be float32, …, got …`; `attn_mask must be bool, …`.
         ValueError: `dropout_p must be in [0, 1], got …`; `pass attn_mask or is_causal=True, not both`;
-            `… heads of key do not divide …`.
+            `… heads of key do not divide …`; `… is on … and query on …`.
 
     Source:
         Vaswani et al., "Attention Is All You Need", NeurIPS 2017; dropout of the probabilities as in its
@@ -80,6 +80,7 @@ def scaled_dot_product_attention(
     training = check_training(training)
     _native.check_dtype(query, training)
     _check_mask(attn_mask, is_causal, query)
+    _operands.one_device("query", query, key=key, value=value, attn_mask=attn_mask)
     drop = _threshold(dropout_p, query, key, enable_gqa)
     dropout_key = _key.check_source(dropout_key, generator, "dropout_key")
     if training and drop == DROP_ALL:

@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _autocast, _key, _mesh, _native, _operator, _rate
+from thinned.torch import _autocast, _key, _mesh, _native, _operands, _operator, _rate
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place, Where, as_lists
 from thinned.torch.functional._dropout import dropout
@@ -83,6 +83,7 @@ def drop_connect_linear(
         input, weight = dropout(input, 1.0, True), dropout(weight, 1.0, True)
     if not training or drop in (0, DROP_ALL):
         return linear(input, weight, bias)
+    _operands.one_device("input", input, weight=weight, bias=bias)
     _mesh.check_source(input, key, generator)
     bits, rate = _key.as_tensor(key, generator), _rate.as_tensor(p, drop)
     wide = torch.promote_types(input.dtype, torch.float32)

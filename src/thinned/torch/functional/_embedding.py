@@ -7,7 +7,7 @@ from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _mesh, _native, _onnx
+from thinned.torch import _mesh, _native, _onnx, _operands
 from thinned.torch._overrides import overridable
 from thinned.torch.functional._dropout import dropout
 
@@ -70,6 +70,7 @@ def embedding_dropout(
     _native.check_dtype(weight)
     if weight.dim() != 2:
         raise ValueError(f"weight must be (words, features), got shape {tuple(weight.shape)}")
+    _operands.one_device("weight", weight, input=input)
     wide = torch.promote_types(weight.dtype, torch.float32)
     _mesh.check_source(weight, key, generator)
     if training:

@@ -59,7 +59,7 @@ class ScaledDotProductAttention(Site):
         call: int | None = None,
     ) -> Tensor:
         """(…, L, Ev); `call` tells calls of a keyed layer in one step apart."""
-        batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2]) if self.rows else ()
+        batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2]) if self.has_rows else ()
         probabilities = (*batch, query.shape[-2], key.shape[-2])
         return functional.scaled_dot_product_attention(
             query,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
-from thinned.torch._audit._evidence import Evidence
-from thinned.torch._audit._report import Finding
-from thinned.torch._audit._rules import evaluation, masks, orders, rates
+from thinned._audit import SHARED, Finding
+from thinned.torch._audit._rules import evaluation, masks, orders
 
-RULES: Final[tuple[Callable[[Evidence], Iterator[Finding]], ...]] = (
+RULES: Final[tuple[Callable[[Any], Iterator[Finding]], ...]] = (
+    *SHARED,
     *evaluation.RULES,
-    *rates.RULES,
     *masks.RULES,
     *orders.RULES,
 )

@@ -1,17 +1,18 @@
-"""Masks that should differ and do not, or that share along the wrong dimensions."""
+"""Masks of the backward pass, of ranks, and along the dimension that features are not in."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from itertools import combinations, pairwise
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
+from thinned._audit import CHANNELS, Finding
+from thinned._audit._masks import drops, known, mask, multiplies
 from thinned.torch._audit._evidence import Evidence
-from thinned.torch._audit._masks import drops, known, mask, multiplies, same_masks, shared_dims
-from thinned.torch._audit._report import Finding
-from thinned.torch._audit._watch import CHANNELS, LOCKED, PATHS, Call
+from thinned.torch._audit._watch import Call
 
 _FEATURES_LAST = (
     torch.nn.Linear,
@@ -23,46 +24,25 @@ _FEATURES_LAST = (
 )
 
 
-def between_sites(evidence: Evidence) -> Iterator[Finding]:
-    """THN405: two sites draw one mask."""
-    sites = [calls for (_, number), calls in evidence.calls().items() if not number]
-    for one, other in combinations(sites, 2):
-        pairs = list(zip(one, other, strict=False))
-        if len(pairs) > 1 and all(same_masks(a, b) for a, b in pairs):
-            yield Finding(
-                "THN405",
-                other[0].name,
-                f"It drops the same elements as {one[0].name or 'another site'}, in every pass.",
-                "Give each site a key or a seed of its own.",
-            )
-
-
-def between_calls(evidence: Evidence) -> Iterator[Finding]:
-    """THN406: a site that is called twice in a pass draws one mask."""
-    sites = evidence.calls()
-    for (name, number), calls in sites.items():
-        before = sites.get((name, number - 1), [])
-        pairs = list(zip(before, calls, strict=False))
-        if number == 1 and len(pairs) > 1 and all(same_masks(a, b) for a, b in pairs):
-            yield Finding(
-                "THN406",
-                name,
-                "It is called twice in a pass, and drops the same elements.",
-                "Say which call it is (call=1 for a keyed layer of thinned), or use two layers.",
-            )
-
-
-def between_steps(evidence: Evidence) -> Iterator[Finding]:
-    """THN407: every pass draws the mask of the one before."""
+def features_last(evidence: Evidence) -> Iterator[Finding]:
+    """THN408: channels are dropped where the features come last."""
     for (name, number), calls in evidence.calls().items():
-        pairs = list(pairwise(calls))
-        if not number and pairs and all(same_masks(a, b) for a, b in pairs):
+        seen = [call for call in calls if drops(call)]
+        if not number and seen and seen[0].kind == CHANNELS and _features_last(evidence, seen[0]):
             yield Finding(
-                "THN407",
+                "THN408",
                 name,
-                "Every training pass drops the same elements: one fixed part of the network is trained.",
-                "Tell a keyed model its step by thinned.torch.set_step; set no seed inside forward.",
+                f"It drops dimension 1 of {seen[0].input.shape}, and its features are in the last one.",
+                "See which dimension is the batch, and which the features.",
             )
+
+
+def _features_last(evidence: Evidence, call: Call) -> bool:
+    for run in evidence.trainings:
+        for step in run.steps:
+            if any(one is call.given for one in step.outputs):
+                return isinstance(step.module, _FEATURES_LAST) and call.input.ndim > 2
+    return False
 
 
 def backward(evidence: Evidence) -> Iterator[Finding]:
@@ -90,49 +70,9 @@ def _differing(evidence: Evidence) -> Iterator[Call]:
             yield call
         before = first.get((call.name, call.number))
         if call.again and before is not None and before.input.shape == call.input.shape:
-            equal = torch.equal(before.input, call.input)
+            equal = np.array_equal(before.input, call.input)
             if equal and bool((mask(before) != mask(call))[seen].any()):
                 yield call
-
-
-def axes(evidence: Evidence) -> Iterator[Finding]:
-    """THN408: a mask shares along other dimensions than its layer is for."""
-    for (name, number), calls in evidence.calls().items():
-        seen = [call for call in calls if drops(call)]
-        if number or not seen:
-            continue
-        shared, shape = shared_dims(seen), tuple(seen[0].input.shape)
-        rest = [dim for dim in range(1, len(shape)) if shape[dim] > 1]
-        what = ""
-        if seen[0].kind == PATHS and not all(shared[dim] for dim in rest):
-            what = "A path is dropped for a whole sample, and this mask differs inside a sample"
-        elif seen[0].kind == PATHS and shape[0] >= 8 and shared[0] and not _by_batch(evidence, name):
-            what = "A path is dropped for each sample, and this one is dropped for the whole batch"
-        elif seen[0].kind == LOCKED and not any(shared[dim] for dim in range(len(shape)) if shape[dim] > 1):
-            what = "By its name its mask is shared along a dimension, and it is shared along none"
-        elif seen[0].kind == CHANNELS and _features_last(evidence, seen[0]):
-            what = "It drops dimension 1, and its input has its features in the last one"
-        if what:
-            yield Finding(
-                "THN408",
-                name,
-                f"{what} (shape {shape}).",
-                "See which dimension is the batch, and which the features.",
-                {"shape": shape, "shared": shared},
-            )
-
-
-def _by_batch(evidence: Evidence, name: str) -> bool:
-    """Whether a layer says that it drops whole batches, as torchvision's does."""
-    return getattr(evidence.model.get_submodule(name), "mode", None) == "batch"
-
-
-def _features_last(evidence: Evidence, call: Call) -> bool:
-    for run in evidence.trainings:
-        for step in run.steps:
-            if any(one is call.given for one in step.outputs):
-                return isinstance(step.module, _FEATURES_LAST) and call.input.dim() > 2
-    return False
 
 
 def between_ranks(evidence: Evidence) -> Iterator[Finding]:
@@ -154,8 +94,8 @@ def between_ranks(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def _digest(tensor: torch.Tensor) -> str:
-    return hashlib.sha256(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+def _digest(array: npt.NDArray[np.generic]) -> str:
+    return hashlib.sha256(array.tobytes()).hexdigest()
 
 
 def no_backward(evidence: Evidence) -> Iterator[Finding]:
@@ -169,4 +109,4 @@ def no_backward(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-RULES = (between_sites, between_calls, between_steps, axes, backward, no_backward, between_ranks)
+RULES = (features_last, backward, no_backward, between_ranks)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
+from thinned._audit import Finding
+from thinned._audit._masks import drops
 from thinned.torch._audit._evidence import Evidence
-from thinned.torch._audit._masks import drops
-from thinned.torch._audit._report import Finding
 from thinned.torch._audit._watch import Run
 
 _LOGITS = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
@@ -30,21 +30,6 @@ def outputs(evidence: Evidence) -> Iterator[Finding]:
                 call.name,
                 "It drops the outputs of the last layer: logits become 0 at random.",
                 "Put it in front of the last layer.",
-            )
-
-
-def twice(evidence: Evidence) -> Iterator[Finding]:
-    """THN410: the output of one site is the input of another."""
-    run = evidence.trainings[0]
-    made = {id(call.made): call for call in run.calls if drops(call) and call.made is not call.given}
-    for call in run.calls:
-        before = made.get(id(call.given))
-        if before is not None and before is not call and drops(call):
-            yield Finding(
-                "THN410",
-                call.name,
-                f"Its input is what {before.name or 'another site'} has dropped: one larger rate.",
-                "Keep one of them.",
             )
 
 
@@ -75,4 +60,4 @@ def _variances(run: Run) -> dict[str, float]:
     return {step.name: step.variance for step in run.steps if step.variance is not None}
 
 
-RULES = (outputs, twice, before_batch_norm)
+RULES = (outputs, before_batch_norm)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import torch
+import numpy as np
 
-from thinned.torch._audit._evidence import Evidence
-from thinned.torch._audit._masks import Z, decisions, drops, known, mask, multiplies, scale
-from thinned.torch._audit._report import Finding
-from thinned.torch._audit._watch import OTHER, Call
+from thinned._audit._calls import OTHER, Call, Evidence
+from thinned._audit._masks import Z, decisions, drops, known, mask, multiplies, ratios, scale
+from thinned._audit._report import Finding
 
-_HALF_STEP = {torch.bfloat16: 2.0**-9, torch.float16: 2.0**-12}  # relative, of one rounding
+_HALF_STEP = {"bfloat16": 2.0**-9, "float16": 2.0**-12}  # relative, of one rounding
 _SMALL = 2e-4  # a bias below it is not worth a word
 
 
@@ -20,16 +19,14 @@ def never_drops(evidence: Evidence) -> Iterator[Finding]:
     """THN402: a site with a rate drops nothing in training."""
     for (name, _), calls in evidence.calls().items():
         p = calls[0].p
-        if not p or _frozen(evidence, name):
+        if not p or evidence.frozen(name):
             continue
         if calls[0].kind == OTHER:
             silent = all(call.training is False for call in calls)
         else:
             seen = [call for call in calls if multiplies(call)]
-            made = decisions(seen).kept if seen else torch.ones(0)
-            silent = (
-                bool(made.numel()) and bool(made.all()) and made.numel() * math.log1p(-min(p, 0.999)) < -20
-            )
+            made = decisions(seen).kept if seen else np.zeros(0)
+            silent = bool(made.size) and bool(made.all()) and made.size * math.log1p(-min(p, 0.999)) < -20
         if silent:
             yield Finding(
                 "THN402",
@@ -38,17 +35,6 @@ def never_drops(evidence: Evidence) -> Iterator[Finding]:
                 "Pass training=self.training; see that nothing calls eval() on it.",
                 {"p": p},
             )
-
-
-def _frozen(evidence: Evidence, name: str) -> bool:
-    """Whether a site stands in a part that is not trained at all."""
-    parts = name.split(".")
-    for length in range(len(parts), 0, -1):
-        module = evidence.model.get_submodule(".".join(parts[:length]))
-        parameters = list(module.parameters())
-        if parameters:
-            return not any(one.requires_grad for one in parameters)
-    return False
 
 
 def realised_rate(evidence: Evidence) -> Iterator[Finding]:
@@ -61,10 +47,10 @@ def realised_rate(evidence: Evidence) -> Iterator[Finding]:
         if not seen:
             continue
         made = decisions(seen).kept
-        share = 1 - float(made.double().mean())
+        share = 1 - float(made.mean())
         if not share:
             continue  # THN402's
-        z = (share - p) / math.sqrt(p * (1 - p) / made.numel())
+        z = (share - p) / math.sqrt(p * (1 - p) / made.size)
         if abs(z) > Z and abs(share - p) > 0.005:
             swapped = abs(1 - share - p) < 0.1
             hint = "p is the probability to drop: pass 1 - keep_prob." if swapped else "See its code."
@@ -89,14 +75,14 @@ def expectation(evidence: Evidence) -> Iterator[Finding]:
             continue  # THN401's
         wanted = 1.0 if other is None or not multiplies(other) else scale(other)
         made = decisions(seen)
-        share = float(made.kept.double().mean())
+        share = float(made.kept.mean())
         factors = [scale(call) for call in seen if bool((known(call) & mask(call)).any())]
         if not 0 < share < 1 or not factors or math.isnan(wanted):
             continue
         factor = sum(factors) / len(factors)
         weight = made.weight / made.weight.sum()
         mean = factor * float((weight * made.kept).sum())
-        error = factor * math.sqrt(share * (1 - share) * float(weight.square().sum()))
+        error = factor * math.sqrt(share * (1 - share) * float(np.square(weight).sum()))
         z = (mean - wanted) / error if error else 0.0
         if abs(z) > Z and abs(mean - wanted) > 0.01 * wanted:
             yield Finding(
@@ -111,35 +97,26 @@ def expectation(evidence: Evidence) -> Iterator[Finding]:
 def low_precision(evidence: Evidence) -> Iterator[Finding]:
     """THN415: in bfloat16 or float16 the scale is rounded before it is applied."""
     for (name, number), calls in evidence.calls().items():
-        seen = [call for call in calls if multiplies(call) and call.p and call.input.dtype in _HALF_STEP]
+        seen = [call for call in calls if multiplies(call) and call.p and call.dtype in _HALF_STEP]
         if number or not seen or not 0 < float(seen[0].p or 0) < 1:
             continue
         wanted = 1 / (1 - float(seen[0].p or 0))
         ratio, count = _mean_ratio(seen)
         bias = ratio / wanted - 1
-        error = _HALF_STEP[seen[0].input.dtype] / math.sqrt(3 * max(count, 1))
+        error = _HALF_STEP[seen[0].dtype] / math.sqrt(3 * max(count, 1))
         if count > 100 and abs(bias) > Z * error and abs(bias) > _SMALL and abs(bias) < 0.02:
             yield Finding(
                 "THN415",
                 name,
-                f"What is kept is off by {bias:+.2%}: {_short(seen[0])} rounds the scale before it acts.",
+                f"What is kept is off by {bias:+.2%}: {seen[0].dtype} rounds the scale before it acts.",
                 "thinned.torch.convert(model) rounds once.",
                 {"bias": bias},
             )
 
 
-def _short(call: Call) -> str:
-    return str(call.input.dtype).removeprefix("torch.")
-
-
 def _mean_ratio(calls: list[Call]) -> tuple[float, int]:
-    total, count = 0.0, 0
-    for call in calls:
-        at = known(call) & mask(call)
-        ratio = call.output[at].double() / call.input[at].double()
-        total += float(ratio.sum())
-        count += ratio.numel()
-    return total / max(count, 1), count
+    each = np.concatenate([ratios(call) for call in calls])
+    return (float(each.mean()), each.size) if each.size else (0.0, 0)
 
 
 RULES = (never_drops, expectation, realised_rate, low_precision)

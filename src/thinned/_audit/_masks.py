@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
-from thinned.torch._audit._watch import CHANNELS, OTHER, PATHS, Call
+from thinned._audit._calls import CHANNELS, OTHER, PATHS, Call
 
 Z = 5.0  # standard errors from which on a difference is one
 _CHANCE = math.log(1e-9)
 
 
-def known(call: Call) -> Tensor:
+def known(call: Call) -> npt.NDArray[np.bool_]:
     """Where an input shows whether it was kept: it is neither 0 nor infinite."""
-    return (call.input != 0) & torch.isfinite(call.input)
+    return np.asarray((call.input != 0) & np.isfinite(call.input))
 
 
-def mask(call: Call) -> Tensor:
+def mask(call: Call) -> npt.NDArray[np.bool_]:
     """True where an element was kept; meaningful where `known` is."""
-    return call.output != 0
+    return np.asarray(call.output != 0)
 
 
 def multiplies(call: Call) -> bool:
@@ -35,21 +35,19 @@ def drops(call: Call) -> bool:
     return multiplies(call) and bool((known(call) & ~mask(call)).any())
 
 
-def kept_share(calls: Sequence[Call], complement: bool = False) -> float | None:
-    """The share of elements that were kept, or dropped, over calls; None where nobody can say."""
-    total = sum(int(known(call).sum()) for call in calls if multiplies(call))
-    kept = sum(int((known(call) & mask(call)).sum()) for call in calls if multiplies(call))
-    if not total:
-        return None
-    return 1 - kept / total if complement else kept / total
+def dropped_share(calls: Sequence[Call]) -> float | None:
+    """The share of elements that were dropped, over calls; None where nobody can say."""
+    seen = [call for call in calls if multiplies(call)]
+    total = sum(int(known(call).sum()) for call in seen)
+    return 1 - sum(int((known(call) & mask(call)).sum()) for call in seen) / total if total else None
 
 
 def shared_dims(calls: Sequence[Call]) -> tuple[bool, ...]:
     """For each dimension whether decisions are the same along it, as far as all calls of a site show."""
-    shared = [True] * calls[0].input.dim()
+    shared = [True] * calls[0].input.ndim
     for call in calls:
         kept, seen = mask(call), known(call)
-        for dim in range(call.input.dim()):
+        for dim in range(call.input.ndim):
             both = (kept & seen).any(dim) & (~kept & seen).any(dim)
             shared[dim] &= not bool(both.any())
     return tuple(shared)
@@ -63,8 +61,8 @@ class Decisions(NamedTuple):
         weight: of each, the sum of the squares of what it is about.
     """
 
-    kept: Tensor
-    weight: Tensor
+    kept: npt.NDArray[np.bool_]
+    weight: npt.NDArray[np.float64]
 
 
 def decisions(calls: Sequence[Call]) -> Decisions:
@@ -72,29 +70,36 @@ def decisions(calls: Sequence[Call]) -> Decisions:
     along = _sharing(calls)
     kept, weight = [], []
     for call in calls:
-        seen, size = known(call), call.input.double().square()
-        keep, each = mask(call) & seen, torch.where(seen, size, 0.0)
-        if along:
-            keep, each, seen = keep.amax(along), each.sum(along), seen.amax(along)
-        kept.append(keep[seen])
-        weight.append(each[seen])
-    return Decisions(torch.cat(kept), torch.cat(weight))
+        seen = known(call)
+        size = np.square(np.where(seen, call.input, 0.0), dtype=np.float64)
+        keep, each = (mask(call) & seen).any(along), size.sum(along)
+        some = seen.any(along)
+        kept.append(np.asarray(keep)[some])
+        weight.append(np.asarray(each)[some])
+    return Decisions(np.concatenate(kept, None), np.concatenate(weight, None))
 
 
-def _sharing(calls: Sequence[Call]) -> list[int]:
-    rank = calls[0].input.dim()
+def _sharing(calls: Sequence[Call]) -> tuple[int, ...]:
+    rank = calls[0].input.ndim
     if calls[0].by_function:
         if calls[0].kind == PATHS:
-            return list(range(1, rank))
-        return list(range(2 if rank > 2 else 1, rank)) if calls[0].kind == CHANNELS else []
-    return [dim for dim, shared in enumerate(shared_dims(calls)) if shared]
+            return tuple(range(1, rank))
+        return tuple(range(2 if rank > 2 else 1, rank)) if calls[0].kind == CHANNELS else ()
+    return tuple(dim for dim, shared in enumerate(shared_dims(calls)) if shared)
+
+
+def ratios(call: Call) -> npt.NDArray[np.float64]:
+    """Output over input of what was kept."""
+    at = known(call) & mask(call)
+    result: npt.NDArray[Any] = call.output[at].astype(np.float64) / call.input[at].astype(np.float64)
+    return result
 
 
 def scale(call: Call) -> float:
     """The factor of what was kept: sum(x y) / sum(x x) over kept elements."""
     at = known(call) & mask(call)
-    x, y = call.input[at].double(), call.output[at].double()
-    return float((x * y).sum() / (x * x).sum()) if x.numel() else math.nan
+    x, y = call.input[at].astype(np.float64), call.output[at].astype(np.float64)
+    return float((x * y).sum() / (x * x).sum()) if x.size else math.nan
 
 
 def same_masks(one: Call, other: Call) -> bool:
@@ -109,8 +114,8 @@ def same_masks(one: Call, other: Call) -> bool:
     fewer, more = sorted(dropped, key=lambda each: int(each.sum()))
     if bool((fewer & ~more).any()):
         return False
-    shared = _sharing([one]) or []
+    shared = _sharing([one])
     groups = math.prod(size for dim, size in enumerate(one.input.shape) if dim not in shared)
-    count = int(fewer.sum()) * groups // max(one.input.numel(), 1)
-    rate = min(float(more.double().mean()), 1 - 1e-9) if more.numel() else 1.0
+    count = int(fewer.sum()) * groups // max(one.input.size, 1)
+    rate = min(float(more.mean()), 1 - 1e-9) if more.size else 1.0
     return count > 0 and rate > 0 and count * math.log(rate) < _CHANCE

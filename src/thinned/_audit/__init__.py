@@ -1,0 +1,37 @@
+"""What audits of running models share: calls at sites, masks, rules on them, and the report."""
+
+from thinned._audit import _evaluation, _rates, _sharing
+from thinned._audit._calls import (
+    CHANNELS,
+    ELEMENTS,
+    LOCKED,
+    OTHER,
+    PATHS,
+    Call,
+    Evidence,
+    Run,
+    kind_of,
+    rate_of,
+)
+from thinned._audit._report import Audit, Finding
+from thinned._audit._summary import report
+
+__all__ = [
+    "CHANNELS",
+    "ELEMENTS",
+    "LOCKED",
+    "OTHER",
+    "PATHS",
+    "SHARED",
+    "Audit",
+    "Call",
+    "Evidence",
+    "Finding",
+    "Run",
+    "kind_of",
+    "rate_of",
+    "report",
+]
+
+# The rules that need no more than calls at sites.
+SHARED = (*_evaluation.RULES, *_rates.RULES, *_sharing.RULES)

@@ -1,0 +1,134 @@
+"""The audit of a linen module: it is applied a few times, and what can only be seen running is reported."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from thinned._audit import ELEMENTS, SHARED, Audit, Call, Evidence, Run, report
+from thinned._audit._calls import DROPS, is_thinned, kind_of, rate_of
+from thinned.contract import check_integer
+
+_MODE = "deterministic"
+
+
+def audit(
+    module: nn.Module,
+    variables: Any,
+    *inputs: Any,
+    train: dict[str, Any] | None = None,
+    evaluate: dict[str, Any] | None = None,
+    repeats: int = 8,
+) -> Audit:
+    """Apply a linen module a few times, and report what is wrong with its dropout.
+
+    It is applied twice in evaluation and `repeats` times in training, each time with another key for the
+    stream `dropout`; there is no backward pass, and the variables are left as they are.
+
+    Args:
+        module: a linen module.
+        variables: what its `init` gave.
+        *inputs: what it is called with: a batch like those of its training.
+        train: keyword arguments that have it train; `{"deterministic": False}` if None.
+        evaluate: those that have it evaluate; `{"deterministic": True}` if None.
+        repeats: training passes, at least 2.
+
+    Returns:
+        The findings, what was seen at each module that drops, and the share of a training pass they take.
+
+    Raises:
+        TypeError: `module must be a linen Module, got …`; `repeats must be an integer, got …`.
+        ValueError: `repeats must be at least 2, got …`.
+
+    Source:
+        docs/audit: a page for each rule; here THN401 to THN408, THN410, THN412, THN413 and THN415.
+
+    Example:
+        >>> import flax.linen as nn, jax, jax.numpy as jnp
+        >>> class Net(nn.Module):
+        ...     @nn.compact
+        ...     def __call__(self, x, deterministic):
+        ...         return nn.Dropout(0.5, deterministic=False)(x)
+        >>> [finding.code for finding in audit(Net(), {}, jnp.ones((64, 8))).findings]
+        ['THN401']
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a linen Module, got {type(module).__name__}")
+    if check_integer("repeats", repeats) < 2:
+        raise ValueError(f"repeats must be at least 2, got {repeats}")
+    silent = {_MODE: True} if evaluate is None else evaluate
+    loud = {_MODE: False} if train is None else train
+    evaluations: list[Run] = []
+    changed: list[str] = []
+    for number in range(2):
+        run, after = _run(module, variables, inputs, silent, number)
+        evaluations.append(run)
+        changed = changed or _changed(variables, after)
+    trainings = [_run(module, variables, inputs, loud, number)[0] for number in range(repeats)]
+    return report(Evidence(evaluations, trainings, changed), SHARED)
+
+
+def _run(
+    module: nn.Module, variables: Any, inputs: tuple[Any, ...], options: dict[str, Any], number: int
+) -> tuple[Run, Any]:
+    run = Run()
+
+    def watch(next_function: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        site = context.module
+        if context.method_name != "__call__" or not DROPS.search(type(site).__name__) or not args:
+            return next_function(*args, **kwargs)
+        begin = time.perf_counter()
+        result = next_function(*args, **kwargs)
+        _note(run, site, args[0], result, time.perf_counter() - begin)
+        return result
+
+    rngs = {"dropout": jax.random.fold_in(jax.random.key(0), number)}
+    held = [name for name in variables if name != "params"]
+    begin = time.perf_counter()
+    with nn.intercept_methods(watch):
+        outputs, after = module.apply(variables, *inputs, rngs=rngs, mutable=held, **options)
+    run.seconds = time.perf_counter() - begin
+    run.outputs = [_array(one) for one in jax.tree.leaves(outputs)]
+    return run, after
+
+
+def _note(run: Run, site: nn.Module, given: Any, made: Any, seconds: float) -> None:
+    x, y = _array(given), _array(made)
+    plain = isinstance(site, nn.Dropout) and not site.broadcast_dims
+    if not plain and not is_thinned(x, y):
+        return
+    name = ".".join(map(str, site.path))
+    number = sum(one.name == name for one in run.calls)
+    mode = getattr(site, _MODE, None)
+    kind = ELEMENTS if plain else kind_of(type(site).__name__)
+    call = Call(
+        name, number, kind, rate_of(site), None if mode is None else not mode, x, y, given=given, made=made
+    )
+    call.dtype, call.seconds, call.by_function = str(given.dtype), seconds, plain
+    run.calls.append(call)
+
+
+def _changed(before: Any, after: Any) -> list[str]:
+    """The variables that an evaluation would change, by name."""
+    return [
+        ".".join(str(getattr(part, "key", part)) for part in path)
+        for path, value in jax.tree_util.tree_leaves_with_path(after)
+        if not np.array_equal(value, _at(before, path), equal_nan=True)
+    ]
+
+
+def _at(tree: Any, path: Any) -> Any:
+    for part in path:
+        tree = tree[part.key]
+    return tree
+
+
+def _array(value: Any) -> npt.NDArray[Any]:
+    wide = jnp.float64 if value.dtype == jnp.float64 else jnp.float32
+    return np.asarray(value.astype(wide))
