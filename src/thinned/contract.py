@@ -308,7 +308,7 @@ def check_probability(value: Any, name: str = "p") -> float:
 def _as_double(value: Any, name: str) -> float:
     """A double from any real number: Python's, NumPy's, or an array or tensor of no dimension."""
     if type(value) is int:  # said apart, as torch.compile can trace no more than this
-        return float(value)
+        return float(value) if -(2**62) < value < 2**62 else float("inf")  # no double holds 10**400
     kind = str(getattr(value, "dtype", type(value).__name__))
     if ("float" in kind or "int" in kind) and not np.ndim(value):
         return float(value)

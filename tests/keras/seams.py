@@ -183,6 +183,9 @@ def test_a_model_is_saved_loaded_and_pickled(name, tmp_path):
 @each
 def test_threads_have_masks_of_their_own(name):
     layer, x = made(name)
+    several = hasattr(layer, "cell")
+    if several and layer.cell.__class__.__name__ == "SimpleRNNCell":
+        layer.cell.dropout, several = 0.0, False  # the state's mask is left, one a call
     calls = 8
     expected = [array(keras.ops.stop_gradient(layer(x, training=True))) for _ in range(calls)]
     after = number(layer)
@@ -203,7 +206,7 @@ def test_threads_have_masks_of_their_own(name):
         thread.join()
     assert not failed
     assert number(layer) == after
-    if hasattr(layer, "cell") and layer.cell.__class__.__name__ != "SimpleRNNCell":
+    if several:
         return  # a call draws several masks, which two threads' calls share out in any order
     for one in expected:
         assert any(np.allclose(one, other, rtol=1e-4, atol=1e-5) for other in got)

@@ -16,7 +16,7 @@ def drop(x=X, p=0.5, **kwargs):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("p", [-0.1, 1.5, math.nan, math.inf])
+@pytest.mark.parametrize("p", [-0.1, 1.5, math.nan, math.inf, 10**400])
 def test_p_out_of_range(p, training):
     with pytest.raises(ValueError, match=r"p must be in \[0, 1\], got"):
         drop(p=p, training=training)

@@ -94,9 +94,13 @@ def is_self(node: cst.CSTNode, *names: str) -> bool:
 
 
 def module_class(place: Place, source: Source) -> cst.ClassDef | None:
-    """The class of a layer or model of which this stands in a method, and which knows `self.training`."""
-    found = place.method_of
-    return found if found is not None and is_torch_module(found, source) else None
+    """The class of a layer or model of which this stands in a method, one that knows `self.training`."""
+    found, function = place.method_of, place.function
+    if found is None or function is None or not is_torch_module(found, source):
+        return None
+    parameters = (*function.params.posonly_params, *function.params.params)
+    static = any(last_word(one.decorator) in {"staticmethod", "classmethod"} for one in function.decorators)
+    return found if parameters and parameters[0].name.value == "self" and not static else None
 
 
 def is_torch_module(cls: cst.ClassDef, source: Source) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -14,8 +14,10 @@ import libcst as cst
 from thinned.audit._excerpt import excerpt
 from thinned.audit._finding import Finding, Position
 from thinned.audit._notebook import Notebook
+from thinned.audit._rule import Rule
 from thinned.audit._rules import RULES
 from thinned.audit._source import Source
+from thinned.audit._text import decoded, lines, too_deep, with_room
 
 UNREADABLE = "THN000"
 # Folders that hold no code of one's own, as ruff passes them over.
@@ -56,7 +58,8 @@ def _below(root: Path, exclude: Collection[str]) -> Iterator[Path]:
         )
         for entry in sorted(entries):
             file = here / entry
-            if file.suffix in {".py", ".pyi", ".ipynb"} and not _matches(file, root, exclude):
+            wanted = file.suffix in {".py", ".pyi", ".ipynb"} and not _matches(file, root, exclude)
+            if wanted and file.is_file():  # no pipe, and no link to nothing, as editors make for a lock
                 yield file
 
 
@@ -85,24 +88,39 @@ def check_text(text: str, filename: str = "<text>", codes: Collection[str] | Non
     rules = [rule for rule in wanted if rule.may_find(text)]
     if not rules:
         return []
+    nested = "The file cannot be parsed: its expressions are nested too deeply."
+    if too_deep(text):
+        return [_unreadable(filename, nested)]
     try:
-        source = Source(excerpt(text, rules))
+        return with_room(lambda: _found(text, filename, rules))
     except cst.ParserSyntaxError as error:
-        return [
-            _unreadable(
-                filename, f"The file cannot be parsed: {error.message}.", error.raw_line, error.raw_column
-            )
-        ]
+        what = f"The file cannot be parsed: {error.message}."
+        return [_unreadable(filename, what, error.raw_line, error.raw_column)]
     except RecursionError:
-        return [_unreadable(filename, "The file cannot be parsed: its expressions are nested too deeply.")]
+        return [_unreadable(filename, nested)]
+
+
+def _found(text: str, filename: str, rules: Sequence[Rule]) -> list[Finding]:
+    source = Source(excerpt(text, rules))
     findings = [
-        Finding(rule.code, filename, *source.range(found.node), found.what, found.remedy, found.fix)
+        Finding(
+            rule.code,
+            filename,
+            *source.range(found.node),
+            _one_line(found.what),
+            _one_line(found.remedy),
+            found.fix,
+        )
         for rule in rules
         for found in rule.find(source)
     ]
-    lines = text.splitlines()
-    kept = {finding: None for finding in findings if not _silenced(finding, lines)}
+    all_lines = lines(text)
+    kept = {finding: None for finding in findings if not _silenced(finding, all_lines)}
     return sorted(kept, key=lambda finding: (finding.start, finding.code))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def check_file(file: Path, codes: Collection[str] | None = None) -> list[Finding]:
@@ -127,16 +145,17 @@ def check_file(file: Path, codes: Collection[str] | None = None) -> list[Finding
         # Most files say nothing of dropout, and are not even decoded.
         if not _WORTH_A_LOOK.search(raw):
             return []
-        text = raw.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        text, _ = decoded(raw)
+    except (OSError, UnicodeDecodeError, SyntaxError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8, and names no other encoding"
         return [_unreadable(str(file), f"The file cannot be read: {why}.")]
     if file.suffix != ".ipynb":
         return check_text(text.replace("\r\n", "\n"), str(file), codes)
     try:
         notebook = Notebook(text)
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        return [_unreadable(str(file), f"The notebook cannot be read: {type(error).__name__}.")]
+        why = f"it is none of format 4 ({type(error).__name__})"
+        return [_unreadable(str(file), f"The notebook cannot be read: {why}.")]
     return [notebook.located(finding) for finding in check_text(notebook.source, str(file), codes)]
 
 
@@ -179,10 +198,10 @@ def check(
         return [finding for findings in results for finding in findings]
 
 
-def _silenced(finding: Finding, lines: list[str]) -> bool:
+def _silenced(finding: Finding, all_lines: list[str]) -> bool:
     """Whether the first or the last line of a finding has a `# noqa` that names its code, or none."""
     for number in {finding.start.line, finding.end.line}:
-        comment = _NOQA.search(lines[number - 1]) if number <= len(lines) else None
+        comment = _NOQA.search(all_lines[number - 1]) if number <= len(all_lines) else None
         if comment is not None:
             codes = re.findall(r"[A-Z]+\d+", (comment["codes"] or "").upper())
             if not codes or finding.code in codes:

@@ -9,6 +9,7 @@ import ast
 from collections.abc import Iterable
 
 from thinned.audit._rule import Rule
+from thinned.audit._text import lines
 
 
 def excerpt(text: str, rules: Iterable[Rule]) -> str:
@@ -25,7 +26,7 @@ def excerpt(text: str, rules: Iterable[Rule]) -> str:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return text
     words = [rule.words[0] for rule in rules]
-    lines = text.split("\n")
+    all_lines = lines(text)
     covered: set[int] = set()
     kept: set[int] = set()
     classes: dict[int, str] = {}
@@ -33,7 +34,7 @@ def excerpt(text: str, rules: Iterable[Rule]) -> str:
         begin = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))]) - 1
         span = range(begin, node.end_lineno or node.lineno)
         covered.update(span)
-        found = any(word.search("\n".join(lines[begin : span.stop])) for word in words)
+        found = any(word.search("".join(all_lines[begin : span.stop])) for word in words)
         if _imports(node):
             if found:  # under another name, which may be used anywhere
                 return text
@@ -43,9 +44,9 @@ def excerpt(text: str, rules: Iterable[Rule]) -> str:
         elif isinstance(node, ast.ClassDef):
             bases = ", ".join(ast.unparse(base) for base in node.bases)
             classes[begin] = f"class {node.name}({bases}): ..."
-    return "\n".join(
-        line if number in kept or number not in covered else classes.get(number, "")
-        for number, line in enumerate(lines)
+    return "".join(
+        line if number in kept or number not in covered else classes.get(number, "") + "\n"
+        for number, line in enumerate(all_lines)
     )
 
 

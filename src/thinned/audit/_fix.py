@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from thinned.audit._finding import Edit, Finding, Position
 from thinned.audit._notebook import Notebook
+from thinned.audit._text import decoded, lines
 
 
 def fixable(findings: Iterable[Finding], unsafe: bool) -> list[Finding]:
@@ -27,7 +29,7 @@ def fixed_text(text: str, findings: Sequence[Finding]) -> tuple[str, list[Findin
         next run finds the rest.
     """
     starts = [0]
-    for line in text.splitlines(keepends=True):
+    for line in lines(text):
         starts.append(starts[-1] + len(line))
 
     def offset(position: Position) -> int:
@@ -49,12 +51,21 @@ def fixed_text(text: str, findings: Sequence[Finding]) -> tuple[str, list[Findin
     return text, mended
 
 
-def fixed_file(file: Path, findings: Sequence[Finding]) -> tuple[str, str, list[Finding]]:
-    """A file's text before and after, and the findings that were mended; nothing is written."""
-    before = file.read_bytes().decode("utf-8")
+class Fixed(NamedTuple):
+    """A file's text before and after, the encoding to write it in, and the findings that were mended."""
+
+    before: str
+    after: str
+    encoding: str
+    mended: list[Finding]
+
+
+def fixed_file(file: Path, findings: Sequence[Finding]) -> Fixed:
+    """What a file is to become; nothing is written."""
+    before, encoding = decoded(file.read_bytes())
     if file.suffix != ".ipynb":
         after, mended = fixed_text(before, findings)
-        return before, after, mended
+        return Fixed(before, after, encoding, mended)
     notebook = Notebook(before)
     cells: dict[int, str] = {}
     mended = []
@@ -62,12 +73,10 @@ def fixed_file(file: Path, findings: Sequence[Finding]) -> tuple[str, str, list[
         own = [one for one in findings if one.cell == number]
         cells[number], done = fixed_text(notebook.cell(number), own)
         mended += done
-    return before, notebook.with_cells(cells), mended
+    return Fixed(before, notebook.with_cells(cells), encoding, mended)
 
 
 def diff(file: Path, before: str, after: str) -> str:
     """What would change, as a unified diff."""
-    lines = difflib.unified_diff(
-        before.splitlines(keepends=True), after.splitlines(keepends=True), str(file), str(file)
-    )
-    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+    changes = difflib.unified_diff(lines(before), lines(after), str(file), str(file))
+    return "".join(line if line.endswith("\n") else line + "\n" for line in changes)

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
+import libcst as cst
+
 from thinned.audit._finding import Edit, Finding, Fix, Position
+from thinned.audit._text import lines
+
+# A magic, a command of the shell, or a question; or a name that is given what one of the first two says.
+_IPYTHON = re.compile(r"^(\s*)(?:[%!?].*|[^#\s].*\?|[\w.,\s]+=\s*[%!].*)$", re.DOTALL)
+_SEPARATORS = {True: (",", ": "), False: (", ", ": ")}
 
 
 class Notebook:
@@ -20,19 +28,19 @@ class Notebook:
 
     def __init__(self, text: str) -> None:
         self._whole = json.loads(text)
-        self._indent = 1 if text.startswith('{\n "') else None
+        self._text = text
         self._cells = [
             (number, cell)
             for number, cell in enumerate(self._whole["cells"], start=1)
             if cell["cell_type"] == "code" and not "".join(cell["source"]).startswith("%%")
         ]
         self._begins: list[tuple[int, int]] = []  # first line in the whole text, number of the cell
-        lines: list[str] = []
+        all_lines: list[str] = []
         for number, cell in self._cells:
-            self._begins.append((len(lines) + 1, number))
-            lines += [_as_python(line) for line in "".join(cell["source"]).split("\n")]
-            lines.append("")
-        self.source = "\n".join(lines) + "\n"
+            self._begins.append((len(all_lines) + 1, number))
+            all_lines += _as_python("".join(cell["source"])).split("\n")
+            all_lines.append("")
+        self.source = "\n".join(all_lines) + "\n"
 
     def located(self, finding: Finding) -> Finding:
         """The finding with positions in its cell."""
@@ -53,16 +61,30 @@ class Notebook:
         return "".join(dict(self._cells)[number]["source"])
 
     def with_cells(self, texts: dict[int, str]) -> str:
-        """The notebook's file with other texts in some of its cells."""
+        """The notebook's file with other texts in some of its cells, laid out as it was."""
         for number, cell in self._cells:
             if number in texts:
-                cell["source"] = texts[number].splitlines(keepends=True)
-        return json.dumps(self._whole, indent=self._indent or 1, ensure_ascii=False) + "\n"
+                as_lines = isinstance(cell["source"], list)
+                cell["source"] = lines(texts[number]) if as_lines else texts[number]
+        indent = re.match(r"\{\r?\n([ \t]*)", self._text)
+        end = self._text[len(self._text.rstrip()) :]
+        own = json.dumps(
+            self._whole,
+            indent=indent and indent[1],
+            ensure_ascii=self._text.isascii(),
+            separators=_SEPARATORS[bool(indent)],
+        )
+        return own + end
 
 
-def _as_python(line: str) -> str:
-    """A line of a cell, where what only IPython understands becomes `pass` of the same indentation."""
-    bare = line.lstrip()
-    if bare.startswith(("%", "!", "?")) or (bare.endswith("?") and not bare.startswith("#")):
-        return line[: len(line) - len(bare)] + "pass"
-    return line
+def _as_python(cell: str) -> str:
+    """A cell as it is, or with `pass` in place of the lines that only IPython understands."""
+    plain = [_IPYTHON.sub(r"\1pass", line) for line in cell.split("\n")]
+    replaced = "\n".join(plain)
+    if replaced == cell:
+        return cell
+    try:
+        cst.parse_module(cell)
+    except cst.ParserSyntaxError:
+        return replaced
+    return cell  # a line that continues another may begin with a sign of IPython's, or stand in a string

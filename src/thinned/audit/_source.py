@@ -15,6 +15,7 @@ from libcst.metadata import (
     QualifiedNameSource,
     Scope,
     ScopeProvider,
+    WhitespaceInclusivePositionProvider,
 )
 
 from thinned.audit._finding import Edit, Fix, Position
@@ -92,10 +93,14 @@ class Source:
         self.module = self._wrapper.module
         self._names: dict[cst.CSTNode, str] = {}
 
-    # Each of the three is a walk over the whole tree, of which a file without a finding needs two.
+    # Each of these is a walk over the whole tree, of which a file without a finding needs two.
     @functools.cached_property
     def _positions(self) -> Any:
         return self._wrapper.resolve(PositionProvider)
+
+    @functools.cached_property
+    def _extents(self) -> Any:
+        return self._wrapper.resolve(WhitespaceInclusivePositionProvider)
 
     @functools.cached_property
     def _scopes(self) -> Any:
@@ -142,18 +147,31 @@ class Source:
         where: CodeRange = self._positions[node]
         return Position(where.start.line, where.start.column), Position(where.end.line, where.end.column)
 
+    def extent(self, node: cst.BaseExpression) -> tuple[Position, Position]:
+        """Where an expression begins and ends with the parentheses around it."""
+        where: CodeRange = self._extents[node]
+        return Position(where.start.line, where.start.column), Position(where.end.line, where.end.column)
+
     def code(self, node: cst.CSTNode) -> str:
         """The text of a node."""
         return self.module.code_for_node(node)
 
-    def replace(self, node: cst.CSTNode, text: str) -> Edit:
-        """An edit that puts a text in a node's place."""
-        return Edit(*self.range(node), text)
+    def operand(self, node: cst.BaseExpression) -> str:
+        """The text of an expression as one argument of several: a generator needs parentheses there."""
+        bare = isinstance(node, cst.GeneratorExp) and not node.lpar
+        return f"({self.code(node)})" if bare else self.code(node)
+
+    def replace(self, node: cst.BaseExpression, text: str) -> Edit:
+        """An edit that puts a text in an expression's place, parentheses and all."""
+        return Edit(*self.extent(node), text)
 
     def insert_argument(self, call: cst.Call, text: str) -> Edit:
         """An edit that adds an argument behind the others."""
         if call.args:
-            _, end = self.range(call.args[-1].value)
+            last = call.args[-1].value
+            start, end = self.extent(last)
+            if self.operand(last) != self.code(last):
+                return Edit(start, end, f"{self.operand(last)}, {text}")
             return Edit(end, end, f", {text}")
         _, end = self.range(call)
         before = Position(end.line, end.column - 1)

@@ -100,12 +100,12 @@ def _mended(findings: Sequence[Any], unsafe: bool, write: bool) -> tuple[list[An
         by_file.setdefault(finding.filename, []).append(finding)
     for name, own in by_file.items():
         file = Path(name)
-        before, after, mended = fixed_file(file, own)
-        changes += diff(file, before, after)
+        fixed = fixed_file(file, own)
+        changes += diff(file, fixed.before, fixed.after)
         if write:
             with writing(file, "--fix") as beside:
-                beside.write_bytes(after.encode("utf-8"))
-        done = {id(finding) for finding in mended}
+                beside.write_bytes(fixed.after.encode(fixed.encoding))
+        done = {id(finding) for finding in fixed.mended}
         left = [finding for finding in left if id(finding) not in done]
     return left, changes
 

@@ -16,6 +16,7 @@ from thinned.jax import _compat, _key, _philox, _rate
 from thinned.jax._primitive import dropout_p, keep_p, rounded
 
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
+_MOST = 2**60  # elements of a mask
 
 
 def dropout(
@@ -107,7 +108,7 @@ def keep_mask(
 
     Raises:
         TypeError: `p must be a real number, got …`; `key must be …`.
-        ValueError: `p must be in [0, 1], got …`; `shape must have less than 2^63 elements, got …`; `x of
+        ValueError: `p must be in [0, 1], got …`; `shape must have less than 2^60 elements, got …`; `x of
             shape … from … reaches outside global_shape …`.
 
     Source:
@@ -161,14 +162,14 @@ def _is_traced(value: Any) -> bool:
 
 
 def _sizes(shape: Any) -> tuple[Any, ...]:
-    """The shape of a mask; XLA ends the process where a product of sizes has more than 63 bits."""
+    """The shape of a mask; XLA ends the process where its arrays, of 8 bytes an element, reach 2^63 bytes."""
     entries = shape if hasattr(shape, "__iter__") else (shape,)
     named = tuple(entry for entry in entries if jax.export.is_symbolic_dim(entry))
     if named:  # a dimension of `jax.export`, whose size is known when the program runs
         return tuple(e if jax.export.is_symbolic_dim(e) else as_shape("shape", e)[0] for e in entries)
     sizes = as_shape("shape", shape)
-    if math.prod(size or 1 for size in sizes) >= 2**63:  # counted as if none were 0, as XLA does
-        raise ValueError(f"shape must have less than 2^63 elements, got {sizes}: give a part of it, by start")
+    if math.prod(size or 1 for size in sizes) >= _MOST:  # counted as if none were 0, as XLA does
+        raise ValueError(f"shape must have less than 2^60 elements, got {sizes}: give a part of it, by start")
     return sizes
 
 

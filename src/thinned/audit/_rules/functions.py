@@ -106,7 +106,7 @@ def _attention(source: Source) -> Iterable[Found]:
         fix = None
         if module_class(place, source) is not None:
             text = source.code(given)
-            atom = isinstance(given, (cst.Name, cst.Attribute, cst.Call, cst.BaseNumber))
+            atom = bool(given.lpar) or isinstance(given, (cst.Name, cst.Attribute, cst.Call, cst.BaseNumber))
             edit = source.replace(given, f"{text if atom else f'({text})'} if self.training else 0.0")
             fix = Fix("drop in training only", (edit,), safe=True)
         yield Found(

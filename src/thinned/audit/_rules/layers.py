@@ -64,14 +64,18 @@ def _as_function(place: Place, name: str, source: Source) -> Fix | None:
     made = cst.ensure_type(place.node, cst.Call)
     cls = module_class(place, source)
     home = _import_of_torch(source)
-    if cls is None or home is None or len(outer.args) != 1 or outer.args[0].keyword is not None:
+    if cls is None or home is None or m.findall(outer, m.Comment()):
+        return None  # what a comment says of the layer would be lost
+    if len(outer.args) != 1 or outer.args[0].keyword is not None or outer.args[0].star:
         return None
-    given = [source.code(one.value) for one in made.args if one.keyword is None and not one.star]
+    given = [source.operand(one.value) for one in made.args if one.keyword is None and not one.star]
     named = {one.keyword.value: source.code(one.value) for one in made.args if one.keyword is not None}
     if len(given) + len(named) != len(made.args) or not set(named) <= {"p", "inplace"} or len(given) > 1:
         return None
     rate = given[0] if given else named.get("p", "0.5")
-    text = f"{home}.{_AS_FUNCTION[name]}({source.code(outer.args[0].value)}, {rate}, training=self.training"
+    text = (
+        f"{home}.{_AS_FUNCTION[name]}({source.operand(outer.args[0].value)}, {rate}, training=self.training"
+    )
     text += f", inplace={named['inplace']})" if "inplace" in named else ")"
     return Fix("call the function with training=self.training", (source.replace(outer, text),), safe=True)
 
@@ -117,11 +121,13 @@ def _one_layer(source: Source) -> Iterable[Found]:
 
 
 def _without(call: cst.Call, keyword: str, source: Source) -> Fix | None:
-    """Take a keyword argument out of a call."""
+    """Take a keyword argument out of a call; no comment with it."""
+    if m.findall(call, m.Comment()):
+        return None
     for index, one in enumerate(call.args):
         if one.keyword is not None and one.keyword.value == keyword and index:
-            _, begin = source.range(call.args[index - 1].value)
-            _, end = source.range(one.value)
+            _, begin = source.extent(call.args[index - 1].value)
+            _, end = source.extent(one.value)
             return Fix(f"take {keyword}= out", (Edit(begin, end, ""),), safe=False)
     return None
 
@@ -139,7 +145,7 @@ def _unused_result(source: Source) -> Iterable[Found]:
             continue
         fix = None
         if isinstance(given, cst.Name):
-            start, _ = source.range(call)
+            start, _ = source.extent(call)
             fix = Fix("keep the result", (Edit(start, start, f"{given.value} = "),), safe=False)
         yield Found(call, "The result is not used: nothing is dropped.", "Assign it: x = dropout(x, …).", fix)
 

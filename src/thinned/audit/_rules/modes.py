@@ -29,7 +29,7 @@ def _not_called(source: Source) -> Iterable[Found]:
     for place in source.all(cst.Expr):
         value = place.node.value
         if m.matches(value, m.Attribute(attr=m.Name("eval") | m.Name("train"))):
-            _, end = source.range(value)
+            _, end = source.extent(value)
             yield Found(
                 value,
                 f"{source.code(value)} without () does nothing: the model stays in the mode that it is in.",

@@ -106,7 +106,7 @@ def _keep_prob(source: Source) -> Iterable[Found]:
         for one in place.node.args:
             if one.keyword is not None and one.keyword.value == "keep_prob":
                 start, _ = source.range(one.keyword)
-                _, end = source.range(one.value)
+                _, end = source.extent(one.value)
                 edit = Edit(start, end, f"rate=1 - ({source.code(one.value)})")
                 yield Found(
                     place.node,
