@@ -224,7 +224,9 @@ def test_a_worker_makes_and_traces_its_model_once():
 
 def test_a_model_in_which_nothing_draws_is_an_error():
     silent = torch.nn.Sequential(torch.nn.Linear(37, 2), torch.nn.Dropout(0.0))
-    with pytest.raises(SilentError, match=r"all samples of all inputs are equal. Sites that drew: none"):
+    with pytest.raises(
+        SilentError, match=r"all samples of all inputs are equal: Sequential has nothing that drops"
+    ):
         worker(silent)({"x": rows(5), "index": np.arange(5)})
 
 

@@ -92,6 +92,7 @@ def test_ten_values_of_a_layers_p():
     compiled = compile_at_most(2, model, "aot_eager")
     for n in range(1, 11):
         model[1].p = n / 11
+        set_step(model, n)
         both(compiled, model, torch.randn(4, 8))
 
 

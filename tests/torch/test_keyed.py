@@ -217,3 +217,12 @@ def test_a_key_as_a_tensor():
     )
     with pytest.raises(TypeError, match="key as a tensor must be int64"):
         functional.dropout(X, 0.5, True, key=torch.ones(2))
+
+
+def test_a_key_without_a_step_is_the_key_of_the_mask():
+    layer = nn.Dropout(0.5)
+    layer.give_key(Key(3), None)
+    x = torch.ones(100)
+    want = functional.dropout(x, 0.5, True, key=Key(3))
+    assert torch.equal(layer(x), want)
+    assert torch.equal(torch.compile(layer, backend="aot_eager")(x), want)

@@ -114,6 +114,9 @@ def _entries(name: str, value: Any, sizes: Any) -> tuple[Any, Any]:
         return tensor, None
     n = tf.size(sizes)
     enough = _check(tf.equal(tf.size(tensor), n), f"{name} needs one entry a dimension of x", tensor, sizes)
+    if tensor.shape.is_fully_defined():  # how many there are is known here, and not of x
+        with tf.control_dependencies([enough]):
+            return tf.identity(tensor), enough
     # Of the right length in any case, so that no other operator fails first, with less to say.
     fitted = tf.concat([tf.reshape(tensor, (-1,)), tf.ones_like(sizes)], 0)[:n]
     fitted.set_shape(sizes.shape)

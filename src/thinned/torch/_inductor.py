@@ -15,6 +15,8 @@ _OPERATORS = (
     "fold",
     "gaussian_dropout",
     "keep_mask",
+    "numbers",
+    "recurrent",
 )
 
 

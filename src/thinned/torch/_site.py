@@ -77,14 +77,15 @@ class Site(Seen):
             return self._traced_key(call)
         key: Key | Tensor | None = self.key
         clock = self._clock
-        if key is None or clock is None:
+        if key is None:
             return None
-        if call is None and clock.counting:
-            step, call = clock.call(self._name, self._by_call)
-            return _key.folded(_key.folded(key, step), call)
-        if input is not None:
-            self.notice(call, input)
-        key = _key.folded(key, self._step(clock))
+        if clock is not None:
+            if call is None and clock.counting:
+                step, call = clock.call(self._name, self._by_call)
+                return _key.folded(_key.folded(key, step), call)
+            if input is not None:
+                self.notice(call, input)
+            key = _key.folded(key, self._step(clock))
         return key if call is None else _key.folded(key, call)
 
     def notice(self, call: int | None, input: Tensor) -> None:
@@ -113,11 +114,11 @@ class Site(Seen):
     def _traced_key(self, call: int | None) -> Tensor | None:
         _refuse_per_sample()
         bits, clock = self._bits, self._clock
-        if bits is None or clock is None:
+        if bits is None:
             return None
         with _compat.real_constants():
-            key = _key.fold(bits.tensor, clock.step)
-            if call is None and clock.counting:
+            key = bits.tensor if clock is None else _key.fold(bits.tensor, clock.step)
+            if call is None and clock is not None and clock.counting:
                 return _key.fold(key, clock.traced_call(self._name, self._by_call))
             return key if call is None else _key.fold(key, call)
 
