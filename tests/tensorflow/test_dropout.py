@@ -163,7 +163,7 @@ def test_a_place_that_is_none_is_an_error_in_a_running_graph(place, message):
 @pytest.mark.parametrize("shape", [(2**40, 2**40), (2**62, 2), (2**63,), (2**31, 2**31, 2)])
 def test_a_mask_that_no_tensor_holds_is_an_error(shape):
     """TensorFlow ends the process where a size overflows."""
-    with pytest.raises(ValueError, match="has 2\\^63 elements or more|at most 2\\^63 positions"):
+    with pytest.raises(ValueError, match=r"has 2\^63 elements or more|at most 2\^63 positions"):
         keep_mask(shape, 0.5, key=KEY)
 
 
