@@ -333,7 +333,20 @@ def test_wrong_arguments_are_named(make, error, words):
         make()
 
 
-def test_models_as_people_write_them():
+@pytest.mark.parametrize("name", torch_models.MODELS)
+def test_models_as_people_write_them(name):
     """A residual block with dropout between its convolutions does shift the variance behind it: 1.4 times."""
-    [shift] = {one.code for one in audit(torch_models.ResNet(), torch.randn(16, 3, 16, 16)).findings}
-    assert shift == "THN411"
+    model, x = torch_models.build(name)
+    result = audit(model, x.repeat(16, *(1,) * (x.dim() - 1)))
+    assert {one.code for one in result.findings} == ({"THN411"} if name == "resnet" else set()), str(result)
+
+
+def test_a_bert_of_transformers():
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    config = transformers.BertConfig(
+        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
+    words = torch.randint(50, (16, 12), generator=torch.Generator().manual_seed(1))
+    result = audit(transformers.BertModel(config), words)
+    assert [str(one) for one in result.findings] == []
+    assert len(result.sites) == 7  # the embeddings', and three for each layer
