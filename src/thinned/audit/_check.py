@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import libcst as cst
@@ -27,7 +28,7 @@ EXCLUDED = frozenset(
         *("__pycache__", "__pypackages__", "node_modules", "site-packages", "build", "dist", "_build"),
     }
 )
-_FEW = 4  # files that one process reads sooner than a second one starts
+_FEW = 32  # files that one process reads sooner than a second one starts
 _NOQA = re.compile(r"#\s*noqa(?P<codes>:\s*[A-Z]+\d+(?:[\s,]+[A-Z]+\d+)*)?", re.IGNORECASE)
 
 
@@ -191,7 +192,7 @@ def check(
     count = min(workers or os.cpu_count() or 1, max(len(found) // _FEW, 1))
     if count == 1:
         return [finding for file in found for finding in check_file(file, codes)]
-    with ProcessPoolExecutor(count) as pool:
+    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
         results = pool.map(
             check_file, found, [codes] * len(found), chunksize=max(len(found) // (count * 16), 1)
         )

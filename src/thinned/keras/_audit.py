@@ -163,21 +163,23 @@ def _drops(layer: Any) -> bool:
 
 
 def _weights(model: Any) -> dict[str, npt.NDArray[Any]]:
-    return {
-        one.path.replace("/", "."): np.array(keras.ops.convert_to_numpy(one.value)) for one in model.weights
-    }
+    return {one.path.replace("/", "."): _plain(one) for one in model.weights}
 
 
 @contextmanager
 def _kept(model: Any) -> Iterator[None]:
     """Put back weights and the states of seed generators, and the global one's."""
     variables = list({id(one): one for one in model.variables}.values())
-    values = [np.array(keras.ops.convert_to_numpy(one.value)) for one in variables]
+    values = [_plain(one) for one in variables]
     try:
         yield
     finally:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+
+
+def _plain(variable: Any) -> npt.NDArray[Any]:
+    return np.array(keras.ops.convert_to_numpy(keras.ops.copy(variable)))
 
 
 def _array(tensor: Any) -> npt.NDArray[Any]:
