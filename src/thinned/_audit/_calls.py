@@ -10,6 +10,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from thinned.contract import check_integer
+
 # What a mask shares: nothing; a channel; a sample; a dimension; or its output does not show it.
 ELEMENTS, CHANNELS, PATHS, LOCKED, OTHER = "elements", "channels", "paths", "locked", "other"
 
@@ -95,6 +97,12 @@ class Evidence:
     def by_batch(self, name: str) -> bool:
         """Whether a layer says that it drops whole batches."""
         return False
+
+
+def check_repeats(repeats: Any) -> None:
+    """Refuse what is no number of training passes."""
+    if check_integer("repeats", repeats) < 2:
+        raise ValueError(f"repeats must be at least 2, got {repeats}")
 
 
 def kind_of(name: str) -> str:

@@ -25,8 +25,7 @@ from thinned._audit import (
     rate_of,
     report,
 )
-from thinned._audit._calls import DROPS, is_thinned
-from thinned.contract import check_integer
+from thinned._audit._calls import DROPS, check_repeats, is_thinned
 
 _OPAQUE = (keras.layers.AlphaDropout, keras.layers.GaussianDropout)
 _UNSEEN: Any = object()
@@ -62,8 +61,7 @@ def audit(model: Any, *inputs: Any, repeats: int = 8, **kwargs: Any) -> Audit:
     """
     if not isinstance(model, keras.layers.Layer):
         raise TypeError(f"model must be a Keras layer, got {type(model).__name__}")
-    if check_integer("repeats", repeats) < 2:
-        raise ValueError(f"repeats must be at least 2, got {repeats}")
+    check_repeats(repeats)
     model(*inputs, **kwargs)  # builds it
     with _kept(model):
         before = _weights(model)
@@ -92,14 +90,10 @@ def _run(model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], training: 
         for layer in _layers(model):
             if _drops(layer):
                 stack.enter_context(_watched(layer, run))
-        outputs = _call(model, inputs, kwargs, training)
+        outputs = model(*inputs, training=training, **kwargs)
     run.seconds = time.perf_counter() - begin
     run.outputs = [_array(one) for one in keras.tree.flatten(outputs) if keras.ops.is_tensor(one)]
     return run
-
-
-def _call(model: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], training: bool) -> Any:
-    return model(*inputs, training=training, **kwargs)
 
 
 @contextmanager
@@ -117,9 +111,7 @@ def _watched(layer: Any, run: Run) -> Iterator[None]:
 
 
 def _watching(layer: Any, call: Callable[..., Any], run: Run) -> Callable[..., Any]:
-    handwritten = not isinstance(layer, keras.layers.Layer) or not type(layer).__module__.startswith(
-        ("keras.", "thinned.")
-    )
+    handwritten = not type(layer).__module__.startswith(("keras.", "thinned."))
     signature = inspect.signature(call)
 
     def watching(*args: Any, **kwargs: Any) -> Any:

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned._audit import ELEMENTS, SHARED, Audit, Call, Evidence, Run, report
-from thinned._audit._calls import DROPS, is_thinned, kind_of, rate_of
-from thinned.contract import check_integer
+from thinned._audit._calls import DROPS, check_repeats, is_thinned, kind_of, rate_of
 
 _MODE = "deterministic"
 
@@ -60,8 +59,7 @@ def audit(
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module must be a linen Module, got {type(module).__name__}")
-    if check_integer("repeats", repeats) < 2:
-        raise ValueError(f"repeats must be at least 2, got {repeats}")
+    check_repeats(repeats)
     silent = {_MODE: True} if evaluate is None else evaluate
     loud = {_MODE: False} if train is None else train
     evaluations: list[Run] = []

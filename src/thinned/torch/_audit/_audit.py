@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from thinned._audit import Audit, report
-from thinned.contract import check_integer
+from thinned._audit._calls import check_repeats
 from thinned.torch._audit._evidence import gather
 from thinned.torch._audit._rules import RULES
 
@@ -45,7 +45,6 @@ def audit(model: torch.nn.Module, *inputs: Any, repeats: int = 8, **kwargs: Any)
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    if check_integer("repeats", repeats) < 2:
-        raise ValueError(f"repeats must be at least 2, got {repeats}")
+    check_repeats(repeats)
     evidence = gather(model, inputs, kwargs, repeats)
     return report(evidence, RULES)
