@@ -106,7 +106,7 @@ TORCH = of(
         ),
         (
             "a hook on the way of a scale",
-            "_conversion/_follow.py",
+            "_conversion/_consumers.py",
             "for kind in HOOKS:",
             "for kind in ():",
             "torch/test_scale.py::test_a_hook_on_the_way_leaves_the_scale_where_it_is",
@@ -134,7 +134,7 @@ TORCH = of(
         ),
         (
             "weights are not scaled on the way to classic",
-            "_conversion/_scale.py",
+            "_conversion/_modes.py",
             'factor = inverse_scale(drop) if target == "classic" else keep_probability(drop)',
             'factor = keep_probability(drop) if target == "classic" else inverse_scale(drop)',
             "torch/test_scale.py",

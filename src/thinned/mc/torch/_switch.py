@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from thinned.mc.torch._held import held
-from thinned.torch._conversion import _unseen
+from thinned.torch._conversion import _functional
 from thinned.torch._draws import _code
 from thinned.torch._site import Site
 
@@ -57,7 +57,7 @@ def drops_in_training(module: torch.nn.Module) -> bool:
     if type(module).__module__.startswith("torch.nn."):
         return False
     kind: Any = type(module)
-    return bool(_unseen.drops(module) or _unseen.rates(module) or _code.drops(kind))
+    return bool(_functional.drops(module) or _functional.rates(module) or _code.drops(kind))
 
 
 def _chosen(modules: dict[str, torch.nn.Module], also: Also) -> set[torch.nn.Module]:
