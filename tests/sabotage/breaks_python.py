@@ -113,7 +113,7 @@ TORCH = of(
         ),
         (
             "where a mesh's part begins",
-            "_mesh/_part.py",
+            "_mesh/_shard.py",
             "begins[at] += first",
             "begins[at] += 0",
             "torch/test_rows.py distributed",
@@ -341,7 +341,7 @@ PREDICTION = of(
         ),
         (
             "the slot of a row in Ray",
-            "ray/_slots.py",
+            "ray/_chunking.py",
             "slots = numbers % size",
             "slots = np.arange(len(numbers)) % size",
             "mc/test_ray_parts.py::test_every_row_is_in_its_slot_once "

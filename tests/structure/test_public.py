@@ -228,7 +228,7 @@ def test_monte_carlo_prediction_loads_the_framework_that_it_is_for():
     assert loaded_by("import thinned.mc.jax", "import jax") - {"numpy"} == {"thinned"}
     assert loaded_by("import thinned.mc.ray") == {"numpy", "thinned"}
     assert "ray" not in loaded_by("import thinned.cli.mc, thinned.mc.torch")
-    assert "torch" not in loaded_by("import thinned.mc.ray._read, thinned.mc.ray._numbered")
+    assert "torch" not in loaded_by("import thinned.mc.ray._read, thinned.mc.ray._row_numbers")
 
 
 def modules():

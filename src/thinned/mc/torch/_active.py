@@ -13,7 +13,7 @@ from torch import Tensor
 from thinned._arguments import check_key
 from thinned.contract import Key, check_integer
 from thinned.mc.torch._sampling import Sampling
-from thinned.mc.torch._switch import Also, switched
+from thinned.mc.torch._training_flags import Also, switched
 from thinned.torch import _key
 from thinned.torch._conversion import _functional
 from thinned.torch._draws import Site, watching
