@@ -10,7 +10,7 @@ from tensorflow_ways import bits, eager, function, session, unknown_rank, xla
 
 import thinned
 from thinned import Key
-from thinned.tensorflow import _gradient, _key, _native, dropout, keep_mask
+from thinned.tensorflow import _compat, _key, _native, dropout, keep_mask
 
 KEY = Key(11, 3)
 DTYPES = [tf.float32, tf.float64, tf.float16, tf.bfloat16]
@@ -277,7 +277,7 @@ def test_recorded_is_what_is_used(monkeypatch):
     def refuse(*_):
         raise AssertionError
 
-    monkeypatch.setattr(_gradient.record, "record_operation", refuse)
+    monkeypatch.setattr(_compat, "record_operation", refuse)
     drop(tf.ones(3))
     with tf.GradientTape(), pytest.raises(AssertionError):
         drop(tf.ones(3))

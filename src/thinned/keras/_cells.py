@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from thinned.contract import check_probability
+from thinned.keras import _compat
 from thinned.keras._backend import active
 from thinned.keras._site import Seed, Site, held
 
@@ -51,6 +52,9 @@ def _of_thread(name: str, otherwise: Any) -> property:
             self._running[name, threading.get_ident()] = value
 
     return property(read, write)
+
+
+_compat.check_cells()
 
 
 class Cell(Site):

@@ -12,6 +12,7 @@ import numpy as np
 
 from thinned import _kernel
 from thinned.contract import Key, check_integer, fold_number
+from thinned.keras import _compat
 from thinned.keras._backend import active
 from thinned.keras._recompute import key_of_call
 
@@ -91,8 +92,7 @@ class Site(Seeded):
         """Take the seed, after Keras's constructor has had what `held` lets through."""
         own = getattr(self, "seed_generator", None)
         if isinstance(seed, keras.random.SeedGenerator) and own is not None:
-            self._tracker: Any
-            self._tracker.replace_tracked_value("seed_generators", own, seed)
+            _compat.tracker_of(self).replace_tracked_value("seed_generators", own, seed)
             self.seed_generator = seed
         if seed is not None and not isinstance(seed, (Key, keras.random.SeedGenerator)):
             seed = operator.index(seed)

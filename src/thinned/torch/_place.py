@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
 from thinned._position import Shape, as_shape, positions, row_major
+from thinned.torch import _compat
 from thinned.torch._batching import Sizes
 
 
@@ -22,26 +23,22 @@ class Place(TypedDict, total=False):
 
 Where = tuple[Sizes, Sizes, Sizes]
 
-# torch's own names: what torch.jit.trace has at work, to be set aside while a shape is read.
-_tracing: Any = torch._C._get_tracing_state
-_trace: Any = getattr(torch._C, "_set_tracing_state", lambda _state: None)
-
 
 def traced_by_jit() -> bool:
     """Whether torch.jit.trace is at work."""
-    return not torch.compiler.is_compiling() and _tracing() is not None
+    return not torch.compiler.is_compiling() and _compat.tracing_state() is not None
 
 
 def sizes_of(input: Tensor) -> tuple[int, ...]:
     """The input's shape in integers: while torch.jit.trace is at work, its entries are tensors."""
     if not traced_by_jit():
         return input.shape
-    state = _tracing()
-    _trace(None)
+    state = _compat.tracing_state()
+    _compat.set_tracing_state(None)
     try:
         return tuple(input.shape)
     finally:
-        _trace(state)
+        _compat.set_tracing_state(state)
 
 
 def as_lists(place: Place, shape: Sequence[int]) -> Where:

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from thinned.mc.torch._exclusive import exclusive
+from thinned.torch import _compat
 from thinned.torch._conversion import _functional
 from thinned.torch._draws import _code
 from thinned.torch._site import Site
 
 Also = Iterable[str | type[torch.nn.Module]]
 
-_NORMS = (torch.nn.modules.batchnorm._NormBase,)
+_NORMS = (_compat.NORMS,)
 
 
 @contextmanager

@@ -16,9 +16,6 @@ OF_TORCH: Final[tuple[type[Any], ...]] = (
     *(torch.nn.AlphaDropout, torch.nn.FeatureAlphaDropout),
 )
 
-# Kinds of hooks: a module has a dictionary of each, named with an underscore and an s.
-HOOKS: Final = ("forward_pre_hook", "forward_hook", "backward_pre_hook", "backward_hook")
-
 
 def named(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
     """Every module by every name that it has."""
