@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conformance_faces import FACES, LACKS, REPEATED, compiles
+from conformance_faces import FACES, LACKS, LEFT, REPEATED, compiles
 
 
 def pytest_configure(config):
@@ -28,7 +28,7 @@ def pytest_itemcollected(item):
     face = next((name for name, face in FACES.items() if face is params.get("face")), None)
     many = "numbers" in params and params["numbers"].start > 0 and compiles(face)
     rules = item.get_closest_marker("arguments") and face in REPEATED
-    if many or rules:
+    if many or rules or face in LEFT:
         item.add_marker("full")
 
 

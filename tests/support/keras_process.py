@@ -68,11 +68,11 @@ def examined(backend, suites, marks):
     """
     checks = [str(TESTS / check) for suite in suites for check in suite.checks]
     ignored = {word: None for suite in suites for word in suite.ignored}
-    options = [word for warning in ignored for word in ("-W", warning)] + ["-m", marks]
+    options = [word for warning in ignored for word in ("-W", warning)]
     modules = ",".join(f"{suite.module}:{suite.finder}" for suite in suites)
     child = str(TESTS / "support" / "keras_child.py")
     path = [TESTS, TESTS / "keras", TESTS / "mc"]
-    done = nested.ran([child, modules, *options, *checks], environment(backend), path)
+    done = nested.ran([child, modules, marks, *options, *checks], environment(backend), path)
     last = (done["printed"].splitlines() or [""])[-1]
     done["modules"] = json.loads(last) if last.startswith("{") else {}
     return done

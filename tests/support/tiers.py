@@ -1,4 +1,4 @@
-"""A pytest plugin: which tests the quick tier leaves to the full one.
+"""Which tests the quick tier leaves to the full one.
 
 `full` marks a test or a case by hand. `covering` marks the cases of one test that a covering design does not
 need. It is given the names of the parameters whose values cannot act on each other three at a time, or none
@@ -13,8 +13,8 @@ import pytest
 from covering import covering
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest's own hook, which deselects by marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def mark_what_a_design_leaves(items: list[pytest.Item]) -> None:
+    """Give `full` to the cases that no covering design needs."""
     families = defaultdict(list)
     for item in items:
         mark = item.get_closest_marker("covering")
