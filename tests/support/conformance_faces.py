@@ -260,8 +260,10 @@ FACES = {
 # that are started anyway, and 5 devices divide no case otherwise than 3.
 LEFT = ["jax 5 devices", "keras on torch", "keras on jax"]
 
-# Faces whose arguments another's code checks: their cases of the rulings are the full tier's.
+# Faces whose arguments another's code checks: their cases of the rulings are the full tier's; of what
+# compiles a program for each, all but the first.
 REPEATED = ["jax vmap", "jax 4x2 devices", "jax 3 devices", "tensorflow function"]
+ASKED_ONCE = ["torch compiled", "jax jit", "tensorflow xla"]
 
 
 def compiles(name):
