@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from breaks import NATIVE, ROOT
 from breaks_python import PYTHON
 
@@ -9,22 +11,25 @@ PAGE = ROOT / "docs" / "testing.md"
 HEAD = "| break | file | first test that is red |\n| --- | --- | --- |\n"
 
 
+def _parts() -> tuple[str, list[str], str]:
+    """The page before the table's rows, the rows, and the page after them."""
+    before, head, body = PAGE.read_text().partition(HEAD)
+    rows = list(takewhile(lambda line: line.startswith("|"), body.splitlines(keepends=True)))
+    return before + head, rows, body[len("".join(rows)) :]
+
+
 def rows() -> dict[str, str]:
     """By its name, the test that saw each break of the page's table."""
-    _, _, body = PAGE.read_text().partition(HEAD)
-    lines = body.partition("\n\n")[0].splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    return {name: test.strip("`") for name, _, test in cells}
+    cells = [[cell.strip(" |\n`") for cell in row.split(" | ")] for row in _parts()[1]]
+    return {name: test for name, _, test in cells}
 
 
 def write(seen: dict[str, str]) -> None:
     """Exchange the rows of these breaks, and keep the others of those that there are."""
-    known = {**rows(), **seen}
-    before, head, body = PAGE.read_text().partition(HEAD)
-    after = body.partition("\n\n")[2]
-    table = "".join(
+    known, (before, _, after) = {**rows(), **seen}, _parts()
+    made = [
         f"| {one.name} | `{one.file}` | `{known[one.name]}` |\n"
         for one in [*PYTHON, *NATIVE]
         if one.name in known
-    )
-    PAGE.write_text(f"{before}{head}{table}\n{after}")
+    ]
+    PAGE.write_text(before + "".join(made) + after)
