@@ -20,7 +20,7 @@ def _parts() -> tuple[str, list[str], str]:
 
 def rows() -> dict[str, str]:
     """By its name, the test that saw each break of the page's table."""
-    cells = [[cell.strip(" |\n`") for cell in row.split(" | ")] for row in _parts()[1]]
+    cells = [[cell.strip(" |\n`") for cell in row.split(" | ", 2)] for row in _parts()[1]]
     return {name: test for name, _, test in cells}
 
 
@@ -28,7 +28,7 @@ def write(seen: dict[str, str]) -> None:
     """Exchange the rows of these breaks, and keep the others of those that there are."""
     known, (before, _, after) = {**rows(), **seen}, _parts()
     made = [
-        f"| {one.name} | `{one.file}` | `{known[one.name]}` |\n"
+        f"| {one.name} | `{one.file}` | `{known[one.name].replace("|", "/")}` |\n"
         for one in [*PYTHON, *NATIVE]
         if one.name in known
     ]
