@@ -28,7 +28,7 @@ def write(seen: dict[str, str]) -> None:
     """Exchange the rows of these breaks, and keep the others of those that there are."""
     known, (before, _, after) = {**rows(), **seen}, _parts()
     made = [
-        f"| {one.name} | `{one.file}` | `{known[one.name].replace("|", "/")}` |\n"
+        f"| {one.name} | `{one.file}` | `{known[one.name].replace('|', '/')}` |\n"
         for one in [*PYTHON, *NATIVE]
         if one.name in known
     ]
