@@ -37,15 +37,3 @@ def test_equal_digests(on_keras):
         assert found[backend]["golden"] == golden.hexdigest()
         assert found[backend] == found["torch"], backend
         assert len(set(found[backend]["model"])) == 3
-
-
-def test_another_backend_is_refused():
-    code = """
-import keras
-try:
-    import thinned.keras
-except ImportError as error:
-    print(error)
-"""
-    printed = keras_process.run("numpy", "-c", code).stdout
-    assert "needs Keras's backend to be torch, jax or tensorflow, got numpy" in printed

@@ -1,9 +1,6 @@
 """A Python of its own for each of Keras's backends, as a process can have but one."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,16 +46,6 @@ SUITES = [
 
 def environment(backend):
     return {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-
-
-def run(backend, *arguments):
-    """A process that has ended, with Keras on this backend."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment(backend)},
-    )
 
 
 def examined(backend, suites, marks):

@@ -26,7 +26,6 @@ ASKED = {
         "masks_are_numpys",
         "parts_of_a_whole_have_its_samples[False]",
         "subclassed_models_and_functional_dropout",
-        "nothing_of_the_model_changes[thinned]",
         "the_model_is_restored_after_an_exception",
         "a_weight_that_changes_is_seen",
     },
