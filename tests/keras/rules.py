@@ -198,7 +198,5 @@ def test_training_is_found_as_keras_finds_it():
 
 def test_another_backend_is_refused(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "numpy")
-    with pytest.raises(
-        ImportError, match="torch, jax or tensorflow, got numpy: set KERAS_BACKEND"
-    ):
+    with pytest.raises(ImportError, match="torch, jax or tensorflow, got numpy: set KERAS_BACKEND"):
         runpy.run_path(_backend.__file__)

@@ -45,7 +45,11 @@ def test_masks_are_numpys(shared):
     np.testing.assert_allclose(draws(mlp, shared=shared), by_numpy(12, shared), atol=1e-5)
 
 
-@pytest.mark.parametrize("shared", [False, True])
+# Chunks are cut by one code, whether the samples of a chunk share their keys or not.
+SHARED = [False, pytest.param(True, marks=pytest.mark.full)]
+
+
+@pytest.mark.parametrize("shared", SHARED)
 def test_batches_and_chunks_change_nothing(shared):
     whole = predict(mlp, X, samples=25, key=KEY, keep=True, outputs="logits", shared=shared)
     assert whole.draws.shape == (25, 20, 4)
@@ -64,7 +68,7 @@ def test_batches_and_chunks_change_nothing(shared):
     np.testing.assert_allclose(few.draws, whole.draws[:10, :3], atol=1e-6)
 
 
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("shared", SHARED)
 def test_parts_of_a_whole_have_its_samples(shared):
     whole = draws(mlp, shared=shared)
     parts = [draws(mlp, X[first : first + 7], first=first, shared=shared) for first in (0, 7, 14)]

@@ -69,7 +69,11 @@ def test_a_thinned_network_of_the_zoo_can_be_shared(name, shared):
     assert np.allclose(draws, draws[:, :1], rtol=1e-5, atol=1e-6) == shared
 
 
-@pytest.mark.parametrize("shared", [False, True])
+# Chunks are cut by one code, whether the samples of a chunk share their keys or not.
+SHARED = [False, pytest.param(True, marks=pytest.mark.full)]
+
+
+@pytest.mark.parametrize("shared", SHARED)
 def test_batches_and_chunks_make_no_difference(shared):
     model, x = mlp(), rows()
     whole = predict(model, x, samples=30, key=KEY, keep=True, shared=shared, outputs="logits")
@@ -89,7 +93,7 @@ def test_masks_of_any_batches_and_chunks_are_equal_bits(options):
     assert np.array_equal(predict(model, x, samples=12, key=KEY, keep=True, **options).draws, whole.draws)
 
 
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("shared", SHARED)
 def test_parts_of_a_whole_have_its_samples(shared):
     masks = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Dropout(0.1))
     for model, x in ((masks, torch.ones(70, 12)), (mlp(), rows())):

@@ -226,7 +226,11 @@ FRAMEWORKS = {
 }
 
 
-@pytest.mark.parametrize("order", [list(FRAMEWORKS), list(FRAMEWORKS)[::-1]], ids=["forward", "backward"])
+# The second takes 10 s, and tests/structure/test_layers.py reads in the sources who imports whom.
+BACKWARD = pytest.param(list(FRAMEWORKS)[::-1], id="backward", marks=pytest.mark.full)
+
+
+@pytest.mark.parametrize("order", [pytest.param(list(FRAMEWORKS), id="forward"), BACKWARD])
 def test_importing_loads_no_other_framework_and_no_tool(order):
     none = [("pass", "import thinned, thinned.mc, thinned.mc.ray")]
     tools = [("pass", "import thinned.cli.mc, thinned.mc.torch")]
