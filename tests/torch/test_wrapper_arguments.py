@@ -130,6 +130,7 @@ def test_copies_and_names():
     assert "input_keep_prob=0.5, variational_recurrent=True" in repr(wrapper)
 
 
+@pytest.mark.covering(strength=1)
 @pytest.mark.parametrize("given", [True, False])
 @both_ways
 def test_one_graph_serves_all_steps(variational, given):
