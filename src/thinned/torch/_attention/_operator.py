@@ -109,7 +109,7 @@ def _forward(
     if not out.numel():
         return out, logsumexp.fill_(-torch.inf)  # no Ev: nobody reads it
     operands: Any = (query, key, value, attn_mask, is_causal, scale, Drop(dropout_key, p, *where))
-    run: Any = _native.forward if _native.serves(query, key, value, attn_mask, p, *where) else _blocks.forward
+    run: Any = _native.forward if _native.serves(query, value, p, *where[2:]) else _blocks.forward
     run(*operands, out, logsumexp)
     return out, logsumexp
 
@@ -134,7 +134,7 @@ def _backward(
     if not grad.numel() or not key.shape[-2]:
         return tuple(each.zero_() for each in results)  # type: ignore[return-value]
     operands: Any = (query, key, value, attn_mask, is_causal, scale, Drop(dropout_key, p, *where))
-    if not results[3].numel() and _native.serves(query, key, value, attn_mask, p, *where):
+    if not results[3].numel() and _native.serves(query, value, p, *where[2:]):
         _native.backward(grad, *operands, out, logsumexp, *results[:3])
         return results
     wanted: Any = (logsumexp.dtype, bool(results[3].numel()))
