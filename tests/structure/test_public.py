@@ -242,7 +242,7 @@ def test_importing_loads_no_other_framework_and_no_tool(order):
 
 
 def test_a_worker_of_ray_reads_its_part_without_torch():
-    (loaded,) = loaded_by(("pass", "import thinned.mc.ray._read, thinned.mc.ray._numbered"))
+    (loaded,) = loaded_by(("pass", "import thinned.mc.ray._read, thinned.mc.ray._row_numbers"))
     assert "torch" not in loaded
 
 
