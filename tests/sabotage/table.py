@@ -38,4 +38,4 @@ def write(seen: dict[str, str]) -> None:
 def _short(test: str) -> str:
     """A test's name without tests/, and with as much of its parameters as tells it apart."""
     name, bracket, case = test.removeprefix("tests/").replace("|", "/").partition("[")
-    return f"{name}[{case if len(case) <= 40 else case[:39] + '…'}" if bracket else name
+    return f"{name}[{case if len(case) <= 40 else case[:38] + '…]'}" if bracket else name
