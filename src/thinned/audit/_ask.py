@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import libcst as cst
@@ -213,10 +213,6 @@ def _left_early(block: cst.IndentedBlock, inner: cst.CSTNode, word: re.Pattern[s
     return False
 
 
-def assigned_in(function: cst.FunctionDef | None, name: str, source: Source) -> Iterator[cst.BaseExpression]:
+def assigned_in(function: cst.FunctionDef | None, name: str, source: Source) -> Sequence[cst.BaseExpression]:
     """What a function assigns to a name of its own."""
-    for place in source.all(cst.Assign):
-        if place.function is function and any(
-            isinstance(t.target, cst.Name) and t.target.value == name for t in place.node.targets
-        ):
-            yield place.node.value
+    return source.assigned.get((function, name), ())

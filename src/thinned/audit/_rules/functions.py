@@ -17,12 +17,9 @@ from thinned.audit._ask import (
     says,
 )
 from thinned.audit._finding import Fix
-from thinned.audit._names import TORCH_ALPHA_FUNCTIONS, TORCH_FUNCTIONS
+from thinned.audit._names import ATTENTION, MULTI_HEAD, TORCH_ALPHA_FUNCTIONS, TORCH_FUNCTIONS
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Place, Source
-
-_SDPA = "torch.nn.functional.scaled_dot_product_attention"
-_MULTI_HEAD = "torch.nn.functional.multi_head_attention_forward"
 
 
 def _last(name: str) -> str:
@@ -99,7 +96,7 @@ def _constant_training(source: Source) -> Iterable[Found]:
 @rule("THN104", "attention-dropout-in-evaluation", _ATTENTION)
 def _attention(source: Source) -> Iterable[Found]:
     """`scaled_dot_product_attention` drops whenever `dropout_p` is not 0, and knows no mode."""
-    for place, _ in source.called(_SDPA):
+    for place, _ in source.called(ATTENTION):
         given = argument(place.node, 4, "dropout_p")
         if _depends_on_mode(given, place, source):
             continue
@@ -144,7 +141,7 @@ def _keyword_only(function: cst.FunctionDef) -> set[str]:
 @rule("THN105", "functional-attention-in-evaluation", r"multi_head_attention_forward")
 def _multi_head(source: Source) -> Iterable[Found]:
     """`F.multi_head_attention_forward` trains by default."""
-    for place, _ in source.called(_MULTI_HEAD):
+    for place, _ in source.called(MULTI_HEAD):
         rate = argument(place.node, 10, "dropout_p")
         if argument(place.node, 13, "training") is None and number(rate) != 0 and not guarded(place, source):
             yield Found(

@@ -9,24 +9,10 @@ import libcst as cst
 
 from thinned.audit._ask import UNKNOWN, argument, is_drop, is_keep, number
 from thinned.audit._finding import Edit, Fix
-from thinned.audit._names import RATES, TF1_FUNCTION, TF_FUNCTION
+from thinned.audit._names import KERAS_RNNS, RATES, TF1_FUNCTION, TF_FUNCTION
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Source
 
-_RNNS = frozenset(
-    f"keras.layers.{name}"
-    for name in (
-        "LSTM",
-        "GRU",
-        "SimpleRNN",
-        "LSTMCell",
-        "GRUCell",
-        "SimpleRNNCell",
-        "ConvLSTM1D",
-        "ConvLSTM2D",
-        "ConvLSTM3D",
-    )
-)
 _WRAPPERS = frozenset(
     {
         "tensorflow.compat.v1.nn.rnn_cell.DropoutWrapper",
@@ -125,7 +111,7 @@ def _keep_prob(source: Source) -> Iterable[Found]:
 )
 def _clipped(source: Source) -> Iterable[Found]:
     """Keras clips the rates of its recurrent layers to [0, 1] without a word."""
-    for place, _ in source.called(_RNNS):
+    for place, _ in source.called(KERAS_RNNS):
         for keyword in ("dropout", "recurrent_dropout"):
             given = argument(place.node, None, keyword)
             value = number(given)
