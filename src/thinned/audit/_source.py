@@ -34,6 +34,7 @@ _KEPT = (
     cst.Expr,
     cst.If,
     cst.Comparison,
+    cst.IndentedBlock,
 )
 
 _NO_CODE = re.compile(r"whitespace|lines|header|footer|[lr]par|comma|semicolon|operator|lbrac|rbrac|indent")
@@ -83,13 +84,14 @@ class Source:
 
     Args:
         text: Python source.
+        whole: that of the whole file, where `text` is an excerpt.
 
     Raises:
         libcst.ParserSyntaxError: where the text is no Python.
     """
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, whole: str | None = None) -> None:
+        self.text = text if whole is None else whole
         self._wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
         self.module = self._wrapper.module
         self._names: dict[cst.CSTNode, str] = {}

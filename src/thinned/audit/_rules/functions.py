@@ -14,6 +14,7 @@ from thinned.audit._ask import (
     guarded,
     module_class,
     number,
+    parameters,
     says,
 )
 from thinned.audit._finding import Fix
@@ -49,14 +50,24 @@ def _drops_in_evaluation(source: Source) -> Iterable[Found]:
     """A functional dropout has no mode: without `training=` it drops in evaluation too."""
     for place, name in source.called(TORCH_FUNCTIONS):
         call = place.node
-        rate = number(argument(call, 1, "p"))
-        if argument(call, 2, "training") is None and not guarded(place, source) and (rate is UNKNOWN or rate):
+        rate = argument(call, 1, "p")
+        if argument(call, 2, "training") is not None or guarded(place, source) or number(rate) == 0:
+            continue
+        if not _told_by_caller(rate, place, source):
             yield Found(
                 call,
                 f"F.{_last(name)} without training= drops in evaluation too: its default is True.",
                 "Pass training=self.training.",
                 _by_training(place, source),
             )
+
+
+def _told_by_caller(rate: object, place: Place, source: Source) -> bool:
+    """Whether a rate is a parameter, or was set by the mode: in evaluation it may be 0."""
+    if not isinstance(rate, cst.Name) or place.function is None:
+        return False
+    values = assigned_in(place.function, rate.value, source)
+    return rate.value in parameters(place.function) or any(says(one, TRAINING, source) for one in values)
 
 
 @rule("THN102", "alpha-dropout-never-on", r"alpha_dropout\s*(\(|as\b)")
@@ -124,18 +135,12 @@ def _depends_on_mode(given: object, place: Place, source: Source) -> bool:
     if says(given, TRAINING, source) or guarded(place, source):
         return True
     if isinstance(given, cst.Name):
-        function = place.function
-        names = {} if function is None else {one.name.value for one in function.params.params}
-        if given.value in names or (function is not None and given.value in _keyword_only(function)):
+        if place.function is not None and given.value in parameters(place.function):
             return True  # the caller's to say
-        values = list(assigned_in(function, given.value, source))
+        values = assigned_in(place.function, given.value, source)
         return not values or any(_depends_on_mode(value, place, source) for value in values)
     # An attribute of self is the rate itself where this file gives it one; a call may be anything.
     return not isinstance(given, (cst.Attribute, cst.BinaryOperation))
-
-
-def _keyword_only(function: cst.FunctionDef) -> set[str]:
-    return {one.name.value for one in function.params.kwonly_params}
 
 
 @rule("THN105", "functional-attention-in-evaluation", r"multi_head_attention_forward")
