@@ -95,7 +95,7 @@ TORCH = of(
             "_recomputed.py",
             "current = now() if again is None else",
             "current = now() if True else",
-            "torch/test_calls.py::test_counted_calls_have_their_masks_again_where_they_are_recomputed",
+            "torch/test_calls_counted.py::test_counted_calls_have_their_masks_again_where_they_are_recomputed",
         ),
         (
             "what draws by a run",
@@ -109,7 +109,7 @@ TORCH = of(
             "_conversion/_consumers.py",
             "for kind in HOOKS:",
             "for kind in ():",
-            "torch/test_scale.py::test_a_hook_on_the_way_leaves_the_scale_where_it_is",
+            "torch/test_scale_models.py::test_a_hook_on_the_way_leaves_the_scale_where_it_is",
         ),
         (
             "where a mesh's part begins",
