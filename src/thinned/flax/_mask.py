@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from thinned.contract import Key, check_probability
+from thinned._arguments import UNUSED
+from thinned.contract import check_probability
 from thinned.jax import dropout
-
-UNUSED: Final = Key(0)  # where nothing is drawn
 
 
 def check_rate(rate: Any, name: str = "rate") -> None:

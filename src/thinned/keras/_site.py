@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import threading
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -18,7 +18,6 @@ from thinned.keras._recompute import key_of_call
 
 Seed: TypeAlias = "int | Key | keras.random.SeedGenerator | None"
 
-UNUSED: Final = Key(0)  # where nothing is drawn
 
 _KEYS = 2**64
 _COUNTING = threading.Lock()  # two threads' calls have two numbers

@@ -12,8 +12,7 @@ from torch import Tensor
 from thinned.contract import Key, check_integer, check_probability
 from thinned.torch import _compat, _key, _rate, _recomputed
 from thinned.torch._clock import Bits, Clock, number
-from thinned.torch._place import Place
-from thinned.torch._rows import Rows
+from thinned.torch._place import Place, Rows
 from thinned.torch._tools import Seen
 from thinned.torch.schedules import Schedule
 
