@@ -25,7 +25,7 @@ _HELD = 2**31  # the seeds that a SeedGenerator can hold on every backend
 
 
 def held(seed: Any) -> int | None:
-    """What of a seed Keras's own constructor is given: all of a small integer, else a placeholder.
+    """The seed that Keras's own constructor gets: a small integer as it is, 0 for every other seed.
 
     Raises:
         TypeError: `seed must be None, an integer, a keras.random.SeedGenerator or a thinned.Key, got …`.
@@ -40,12 +40,12 @@ def held(seed: Any) -> int | None:
 
 
 class Seeded:
-    """A mixin, in front of a Keras class: a configuration whose seed JSON can hold."""
+    """A mixin in front of a Keras class. It writes the seed into the configuration in a form that JSON can hold."""
 
     seed: Any
 
     def rematerialized_call(self, layer_call: Any, *args: Any, **kwargs: Any) -> Any:
-        """Keras's, with flags held back: JAX would trace them, and TensorFlow's graphs take no keywords."""
+        """Call Keras's method without the flags: JAX would trace them, and TensorFlow's graphs take no keywords."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             flags = {

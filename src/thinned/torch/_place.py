@@ -33,7 +33,11 @@ class Rows:
     dim: int
 
     def place(self, shape: Sequence[int], dim: int) -> Place:
-        """Where a tensor of this shape, with its batch in this dimension, stands in that of all rows.
+        """The place of a tensor that holds these rows in the tensor that holds all rows.
+
+        Args:
+            shape: of the tensor.
+            dim: the dimension in which its rows are.
 
         Raises:
             ValueError: where it does not have so many rows.

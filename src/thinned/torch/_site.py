@@ -23,7 +23,7 @@ RATES = ("p", "dropout_p", "weight_p", "input_p", "dropout", "output_p")
 
 
 class Site(Seen):
-    """What every layer that drops is, beside its own kind.
+    """The base class of every layer that drops: it holds p, the key and the step.
 
     Without a key each call draws one from torch's default CPU generator. `thinned.torch.keyed` gives a key;
     the mask is then that of `key.fold(step)`, and `set_step` sets the step. A site that is called twice in

@@ -1,4 +1,4 @@
-"""Which modules are told that they train, while everything else evaluates; and everything put back."""
+"""Set `training` on the modules that drop and clear it on all others; put every flag back at the end."""
 
 from __future__ import annotations
 
