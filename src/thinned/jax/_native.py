@@ -144,7 +144,7 @@ def _infer(around: Mesh, mesh: Any, operands: Any, result: Any) -> Any:
 
 
 def _rule(_: Mesh, __: Any, operands: Any, results: Any) -> Any:
-    """Name each dimension of the operands and of the result, as an einsum does: equal names are divided alike."""
+    """Name the dimensions of operands and result, as an einsum does: equal names are divided alike."""
     rank = len(results[0].shape)
     batch = len(operands[0].shape) - 1
     names = [f"b{k}" for k in range(batch)] + [f"d{k}" for k in range(rank - batch)]

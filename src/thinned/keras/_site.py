@@ -40,12 +40,12 @@ def held(seed: Any) -> int | None:
 
 
 class Seeded:
-    """A mixin in front of a Keras class. It writes the seed into the configuration in a form that JSON can hold."""
+    """A mixin in front of a Keras class. It writes a seed into the configuration as JSON can hold it."""
 
     seed: Any
 
     def rematerialized_call(self, layer_call: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call Keras's method without the flags: JAX would trace them, and TensorFlow's graphs take no keywords."""
+        """Call Keras's without flags: JAX would trace them, and TensorFlow's graphs take no keywords."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             flags = {
