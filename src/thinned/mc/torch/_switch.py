@@ -57,6 +57,8 @@ def drops_in_training(module: torch.nn.Module) -> bool:
     if type(module).__module__.startswith("torch.nn."):
         return False
     kind: Any = type(module)
+    if _unseen.asks_transformers(kind):
+        return True
     return bool(_unseen.drops(module) or _unseen.rates(module) or _code.drops(kind))
 
 
