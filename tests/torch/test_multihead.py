@@ -459,6 +459,7 @@ def test_steps_are_counted_by_an_optimizer_in_a_training_run():
     assert {int(m.step) for m in model.modules() if isinstance(m, Site)} == {2}
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
 @pytest.mark.full  # compiles; tests/seams run every layer through export, make_fx and torch.fx
 def test_a_compiled_encoder_has_the_masks_of_eager_code():
     model, x = keyed(convert(encoder()).model, 7), batch()

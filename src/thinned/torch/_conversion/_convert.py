@@ -183,7 +183,11 @@ def _note(name: str, module: torch.nn.Module, left: dict[str, str], suspects: di
         remedy = f", and thinned.torch.nn has a {kind}" if hasattr(nn, kind) else ""
         seen.insert(0, f"{kind} holds {held} as a number{remedy}")
     if seen:
-        remedy = _handed.REMEDY if _handed.hands_over(module) else "no walk over modules reaches it"
+        remedy = "no walk over modules reaches it"
+        if _handed.hands_over(module):
+            remedy = _handed.REMEDY
+        elif getattr(module, "fused_attn", False) is True:  # as timm has it
+            remedy += "; where its fused_attn is False, its dropout is called as a module"
         suspects[name] = f"{'; '.join(seen)}: {remedy}"
 
 
