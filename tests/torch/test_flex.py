@@ -7,7 +7,7 @@ from torch.nn.attention import flex_attention as torchs
 
 import thinned
 from thinned import Key, mc
-from thinned.torch import flex, keys
+from thinned.torch import _flex, keys
 from thinned.torch.flex import flex_attention as attend
 
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
@@ -62,7 +62,7 @@ def two_passes(query, key, value, score_mod, block_mask, p, mask_key, scale=None
     bits = thinned.torch._key.as_tensor(mask_key)
     rate = torch.tensor(p, dtype=torch.float64)
     call = (query, key, value, score_mod, block_mask, (scale, key.shape[1] != query.shape[1]), None)
-    return flex._two_passes(*call, bits, rate, where, (True, False, False))
+    return _flex.two_passes(*call, bits, rate, where, (True, False, False))
 
 
 CASES = {
@@ -154,7 +154,9 @@ def test_a_query_whose_keys_are_all_dropped_gets_zeros_and_finite_gradients(way,
         assert all(g.isfinite().all() for g in torch.autograd.grad(got.sum(), x))
 
 
-@pytest.mark.parametrize("case", ["both, and few heads", *(pytest.param(c, marks=pytest.mark.full) for c in CASES)])
+@pytest.mark.parametrize(
+    "case", ["both, and few heads", *(pytest.param(c, marks=pytest.mark.full) for c in CASES)]
+)
 def test_where_nothing_drops_it_is_torchs(case):
     score_mod, mask, heads, scale = CASES[case]
     x = inputs(heads)

@@ -351,9 +351,7 @@ def test_the_fused_paths_are_taken_in_evaluation_and_left_in_monte_carlo(monkeyp
     called = []
     for name in ("_transformer_encoder_layer_fwd", "_native_multi_head_attention"):
         fused = getattr(torch, name)
-        monkeypatch.setattr(
-            torch, name, lambda *a, name=name, fused=fused: called.append(name) or fused(*a)
-        )
+        monkeypatch.setattr(torch, name, lambda *a, name=name, fused=fused: called.append(name) or fused(*a))
     with torch.no_grad():
         model(x)
         alone(x, x, x)

@@ -22,7 +22,7 @@ installed = pytest.mark.skipif(
 
 
 # In the manner of transformers, which looks the function up by the configuration's name in each call.
-STAND_IN = '''
+STAND_IN = """
 import torch
 
 class Attention(torch.nn.Module):
@@ -37,7 +37,7 @@ class Attention(torch.nn.Module):
         attend = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
         p = self.attention_dropout if self.training else 0.0
         return attend(self, q, k, v, None, dropout=p)[0].flatten(2)
-'''
+"""
 
 
 def attends(module, query, key, value, mask, dropout):
@@ -135,9 +135,7 @@ def llama(tf, name):
 
 def vit(tf, name):
     options = {"image_size": 8, "patch_size": 4, "hidden_dropout_prob": 0.1}
-    config = tf.ViTConfig(
-        **SMALL, **options, attention_probs_dropout_prob=0.2, attn_implementation=name
-    )
+    config = tf.ViTConfig(**SMALL, **options, attention_probs_dropout_prob=0.2, attn_implementation=name)
     return tf.ViTModel(config)
 
 
@@ -271,7 +269,7 @@ def test_a_model_is_keyed_from_outside_as_with_eager_attention(tf, name):
 
 @installed
 def test_the_mask_is_of_the_shape_of_the_probabilities(tf):
-    model, inputs = build(tf, "llama")
+    model, _ = build(tf, "llama")
     keyed(convert(model).model.train(), 7)
     layer = model.model.layers[1].self_attn
     identity = torch.eye(6).expand(2, 4, 6, 6)
@@ -325,7 +323,7 @@ def test_samples_of_a_model_spread_by_attention_alone(tf, name):
 @installed
 def test_what_changes_the_scores_is_refused(tf):
     model, _ = build(tf, "llama")
-    q = torch.ones(1, 4, 3, 4)
+    q, layer = torch.ones(1, 4, 3, 4), model.model.layers[0].self_attn
     for name in ("softcap", "s_aux"):
         with pytest.raises(ValueError, match=rf"{name}=1\.0 changes the scores"):
-            thinned.torch.transformers.attention(model.model.layers[0].self_attn, q, q, q, None, **{name: 1.0})
+            thinned.torch.transformers.attention(layer, q, q, q, None, **{name: 1.0})

@@ -55,7 +55,8 @@ def projected(module: Any, query: Tensor, key: Tensor, value: Tensor) -> tuple[T
     if key is value:
         both = linear(key, weight[width:], None if bias is None else bias[width:])
         return (first, *both.chunk(2, -1))
-    rest = zip((key, value), weight[width:].chunk(2), (None,) * 2 if bias is None else bias[width:].chunk(2))
+    biases = (None, None) if bias is None else bias[width:].chunk(2)
+    rest = zip((key, value), weight[width:].chunk(2), biases, strict=True)
     return (first, *(linear(x, w, b) for x, w, b in rest))
 
 

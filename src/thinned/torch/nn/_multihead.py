@@ -66,9 +66,8 @@ class MultiheadAttention(Site, torch.nn.MultiheadAttention):
         dtype: torch.dtype | None = None,
     ) -> None:
         p = check_p(dropout, "dropout")
-        super().__init__(
-            embed_dim, num_heads, 0.0, bias, add_bias_kv, add_zero_attn, kdim, vdim, batch_first, device, dtype
-        )
+        sizes = (embed_dim, num_heads, 0.0, bias, add_bias_kv, add_zero_attn, kdim, vdim)
+        super().__init__(*sizes, batch_first, device, dtype)
         self.dropout = p
 
     def forward(
