@@ -8,8 +8,8 @@ import torch
 
 from thinned.torch import nn
 from thinned.torch._conversion import _handed
+from thinned.torch._conversion._functional import drops, passes_call, rates, reads
 from thinned.torch._conversion._report import Conversion, Model
-from thinned.torch._conversion._unseen import drops, passes_call, rates, reads
 from thinned.torch._conversion._walk import (
     HOLDERS,
     OF_TORCH,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thinned.torch import functional
-from thinned.torch._conversion import _unseen
+from thinned.torch._conversion import _functional
 from thinned.torch._site import Probability, Site
 
 IMPLEMENTATION: Final = "thinned"
@@ -57,7 +57,7 @@ class HandedAttention(Site):
 def hands_over(module: torch.nn.Module) -> bool:
     """Whether a module asks transformers for its attention, by whatever name."""
     kind: Any = type(module)
-    return _unseen.asks_transformers(kind)
+    return _functional.asks_transformers(kind)
 
 
 def is_ours(module: torch.nn.Module) -> bool:
