@@ -104,6 +104,7 @@ PUBLIC = {
         "audit",
         "convert",
         "count_steps",
+        "flex",
         "functional",
         "keyed",
         "keys",
@@ -117,6 +118,7 @@ PUBLIC = {
         "to_inverted",
         "unconvert",
     ],
+    "thinned.torch.flex": ["flex_attention"],
     "thinned.torch.functional": [
         "alpha_dropout",
         "drop_block1d",
