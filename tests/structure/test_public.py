@@ -51,7 +51,7 @@ PUBLIC = {
     "thinned.flax": ["linen", "nnx"],
     "thinned.flax.linen": ["DropConnect", "DropPath", "Dropout", "audit", "dot_product_attention"],
     "thinned.flax.nnx": ["DropConnect", "DropPath", "Dropout", "dot_product_attention"],
-    "thinned.jax": ["dropout", "fold", "keep_mask"],
+    "thinned.jax": ["dot_product_attention", "dropout", "fold", "keep_mask"],
     "thinned.keras": [
         "AlphaDropout",
         "DropConnect",

@@ -1,4 +1,4 @@
-"""Dropout for JAX: `dropout`, `dot_product_attention` and `keep_mask`, the same bits under every transformation and on every mesh.
+"""Dropout for JAX: `dropout`, `keep_mask` and `dot_product_attention`, under all transformations and meshes.
 
 A key is a `thinned.Key`, a jax PRNG key, or its four words as a uint32 array; the latter two may be traced,
 and `fold` derives one from another. On a CPU the native kernel does the work, through XLA's foreign function

@@ -65,7 +65,10 @@ def _over_tiles(spec: Spec, step: Callable[[Any, Tile], Any], carry: Any, beside
 
 def _scores(spec: Spec, tile: Tile, arrays: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
     """The scores of a tile, where they may be seen, and its queries and keys."""
-    query, key = tile.of(arrays["query"], 3), _columns(tile, arrays["key_heads"]).astype(arrays["query"].dtype)
+    query, key = (
+        tile.of(arrays["query"], 3),
+        _columns(tile, arrays["key_heads"]).astype(arrays["query"].dtype),
+    )
     scores = jnp.einsum("bkgth,bksh->bkgts", query, key)
     if "bias" in arrays:
         scores = scores + tile.of(arrays["bias"], 3, 4).astype(scores.dtype)
@@ -188,9 +191,7 @@ def tangent(*operands: Any, spec: Spec, wanted: tuple[str, ...]) -> list[Any]:
     ]
 
 
-def backward(
-    of_output: Any, of_total: Any, *operands: Any, spec: Spec, wanted: tuple[str, ...]
-) -> list[Any]:
+def backward(of_output: Any, of_total: Any, *operands: Any, spec: Spec, wanted: tuple[str, ...]) -> list[Any]:
     """The gradients of the operands `wanted`: the transpose of `tangent`."""
     arrays = _named(spec, operands)
     rows, _ = _tiles.sizes(spec)
@@ -313,9 +314,7 @@ def _tangent_transpose(cotangents: Any, *operands: Any, spec: Spec, wanted: tupl
     if all(isinstance(one, ad.Zero) for one in cotangents):
         return [None] * count + [ad.Zero(one.aval) for one in operands[count:]]
     known = operands[:count]
-    upstream = [
-        ad.instantiate_zeros(one) if isinstance(one, ad.Zero) else one for one in cotangents
-    ]
+    upstream = [ad.instantiate_zeros(one) if isinstance(one, ad.Zero) else one for one in cotangents]
     return [None] * count + _batched(backward, spec, wanted=wanted)(*upstream, *known)
 
 

@@ -112,7 +112,9 @@ def dot_product_attention(
         return _plain(plain, arrays, _blind(q, k, m, is_causal, window, key_value_seq_lengths))
     jax.eval_shape(plain, *arrays)  # refuses what does not fit, in JAX's words
     if dropout_key is None:
-        raise TypeError("dropout_key is missing: pass a thinned.Key, a PRNG key or its words, or training=False")
+        raise TypeError(
+            "dropout_key is missing: pass a thinned.Key, a PRNG key or its words, or training=False"
+        )
     output, residual = attend(
         q,
         k,
@@ -178,8 +180,8 @@ def attend(
     _key.spend(dropout_key)
     wide = np.dtype(np.float64 if query.dtype == np.float64 else np.float32)
     if drop is not None and np.all(drop == DROP_ALL):
-        query, key, value, bias = (None if one is None else lax.stop_gradient(one) for one in (query, key, value, bias))
-        value = jnp.zeros_like(value)  # lest a NaN of it be multiplied by 0
+        query, key, bias = (one if one is None else lax.stop_gradient(one) for one in (query, key, bias))
+        value = jnp.zeros(value.shape, value.dtype)  # lest a NaN of it be multiplied by 0
     factor = 1.0 / math.sqrt(depth) if scale is None else jnp.asarray(scale, wide)
     scaled = query.astype(wide) * factor
     operands = {
@@ -196,7 +198,8 @@ def attend(
     operands = {name: one for name, one in operands.items() if one is not None}
     spec = Spec((length, size), bool(is_causal), window, blind, steps, 0, tuple(operands))
     if 0 in (batch, length, heads, size):
-        output, shift, total = jnp.zeros((*operands["query"].shape[:-1], value.shape[-1]), wide), 0.0, jnp.zeros(operands["query"].shape[:-1], wide)
+        like = operands["query"].shape[:-1]
+        output, shift, total = (jnp.zeros(each, wide) for each in ((*like, value.shape[-1]), like, like))
     else:
         output, shift, total = attend_p.bind(*_dropout.alike(*operands.values()), spec=spec)
     residual = jnp.log(total) + shift
@@ -215,7 +218,8 @@ def _grouped(array: Any, groups: int) -> Any:
     if array is None or array.ndim < 4:
         return array
     batch, heads, *rest = array.shape
-    return array.reshape(batch, 1, 1, *rest) if heads == 1 else array.reshape(batch, heads // groups, groups, *rest)
+    over = (1, 1) if heads == 1 else (heads // groups, groups)
+    return array.reshape(batch, *over, *rest)
 
 
 def _blind(query: Any, key: Any, mask: Any, is_causal: bool, window: Any, key_lengths: Any) -> Any:

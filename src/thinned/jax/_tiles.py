@@ -85,16 +85,14 @@ def tiles(spec: Spec) -> Any:
         if spec.causal:
             seen &= j * columns <= last
         if spec.window is not None:
-            seen &= (j * columns <= last + spec.window[1]) & (
-                (j + 1) * columns - 1 >= first - spec.window[0]
-            )
+            seen &= (j * columns <= last + spec.window[1]) & ((j + 1) * columns - 1 >= first - spec.window[0])
     return np.stack([i[seen], j[seen]], axis=-1).astype(np.int32)
 
 
 def padded(array: Any, dim: int, size: Any) -> Any:
     """With zeros behind it, to a whole number of parts of `size`; what is shared stays as it is."""
     length = array.shape[dim]
-    if not isinstance(length, int) or length == 1 and size != 1 or length % size == 0:
+    if not isinstance(length, int) or (length == 1 and size != 1) or length % size == 0:
         return array
     widths = [(0, 0)] * array.ndim
     widths[dim] = (0, size - length % size)
