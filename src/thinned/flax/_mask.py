@@ -113,15 +113,18 @@ def attend(
     check_dropout_key(dropout_key)
     lead, heads, queries, keys = query.shape[:-3], query.shape[-2], query.shape[-3], key.shape[-3]
     scores = (*lead, heads, queries, keys)
+    q, k, v = (array.reshape(-1, *array.shape[-3:]) for array in (query, key, value))
     output, _ = tiled(
-        *(array.reshape(-1, *array.shape[-3:]) for array in (query, key, value)),
+        q,
+        k,
+        v,
         _of_rank_4(bias, scores),
         _of_rank_4(None if mask is None else jnp.asarray(mask).astype(bool), scores),
         rate,
         dropout_key,
         is_causal=is_causal,
         noise_shape=(1, 1, None, None) if broadcast else None,
-        blind=float(jnp.finfo(query.dtype).min),
+        blind=float(jnp.finfo(query.dtype).min),  # type: ignore[no-untyped-call]
     )
     return output.reshape(*query.shape[:-1], value.shape[-1])
 

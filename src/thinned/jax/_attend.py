@@ -32,7 +32,7 @@ _FLOATING = ("query", "key_heads", "value", "bias")
 
 def _named(spec: Spec, operands: Any) -> dict[str, Any]:
     """The operands by their names, padded to whole tiles."""
-    rows, columns = _tiles.sizes(spec)
+    rows, columns = spec.tile
     arrays = dict(zip(spec.names, operands, strict=True))
     for name, dims in (
         ("query", {3: rows}),
@@ -53,7 +53,7 @@ def _named(spec: Spec, operands: Any) -> dict[str, Any]:
 
 def _over_tiles(spec: Spec, step: Callable[[Any, Tile], Any], carry: Any, beside: Any) -> Any:
     """Carry sums, which vary over a mesh as what is `beside` them does, through all tiles but empty ones."""
-    rows, columns = _tiles.sizes(spec)
+    rows, columns = spec.tile
 
     def body(carry: Any, place: Any) -> Any:
         return step(carry, Tile(place[0] * rows, place[1] * columns, rows, columns)), None
@@ -194,7 +194,7 @@ def tangent(*operands: Any, spec: Spec, wanted: tuple[str, ...]) -> list[Any]:
 def backward(of_output: Any, of_total: Any, *operands: Any, spec: Spec, wanted: tuple[str, ...]) -> list[Any]:
     """The gradients of the operands `wanted`: the transpose of `tangent`."""
     arrays = _named(spec, operands)
-    rows, _ = _tiles.sizes(spec)
+    rows, _ = spec.tile
     groups, wide = arrays["query"].shape[2], arrays["query"].dtype
     of_output, of_total = _tiles.padded(of_output, 3, rows), _tiles.padded(of_total, 3, rows)
     delta = (of_output * arrays["output"]).sum(-1) - of_total * arrays["total"]

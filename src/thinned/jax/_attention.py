@@ -16,7 +16,7 @@ from thinned._position import Shape
 from thinned.jax import _dropout, _key, _rate
 from thinned.jax._attend import attend_p
 from thinned.jax._primitive import rounded
-from thinned.jax._tiles import Spec
+from thinned.jax._tiles import Spec, parts
 
 
 def dot_product_attention(
@@ -91,7 +91,7 @@ def dot_product_attention(
                [0.5, 0.5, 0.5, 0.5]], dtype=float32)
     """
     training = _dropout.check_static(training)
-    arrays = [None if one is None else jnp.asarray(one) for one in (query, key, value, bias, mask)]
+    arrays: list[Any] = [None if one is None else jnp.asarray(one) for one in (query, key, value, bias, mask)]
     _dropout.check_dtype(arrays[0], "query")
     drop = _rate.thresholds(dropout_p)
     options: dict[str, Any] = {
@@ -108,7 +108,7 @@ def dot_product_attention(
     lengths = {"query_lengths": query_seq_lengths, "key_lengths": key_value_seq_lengths}
     shape = arrays[0].shape
     q, k, v, b, m = (None if one is None else _of_rank_4(one) for one in arrays)
-    if not training or drop == 0:
+    if not training or (drop is not None and not np.any(drop)):
         return _plain(plain, arrays, _blind(q, k, m, is_causal, window, key_value_seq_lengths))
     jax.eval_shape(plain, *arrays)  # refuses what does not fit, in JAX's words
     if dropout_key is None:
@@ -179,9 +179,6 @@ def attend(
     steps, first = _dropout.places((batch, heads, length, size), noise_shape, global_shape, start)
     _key.spend(dropout_key)
     wide = np.dtype(np.float64 if query.dtype == np.float64 else np.float32)
-    if drop is not None and np.all(drop == DROP_ALL):
-        query, key, bias = (one if one is None else lax.stop_gradient(one) for one in (query, key, bias))
-        value = jnp.zeros(value.shape, value.dtype)  # lest a NaN of it be multiplied by 0
     factor = 1.0 / math.sqrt(depth) if scale is None else jnp.asarray(scale, wide)
     scaled = query.astype(wide) * factor
     operands = {
@@ -196,14 +193,17 @@ def attend(
         "start": first,
     }
     operands = {name: one for name, one in operands.items() if one is not None}
-    spec = Spec((length, size), bool(is_causal), window, blind, steps, 0, tuple(operands))
+    lengths_of = (length, size)
+    spec = Spec(lengths_of, parts(lengths_of), bool(is_causal), window, blind, steps, 0, tuple(operands))
     if 0 in (batch, length, heads, size):
         like = operands["query"].shape[:-1]
         output, shift, total = (jnp.zeros(each, wide) for each in ((*like, value.shape[-1]), like, like))
     else:
         output, shift, total = attend_p.bind(*_dropout.alike(*operands.values()), spec=spec)
+    if drop is not None and np.all(drop == DROP_ALL):
+        output = jnp.zeros(output.shape, wide)  # whatever NaN there was
     residual = jnp.log(total) + shift
-    return tuple(  # type: ignore[return-value]
+    return tuple(
         rounded(jnp.moveaxis(one, 3, 1), query.dtype).reshape(batch, length, heads, *one.shape[4:])
         for one in (output, residual)
     )

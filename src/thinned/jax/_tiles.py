@@ -26,6 +26,7 @@ class Spec(NamedTuple):
 
     Attributes:
         lengths: T and S before padding.
+        tile: rows and columns of a tile.
         causal: a query sees no later key.
         window: how many keys a query sees before and behind its own; None: all.
         blind: the score of what may not be seen: −∞ gives zeros to a query that may look nowhere; a finite
@@ -36,6 +37,7 @@ class Spec(NamedTuple):
     """
 
     lengths: tuple[Any, Any]
+    tile: tuple[Any, Any]
     causal: bool
     window: tuple[int, int] | None
     blind: float
@@ -60,21 +62,21 @@ class Tile(NamedTuple):
         return array
 
 
-def sizes(spec: Spec) -> tuple[Any, Any]:
+def parts(lengths: tuple[Any, Any]) -> tuple[Any, Any]:
     """Rows and columns of the tiles: equal parts, so that as little as possible is padded.
 
-    A size that has a name instead of a number, in a program for `jax.export`, is one tile.
+    A length that has a name instead of a number, in a program for `jax.export`, is one tile.
     """
-    return _part(spec.lengths[0], ROWS), _part(spec.lengths[1], COLUMNS)
+    return _part(lengths[0], ROWS), _part(lengths[1], COLUMNS)
 
 
 def _part(length: Any, most: int) -> Any:
-    return -(-length // -(-length // most)) if isinstance(length, int) else length
+    return -(-length // -(-length // most)) if isinstance(length, int) and length else length
 
 
 def tiles(spec: Spec) -> Any:
     """The numbers of all tiles that are not empty: int32, rows of tiles, and columns of tiles."""
-    rows, columns = sizes(spec)
+    rows, columns = spec.tile
     if not all(isinstance(length, int) for length in spec.lengths):
         return np.zeros((1, 2), np.int32)
     down, along = (-(-length // size) for length, size in zip(spec.lengths, (rows, columns), strict=True))

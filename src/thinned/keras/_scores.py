@@ -15,6 +15,7 @@ class Scored(Site):
     """A mixin in front of Keras's `Attention` and what is made of it."""
 
     dropout: float
+    call: Any
 
     def _apply_scores(self, scores: Any, value: Any, scores_mask: Any = None, training: Any = False) -> Any:
         if not (training and self.dropout):

@@ -83,9 +83,9 @@ def attention(
     causal: bool,
 ) -> Tensor:
     """Attention of (batch, length, heads, depth) by `thinned.torch`, in training."""
-    heads = (array.transpose(1, 2) for array in (query, key, value))
+    q, k, v = (array.transpose(1, 2) for array in (query, key, value))
     output = functional.scaled_dot_product_attention(
-        *heads, mask, rate, causal, scale, training=True, dropout_key=dropout_key
+        q, k, v, mask, rate, causal, scale, training=True, dropout_key=dropout_key
     )
     return output.transpose(1, 2)
 
