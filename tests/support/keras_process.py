@@ -36,6 +36,7 @@ SUITES = [
             "keras/models.py",
             "keras/seams.py",
             "keras/audits.py",
+            "keras/attention.py",
         ),
         (
             ARRAYS,

@@ -173,9 +173,11 @@ def attend(
         blind: the score of what may not be seen; see `_tiles.Spec`.
     """
     drop = _rate.thresholds(p)
-    words = _key.words(dropout_key, "dropout_key")
     batch, length, heads, depth = query.shape
     size, groups = key.shape[1], heads // (key.shape[2] or 1)
+    for name, one in (("bias", bias), ("mask", mask), ("dropout_p", p)):
+        _check_fits(name, np.shape(one), (batch, heads, length, size))
+    words = _key.words(dropout_key, "dropout_key")
     steps, first = _dropout.places((batch, heads, length, size), noise_shape, global_shape, start)
     _key.spend(dropout_key)
     wide = np.dtype(np.float64 if query.dtype == np.float64 else np.float32)
@@ -207,6 +209,12 @@ def attend(
         rounded(jnp.moveaxis(one, 3, 1), query.dtype).reshape(batch, length, heads, *one.shape[4:])
         for one in (output, residual)
     )
+
+
+def _check_fits(name: str, shape: tuple[Any, ...], scores: tuple[Any, ...]) -> None:
+    fits = zip(reversed(shape), reversed(scores), strict=False)
+    if len(shape) > 4 or not all(one in (1, size) for one, size in fits):
+        raise ValueError(f"{name} of shape {shape} does not fit the scores, (B, N, T, S) = {scores}")
 
 
 def _of_rank_4(array: Any) -> Any:

@@ -17,7 +17,7 @@ from thinned.jax import _compat, _philox, _rate
 from thinned.jax._primitive import keep_p
 
 # Rows and columns of a tile. 8 heads of 4096 × 4096, 64 wide, on two cores: see docs/jax/attention.md.
-ROWS, COLUMNS = 256, 256
+ROWS, COLUMNS = 128, 128
 _T, _S = 3, 4  # dimensions of the scores
 
 
