@@ -6,15 +6,7 @@ from typing import NamedTuple
 
 CONTRACT = ("contract", "numpy")
 JAX = (*CONTRACT, "jax/test_dropout.py", "jax/test_transforms.py")
-TORCH = (
-    "test_dropout",
-    "test_operator",
-    "test_func",
-    "test_edge_cases",
-    "test_rnn",
-    "test_keyed",
-    "test_nested",
-)
+TORCH = ("test_dropout", "test_operator", "test_func", "test_edge_cases", "test_rnn", "test_keyed", "test_nested")
 
 
 class Row(NamedTuple):

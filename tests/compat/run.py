@@ -76,9 +76,7 @@ def created(place: Path, python: str) -> str:
 def install(python: str, *what: str) -> str:
     """Nothing, or the last line of what the installer said where it failed."""
     uv = shutil.which("uv")
-    command = (
-        [uv, "pip", "install", "-q", "--python", python] if uv else [python, "-m", "pip", "install", "-q"]
-    )
+    command = [uv, "pip", "install", "-q", "--python", python] if uv else [python, "-m", "pip", "install", "-q"]
     done = subprocess.run([*command, *what], capture_output=True, text=True)
     lines = [line for line in done.stderr.splitlines() if "ERROR" in line or "error" in line]
     return "" if done.returncode == 0 else (lines or ["the installer failed"])[-1].strip()
@@ -86,9 +84,7 @@ def install(python: str, *what: str) -> str:
 
 def wheel(python: str) -> Path:
     """This library built for a Python, once for each: the wheel of 3.12 serves every later one."""
-    tag = subprocess.check_output(
-        [python, "-c", "import sys; print('cp%d%d' % sys.version_info[:2])"], text=True
-    )
+    tag = subprocess.check_output([python, "-c", "import sys; print('cp%d%d' % sys.version_info[:2])"], text=True)
     folder = BUILD / ("cp311" if tag.strip() == "cp311" else "cp312")
     if not (made := list(folder.glob("*.whl"))):
         if error := install(python, "pip"):
@@ -126,11 +122,7 @@ def tested(python: str, row: Row) -> str:
     (BUILD / f"{row.name}.txt").write_text(done.stdout + done.stderr)
     last = re.findall(r"^(?:=+ )?(\d+ .+?) in [\d.]+s", done.stdout, re.MULTILINE)
     failed = re.findall(r"^(?:FAILED|ERROR|SUBFAILED\S*) (?:\S*tests/)?(\S+)", done.stdout, re.MULTILINE)
-    said = (
-        re.sub(r", \d+ (warnings?|deselected)|\x1b\[[\d;]*m", "", last[-1])
-        if last
-        else "the tests did not start"
-    )
+    said = re.sub(r", \d+ (warnings?|deselected)|\x1b\[[\d;]*m", "", last[-1]) if last else "the tests did not start"
     return said + (f": {', '.join(sorted(set(failed))[:3])}" if failed else "")
 
 
