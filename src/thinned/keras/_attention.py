@@ -31,10 +31,13 @@ class Heads(Seeded):
 
     def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
         """Keras's, with the layer that drops exchanged."""
+        seed = self.seed
+        self.__dict__["seed"] = 0  # for Keras's layer, which draws a seed where it has none
         super().build(query_shape, value_shape, key_shape)  # type: ignore[misc]
+        self.__dict__["seed"] = seed
         kerass = self._dropout_layer
         self._tracker.untrack(kerass)
-        self._dropout_layer = Dropout(kerass.rate, seed=self.seed, dtype=self.dtype_policy, name=self.name)
+        self._dropout_layer = Dropout(kerass.rate, seed=seed, dtype=self.dtype_policy, name=self.name)
 
     def _compute_attention_mask(
         self,
