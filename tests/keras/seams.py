@@ -43,6 +43,9 @@ def alone(kind):
         def call(self, x, training=False):
             return super().call(*([[x, x]] if listed else [x, x]), training=training)
 
+        def compute_mask(self, x, mask=None):
+            return mask
+
         def compute_output_spec(self, x, training=False):
             return keras.KerasTensor(x.shape, self.compute_dtype)
 

@@ -126,7 +126,7 @@ class MultiHeadAttention(Heads, keras.layers.MultiHeadAttention):  # type: ignor
 
 
 @keras.saving.register_keras_serializable(package="thinned")
-class GroupQueryAttention(Heads, keras.layers.GroupQueryAttention):  # type: ignore[misc]
+class GroupedQueryAttention(Heads, keras.layers.GroupQueryAttention):  # type: ignore[misc]
     """Equivalent to `keras.layers.GroupQueryAttention`, of which it is a subclass.
 
     Args:
@@ -147,3 +147,7 @@ class GroupQueryAttention(Heads, keras.layers.GroupQueryAttention):  # type: ign
         >>> layer(x, x, training=True).shape == (1, 3, 8)
         True
     """
+
+
+# As in Keras: a file of weights has the class's own name, which is not the public one.
+GroupQueryAttention = GroupedQueryAttention
