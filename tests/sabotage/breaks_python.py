@@ -225,9 +225,30 @@ JAX = of(
         (
             "kept where u is above D only, in jax.numpy",
             "jax/_philox.py",
-            "| low).astype(np.uint64) >= drop",
-            "| low).astype(np.uint64) > drop",
+            "return numbers.astype(np.uint64) >= pair(threshold)",
+            "return numbers.astype(np.uint64) > pair(threshold)",
             "jax/test_dropout.py",
+        ),
+        (
+            "the place of a tile of attention in JAX",
+            "jax/_tiles.py",
+            "jnp.stack([zero, zero, tile.row, tile.column])",
+            "jnp.stack([zero, zero, tile.row, zero])",
+            "jax/test_attention.py::test_the_mask_is_numpys_forward_and_backward",
+        ),
+        (
+            "the mask of the gradient of attention in JAX",
+            "jax/_attend.py",
+            'through = drop(jnp.einsum("bkgth,bksh->bkgts", upstream, value))',
+            'through = jnp.einsum("bkgth,bksh->bkgts", upstream, value)',
+            "jax/test_attention.py::test_values_and_derivatives_are_the_plain_formulas",
+        ),
+        (
+            "the mask of Keras's attention without projections",
+            "keras/_scores.py",
+            "self.mask_key(), True)",
+            "self.mask_key().fold(0), True)",
+            "keras/test_backends.py::test_checks[torch]",
         ),
         (
             "what a device of a mesh divides",
