@@ -177,25 +177,16 @@ class _Call:
         rest["position_row"], rest["position_column"] = self.apart
         wide = [max(16, triton.next_power_of_2(self.sizes[name])) for name in ("E", "EV")]
         chosen = tile(kernel.fn.__name__, max(wide), self.query.element_size())._asdict()
-        flags = self.flags if "MASK" in kernel.arg_names else {k: self.flags[k] for k in self.flags if k not in ("MASK", "CAUSAL")}
         programs = found.count // count
         for name in tiled:
             programs *= triton.cdiv(self.sizes["L" if name == "BM" else "S"], chosen[name])
+        rest |= self.what | self.flags | self.sizes | chosen
+        rest |= {"base": self.base, "scale": self.scale, "sizes": found.sizes()}
+        rest |= {"WE": wide[0], "WV": wide[1], "EVEN": wide == [self.sizes["E"], self.sizes["EV"]]}
+        rest["PRECISION"] = _precision(self.query)
+        options = {name: chosen[name] for name in ("num_warps", "num_stages")}
         with torch.cuda.device_of(self.query):
-            kernel[(programs,)](
-                **rest,
-                **self.what,
-                base=self.base,
-                scale=self.scale,
-                sizes=found.sizes(),
-                **self.sizes,
-                **chosen,
-                WE=wide[0],
-                WV=wide[1],
-                EVEN=wide == [self.sizes["E"], self.sizes["EV"]],
-                PRECISION=_precision(self.query),
-                **flags,
-            )
+            kernel[(programs,)](*(rest[name] for name in kernel.arg_names), **options)
 
 
 def _precision(query: Tensor) -> str:

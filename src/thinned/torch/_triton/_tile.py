@@ -27,11 +27,11 @@ def keep_bits(position, step, seed, stream, drop, HOW: tl.constexpr, CALLS: tl.c
     if HOW == APART:
         bits = _one_by_one(position, step, seed, stream, drop, CALLS)
     else:
-        bits, ties = _consecutive(position, seed, stream, drop, HOW, CALLS, False)
+        bits, ties = _consecutive(position, seed, stream, drop, HOW, CALLS)
         if drop & 0xFFFF != 0:
             # One position in 65,536 ties, and as many seem to: one tile of 64 · 64 in eight goes this way.
             if tl.max(tl.max((ties & _TOPS != 0).to(tl.int32), 1), 0) != 0:
-                bits, ties = _consecutive(position, seed, stream, drop, HOW, CALLS, True)
+                bits = _exactly(position, seed, stream, drop, HOW, CALLS)
     return tl.where(drop < 4294967296, bits, 0)
 
 
@@ -41,6 +41,11 @@ def spread(bits, along: tl.constexpr, CALLS: tl.constexpr):
     SPAN: tl.constexpr = 8 * CALLS
     ROWS: tl.constexpr = bits.shape[0]
     COLUMNS: tl.constexpr = bits.shape[1]
+    # Each word from its own place. The compiler gives the words to the threads that want their bits; of what
+    # is gathered it cannot make anew, in each thread, what the words are made of.
+    place = tl.arange(0, bits.shape[along])
+    place = place[None, :] if along == 1 else place[:, None]
+    bits = tl.gather(bits, tl.broadcast_to(place, [ROWS, COLUMNS]), along)
     bit = (tl.full([SPAN], 1, tl.uint32) << tl.arange(0, SPAN).to(tl.uint32)).to(tl.uint32)
     if along == 1:
         each = bits[:, :, None] & bit[None, None, :]
@@ -52,16 +57,16 @@ def spread(bits, along: tl.constexpr, CALLS: tl.constexpr):
 
 
 @triton.jit
-def _consecutive(position, seed, stream, drop, HOW: tl.constexpr, CALLS: tl.constexpr, EXACT: tl.constexpr):
-    """The words, and words with bit 15 or 31 set wherever a halfword ties; exactly, or as if none did."""
+def _consecutive(position, seed, stream, drop, HOW: tl.constexpr, CALLS: tl.constexpr):
+    """The words as if none tied, and words with bit 15 or 31 set wherever a halfword may."""
     block = position >> 3
-    bits, ties = _pairs(block, seed, stream, drop, EXACT)
+    bits, ties = _pairs(block, seed, stream, drop)
     if CALLS == 4:
-        more, others = _pairs(block + 2, seed, stream, drop, EXACT)
+        more, others = _pairs(block + 2, seed, stream, drop)
         bits |= more << 16
         ties |= others
     if HOW == CONSECUTIVE:
-        last, others = _call(block + CALLS, seed, stream, drop, EXACT)
+        last, others = _call(block + CALLS, seed, stream, drop, False)
         ties |= others
         last = (last | (last >> 15)) & 0xFF
         shift = (position & 7).to(tl.uint32)
@@ -70,10 +75,23 @@ def _consecutive(position, seed, stream, drop, HOW: tl.constexpr, CALLS: tl.cons
 
 
 @triton.jit
-def _pairs(block, seed, stream, drop, EXACT: tl.constexpr):
+def _exactly(position, seed, stream, drop, HOW: tl.constexpr, CALLS: tl.constexpr):
+    """The words. A loop, since this is seldom run: written out, it is most of a program's code."""
+    block = position >> 3
+    bits = position.to(tl.uint64) * 0
+    for i in range(CALLS + 1 if HOW == CONSECUTIVE else CALLS):
+        more, _ = _call(block + i, seed, stream, drop, True)
+        bits |= ((more | (more >> 15)) & 0xFF).to(tl.uint64) << (8 * i)
+    if HOW == CONSECUTIVE:
+        bits = bits >> (position & 7).to(tl.uint64)
+    return bits.to(tl.uint32)
+
+
+@triton.jit
+def _pairs(block, seed, stream, drop):
     """Sixteen bits, of two calls."""
-    bits, ties = _call(block, seed, stream, drop, EXACT)
-    more, others = _call(block + 1, seed, stream, drop, EXACT)
+    bits, ties = _call(block, seed, stream, drop, False)
+    more, others = _call(block + 1, seed, stream, drop, False)
     bits |= more << 8
     return (bits | (bits >> 15)) & 0xFFFF, ties | others
 

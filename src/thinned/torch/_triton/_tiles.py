@@ -22,7 +22,7 @@ def tile(kernel: str, width: int, itemsize: int) -> Tile:
 
 _TILES = {
     ("forward", 2): {
-        64: Tile(128, 64, 4, 4, 3),
+        64: Tile(128, 64, 4, 8, 3),
         128: Tile(128, 64, 4, 8, 2),
         256: Tile(64, 32, 2, 8, 2),
     },
