@@ -11,7 +11,7 @@ import threading
 import keras
 import numpy as np
 import pytest
-from frameworks import BACKEND, array, compiled, gradient, tensor
+from frameworks import BACKEND, WAYS, array, compiled, gradient, tensor
 
 import thinned
 from thinned import Key
@@ -146,7 +146,7 @@ def test_compiled_code_has_the_masks_of_eager(name):
     expected = [array(keras.ops.stop_gradient(layer(x, training=True))) for _ in range(2)]
     after = number(layer)
     count_from(layer, 0)
-    call = compiled(layer, {"torch": "compile", "jax": "jit", "tensorflow": "function"}[BACKEND])
+    call = compiled(layer, WAYS[0])
     for one in expected:
         close(keras.ops.stop_gradient(call(tensor(x))), one)
     assert number(layer) == after

@@ -95,7 +95,7 @@ TORCH = of(
             "_recomputed.py",
             "current = now() if again is None else",
             "current = now() if True else",
-            "torch/test_calls.py::test_counted_calls_have_their_masks_again_where_they_are_recomputed",
+            "torch/test_calls_counted.py::test_counted_calls_have_their_masks_again_where_they_are_recomputed",
         ),
         (
             "what draws by a run",
@@ -106,14 +106,14 @@ TORCH = of(
         ),
         (
             "a hook on the way of a scale",
-            "_conversion/_follow.py",
+            "_conversion/_consumers.py",
             "for kind in HOOKS:",
             "for kind in ():",
-            "torch/test_scale.py::test_a_hook_on_the_way_leaves_the_scale_where_it_is",
+            "torch/test_scale_left.py::test_a_hook_on_the_way_leaves_the_scale_where_it_is",
         ),
         (
             "where a mesh's part begins",
-            "_mesh/_part.py",
+            "_mesh/_shard.py",
             "begins[at] += first",
             "begins[at] += 0",
             "torch/test_rows.py distributed",
@@ -134,7 +134,7 @@ TORCH = of(
         ),
         (
             "weights are not scaled on the way to classic",
-            "_conversion/_scale.py",
+            "_conversion/_modes.py",
             'factor = inverse_scale(drop) if target == "classic" else keep_probability(drop)',
             'factor = keep_probability(drop) if target == "classic" else inverse_scale(drop)',
             "torch/test_scale.py",
@@ -341,7 +341,7 @@ PREDICTION = of(
         ),
         (
             "the slot of a row in Ray",
-            "ray/_slots.py",
+            "ray/_chunking.py",
             "slots = numbers % size",
             "slots = np.arange(len(numbers)) % size",
             "mc/test_ray_parts.py::test_every_row_is_in_its_slot_once "

@@ -88,3 +88,23 @@ def test_every_module_has_a_room():
     assert {room("thinned." + f.relative_to(ROOT).parts[0].removesuffix(".py")) for f in FILES} - {
         "__init__"
     } <= set(LEVEL)
+
+
+FRAMEWORKS = {"equinox", "flax", "jax", "keras", "tensorflow", "torch"}
+# Of the rooms below the tools, the frameworks that their files may import; the others none.
+OF_ROOM = {
+    "jax": {"jax"},
+    "tensorflow": {"tensorflow"},
+    "torch": {"torch"},
+    "equinox": {"equinox", "jax"},
+    "flax": {"flax", "jax"},
+    "keras": {"jax", "keras", "tensorflow", "torch"},
+}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_a_front_end_imports_its_own_framework_alone(file):
+    name = file.relative_to(ROOT).parts[0].removesuffix(".py")
+    if name not in ROOMS["tools"]:
+        foreign = {m.split(".")[0] for m in imports(file)} & FRAMEWORKS
+        assert foreign <= OF_ROOM.get(name, set()), f"{file.relative_to(ROOT)} imports {foreign}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from thinned.tensorflow import _bodies, _gradient, _graph, _native, _philox, _plain
+from thinned.tensorflow import _function_bodies, _gradient, _graph, _native, _philox, _plain
 from thinned.tensorflow._place import Place
 
 
@@ -29,7 +29,7 @@ def dropout(x: Any, key: Any, drop: Any, factor: Any, place: Place) -> Any:
     native = _native.operators()
     if eager and native is not None and _graph.is_here(x):
         return _gradient.recorded(x, lambda: native.thinned_dropout(*arguments), of)
-    bodies = _bodies.dropout(x.dtype, _bodies.form(place))
+    bodies = _function_bodies.dropout(x.dtype, _function_bodies.form(place))
     return _gradient.recorded(x, lambda: _graph.call(bodies, arguments, x.shape), of)
 
 
@@ -42,7 +42,7 @@ def keep_mask(shape: tuple[int, ...], key: Any, drop: Any, place: Place) -> Any:
     native = _native.operators()
     if eager and native is not None and _graph.is_here(key):
         return native.thinned_keep_mask(*arguments)
-    return _graph.call(_bodies.keep_mask(_bodies.form(place)), arguments, shape)
+    return _graph.call(_function_bodies.keep_mask(_function_bodies.form(place)), arguments, shape)
 
 
 def fold(key: Any, data: Any) -> Any:
@@ -53,7 +53,7 @@ def fold(key: Any, data: Any) -> Any:
     native = _native.operators()
     if eager and native is not None and _graph.is_here(key):
         return native.thinned_fold(key, data)
-    return _graph.call(_bodies.fold(), (key, data), (2,))
+    return _graph.call(_function_bodies.fold(), (key, data), (2,))
 
 
 def _tensors(place: Place) -> tuple[Any, Any]:

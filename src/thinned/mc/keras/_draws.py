@@ -110,11 +110,11 @@ class Draws:
             return x
         drop = threshold(p)
         dtype, wide = _types(x)
-        kept, lives = self.dropped("alpha dropout", name, ops.cast(x, wide), p, noise_shape, inverted=False)
+        kept, keep = self.dropped("alpha dropout", name, ops.cast(x, wide), p, noise_shape, inverted=False)
         if drop in (0, DROP_ALL):
             return x if not drop else ops.zeros_like(x)
         scale, if_kept, if_dropped = _affine(1.0 - keep_probability(drop))
-        added = ops.where(lives != 0, ops.cast(if_kept, wide), ops.cast(if_dropped, wide))
+        added = ops.where(keep != 0, ops.cast(if_kept, wide), ops.cast(if_dropped, wide))
         return ops.cast((kept + added) * ops.cast(scale, wide), dtype)
 
     def gaussian(self, name: str, x: Any, rate: Any) -> Any:

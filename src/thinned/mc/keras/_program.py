@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from thinned.mc.keras import _taken
+from thinned.mc.keras import _patching
 from thinned.mc.keras._compat import Functional, backend
 
 Parts = list[Any]
@@ -91,7 +91,7 @@ def _functional(model: Any) -> Any:
 
 
 def _draws(operation: Any) -> bool:
-    return isinstance(operation, keras.Layer) and any(map(_taken.stochastic, _taken.layers(operation)))
+    return isinstance(operation, keras.Layer) and any(map(_patching.stochastic, _patching.layers(operation)))
 
 
 def _run(nodes: list[Any], values: dict[int, Any]) -> None:

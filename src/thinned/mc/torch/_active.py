@@ -13,9 +13,9 @@ from torch import Tensor
 from thinned._arguments import check_key
 from thinned.contract import Key, check_integer
 from thinned.mc.torch._sampling import Sampling
-from thinned.mc.torch._switch import Also, switched
+from thinned.mc.torch._training_flags import Also, switched
 from thinned.torch import _key
-from thinned.torch._conversion import _unseen
+from thinned.torch._conversion import _functional
 from thinned.torch._draws import Site, watching
 
 
@@ -156,7 +156,7 @@ def held(module: torch.nn.Module) -> dict[str, float]:
     """A module's drop probabilities: of a layer of torch's, or whatever else has such a name."""
     if isinstance(module, torch.nn.RNNBase) and module.num_layers == 1:
         return {}
-    numbers = _unseen.rates(module)
+    numbers = _functional.rates(module)
     if isinstance(module, torch.nn.modules.dropout._DropoutNd) and isinstance(module.p, float) and module.p:
         numbers["p"] = module.p
     return {name: p for name, p in numbers.items() if not math.isnan(p)}

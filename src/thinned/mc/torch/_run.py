@@ -13,13 +13,13 @@ from torch.utils import _pytree as pytree
 
 from thinned.contract import Key
 from thinned.mc._collect import WITHOUT_EFFECT, check_last
-from thinned.mc.torch import _inputs, _sealed
+from thinned.mc.torch import _data_dependence, _inputs
 from thinned.mc.torch._active import unreached
 from thinned.mc.torch._batch import Direct, Traced
 from thinned.mc.torch._outputs import of_one
 from thinned.mc.torch._program import Program
 from thinned.mc.torch._sampling import Sampling
-from thinned.mc.torch._switch import Also, switched
+from thinned.mc.torch._training_flags import Also, switched
 from thinned.torch import _compat, _key
 from thinned.torch._draws import watching
 
@@ -131,7 +131,7 @@ class Run:
             return None
         self.may_draw |= bool(self.draws.found)
         try:
-            _sealed.check(self.model, forward, one, key)
+            _data_dependence.check(self.model, forward, one, key)
             program = Program(forward, one, key)
             if Traced.agrees(program, last, key, wanted):
                 return program

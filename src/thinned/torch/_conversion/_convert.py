@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from thinned.torch import nn
+from thinned.torch._conversion._functional import drops, passes_call, rates, reads
 from thinned.torch._conversion._report import Conversion, Model
-from thinned.torch._conversion._unseen import drops, passes_call, rates, reads
 from thinned.torch._conversion._walk import OF_TORCH, become, copied, foreign, named, torch_class
 from thinned.torch._site import Site
 

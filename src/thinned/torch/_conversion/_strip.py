@@ -8,9 +8,9 @@ import torch
 
 from thinned.contract import threshold
 from thinned.torch import nn
+from thinned.torch._conversion._functional import drops, passes_call, rates
 from thinned.torch._conversion._plain import become_plain, has_plain
 from thinned.torch._conversion._report import Model, Removal
-from thinned.torch._conversion._unseen import drops, passes_call, rates
 from thinned.torch._conversion._walk import become, copied, foreign, named, torch_class
 from thinned.torch._site import RATES, Site
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thinned.torch import _key, functional
 from thinned.torch._draws._mode import Draws, Handler, given
-from thinned.torch.nn._parts import call_key, is_off
+from thinned.torch.nn._part_keys import call_key, is_off
 
 _aten = torch.ops.aten
 _thinned = torch.ops.thinned

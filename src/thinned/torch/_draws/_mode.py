@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from thinned.contract import Key
-from thinned.torch._conversion import _unseen
+from thinned.torch._conversion import _functional
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Draws(TorchFunctionMode):
         rate = float(p) if isinstance(p, (int, float)) else p
         if isinstance(rate, float) and math.isnan(rate) and module is not None and not how:
             # Random numbers, of which a rate will make a decision.
-            rate = next(iter(_unseen.rates(module).values()), rate)
+            rate = next(iter(_functional.rates(module).values()), rate)
         self.found.append(Site(name, kind, rate, tuple(shape), how or f"a call{where}"))
         return self.next_key(name)
 

@@ -14,7 +14,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from thinned.torch import functional
 from thinned.torch._draws._mode import Draws, Handler
-from thinned.torch.nn._parts import is_off
+from thinned.torch.nn._part_keys import is_off
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 _library.define(

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 from thinned.contract import Key, check_probability, fold_number
 from thinned.torch import functional
 from thinned.torch._site import Site, check_p
-from thinned.torch.nn._parts import call_key, is_off, part_key
+from thinned.torch.nn._part_keys import call_key, is_off, part_key
 from thinned.torch.nn._recurrent_weights import in_one_chunk, needs_chunk
 from thinned.torch.nn._sequences import Sequences
 

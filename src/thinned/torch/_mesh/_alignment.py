@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thinned._position import row_major
-from thinned.torch._mesh._found import is_dtensor
+from thinned.torch._mesh._detection import is_dtensor
 
 
 def ones(input: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -28,7 +28,7 @@ _holders: dict[torch.nn.Module, list[_Holder]] = {}
 
 
 @contextmanager
-def held(model: torch.nn.Module, by: str, ends: bool) -> Iterator[None]:
+def exclusive(model: torch.nn.Module, by: str, ends: bool) -> Iterator[None]:
     """Have a model for this thread.
 
     Args:

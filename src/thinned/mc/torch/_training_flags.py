@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from thinned.mc.torch._held import held
-from thinned.torch._conversion import _unseen
+from thinned.mc.torch._exclusive import exclusive
+from thinned.torch._conversion import _functional
 from thinned.torch._draws import _code
 from thinned.torch._site import Site
 
@@ -38,7 +38,7 @@ def switched(model: torch.nn.Module, also: Also = (), by: str = "predict") -> It
 @contextmanager
 def flags_kept(model: torch.nn.Module, by: str = "compare") -> Iterator[list[torch.nn.Module]]:
     """The model's modules, for this thread alone; `training` is put back at the end, whatever happens."""
-    with held(model, by, ends=by != "active"):
+    with exclusive(model, by, ends=by != "active"):
         was = {module: module.training for module in model.modules()}
         try:
             yield list(was)
@@ -57,7 +57,7 @@ def drops_in_training(module: torch.nn.Module) -> bool:
     if type(module).__module__.startswith("torch.nn."):
         return False
     kind: Any = type(module)
-    return bool(_unseen.drops(module) or _unseen.rates(module) or _code.drops(kind))
+    return bool(_functional.drops(module) or _functional.rates(module) or _code.drops(kind))
 
 
 def _chosen(modules: dict[str, torch.nn.Module], also: Also) -> set[torch.nn.Module]:

@@ -20,7 +20,7 @@ _OWN = ("keras", "thinned")
 
 
 @contextmanager
-def taken(model: Any, draws: Draws) -> Iterator[None]:
+def patched(model: Any, draws: Draws) -> Iterator[None]:
     """Every stochastic layer of the model draws by `draws`, whatever `training` says.
 
     Instances and Keras's `random.dropout` are put back at the end, whatever happens.

@@ -6,14 +6,16 @@ import torch
 from torch import Tensor
 
 from thinned.contract import Key
-from thinned.torch import _key, _mesh, _switch
+from thinned.torch import _export, _key, _mesh
 from thinned.torch._place import Place
 from thinned.torch.functional._dropout import dropout
 
 Noise = tuple[int | None, ...]
 
 
-def lives(input: Tensor, p: float | Tensor, key: Key | Tensor, noise: Noise | None, place: Place) -> Tensor:
+def batched_keep_mask(
+    input: Tensor, p: float | Tensor, key: Key | Tensor, noise: Noise | None, place: Place
+) -> Tensor:
     """True where dropout of the input keeps, of the noise's shape.
 
     By way of ones, since `keep_mask` has no examples of a vmap to tell apart.
@@ -36,7 +38,7 @@ def kept(
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """The input where it is kept, and 0 where dropped: classic dropout, but for what it evaluates to."""
-    if _switch.exporting():
+    if _export.exporting():
         bits = _key.as_tensor(_key.check_source(key, generator), generator)
-        return torch.where(lives(input, p, bits, noise, place), input, 0)
+        return torch.where(batched_keep_mask(input, p, bits, noise, place), input, 0)
     return dropout(input, p, True, key=key, generator=generator, noise_shape=noise, mode="classic", **place)

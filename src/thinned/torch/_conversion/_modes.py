@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thinned.contract import inverse_scale, keep_probability, threshold
 from thinned.torch import nn
-from thinned.torch._conversion._follow import Paths, StaysError
+from thinned.torch._conversion._consumers import Paths, StaysError
 from thinned.torch._conversion._report import Model, Rescaling
 from thinned.torch._conversion._walk import copied, named, torch_class
 from thinned.torch._site import Site
