@@ -66,4 +66,5 @@ def kernels_serve_the_cpu(monkeypatch):
     from thinned.torch import _cuda, _eager
 
     monkeypatch.setattr(_cuda, "serves", lambda input: True)
+    monkeypatch.setattr(_cuda, "multiplies", lambda input: True)
     monkeypatch.setattr(_eager, "applies", lambda input: False)

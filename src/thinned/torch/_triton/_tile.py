@@ -124,7 +124,7 @@ def _at_least(word, least):
     The top bits are set before the subtraction, so that nothing is borrowed across halves.
     """
     rest = (word | _TOPS) - (least & 0x7FFF) * _ONES
-    either = tl.where(least < 0x8000, _ALL, 0).to(tl.uint32)
+    either = ((least >> 15) & 1) - 1  # all bits, or none
     return (word & rest) | (either & (word ^ rest)), rest & ((rest - _ONES) ^ _ALL)
 
 
