@@ -11,7 +11,14 @@ import triton  # type: ignore[import-untyped]
 from torch import Tensor
 
 from thinned._position import positions, row_major
-from thinned.torch._triton import _attention, _attention_backward, _tile
+from thinned.torch._triton import (
+    _attention,
+    _attention_keys,
+    _attention_masks,
+    _attention_parts,
+    _attention_queries,
+    _tile,
+)
 from thinned.torch._triton._launch import arguments
 from thinned.torch._triton._problems import Problems, problems
 from thinned.torch._triton._tiles import tile
@@ -73,9 +80,9 @@ def backward(
     call.tensors |= {"out": _readable(out), "grad": _readable(grad), "lse": logsumexp}
     call.tensors |= {"grad_q": _rows(of_query), "grad_k": _rows(of_key), "grad_v": _rows(of_value)}
     rest = {"delta": torch.empty_like(logsumexp)}
-    call.run(_attention_backward.queries, "out", "lse", "grad", "grad_q", tiled=["BM"], **rest)
+    call.run(_attention_queries.queries, "out", "lse", "grad", "grad_q", tiled=["BM"], **rest)
     call.run(
-        *(_attention_backward.keys_and_values, "lse", "grad", "grad_k", "grad_v"),
+        *(_attention_keys.keys_and_values, "lse", "grad", "grad_k", "grad_v"),
         tiled=["BN"],
         shared=("k", "v"),
         **rest,
@@ -90,7 +97,7 @@ def backward(
             (*attn_mask.shape[:-2], *call.ends), dtype=dtype, device=query.device
         )
         call.run(
-            *(_attention_backward.attn_masks, "lse", "grad", "grad_mask"),
+            *(_attention_masks.attn_masks, "lse", "grad", "grad_mask"),
             tiled=["BM", "BN"],
             shared=("mask",),
             **rest,
@@ -119,9 +126,9 @@ class _Call:
         self.tensors: dict[str, Tensor] = {"q": _readable(query), "k": _readable(key), "v": _readable(value)}
         # What the kernel is told not to read is the query.
         self.tensors["mask"] = self.tensors["q"] if attn_mask is None else attn_mask
-        kind = _attention.NONE if attn_mask is None else _attention.ADDED
+        kind = _attention_parts.NONE if attn_mask is None else _attention_parts.ADDED
         if attn_mask is not None and attn_mask.dtype == torch.bool:
-            kind, self.tensors["mask"] = _attention.BOOL, attn_mask.view(torch.uint8)
+            kind, self.tensors["mask"] = _attention_parts.BOOL, attn_mask.view(torch.uint8)
         self.scale = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
         self.flags: dict[str, Any] = {"MASK": kind.value, "CAUSAL": is_causal}
         self._place(drop)
@@ -205,7 +212,9 @@ def _readable(tensor: Tensor) -> Tensor:
 
 def _rows(result: Tensor) -> Tensor:
     """Where a kernel writes a result."""
-    return result if result.stride(-1) == 1 else torch.empty_like(result, memory_format=torch.contiguous_format)
+    return (
+        result if result.stride(-1) == 1 else torch.empty_like(result, memory_format=torch.contiguous_format)
+    )
 
 
 def _put(target: Tensor, result: Tensor) -> None:
@@ -221,7 +230,6 @@ def _steps(tensor: Tensor, end: int) -> tuple[int, ...]:
 
 def _still(mask: Tensor, ends: tuple[int, int]) -> tuple[int, int]:
     row, column = (
-        0 if size == 1 else stride
-        for size, stride in zip(mask.shape[-2:], mask.stride()[-2:], strict=True)
+        0 if size == 1 else stride for size, stride in zip(mask.shape[-2:], mask.stride()[-2:], strict=True)
     )
     return row, column

@@ -15,8 +15,8 @@ Dimension = tuple[int, dict[str, int]]
 class Problems:
     """Dimensions of an array of problems, outermost first; at least one.
 
-    Heads are two dimensions: those of the keys, and the queries' of each. So a key of many queries is one more
-    tensor that does not move along a dimension.
+    Heads are two dimensions: those of the keys, and the queries' of each. A key of many queries is a tensor
+    that does not move along a dimension.
     """
 
     dimensions: tuple[Dimension, ...]
@@ -26,7 +26,7 @@ class Problems:
         return math.prod(size for size, _ in self.dimensions)
 
     def last(self, *still: str) -> tuple[Problems, int]:
-        """The same with those dimensions last along which these tensors do not move, and how many they are."""
+        """The same with the dimensions last along which these tensors do not move, and their number."""
         shared = [d for d in self.dimensions if not any(d[1][name] for name in still)]
         others = [d for d in self.dimensions if any(d[1][name] for name in still)]
         return Problems((*others, *shared)), math.prod(size for size, _ in shared)

@@ -28,7 +28,7 @@ def keep_bits(position, step, seed, stream, drop, HOW: tl.constexpr, CALLS: tl.c
         bits = _one_by_one(position, step, seed, stream, drop, CALLS)
     else:
         bits, ties = _consecutive(position, seed, stream, drop, HOW, CALLS)
-        if drop & 0xFFFF != 0:
+        if drop & 0xFFFF != 0:  # noqa: SIM102 (Triton evaluates both sides of an `and`)
             # One position in 65,536 ties, and as many seem to: one tile of 64 · 64 in eight goes this way.
             if tl.max(tl.max((ties & _TOPS != 0).to(tl.int32), 1), 0) != 0:
                 bits = _exactly(position, seed, stream, drop, HOW, CALLS)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Tile(NamedTuple):
-    """Queries and keys of a tile, calls of the generator for a word of bits, warps and stages of a program."""
+    """Queries and keys of a tile, calls of the generator for a word, warps and stages of a program."""
 
     BM: int
     BN: int
