@@ -95,7 +95,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 
 define install
 $(VENV)
-$(PIP) scikit-build-core nanobind cmake ninja
+$(PIP) scikit-build-core nanobind hatch-fancy-pypi-readme cmake ninja
 $(PIP) --no-build-isolation --editable '.[$(1)]' $(2)
 @touch $@
 endef

@@ -65,7 +65,7 @@ def test_random_cases(face, part, numbers):
         np.testing.assert_array_equal(face.keep_mask(x.shape, p, key=options["key"]), mask)
 
 
-@pytest.mark.covering("dtype", "training", strength=1)
+@pytest.mark.covering("face", "dtype", strength=1)  # test_random_cases has every type on every face
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize("training", [True, False])
 def test_classic(face, dtype, training):
@@ -76,6 +76,7 @@ def test_classic(face, dtype, training):
 
 
 @pytest.mark.needs("shards")
+@pytest.mark.covering(strength=1)
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
 def test_shards(face, dtype):
     x = random_values((9, 20), dtype, 2)
@@ -96,7 +97,7 @@ def test_far_positions(face):
 
 
 @pytest.mark.needs("gradient")
-@pytest.mark.covering("dtype", "noise_shape", strength=1)
+@pytest.mark.covering("face", "dtype", strength=1)
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize("noise_shape", [None, (None, 1)], ids=str)
 def test_gradients(face, dtype, noise_shape):

@@ -109,7 +109,7 @@ TORCH = of(
             "_conversion/_consumers.py",
             "for kind in HOOKS:",
             "for kind in ():",
-            "torch/test_scale_left.py::test_a_hook_on_the_way_leaves_the_scale_where_it_is",
+            "torch/test_scale_models.py::test_a_hook_on_the_way_leaves_the_scale_where_it_is",
         ),
         (
             "where a mesh's part begins",

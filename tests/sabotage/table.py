@@ -28,8 +28,14 @@ def write(seen: dict[str, str]) -> None:
     """Exchange the rows of these breaks, and keep the others of those that there are."""
     known, (before, _, after) = {**rows(), **seen}, _parts()
     made = [
-        f"| {one.name} | `{one.file}` | `{known[one.name].replace('|', '/')}` |\n"
+        f"| {one.name} | `{one.file}` | `{_short(known[one.name])}` |\n"
         for one in [*PYTHON, *NATIVE]
         if one.name in known
     ]
     PAGE.write_text(before + "".join(made) + after)
+
+
+def _short(test: str) -> str:
+    """A test's name without tests/, and with as much of its parameters as tells it apart."""
+    name, bracket, case = test.removeprefix("tests/").replace("|", "/").partition("[")
+    return f"{name}[{case if len(case) <= 40 else case[:38] + '…]'}" if bracket else name

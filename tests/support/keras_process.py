@@ -40,7 +40,13 @@ SUITES = [
             "ignore:`torch.jit.script:DeprecationWarning",
         ),
     ),
-    Suite("mc/test_keras.py", "thinned.mc.keras", "mc_keras_samples", ("mc/mc_keras_checks.py",), (ARRAYS,)),
+    Suite(
+        "mc/test_keras.py",
+        "thinned.mc.keras",
+        "mc_keras_samples",
+        ("mc/mc_keras_checks.py", "mc/mc_keras_predictions.py"),
+        (ARRAYS,),
+    ),
 ]
 
 

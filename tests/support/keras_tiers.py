@@ -26,6 +26,8 @@ ASKED = {
         "masks_are_numpys",
         "parts_of_a_whole_have_its_samples[False]",
         "subclassed_models_and_functional_dropout",
+    },
+    "mc_keras_predictions": {
         "the_model_is_restored_after_an_exception",
         "a_weight_that_changes_is_seen",
     },

@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_nn_ways import KEY, equal, numbers, v1
+from tensorflow_nn_ways import KEY, WAYS, equal, numbers, v1
 
 import thinned
 from thinned import Key
@@ -21,6 +21,7 @@ def test_arguments_are_tensorflows_in_its_order(name):
 
 
 @pytest.mark.covering(strength=1)  # test_dropout.py has every way with every type
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_dropout_is_numpys(way, dtype_name):
     x = numbers(dtype_name)
     expected = thinned.dropout(x, 0.3, key=KEY, training=True)

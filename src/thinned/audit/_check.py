@@ -21,6 +21,7 @@ from thinned.audit._source import Source
 from thinned.audit._text import decoded, lines, too_deep, with_room
 
 UNREADABLE = "THN000"
+_UNUSED = "THN109"  # of a result that a notebook may show
 # Folders that hold no code of one's own, as ruff passes them over.
 EXCLUDED = frozenset(
     {
@@ -102,7 +103,7 @@ def check_text(text: str, filename: str = "<text>", codes: Collection[str] | Non
 
 
 def _found(text: str, filename: str, rules: Sequence[Rule]) -> list[Finding]:
-    source = Source(excerpt(text, rules))
+    source = Source(excerpt(text, rules), text)
     findings = [
         Finding(
             rule.code,
@@ -157,7 +158,8 @@ def check_file(file: Path, codes: Collection[str] | None = None) -> list[Finding
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         why = f"it is none of format 4 ({type(error).__name__})"
         return [_unreadable(str(file), f"The notebook cannot be read: {why}.")]
-    return [notebook.located(finding) for finding in check_text(notebook.source, str(file), codes)]
+    found = check_text(notebook.source, str(file), codes)
+    return [notebook.located(one) for one in found if one.code != _UNUSED or not notebook.shows(one)]
 
 
 def check(

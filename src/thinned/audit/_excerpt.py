@@ -15,7 +15,7 @@ from thinned.audit._text import lines
 def excerpt(text: str, rules: Iterable[Rule]) -> str:
     """A text in which definitions that no rule could find anything in are empty lines.
 
-    Imports stay, and of every class its name and its bases.
+    What is no definition stays, such as imports, and of every class its name and its bases.
 
     Args:
         text: Python source; one that Python cannot parse is given back as it is.
@@ -35,8 +35,8 @@ def excerpt(text: str, rules: Iterable[Rule]) -> str:
         span = range(begin, node.end_lineno or node.lineno)
         covered.update(span)
         found = any(word.search("".join(all_lines[begin : span.stop])) for word in words)
-        if _imports(node):
-            if found:  # under another name, which may be used anywhere
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
+            if found and _imports(node):  # under another name, which may be used anywhere
                 return text
             found = True
         if found:
@@ -51,7 +51,5 @@ def excerpt(text: str, rules: Iterable[Rule]) -> str:
 
 
 def _imports(node: ast.stmt) -> bool:
-    """Whether a statement of the module, other than a definition, holds an import."""
-    return not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)) and any(
-        isinstance(inner, (ast.Import, ast.ImportFrom)) for inner in ast.walk(node)
-    )
+    """Whether a statement holds an import."""
+    return any(isinstance(inner, (ast.Import, ast.ImportFrom)) for inner in ast.walk(node))

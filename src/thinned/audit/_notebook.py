@@ -12,7 +12,11 @@ from thinned.audit._finding import Edit, Finding, Fix, Position
 from thinned.audit._text import lines
 
 # A magic, a command of the shell, or a question; or a name that is given what one of the first two says.
-_IPYTHON = re.compile(r"^(\s*)(?:[%!?].*|[^#\s].*\?|[\w.,\s]+=\s*[%!].*)$", re.DOTALL)
+_IPYTHON = re.compile(
+    r"^(\s*)(?:[%!?].*|[^#\s].*\?|[\w.,\s]+=\s*[%!].*"
+    r"|(?:pip3?|conda|mamba|uv|cd|ls|mkdir|cat|rm|cp|mv) +[^=].*)$",
+    re.DOTALL,
+)
 _SEPARATORS = {True: (",", ": "), False: (", ", ": ")}
 
 
@@ -56,6 +60,12 @@ class Notebook:
             fix = Fix(fix.message, edits, fix.safe)
         return replace(finding, start=inner(finding.start), end=inner(finding.end), fix=fix, cell=number)
 
+    def shows(self, finding: Finding) -> bool:
+        """Whether a finding stands on the last line of code of its cell, whose value is shown."""
+        begin, number = max(one for one in self._begins if one[0] <= finding.start.line)
+        code = self.cell(number).rstrip()
+        return finding.end.line - begin + 1 == code.count("\n") + 1 and not code.endswith(";")
+
     def cell(self, number: int) -> str:
         """The text of a cell."""
         return "".join(dict(self._cells)[number]["source"])
@@ -79,7 +89,12 @@ class Notebook:
 
 def _as_python(cell: str) -> str:
     """A cell as it is, or with `pass` in place of the lines that only IPython understands."""
-    plain = [_IPYTHON.sub(r"\1pass", line) for line in cell.split("\n")]
+    plain: list[str] = []
+    goes_on = False
+    for line in cell.split("\n"):
+        ipython = _IPYTHON.match(line)
+        plain.append("" if goes_on else f"{ipython[1]}pass" if ipython else line)
+        goes_on = (goes_on or bool(ipython)) and line.rstrip().endswith("\\")
     replaced = "\n".join(plain)
     if replaced == cell:
         return cell

@@ -19,7 +19,7 @@ from thinned.audit._ask import (
     number,
 )
 from thinned.audit._finding import Edit, Fix
-from thinned.audit._names import FUNCTIONS, KERAS_LAYERS, LAYERS, TORCH_LAYERS
+from thinned.audit._names import FUNCTIONS, KERAS_LAYERS, LAYERS, TORCH_LAYERS, TORCH_RNNS
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Place, Source
 
@@ -102,7 +102,7 @@ def _one_layer(source: Source) -> Iterable[Found]:
 
     With one layer there is no such place.
     """
-    for place, name in source.called("torch.nn.LSTM", "torch.nn.GRU", "torch.nn.RNN"):
+    for place, name in source.called(TORCH_RNNS):
         layers = argument(place.node, 2, "num_layers")
         at = 6 if name == "torch.nn.RNN" else 5
         rate = argument(place.node, at, "dropout")

@@ -112,7 +112,7 @@ def _forward(
     if _cuda.multiplies(query) and (kernels := _kernels(query, value, dropout_key, p)):
         kernels.forward(*operands, out, logsumexp)
         return out, logsumexp
-    run: Any = _native.forward if _native.serves(query, key, value, attn_mask, p, *where) else _blocks.forward
+    run: Any = _native.forward if _native.serves(query, value, p, *where[2:]) else _blocks.forward
     run(*operands, out, logsumexp)
     return out, logsumexp
 
@@ -140,7 +140,7 @@ def _backward(
     if _cuda.multiplies(query) and (kernels := _kernels(query, value, dropout_key, p)):
         kernels.backward(grad, *operands, out, logsumexp, *results)
         return results
-    if not results[3].numel() and _native.serves(query, key, value, attn_mask, p, *where):
+    if not results[3].numel() and _native.serves(query, value, p, *where[2:]):
         _native.backward(grad, *operands, out, logsumexp, *results[:3])
         return results
     wanted: Any = (logsumexp.dtype, bool(results[3].numel()))
