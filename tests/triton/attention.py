@@ -33,21 +33,33 @@ def _small_tiles(monkeypatch):
 
 
 @triton.jit
-def words_at(out, start: tl.int64, step, seed: tl.int64, stream: tl.int64, drop: tl.int64, HOW: tl.constexpr):
-    SPAN: tl.constexpr = 16
-    at = tl.arange(0, 4)
-    position = start.to(tl.int64) + (at * SPAN * step).to(tl.int64)
-    bits = _tile.keep_bits(
-        position[None, :], step, seed.to(tl.int64), stream.to(tl.int64), drop.to(tl.int64), HOW, 2
-    )
-    kept = _tile.spread(bits, 1, 2)
-    tl.store(out + tl.arange(0, 4 * SPAN)[None, :], kept.to(tl.int8))
+def words_at(
+    out,
+    start: tl.int64,
+    step: tl.int64,
+    seed: tl.int64,
+    stream: tl.int64,
+    drop: tl.int64,
+    HOW: tl.constexpr,
+    CALLS: tl.constexpr,
+):
+    SPAN: tl.constexpr = 8 * CALLS
+    position = start.to(tl.int64) + tl.arange(0, 64 // SPAN) * SPAN * step.to(tl.int64)
+    key = (seed.to(tl.int64), stream.to(tl.int64))
+    bits = _tile.keep_bits(position[None, :], step, key[0], key[1], drop.to(tl.int64), HOW, CALLS)
+    tl.store(out + tl.arange(0, 64)[None, :], _tile.spread(bits, 1, CALLS).to(tl.int8))
 
 
 def kept_from(start, p, key, how, step=1):
-    out = torch.empty(64, dtype=torch.int8)
-    words_at[(1,)](out, start, step, *_key.key_to_tensor(key).tolist(), contract.threshold(p), HOW=how.value)
-    return out.numpy() != 0
+    """As words of two calls and of four have it."""
+    found = []
+    for calls in (2, 4):
+        out = torch.empty(64, dtype=torch.int8)
+        what = (start, step, *_key.key_to_tensor(key).tolist(), contract.threshold(p))
+        words_at[(1,)](out, *what, HOW=how.value, CALLS=calls)
+        found.append(out.numpy() != 0)
+    assert np.array_equal(*found)
+    return found[0]
 
 
 def contract_from(start, p, key, step=1):
