@@ -152,7 +152,8 @@ class _Call:
         self.apart = strides[-2:]
         how = _tile.APART
         if strides[-1] == 1:
-            aligned = not any(number % 8 for number in (self.base, *strides[:-1]))
+            taken = (step for size, step in zip(shape[:-1], strides[:-1], strict=True) if size > 1)
+            aligned = not any(number % 8 for number in (self.base, *taken))
             how = _tile.ALIGNED if aligned else _tile.CONSECUTIVE
         what, flags = arguments(self.query, key, p, True)
         names = ("key", "p", "seed", "stream", "drop", "factor")
@@ -180,7 +181,7 @@ class _Call:
                 rest[f"{name}_row"] = self.tensors[name].stride(-2)
         for name in self.extra:
             rest[f"{name}_steps"] = found.steps(name)
-        rest["mask_row"], rest["mask_column"] = _still(self.tensors["mask"], self.ends)
+        rest["mask_row"], rest["mask_column"] = _moves(self.tensors["mask"]) if self.flags["MASK"] else (0, 0)
         rest["position_row"], rest["position_column"] = self.apart
         wide = [max(16, triton.next_power_of_2(self.sizes[name])) for name in ("E", "EV")]
         chosen = tile(kernel.fn.__name__, max(wide), self.query.element_size())._asdict()
@@ -228,8 +229,7 @@ def _steps(tensor: Tensor, end: int) -> tuple[int, ...]:
     return tuple(0 if size == 1 else stride for size, stride in zip(sizes, strides, strict=True))
 
 
-def _still(mask: Tensor, ends: tuple[int, int]) -> tuple[int, int]:
-    row, column = (
-        0 if size == 1 else stride for size, stride in zip(mask.shape[-2:], mask.stride()[-2:], strict=True)
-    )
-    return row, column
+def _moves(mask: Tensor) -> list[int]:
+    """From a row to the next, and from a column; 0 where they share a number."""
+    ends = zip(mask.shape[-2:], mask.stride()[-2:], strict=True)
+    return [0 if size == 1 else stride for size, stride in ends]
