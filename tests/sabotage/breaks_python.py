@@ -195,6 +195,27 @@ TORCH = of(
             "    if KEY_HERE:\n        seed, stream = tl.load(key + key_at), tl",
             "triton/test_kernels.py::test_interpreted[kernels]",
         ),
+        (
+            "where a tile of Triton's attention stands, backward",
+            "_triton/_attention_keys.py",
+            "positions = position + m.to(tl.int64) * position_row",
+            "positions = position + (m - m0).to(tl.int64) * position_row",
+            "triton/test_kernels.py::test_interpreted[attention]",
+        ),
+        (
+            "ties of Triton's attention",
+            "_triton/_tile.py",
+            "at_least, _ = _at_least(low_word, low)",
+            "at_least, _ = _at_least(low_word, low + 1)",
+            "triton/test_kernels.py::test_interpreted[attention]",
+        ),
+        (
+            "which queries a key of Triton's attention serves",
+            "_triton/_problems.py",
+            "{name: s if name in of_keys else s * each",
+            "{name: s if name in of_keys else s",
+            "triton/test_kernels.py::test_interpreted[attention]",
+        ),
     ],
 )
 
