@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import libcst as cst
 from libcst import matchers as m
 
-from thinned.audit._ask import UNKNOWN, argument, assigned_in, guarded, last_word, number
+from thinned.audit._ask import UNKNOWN, argument, assigned_in, guarded, last_word, number, told_by_caller
 from thinned.audit._names import KERAS_LAYERS, TF1_LAYER_FUNCTION, TF_FUNCTION
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Place, Source
@@ -38,6 +38,8 @@ def _unguarded(source: Source) -> Iterable[Found]:
         rate = argument(place.node, 1, "rate")
         if _keras_class(place, source) and not guarded(place, source) and number(rate) != 0:
             if isinstance(rate, cst.BaseExpression) and re.search(r"(?i)train|if ", source.code(rate)):
+                continue
+            if told_by_caller(rate, place, source):
                 continue
             yield Found(
                 place.node,
