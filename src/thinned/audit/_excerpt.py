@@ -9,7 +9,7 @@ import ast
 from collections.abc import Iterable
 
 from thinned.audit._rule import Rule
-from thinned.audit._text import lines
+from thinned.audit._text import lines, parsed
 
 
 def excerpt(text: str, rules: Iterable[Rule]) -> str:
@@ -22,7 +22,7 @@ def excerpt(text: str, rules: Iterable[Rule]) -> str:
         rules: the first word of each says what a definition must hold.
     """
     try:
-        tree = ast.parse(text)
+        tree = parsed(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return text
     words = [rule.words[0] for rule in rules]

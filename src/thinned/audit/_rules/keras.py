@@ -91,7 +91,7 @@ def _by_training(source: Source) -> Iterable[Found]:
             continue
         loop = place.within(cst.ListComp) or place.within(cst.GeneratorExp) or place.within(cst.For)
         function = place.function
-        around = source.text if function is None else source.code(function)
+        around = source.code(function or (*place.around, place.node)[1])
         trains = re.search(r"GradientTape|apply_gradients|value_and_grad|\.backward\(|optimizer", around)
         if loop is None or trains or not isinstance(place.node.func, (cst.Name, cst.Attribute)):
             continue
