@@ -134,7 +134,7 @@ def _without(call: cst.Call, keyword: str, source: Source) -> Fix | None:
     return None
 
 
-@rule("THN109", "result-not-used", r"(?i)^\s*[\w.]*drop\w*(\([^()\n]*\))?\s*\([^\n]*\)\s*(#.*)?$")
+@rule("THN109", "result-not-used", r"(?i)^\s*[\w.]*drop\w*(\([^()\n]*\))?\s*\([^\n]*\)\s*;?\s*(#.*)?$")
 def _unused_result(source: Source) -> Iterable[Found]:
     """Dropout returns a new tensor.
 

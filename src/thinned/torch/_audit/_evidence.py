@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -43,7 +44,9 @@ class Evidence(_audit.Evidence):
 
 def gather(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], repeats: int) -> Evidence:
     """Run a model twice in evaluation and some times in training."""
-    with kept(model), torch.compiler.set_stance("force_eager"):
+    with kept(model), torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+        # Nothing is compiled here, so that hooks see what is inside.
+        warnings.filterwarnings("ignore", "Using `torch.compile", UserWarning)
         model.eval()
         before = _facts(model)
         evaluations = [_evaluated(model, args, kwargs) for _ in range(2)]
