@@ -20,6 +20,7 @@ import thinned
 from thinned.cli import main
 
 ROOT = Path(__file__).parents[2]
+NO_TRANSFORMERS = importlib.util.find_spec("transformers") is None
 
 PUBLIC = {
     "thinned": ["Key", "dropout", "get_num_threads", "keep_mask", "scale", "set_num_threads", "threshold"],
@@ -107,6 +108,7 @@ PUBLIC = {
         "audit",
         "convert",
         "count_steps",
+        "flex",
         "functional",
         "keyed",
         "keys",
@@ -120,6 +122,7 @@ PUBLIC = {
         "to_inverted",
         "unconvert",
     ],
+    "thinned.torch.flex": ["flex_attention"],
     "thinned.torch.functional": [
         "alpha_dropout",
         "drop_block1d",
@@ -165,6 +168,7 @@ PUBLIC = {
         "GaussianDropout",
         "LSTM",
         "LockedDropout",
+        "MultiheadAttention",
         "ScaledDotProductAttention",
         "StochasticDepth",
         "ZoneoutCell",
@@ -263,7 +267,9 @@ def modules():
     for info in pkgutil.walk_packages(thinned.__path__, "thinned."):
         parent, _, last = info.name.rpartition(".")
         if last != "_native" and not (parent.endswith("._triton") and last in of_triton):
-            yield info.name
+            of_transformers = info.name == "thinned.torch.transformers" and NO_TRANSFORMERS
+            skip = [pytest.mark.skip(reason="transformers is not installed")] if of_transformers else []
+            yield pytest.param(info.name, marks=skip)
 
 
 def no_triton():

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from thinned.contract import Key, check_probability
+from thinned._arguments import UNUSED
+from thinned.contract import check_probability
 from thinned.jax import dropout
 from thinned.jax._attention import attend as tiled
-
-UNUSED: Final = Key(0)  # where nothing is drawn
 
 
 def check_rate(rate: Any, name: str = "rate") -> None:

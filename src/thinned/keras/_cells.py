@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from thinned.keras import _compat
 from thinned.keras._backend import active
 from thinned.keras._site import RATES, Seed, Site, checked
 
@@ -48,6 +49,9 @@ def _of_thread(name: str, otherwise: Any) -> property:
             self._running[name, threading.get_ident()] = value
 
     return property(read, write)
+
+
+_compat.check_cells()
 
 
 class Cell(Site):

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from thinned._position import Shape
 from thinned.contract import Key
-from thinned.keras import _compat
-from thinned.torch import _eager, _key, functional
+from thinned.torch import _eager, _key, _recomputed, functional
 
 _WORD = 2**32 - 1
 PRODUCTS = (torch.Tensor.mul, torch.Tensor.__mul__)
@@ -47,7 +46,7 @@ def replica() -> tuple[int, int]:
 
 def blocks(make: Callable[[], Any]) -> Any:
     """The checkpoints around a call: notes of those that run forward, and the one that runs again."""
-    return _compat.checkpoints(make)
+    return _recomputed.notes(make)
 
 
 def derive(state: Tensor, base: Key | None, name: int, replica: Any, replicas: Any) -> Tensor:

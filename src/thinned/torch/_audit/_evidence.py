@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from thinned import _audit
+from thinned.torch import _compat
 from thinned.torch._audit._watch import Run, Watch, is_handwritten
 from thinned.torch._keyed import unnoticed
 
@@ -98,12 +98,12 @@ def _leaves(value: Any) -> list[Any]:
     """The leaves of an output, of a dataclass or a mapping too."""
     if hasattr(value, "values") and not isinstance(value, (Tensor, dict)):
         value = list(value.values())
-    return pytree.tree_leaves(value)
+    return list(_compat.pytree.tree_leaves(value))
 
 
 def _copied(value: Any) -> Any:
     """Inputs of which nothing that a model writes to them is left."""
-    return pytree.tree_map(_copy, value)
+    return _compat.pytree.tree_map(_copy, value)
 
 
 def _copy(one: Any) -> Any:
