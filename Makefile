@@ -22,7 +22,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 else
 VENV := $(PYTHON) -m venv .venv
-# Of forty thousand modules a run imports a few thousand: each is compiled then, as uv has it too.
+# Of twenty thousand modules a run imports a few thousand: each is compiled then, as uv has it too.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 endif
 

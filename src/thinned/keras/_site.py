@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import operator
 import threading
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import keras
 import numpy as np
 
 from thinned import _kernel
-from thinned.contract import Key, check_integer, fold_number
+from thinned.contract import Key, check_integer, check_probability, fold_number
 from thinned.keras import _compat
 from thinned.keras._backend import active
 from thinned.keras._recompute import key_of_call
 
 Seed: TypeAlias = "int | Key | keras.random.SeedGenerator | None"
 
+
+RATES: Final = ("dropout", "recurrent_dropout")  # of Keras's layers that drop inside
 
 _KEYS = 2**64
 _COUNTING = threading.Lock()  # two threads' calls have two numbers
@@ -37,6 +40,17 @@ def held(seed: Any) -> int | None:
     if not 0 <= number < _KEYS:
         raise ValueError(f"seed must be in [0, 2^64), got {number}")
     return number if number < _HELD else 0
+
+
+def checked(constructor: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
+    """Arguments for Keras's constructor, with rates checked, and the seed that it cannot have."""
+    bound = inspect.signature(constructor).bind(*args, **kwargs)
+    for name in RATES:
+        if name in bound.arguments:
+            bound.arguments[name] = check_probability(bound.arguments[name], name)
+    seed = bound.arguments.get("seed")
+    bound.arguments["seed"] = held(seed)
+    return bound.args, bound.kwargs, seed
 
 
 class Seeded:

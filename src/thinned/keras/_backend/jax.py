@@ -20,6 +20,7 @@ from thinned._arguments import UNUSED
 from thinned._position import Shape
 from thinned.contract import Key
 from thinned.jax import _compat, _dropout, _key, _philox, _primitive
+from thinned.jax._attention import attend
 from thinned.keras._backend import _normal
 
 
@@ -94,6 +95,14 @@ def dropout(
 def keep_mask(shape: Shape, rate: float, key: Key) -> Any:
     """`thinned.jax.keep_mask`."""
     return _dropout.keep_mask(shape, rate, key=key)
+
+
+def attention(
+    query: Any, key: Any, value: Any, mask: Any, rate: float, dropout_key: Any, scale: float, causal: bool
+) -> Any:
+    """Attention of (batch, length, heads, depth) by `thinned.jax`, tile by tile, in training."""
+    output, _ = attend(query, key, value, None, mask, rate, dropout_key, scale=scale, is_causal=causal)
+    return output
 
 
 def gaussian_dropout(x: Any, rate: float, key: Any) -> Any:

@@ -69,6 +69,10 @@ def keep_mask(shape: Shape, rate: float, key: Key) -> Any:
     return _dropout.keep_mask(shape, rate, key=key)
 
 
+# TensorFlow has no attention that computes its probabilities again.
+attention = None
+
+
 def gaussian_dropout(x: Any, rate: float, key: Any) -> Any:
     """Multiply by 1 + σ z, in training."""
     if isinstance(x, tf.RaggedTensor):

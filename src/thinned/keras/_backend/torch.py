@@ -71,6 +71,24 @@ def keep_mask(shape: Shape, rate: float, key: Key) -> Tensor:
     return functional.keep_mask(shape, rate, key=key)
 
 
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    rate: float,
+    dropout_key: Key | Tensor,
+    scale: float,
+    causal: bool,
+) -> Tensor:
+    """Attention of (batch, length, heads, depth) by `thinned.torch`, in training."""
+    q, k, v = (array.transpose(1, 2) for array in (query, key, value))
+    output = functional.scaled_dot_product_attention(
+        q, k, v, mask, rate, causal, scale, training=True, dropout_key=dropout_key
+    )
+    return output.transpose(1, 2)
+
+
 def gaussian_dropout(x: Tensor, rate: float, key: Key | Tensor) -> Tensor:
     """`thinned.torch.functional.gaussian_dropout`, in training."""
     return functional.gaussian_dropout(x, rate, True, key=key)

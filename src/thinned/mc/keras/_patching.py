@@ -12,6 +12,7 @@ import keras
 
 from thinned.keras import DropConnect, _compat
 from thinned.keras._cells import Cell
+from thinned.keras._scores import Scored
 from thinned.mc.keras._draws import Draws
 
 _MISSING: Any = object()
@@ -101,6 +102,12 @@ def _replacements(layer: Any, draws: Draws) -> dict[str, Any]:
         return _cell(layer, draws)
     if isinstance(layer, keras.layers.RNN) and any(map(_drops, _cells(layer.cell))):
         return {"call": _training(layer.call)}
+    if isinstance(layer, Scored) and layer.dropout:
+        drop, name = draws.dropout, layer.name
+        return {
+            "call": _training(layer.call),
+            "drop_probabilities": lambda weights: drop(name, weights, layer.dropout, None),
+        }
     if isinstance(layer, keras.layers.Attention) and layer.dropout:
         return {"call": _training(layer.call)}
     drawn = _elementwise(layer, draws)

@@ -58,6 +58,8 @@ def drops_in_training(module: torch.nn.Module) -> bool:
     if type(module).__module__.startswith("torch.nn."):
         return False
     kind: Any = type(module)
+    if _functional.asks_transformers(kind):
+        return True
     return bool(_functional.drops(module) or _functional.rates(module) or _code.drops(kind))
 
 

@@ -62,6 +62,18 @@ def passes_call(module: torch.nn.Module) -> tuple[str, ...]:
     return _passes_call(kind)
 
 
+@functools.lru_cache(maxsize=1024)
+def asks_transformers(kind: Any) -> bool:
+    """Whether a class's forward asks transformers which function its attention is."""
+    cls = next((cls for cls in kind.__mro__ if "forward" in vars(cls)), torch.nn.Module)
+    return not _is_others(_root(cls)) and any(
+        isinstance(node, ast.Name) and node.id == "ALL_ATTENTION_FUNCTIONS"
+        for method in _methods(cls)
+        if method.name == "forward"
+        for node in ast.walk(method)
+    )
+
+
 @functools.lru_cache(maxsize=1024)  # finding a class's source reads the whole file
 def _drops(kind: Any) -> tuple[str, ...]:
     found = []
