@@ -44,7 +44,7 @@ FOLDERS_tensorflow := tensorflow
 FOLDERS_keras := keras
 FOLDERS := $(addprefix tests/,contract kernel numpy $(FOLDERS_$(FRAMEWORK)))
 
-.PHONY: demo test test-all ruff lint sabotage fuzz bench pictures native-test sanitize clean
+.PHONY: demo test test-all ruff lint compat sabotage fuzz bench pictures native-test sanitize clean
 
 demo: $(DEMO)
 	$(BIN)/thinned demo
@@ -83,6 +83,11 @@ lint: ruff
 sabotage: $(BUILT)
 	$(BIN)/python tests/sabotage/run.py
 
+# An environment for the oldest and the newest version of each framework, one after another: half an hour, gigabytes
+# of downloads. It writes docs/compatibility.md; WORDS chooses rows, as in make compat WORDS="jax newest".
+compat:
+	$(PYTHON) tests/compat/run.py $(WORDS)
+
 bench: $(BUILT)
 	$(BIN)/thinned bench --out benchmarks/results.json --out benchmarks/results.md
 
@@ -95,7 +100,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 
 define install
 $(VENV)
-$(PIP) scikit-build-core nanobind cmake ninja
+$(PIP) scikit-build-core nanobind hatch-fancy-pypi-readme cmake ninja
 $(PIP) --no-build-isolation --editable '.[$(1)]' $(2)
 @touch $@
 endef

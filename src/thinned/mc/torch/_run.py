@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from thinned.contract import Key
 from thinned.mc._collect import WITHOUT_EFFECT, check_last
@@ -80,7 +79,7 @@ class Run:
         """
         if not rows:
             return
-        leaves, spec = pytree.tree_flatten(call)
+        leaves, spec = _compat.pytree.tree_flatten(call)
         program = self._program(leaves, spec, rows)
         if numbers is None:
             check_last(self.seen, rows)
@@ -103,7 +102,7 @@ class Run:
             *tensors, key = tensors_and_key
             given = iter(tensors)
             full = [fixed[k] if k in fixed else next(given) for k in range(len(leaves))]
-            args, kwargs = pytree.tree_unflatten(full, spec)
+            args, kwargs = _compat.pytree.tree_unflatten(full, spec)
             self.draws.start(key)
             with self.draws:
                 return of_one(self.model(*args, **kwargs), self.batch_dim)
