@@ -22,7 +22,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from thinned.torch._conversion import _handed
-from thinned.torch.nn._parts import is_off
+from thinned.torch.nn._part_keys import is_off
 
 __all__ = ["attention"]
 
