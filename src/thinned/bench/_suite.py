@@ -17,6 +17,7 @@ from thinned.bench import (
     _layouts,
     _monte_carlo,
     _steps,
+    _thin,
 )
 from thinned.bench._machine import Machine, describe
 from thinned.bench._row import Result, Row
@@ -28,6 +29,7 @@ ROWS = (
     *_layouts.ROWS,
     *_autograd.ROWS,
     *_steps.ROWS,
+    *_thin.ROWS,
     *_monte_carlo.ROWS,
     *_averages.ROWS,
     *_frameworks.ROWS,

@@ -22,8 +22,8 @@ class BranchLink(Link):
     """A branch from its first module to its site, along the batch.
 
     Attributes:
-        others: sites inside. Those whose masks have a position for each sample let no branch be thinned while they
-            drop.
+        others: sites inside. Those whose masks have a position for each sample let no branch be thinned
+            while they drop.
     """
 
     def __init__(self, site: Any, first: torch.nn.Module, others: tuple[torch.nn.Module, ...] = ()) -> None:
@@ -34,9 +34,9 @@ class BranchLink(Link):
         """Which samples the branch is to compute; a key that is drawn is drawn here, thinned or not."""
         site = self.site
         self._now.key = None
-        if site.training and site.key is None and not THREAD.entered and not traced():
-            if any(drops(other) for other in self.others):
-                self._now.key = Key(*_key.as_words(None))
+        draws = site.training and site.key is None and not THREAD.entered and not traced()
+        if draws and any(drops(other) for other in self.others):
+            self._now.key = Key(*_key.as_words(None))
         return super().begin(module, size, like)
 
     def _applies(self, like: Tensor) -> bool:
@@ -100,7 +100,7 @@ class ThinPath(Site):
         """The branch of all samples, that of the dropped ones 0."""
         kept = self.link._now.kept
         if kept is None or input.shape[0] != len(kept.parts[0]):
-            return super().forward(input, call=call)  # type: ignore[no-any-return, misc]
+            return super().forward(input, call=call)  # type: ignore[no-any-return]
         if call is not None:
             raise RuntimeError(
                 "call= reaches a thin branch when its samples are already chosen: count calls by "

@@ -1,4 +1,4 @@
-"""Which branch ends at a site of stochastic depth, and whether its samples keep to themselves: from a graph."""
+"""Which branch ends at a site of stochastic depth, and whether its samples keep to themselves."""
 
 from __future__ import annotations
 
@@ -16,13 +16,32 @@ from thinned.torch._thin._pointwise import is_pointwise
 # Modules that compute each sample from itself, whatever their options.
 _BY_SAMPLE = (
     *(torch.nn.Linear, torch.nn.LayerNorm, torch.nn.GroupNorm, torch.nn.Embedding, torch.nn.Flatten),
-    *(torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.PReLU, torch.nn.GLU, torch.nn.ChannelShuffle),
+    *(
+        torch.nn.Conv1d,
+        torch.nn.Conv2d,
+        torch.nn.Conv3d,
+        torch.nn.PReLU,
+        torch.nn.GLU,
+        torch.nn.ChannelShuffle,
+    ),
     *(torch.nn.ConvTranspose1d, torch.nn.ConvTranspose2d, torch.nn.ConvTranspose3d),
     *(torch.nn.PixelShuffle, torch.nn.PixelUnshuffle, torch.nn.Upsample, torch.nn.ZeroPad2d),
     *((torch.nn.RMSNorm,) if hasattr(torch.nn, "RMSNorm") else ()),
 )
 _NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
-_SHAPES = {"view", "reshape", "flatten", "unflatten", "expand", "expand_as", "size", "dim", "type", "to", "float"}
+_SHAPES = {
+    "view",
+    "reshape",
+    "flatten",
+    "unflatten",
+    "expand",
+    "expand_as",
+    "size",
+    "dim",
+    "type",
+    "to",
+    "float",
+}
 _MOVES = {"transpose", "permute", "movedim", "swapaxes", "t", "mT"}
 _ALONG = {"softmax", "mean", "sum", "log_softmax", "norm", "chunk", "split", "unbind", "squeeze", "unsqueeze"}
 _ALONG |= {"amax", "cat", "max_pool2d", "normalize"}
@@ -36,7 +55,7 @@ _LISTS = {"chunk", "split", "unbind", "size"}  # what they give is indexed by a 
 
 @dataclass(frozen=True)
 class Branch:
-    """From a branch's first module to its site; `others` drop inside; `members` are all modules called there."""
+    """From a branch's first module to its site; `others` of its `members` drop."""
 
     first: torch.nn.Module
     others: tuple[torch.nn.Module, ...]
@@ -81,11 +100,11 @@ def _region(call: fx.Node) -> tuple[list[fx.Node], fx.Node]:
     while changed:
         changed = False
         for node in [one for member in list(members) for one in member.all_input_nodes]:
-            if node not in members and node.op not in ("placeholder", "get_attr"):
-                if all(user in members for user in node.users):
-                    members.add(node)
-                    inside.append(node)
-                    changed = True
+            inner = node not in members and node.op not in ("placeholder", "get_attr")
+            if inner and all(user in members for user in node.users):
+                members.add(node)
+                inside.append(node)
+                changed = True
     outside = {
         one
         for member in members
@@ -93,7 +112,9 @@ def _region(call: fx.Node) -> tuple[list[fx.Node], fx.Node]:
         if one not in members and one.op != "get_attr"
     }
     if len(outside) != 1 or not inside:
-        raise StaysError(f"its branch is computed from {len(outside)} values, and not from the residual stream alone")
+        raise StaysError(
+            f"its branch is computed from {len(outside)} values, not from the residual stream alone"
+        )
     return inside, outside.pop()
 
 

@@ -60,10 +60,12 @@ def _behind(graph: Graph, call: fx.Node, channels: bool) -> tuple[list[fx.Node],
         for user in node.users:
             module = graph.calls.get(user)
             if user.op == "output":
-                raise StaysError("its output is one of the model's, or of the part of it that could be traced")
+                raise StaysError("its output is one of the model's, or of the part that could be traced")
             if user.args[:1] == (node,) and keeps_scale(graph, user, channels):
                 way.append(user)
-            elif module is not None and user.args == (node,) and not user.kwargs and _is_map(module, channels):
+            elif (
+                module is not None and user.args == (node,) and not user.kwargs and _is_map(module, channels)
+            ):
                 _once(graph, module)
                 sinks.append(module)
             else:
@@ -112,13 +114,15 @@ def _once(graph: Graph, module: torch.nn.Module) -> None:
 
 
 def _is_map(module: torch.nn.Module, channels: bool) -> bool:
-    """Whether a module is a linear map whose rows and columns are units, with a weight that it holds itself."""
+    """Whether a module is a linear map of units, with a weight that it holds itself."""
     if not runs(module, _CONVS if channels else _LINEAR):
         return False
     weight = module._parameters.get("weight")
-    if channels and module.groups != 1:  # type: ignore[operator]
+    if channels and module.groups != 1:
         return False
-    return weight is not None and not torch.nn.parameter.is_lazy(weight) and type(weight) is torch.nn.Parameter
+    return (
+        weight is not None and not torch.nn.parameter.is_lazy(weight) and type(weight) is torch.nn.Parameter
+    )
 
 
 def _name(graph: Graph, node: fx.Node) -> str:

@@ -1,4 +1,4 @@
-"""Channels: Conv, per-channel functions, dropout of channels, Conv, of which dropped channels are not computed."""
+"""Channels: Conv, functions of channels, dropout, Conv, of which dropped channels are not computed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class _ThinNorm(Seen):
         norm: Any = self
         kept = self.link.passed(input)
         if kept is None or kept.whole:
-            return super().forward(input)  # type: ignore[no-any-return, misc]
+            return super().forward(input)  # type: ignore[no-any-return]
 
         def call(rows: Tensor, group: int) -> Tensor:
             given = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
@@ -83,7 +83,7 @@ class _ThinNorm(Seen):
                 None if one is None else _groups.block(one, kept, None, group) for one in given
             )
             missing = kept.width - len(kept.parts[group])
-            if missing:  # a variance of 0 would give NaN where eps is 0
+            if missing and variance is not None:  # a variance of 0 would give NaN where eps is 0
                 variance = torch.cat([variance[:-missing], variance.new_ones(missing)])
             return F.batch_norm(rows, mean, variance, weight, bias, False, 0.0, norm.eps)
 

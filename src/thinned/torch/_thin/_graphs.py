@@ -120,6 +120,6 @@ def check_hooks(graph: Graph, nodes: list[fx.Node]) -> None:
                 if not isinstance(getattr(hook, "__self__", None), Clock):
                     what = getattr(hook, "__qualname__", type(hook).__name__)
                     raise StaysError(
-                        f"{type(module).__name__} on its way has a {kind.replace('_', ' ')}, {what}, which would "
-                        "see thinned tensors: remove it first"
+                        f"{type(module).__name__} on its way has a {kind.replace('_', ' ')}, {what}, which "
+                        "would see thinned tensors: remove it first"
                     )

@@ -13,7 +13,7 @@ from thinned.torch._thin._submatrix import take
 
 
 def bounds(rows: int, groups: int) -> list[int]:
-    """Where each group of so many rows begins, and where the last ends: row r is in group r · groups // rows."""
+    """Where each group begins, and the last ends: row r is in group r · groups // rows."""
     return [-(-group * rows // groups) for group in range(groups + 1)]
 
 
@@ -54,7 +54,9 @@ def each(input: Tensor, groups: int, call: Callable[[Tensor, int], Tensor]) -> T
     return torch.cat([call(input[at[g] : at[g + 1]], g) for g in range(groups) if at[g] < at[g + 1]])
 
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None, out: Kept | None, inward: Kept | None) -> Tensor:
+def linear(
+    input: Tensor, weight: Tensor, bias: Tensor | None, out: Kept | None, inward: Kept | None
+) -> Tensor:
     """`F.linear` on what is kept."""
     groups = groups_of(out, inward)
     if inward is not None:
@@ -65,7 +67,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None, out: Kept | None,
 
     if groups == 1 or input.shape[0] % groups or not input.numel():
         return each(
-            input, groups, lambda rows, group: F.linear(rows, block(weight, out, inward, group), bias_of(group))
+            input,
+            groups,
+            lambda rows, group: F.linear(rows, block(weight, out, inward, group), bias_of(group)),
         )
     weights = torch.stack([block(weight, out, inward, group) for group in range(groups)])
     parts = input.reshape(groups, -1, input.shape[-1])

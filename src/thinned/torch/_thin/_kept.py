@@ -28,7 +28,7 @@ class Kept:
 
     @property
     def width(self) -> int:
-        """Units of a thinned tensor: of groups that keep fewer the rest is 0; at least one stands for none."""
+        """Units of a thinned tensor: the most of a group, at least 1; where one keeps fewer the rest is 0."""
         return max(1, *(len(part) for part in self.parts))
 
     @property
@@ -68,8 +68,8 @@ def masks_are_wanted() -> bool:
 def masked() -> Iterator[None]:
     """Compute the whole network and mask it, wherever `thin` made sites thin: the same masks, nothing saved.
 
-    It is the reference that the thinned computation is compared with. It counts for the thread that enters it, a
-    checkpoint's recomputation too as long as that runs inside.
+    It is the reference that the thinned computation is compared with. It counts for the thread that enters
+    it, a checkpoint's recomputation too as long as that runs inside.
 
     Example:
         >>> import torch, thinned

@@ -24,13 +24,13 @@ class _Now(threading.local):
 class Link:
     """A site with the modules before it, which compute what it keeps, and those behind, which read no more.
 
-    A cycle is: the first module before the site draws, the site lets pass, those behind it read. Each step begins
-    where the one before it ended in the same thread, so that a recomputation is a cycle of its own.
+    A cycle is: the first module before the site draws, the site lets pass, those behind it read. Each step
+    begins where the one before it ended in the same thread, so that a recomputation is a cycle of its own.
 
     Args:
         site: the layer that decides.
-        sources: modules whose rows are the site's units, in the order of their calls; none where the site itself
-            takes what it keeps out of its input.
+        sources: modules whose rows are the site's units, in the order of their calls; none where the site
+            itself takes what it keeps out of its input.
         sinks: modules whose columns they are.
         norms: modules between, with parameters for each unit, which have to evaluate.
         axis: of the units in a tensor.

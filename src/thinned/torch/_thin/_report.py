@@ -13,8 +13,8 @@ class Thinning(Report[Model]):
     """`thinned`: what each site now spares, by its name.
 
     Attributes:
-        share: the expected share of multiplications left, of all by the weights of Linear and Conv modules; what
-            stands between a convolution's positions and a linear map's rows is not weighed.
+        share: the expected share of multiplications left, of all by the weights of Linear and Conv modules;
+            what stands between a convolution's positions and a linear map's rows is not weighed.
     """
 
     thinned: dict[str, str]

@@ -43,41 +43,45 @@ _SITES = {**_UNITS, **_CHANNELS, **_PATHS}
 def thin(model: Model, groups: int = 1, *, copy: bool = False) -> Thinning[Model]:
     """Have a model's dropout not computed: each training step runs a smaller network.
 
-    Sites and the modules around them are exchanged in place. Between two linear maps, of units or of channels,
-    a site's decision is from now on **shared**: by the whole batch, or by each of `groups` parts of it. What it
-    drops is then neither computed by the map before it nor read by the one behind. `DropPath` and
-    `StochasticDepth` keep their decision for each sample, and their branch runs for the kept samples only.
+    Sites and the modules around them are exchanged in place. Between two linear maps, of units or of
+    channels, a site's decision is from now on **shared**: by the whole batch, or by each of `groups` parts
+    of it. What it drops is then neither computed by the map before it nor read by the one behind. `DropPath`
+    and `StochasticDepth` keep their decision for each sample, and their branch runs for the kept samples
+    only.
 
     - *Units*: Linear, functions of single elements, Dropout, Linear, in chains of any length; products of two
-      maps, as of gated layers; where no Linear stands before it, the site takes what it keeps out of its input.
-    - *Channels*: Conv, batch normalisation that evaluates, functions of single channels, Dropout1d to 3d, Conv.
+      maps, as of gated layers; where no Linear stands before it, the site takes what it keeps out of its
+      input.
+    - *Channels*: Conv, batch normalisation that evaluates, functions of single channels, Dropout1d to 3d,
+      Conv.
     - *Branches*: DropPath and StochasticDepth behind a branch that begins with one module.
 
-    The masks are those of the contract: a unit site's is that of a noise shape with 1 in every dimension but that
-    of the units, and `groups` in the first. Within `thinned.torch.masked()`, in evaluation, and where a tool
-    traces or transforms the model (torch.compile, torch.export, torch.func), all is computed and then masked.
-    Outputs and gradients are equal to rounding; gradients are dense, and 0 where nothing was kept.
+    The masks are those of the contract: a unit site's is that of a noise shape with 1 in every dimension but
+    that of the units, and `groups` in the first. Within `thinned.torch.masked()`, in evaluation, and where a
+    tool traces or transforms the model (torch.compile, torch.export, torch.func), all is computed and then
+    masked. Outputs and gradients are equal to rounding; gradients are dense, and 0 where nothing was kept.
 
     What is thin is read from the model's `torch.fx` graphs, of the whole model or of the parts that can be
     traced. Modules stay the same objects, and `state_dict` is the same.
 
     Args:
         model: any module.
-        groups: parts of the batch, at least 1, each with a thinned network of its own. More are nearer to one mask
-            a sample, and cost more.
+        groups: parts of the batch, at least 1, each with a thinned network of its own. More are nearer to
+            one mask a sample, and cost more.
         copy: do it to a deep copy, and leave the model as it is.
 
     Returns:
-        A report: `report.thinned`, name → what is spared; `report.share`, the expected share of multiplications
-        left; `report.left`, name → why a site stays as it is; `report.model`. `print(report)` shows all.
+        A report: `report.thinned`, name → what is spared; `report.share`, the expected share of
+        multiplications left; `report.left`, name → why a site stays as it is; `report.model`.
+        `print(report)` shows all.
 
     Raises:
         TypeError: `groups must be an integer, got …`.
         ValueError: `groups must be at least 1, got …`.
 
     Source:
-        Graham, Reizenstein and Robinson, "Efficient batchwise dropout training using submatrices", 2015; Gao Huang
-        et al., "Deep Networks with Stochastic Depth", ECCV 2016.
+        Graham, Reizenstein and Robinson, "Efficient batchwise dropout training using submatrices", 2015;
+        Gao Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
 
     Example:
         >>> import torch
@@ -162,16 +166,16 @@ def _connect(
     """Exchange the classes, and say what is spared."""
     was = type(site)
     if not isinstance(site, Site):  # torch.nn's becomes ours first
-        become(site, next(ours for torchs, ours in _OURS.items() if torchs is was)(site.p, site.inplace))
+        become(site, _OURS[was](site.p, site.inplace))
     site.__class__ = _SITES[was]
     vars(site)["_was"] = was
     if site._name == Site._name:
         vars(site)["_name"] = name
     keep = keep_probability(threshold(site.p)) if isinstance(site.p, float) else 1.0
     if isinstance(plan, Branch):
-        link = _branch.BranchLink(site, plan.first, plan.others)
-        vars(site)["link"] = link
-        plan.first.register_forward_pre_hook(_branch.Enter(link))
+        way = _branch.BranchLink(site, plan.first, plan.others)
+        vars(site)["link"] = way
+        plan.first.register_forward_pre_hook(_branch.Enter(way))
         for module in plan.members:
             shares[module] = shares.get(module, 1.0) * keep
         return f"the branch from {_shown(plan.first)} on, for the kept samples"
@@ -189,12 +193,16 @@ def _connect(
     return f"{before} before, {behind} behind" if before else f"{behind} behind"
 
 
-_OURS = {getattr(torch.nn, name): getattr(nn, name) for name in ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d")}
+_OURS: dict[type[Any], type[Any]] = {
+    getattr(torch.nn, name): getattr(nn, name) for name in ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d")
+}
 
 
 def _shown(module: Any) -> str:
     kind = (_BACK.get(type(module)) or type(module)).__name__
-    sizes = [getattr(module, name, None) for name in ("in_features", "out_features", "in_channels", "out_channels")]
+    sizes = [
+        getattr(module, name, None) for name in ("in_features", "out_features", "in_channels", "out_channels")
+    ]
     return f"{kind}({', '.join(str(size) for size in sizes if size is not None)})"
 
 

@@ -29,11 +29,11 @@ class ThinSite(Site):
         if isinstance(p, Tensor) and p.numel() != 1:
             return None
         ones = torch.ones(self.groups, size, dtype=torch.float64, device="cpu")
-        mode = getattr(self, "mode", "inverted")
+        mode: Any = getattr(self, "mode", "inverted")
         return kept_of(functional.dropout(ones, p, self.training, key=self.mask_key(), mode=mode))
 
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
-        """Let a thinned tensor pass, or take what is kept out of a whole one; drop where nothing is thinned."""
+        """Let a thinned tensor pass, or take what is kept out of a whole one; or mask."""
         link = self.link
         kept = link.passed(input) if link.sources else link.begin(self, input.shape[link.axis], input)
         if kept is None:
@@ -52,11 +52,13 @@ class ThinSite(Site):
         """The same decision by a mask: one for each group."""
         rest = (1,) * (input.dim() - 2 - self._axes), (1,) * self._axes
         p: Any = self.rate(self.p)
-        mode = getattr(self, "mode", "inverted")
+        mode: Any = getattr(self, "mode", "inverted")
         if self.groups == 1:
             noise = (1, *rest[0], None, *rest[1]) if input.dim() > self._axes + 1 else (None, *rest[1])
             key = self.mask_key(call, input)
-            return functional.dropout(input, p, self.training, self.inplace, key=key, noise_shape=noise, mode=mode)
+            return functional.dropout(
+                input, p, self.training, bool(self.inplace), key=key, noise_shape=noise, mode=mode
+            )
         size = input.shape[-1 - self._axes]
         ones = torch.ones(self.groups, size, dtype=torch.float64, device="cpu")
         key = self.mask_key(call, input)
@@ -81,7 +83,7 @@ class ThinDropout(ThinSite, nn.Dropout):
 
 
 class ThinLinear(Seen, torch.nn.Linear):
-    """A linear layer beside a thin site: it computes the rows that one keeps, of the columns that one kept."""
+    """A linear layer beside thin sites: it computes what one keeps of what another kept."""
 
     out_link: Link | None = None
     in_link: Link | None = None
