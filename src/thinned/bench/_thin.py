@@ -126,6 +126,16 @@ ROWS = (
         lambda s: torch.randn(max(s.size(64), 2), s.size(64), 128),
         at_most(0.72),
     ),
-    _row("two GPT blocks, hidden 0.5", _gpt, lambda s: torch.randn(max(s.size(8), 2), s.size(256), 256), at_most(0.85)),
-    _row("convolutions, channels 0.5", _convolutions, lambda s: torch.randn(max(s.size(32), 2), 3, 16, 16), at_most(0.6)),
+    _row(
+        "two GPT blocks, hidden 0.5",
+        _gpt,
+        lambda s: torch.randn(max(s.size(8), 2), s.size(256), 256),
+        at_most(0.85),
+    ),
+    _row(
+        "convolutions, channels 0.5",
+        _convolutions,
+        lambda s: torch.randn(max(s.size(32), 2), 3, 16, 16),
+        at_most(0.6),
+    ),
 )
