@@ -10,7 +10,8 @@ WORKERS ?= 2
 BIN := .venv/bin
 BUILT := .venv/.built
 DEMO := .venv/.demo
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+# Files go to workers whole, in the order of tests/support/order.py.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 ifneq ($(shell command -v uv),)
 VENV := uv venv --quiet --allow-existing --python $(PYTHON) .venv
@@ -21,7 +22,8 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 else
 VENV := $(PYTHON) -m venv .venv
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# Of twenty thousand modules a run imports a few thousand: each is compiled then, as uv has it too.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 endif
 
 # Each front end's extras and folders of tests, for `make test FRAMEWORK=…`.
@@ -42,7 +44,7 @@ FOLDERS_tensorflow := tensorflow
 FOLDERS_keras := keras
 FOLDERS := $(addprefix tests/,contract kernel numpy $(FOLDERS_$(FRAMEWORK)))
 
-.PHONY: demo test test-all lint sabotage fuzz bench pictures native-test sanitize clean
+.PHONY: demo test test-all ruff lint compat sabotage fuzz bench pictures native-test sanitize clean
 
 demo: $(DEMO)
 	$(BIN)/thinned demo
@@ -54,21 +56,37 @@ endif
 test: .venv/.$(FRAMEWORK)
 	$(PYTEST) -m "not full" $(FOLDERS)
 else
-test: lint
-	$(PYTEST) -m "not full"
+test: ruff
+	$(call beside_types,$(PYTEST) -m "not full")
 endif
 
-test-all: lint
-	$(PYTEST) --durations 20
+test-all: ruff
+	$(call beside_types,$(PYTEST) --durations 20)
 
-lint: $(BUILT)
+# The tests, and mypy beside them: the first time, without its cache, it reads all the frameworks' types. What it says
+# comes last; either of the two fails the target.
+define beside_types
+@mkdir -p .mypy_cache; $(BIN)/mypy >.mypy_cache/said 2>&1 & types=$$!; \
+echo '$(1)'; $(1); tests=$$?; \
+wait $$types; types=$$?; echo "mypy: $$(cat .mypy_cache/said)"; \
+[ $$tests -eq 0 ] && [ $$types -eq 0 ]
+endef
+
+ruff: $(BUILT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+lint: ruff
 	$(BIN)/mypy
 
-# Breaks the code in some forty places, one after another: each has to turn a test of the quick tier red.
+# Breaks the code in some sixty places, one after another: each has to turn a test of the quick tier red.
 sabotage: $(BUILT)
 	$(BIN)/python tests/sabotage/run.py
+
+# An environment for the oldest and the newest version of each framework, one after another: half an hour, gigabytes
+# of downloads. It writes docs/compatibility.md; WORDS chooses rows, as in make compat WORDS="jax newest".
+compat:
+	$(PYTHON) tests/compat/run.py $(WORDS)
 
 bench: $(BUILT)
 	$(BIN)/thinned bench --out benchmarks/results.json --out benchmarks/results.md
@@ -82,7 +100,7 @@ SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 
 define install
 $(VENV)
-$(PIP) scikit-build-core nanobind cmake ninja
+$(PIP) scikit-build-core nanobind hatch-fancy-pypi-readme cmake ninja
 $(PIP) --no-build-isolation --editable '.[$(1)]' $(2)
 @touch $@
 endef

@@ -23,13 +23,14 @@ Machine look() {
   int r1[4], r7[4];
   __cpuidex(r1, 1, 0);
   __cpuidex(r7, 7, 0);
-  bool saves = r1[2] & (1 << 27), half = r1[2] & (1 << 29);
+  bool saves = r1[2] & (1 << 27), half = r1[2] & (1 << 29), fused = r1[2] & (1 << 12);
   unsigned long long state = saves ? _xgetbv(0) : 0;
-  m.avx2 = (state & 6) == 6 && half && (r7[1] & (1 << 5));
+  m.avx2 = (state & 6) == 6 && half && fused && (r7[1] & (1 << 5));
   const int wanted = (1 << 16) | (1 << 17) | (1 << 30) | int(1u << 31);  // F, DQ, BW, VL
   m.avx512 = m.avx2 && (state & 0xe6) == 0xe6 && (r7[1] & wanted) == wanted;
 #elif defined(__x86_64__)
-  m.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+  m.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") &&
+           __builtin_cpu_supports("fma");
   m.avx512 = m.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 #endif

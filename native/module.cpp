@@ -1,4 +1,5 @@
 // The Python module: addresses in, nothing out. Whoever calls has checked shapes, types and lifetimes.
+#include <cstdio>  // nanobind, with the stable ABI, writes to stderr and leaves this to the library
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "add.h"
+#include "attention.h"
 #include "dot.h"
 #include "foreign.h"
 #include "layout.h"
@@ -129,6 +131,34 @@ void put(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>&
   const auto what = submatrix(dtype, whole, part, shape, rows, height, columns, width, row, scale);
   nb::gil_scoped_release release;
   thinned::put(what, add, threads);
+
+// Addresses of q, k, v, out, logsumexp, mask, words, rates, then of the gradients of out, q, k, v; and for each, the
+// positions last, the steps of heads, rows and columns.
+void attention(bool backward, int dtype, const std::vector<int64_t>& lead, const std::vector<int64_t>& sizes,
+               const std::vector<uintptr_t>& data, const std::vector<std::vector<int64_t>>& strides, int mask_kind,
+               int mask_dtype, uint64_t base, double scale, bool causal, int threads) {
+  thinned::Attention c{};
+  c.dtype = Dtype(dtype);
+  c.lead = lead;
+  c.queries = sizes.at(0), c.keys = sizes.at(1), c.width = sizes.at(2), c.value_width = sizes.at(3);
+  thinned::Operand* all[] = {&c.q, &c.k, &c.v, &c.out, &c.logsumexp, &c.mask, &c.words, &c.rates,
+                             &c.grad, &c.dq, &c.dk, &c.dv, &c.positions};
+  for (size_t n = 0; n < strides.size(); ++n) {
+    const auto& steps = strides[n];
+    all[n]->data = reinterpret_cast<void*>(data.at(n));
+    all[n]->heads.assign(steps.begin(), steps.end() - 2);
+    all[n]->row = steps[steps.size() - 2];
+    all[n]->column = steps.back();
+  }
+  c.mask_kind = thinned::MaskKind(mask_kind);
+  c.mask_dtype = Dtype(mask_dtype);
+  c.base = base, c.scale = scale, c.causal = causal;
+  const Kernels& kernels = thinned::selected_kernels();
+  nb::gil_scoped_release release;
+  if (backward)
+    thinned::attention_backward(kernels, c, threads);
+  else
+    thinned::attention_forward(kernels, c, threads);
 }
 
 // The first bytes of what NumPy's array interface, version 3, hands out in a capsule.
@@ -174,6 +204,8 @@ NB_MODULE(_native, m) {
   m.def("put", &put, "dtype"_a, "whole"_a, "part"_a, "shape"_a, "rows"_a, "height"_a, "columns"_a, "width"_a,
         "row"_a, "scale"_a, "add"_a, "threads"_a);
   m.def("normal", &normal, "out"_a, "shape"_a, "strides"_a, "base"_a, "seed"_a, "stream"_a, "threads"_a);
+  m.def("attention", &attention, "backward"_a, "dtype"_a, "lead"_a, "sizes"_a, "data"_a, "strides"_a, "mask_kind"_a,
+        "mask_dtype"_a, "base"_a, "scale"_a, "causal"_a, "threads"_a);
   m.def("fold", &thinned::fold, "seed"_a, "stream"_a, "data"_a);
   m.def("address", &address, "array"_a);
   m.def("prefer_large_pages", [](uintptr_t begin, size_t bytes) {

@@ -13,7 +13,8 @@ import keras_process
 import pytest
 from hypothesis import settings
 from once import Once, shared_folder
-from tiers import pytest_collection_modifyitems as pytest_collection_modifyitems
+from order import slowest_first
+from tiers import mark_what_a_design_leaves
 
 from thinned import _kernel
 
@@ -28,8 +29,11 @@ if "tensorflow" not in sys.modules:
 
 # Eight devices for the tests of meshes; JAX reads this when it first looks for devices. Code in one piece,
 # not in many to be compiled side by side.
+# A worker's and a child's environment has them already. Said twice they would be other options, and a program
+# that XLA keeps would be found by no other process.
 XLA = ["--xla_force_host_platform_device_count=8", "--xla_cpu_parallel_codegen_split_count=1"]
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *XLA]).strip()
+FLAGS = os.environ.get("XLA_FLAGS", "").split()
+os.environ["XLA_FLAGS"] = " ".join([*FLAGS, *(flag for flag in XLA if flag not in FLAGS)])
 # Compiled code is kept from one process and one run to the next, XLA's and that of torch's compiler.
 # Programs of XLA are found by their text, version and options, and call our kernel by name. A file that
 # another process is still writing fails its checksum: JAX then warns, which pyproject.toml lets pass, and
@@ -45,6 +49,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Examples are drawn afresh in every run but reproducible from the printed blob; no example is timed.
 settings.register_profile("thinned", deadline=None, print_blob=True, max_examples=60)
 settings.load_profile("thinned")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest's own hook, which deselects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tiers, and the order of files."""
+    mark_what_a_design_leaves(items)
+    slowest_first(items)
 
 
 @pytest.fixture(params=_kernel.paths())

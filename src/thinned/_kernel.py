@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from thinned import _reference
 from thinned.contract import check_integer
@@ -79,6 +79,13 @@ def prefer_large_pages(begin: int, bytes: int) -> None:
     """Ask for large pages under fresh memory (NumPy does the same for its own large arrays)."""
     if _native is not None:
         _native.prefer_large_pages(begin, bytes)
+
+
+def attention(*call: Any) -> None:
+    """Attention by tiles, as `thinned.torch` calls it; the reference has none."""
+    if _native is None:
+        raise RuntimeError("no native kernel: reinstall thinned with a C++ compiler")
+    _native.attention(*call)
 
 
 _threads: int | None = None

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 class Net(nn.Module):
     def forward(self, x):
         x = F.dropout(x, 0.5)  # a comment
+        x = x.relu()
         return nn.Dropout(p=0.1)(x)
 """
 
@@ -36,7 +37,7 @@ def test_findings_are_a_line_each_and_the_status_is_1(file):
     assert result.exit_code == 1
     lines = result.output.splitlines()
     assert lines[0].startswith(f"{file}:8:13: THN101 [*] F.dropout without training= drops in evaluation")
-    assert lines[1].startswith(f"{file}:9:16: THN106 [*] ")
+    assert lines[1].startswith(f"{file}:10:16: THN106 [*] ")
     assert lines[2] == "Found 2 mistakes in 1 file; 2 can be mended with --fix."
 
 

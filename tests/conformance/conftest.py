@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from conformance_faces import FACES, LACKS, REPEATED, compiles
+from conformance_faces import ASKED_ONCE, FACES, LACKS, LEFT, REPEATED, compiles
+
+ASKED = set()
 
 
 def pytest_configure(config):
@@ -27,9 +29,15 @@ def pytest_itemcollected(item):
     params = item.callspec.params if hasattr(item, "callspec") else {}
     face = next((name for name, face in FACES.items() if face is params.get("face")), None)
     many = "numbers" in params and params["numbers"].start > 0 and compiles(face)
-    rules = item.get_closest_marker("arguments") and face in REPEATED
-    if many or rules:
+    if many or face in LEFT or (item.get_closest_marker("arguments") and repeated(item.originalname, face)):
         item.add_marker("full")
+
+
+def repeated(ruling, face):
+    """Whether the quick tier has the ruling by another face, or by another case of this one."""
+    again = face in ASKED_ONCE and (ruling, face) in ASKED
+    ASKED.add((ruling, face))
+    return again or face in REPEATED
 
 
 @pytest.fixture(autouse=True)

@@ -48,8 +48,8 @@ def test_a_position_is_kept_at_its_own_number_and_dropped_above(face, position):
         assert face.keep_mask((position + 1,), drop / 2**32, key=Key(5, 5))[position] == kept
 
 
-# A program of fifty cases takes seconds to compile: ten of them are the quick tier's.
-@pytest.mark.parametrize("numbers", [range(40), range(40, 200)], ids=["forty", "the rest of two hundred"])
+# A program of fifty cases takes seconds to compile: five of them are the quick tier's.
+@pytest.mark.parametrize("numbers", [range(20), range(20, 200)], ids=["twenty", "the rest of two hundred"])
 @pytest.mark.parametrize("part", range(4))
 def test_random_cases(face, part, numbers):
     """Of each element type a part; a framework that compiles has one program for them."""
@@ -65,6 +65,7 @@ def test_random_cases(face, part, numbers):
         np.testing.assert_array_equal(face.keep_mask(x.shape, p, key=options["key"]), mask)
 
 
+@pytest.mark.covering("face", "dtype", strength=1)  # test_random_cases has every type on every face
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize("training", [True, False])
 def test_classic(face, dtype, training):
@@ -75,6 +76,7 @@ def test_classic(face, dtype, training):
 
 
 @pytest.mark.needs("shards")
+@pytest.mark.covering(strength=1)
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
 def test_shards(face, dtype):
     x = random_values((9, 20), dtype, 2)
@@ -95,6 +97,7 @@ def test_far_positions(face):
 
 
 @pytest.mark.needs("gradient")
+@pytest.mark.covering("face", "dtype", strength=1)
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize("noise_shape", [None, (None, 1)], ids=str)
 def test_gradients(face, dtype, noise_shape):

@@ -2,11 +2,15 @@
 
 import keras
 import numpy as np
+import pytest
 
 BACKEND = keras.backend.backend()
-
-
-WAYS = {"torch": ["compile"], "jax": ["jit"], "tensorflow": ["function", "unknown shape", "XLA"]}[BACKEND]
+# Ways to compile, the cheapest first. Generated code takes a C++ compiler seconds a function.
+WAYS = {
+    "torch": ["aot_eager", pytest.param("inductor", marks=pytest.mark.full)],
+    "jax": ["jit"],
+    "tensorflow": ["function", "unknown shape", "XLA"],
+}[BACKEND]
 
 
 def tensor(x):
@@ -53,7 +57,7 @@ def compiled(layer, way):
     if BACKEND == "torch":
         import torch
 
-        return torch.compile(lambda x: layer(x, training=True))
+        return torch.compile(lambda x: layer(x, training=True), backend=way)
     if BACKEND == "jax":
         import jax
 

@@ -3,6 +3,8 @@
 Run by `test_backends.py` on each of the three.
 """
 
+import runpy
+
 import keras
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from thinned.keras import (
     SpatialDropout1D,
     SpatialDropout2D,
     SpatialDropout3D,
+    _backend,
     dropout,
     keep_mask,
 )
@@ -191,3 +194,9 @@ def test_training_is_found_as_keras_finds_it():
     assert (array(model(x, training=None)) == 1).all()
     assert (array(model(x, training=True)) != 1).all()
     assert (model.predict(x, verbose=0) == 1).all()
+
+
+def test_another_backend_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "numpy")
+    with pytest.raises(ImportError, match="torch, jax or tensorflow, got numpy: set KERAS_BACKEND"):
+        runpy.run_path(_backend.__file__)

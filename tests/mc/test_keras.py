@@ -33,6 +33,8 @@ def test_importing_loads_no_framework_but_keras_own(on_keras, backend):
 RATES = (0.2, 0.5)
 KEY = thinned.Key(2**63 + 5, 9)
 SAMPLES, INPUTS = 6, 5
+PAIRS = [("keras", True), ("thinned", False)]
+PAIRS += [pytest.param(*pair, marks=pytest.mark.full) for pair in (("keras", False), ("thinned", True))]
 
 
 def key(k, i, shared):
@@ -44,8 +46,7 @@ def numbers():
     return tuple(rng.normal(size=size).astype("float32") / 3 for size in ((INPUTS, 8), (8, 16), (16, 4)))
 
 
-@pytest.mark.parametrize("family", ["keras", "thinned"])
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("family", "shared"), PAIRS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_masks_are_numpys(on_keras, backend, shared, family):
     masks = [
@@ -62,8 +63,7 @@ def test_masks_are_numpys(on_keras, backend, shared, family):
     assert on_keras(backend)["modules"][SUITE.module]["found"][f"{family} masks {shared}"] == digest
 
 
-@pytest.mark.parametrize("family", ["keras", "thinned"])
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("family", "shared"), PAIRS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_samples_are_those_of_numpy_torch_and_jax(on_keras, backend, shared, family):
     x, first, second = numbers()

@@ -12,7 +12,7 @@ from thinned import Key
 from thinned.cli import _ray
 from thinned.mc import SilentError, predict
 from thinned.mc.ray import _read
-from thinned.mc.ray._slots import chunks
+from thinned.mc.ray._chunking import chunks
 from thinned.mc.ray._worker import Plan, Worker
 
 KEY = Key(2**63 + 5, 11)

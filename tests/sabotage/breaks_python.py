@@ -95,7 +95,7 @@ TORCH = of(
             "_recomputed.py",
             "current = now() if again is None else",
             "current = now() if True else",
-            "torch/test_calls.py::test_counted_calls_have_their_masks_again_where_they_are_recomputed",
+            "torch/test_calls_counted.py::test_counted_calls_have_their_masks_again_where_they_are_recomputed",
         ),
         (
             "what draws by a run",
@@ -106,14 +106,14 @@ TORCH = of(
         ),
         (
             "a hook on the way of a scale",
-            "_conversion/_follow.py",
+            "_conversion/_consumers.py",
             "for kind in HOOKS:",
             "for kind in ():",
-            "torch/test_scale.py::test_a_hook_on_the_way_leaves_the_scale_where_it_is",
+            "torch/test_scale_models.py::test_a_hook_on_the_way_leaves_the_scale_where_it_is",
         ),
         (
             "where a mesh's part begins",
-            "_mesh/_part.py",
+            "_mesh/_shard.py",
             "begins[at] += first",
             "begins[at] += 0",
             "torch/test_rows.py distributed",
@@ -134,7 +134,7 @@ TORCH = of(
         ),
         (
             "weights are not scaled on the way to classic",
-            "_conversion/_scale.py",
+            "_conversion/_modes.py",
             'factor = inverse_scale(drop) if target == "classic" else keep_probability(drop)',
             'factor = keep_probability(drop) if target == "classic" else inverse_scale(drop)',
             "torch/test_scale.py",
@@ -195,6 +195,27 @@ TORCH = of(
             "    if KEY_HERE:\n        seed, stream = tl.load(key + key_at), tl",
             "triton/test_kernels.py::test_interpreted[kernels]",
         ),
+        (
+            "where a tile of Triton's attention stands, backward",
+            "_triton/_attention_keys.py",
+            "positions = position + m.to(tl.int64) * position_row",
+            "positions = position + (m - m0).to(tl.int64) * position_row",
+            "triton/test_kernels.py::test_interpreted[attention]",
+        ),
+        (
+            "ties of Triton's attention",
+            "_triton/_tile.py",
+            "at_least, _ = _at_least(low_word, low)",
+            "at_least, _ = _at_least(low_word, low + 1)",
+            "triton/test_kernels.py::test_interpreted[attention]",
+        ),
+        (
+            "which queries a key of Triton's attention serves",
+            "_triton/_problems.py",
+            "{name: s if name in of_keys else s * each",
+            "{name: s if name in of_keys else s",
+            "triton/test_kernels.py::test_interpreted[attention]",
+        ),
     ],
 )
 
@@ -225,9 +246,30 @@ JAX = of(
         (
             "kept where u is above D only, in jax.numpy",
             "jax/_philox.py",
-            "| low).astype(np.uint64) >= drop",
-            "| low).astype(np.uint64) > drop",
+            "return numbers.astype(np.uint64) >= pair(threshold)",
+            "return numbers.astype(np.uint64) > pair(threshold)",
             "jax/test_dropout.py",
+        ),
+        (
+            "the place of a tile of attention in JAX",
+            "jax/_tiles.py",
+            "jnp.stack([zero, zero, tile.row, tile.column])",
+            "jnp.stack([zero, zero, tile.row, zero])",
+            "jax/test_attention.py::test_the_mask_is_numpys_forward_and_backward",
+        ),
+        (
+            "the mask of the gradient of attention in JAX",
+            "jax/_attend.py",
+            'through = drop(jnp.einsum("bkgth,bksh->bkgts", upstream, value))',
+            'through = jnp.einsum("bkgth,bksh->bkgts", upstream, value)',
+            "jax/test_attention.py::test_values_and_derivatives_are_the_plain_formulas",
+        ),
+        (
+            "the mask of Keras's attention without projections",
+            "keras/_scores.py",
+            "self.mask_key(), True)",
+            "self.mask_key().fold(0), True)",
+            "keras/test_backends.py::test_checks[torch]",
         ),
         (
             "what a device of a mesh divides",
@@ -341,7 +383,7 @@ PREDICTION = of(
         ),
         (
             "the slot of a row in Ray",
-            "ray/_slots.py",
+            "ray/_chunking.py",
             "slots = numbers % size",
             "slots = np.arange(len(numbers)) % size",
             "mc/test_ray_parts.py::test_every_row_is_in_its_slot_once "

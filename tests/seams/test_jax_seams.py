@@ -1,87 +1,20 @@
-"""Every verb and layer on JAX under every transformation: what is drawn is the same, forward and backward.
-
-A site is listed once in `SITES`, as a pure function of x and a PRNG key; a test holds that all public names
-are. All that is compiled of a site is one program, of which each seam is an output, and its export.
-"""
+"""Each public name of JAX, Flax and Equinox where it meets other people's code."""
 
 import copy
 import functools
 import pickle
 
-import equinox as eqx
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from jax.experimental.jet import jet
+from jax_sites import KEYS, LAYERS, SITES, T, X, called, eager
 
 import thinned.equinox
 import thinned.flax.linen
 import thinned.flax.nnx
 import thinned.jax
-from thinned import Key
 
-X = jnp.linspace(0.5, 2.0, 24, dtype=jnp.float32).reshape(4, 6)
-T = jnp.linspace(-1.0, 1.0, 24, dtype=jnp.float32).reshape(4, 6)
-KEYS = jnp.stack([jax.random.PRNGKey(3), jax.random.PRNGKey(4)])
-P = 0.5
-ours = {"nnx": thinned.flax.nnx, "linen": thinned.flax.linen}
-
-
-def verb(x, key):
-    return thinned.jax.dropout(x, P, key=key, training=True)
-
-
-def mask(x, key):
-    return jnp.where(thinned.jax.keep_mask(x.shape, P, key=key), x, 0)
-
-
-def folded(x, key):
-    return thinned.jax.dropout(x, P, key=thinned.jax.fold(key, 3), training=True)
-
-
-def of_nnx(layer):
-    return lambda x, key: layer(x, rngs=jax.random.wrap_key_data(key))
-
-
-def of_linen(layer, like=X):
-    made = layer.init({"params": jax.random.key(0)}, like, deterministic=True)
-    return lambda x, key: layer.apply(made, x, deterministic=False, rngs={"dropout": key})
-
-
-def attention(library, x, key):
-    heads = x.reshape(1, 4, 2, 3)
-    drawn = ours[library].dot_product_attention(heads, heads, heads, dropout_rng=key, dropout_rate=P)
-    return drawn.reshape(4, 6)
-
-
-LAYERS = {  # made once; deepcopy and pickle are asked of them
-    "nnx.Dropout": thinned.flax.nnx.Dropout(P),
-    "nnx.DropPath": thinned.flax.nnx.DropPath(P),
-    "nnx.DropConnect": thinned.flax.nnx.DropConnect(nnx.Linear(6, 6, rngs=nnx.Rngs(0)), P),
-    "linen.Dropout": thinned.flax.linen.Dropout(P),
-    "linen.DropPath": thinned.flax.linen.DropPath(P),
-    "linen.DropConnect": thinned.flax.linen.DropConnect(nn.Dense(6, kernel_init=nn.initializers.ones), P),
-    "equinox.Dropout": thinned.equinox.Dropout(P),
-}
-
-
-def called(name, layer):
-    if name.startswith("equinox"):
-        return lambda x, key: layer(x, key=key)
-    return of_nnx(layer) if name.startswith("nnx") else of_linen(layer)
-
-
-SITES = {
-    "jax.dropout": verb,
-    "jax.keep_mask": mask,
-    "jax.fold": folded,
-    **{name: called(name, layer) for name, layer in LAYERS.items()},
-    "nnx.dot_product_attention": functools.partial(attention, "nnx"),
-    "linen.dot_product_attention": functools.partial(attention, "linen"),
-}
 # Products of matrices are rounded as a compiler likes; all else is equal to the bit.
 ROUNDED = {name for name in SITES if "DropConnect" in name or "attention" in name}
 # Not linear in x.
@@ -150,14 +83,6 @@ def scanned2(site, x, keys):
 @functools.cache
 def program(name):
     return jax.jit(functools.partial(seams, SITES[name]))(X, KEYS)
-
-
-@functools.cache
-def eager(name):
-    """Operation by operation: the forward pass of each key, and the gradient."""
-    site = SITES[name]
-    both = [np.asarray(site(X, key)) for key in KEYS]
-    return both, np.asarray(jax.vjp(lambda x: site(x, KEYS[0]), X)[1](T)[0])
 
 
 def assert_same(name, got, expected):
@@ -262,87 +187,3 @@ def test_a_copy_draws_the_same(name, again):
     layer = again(LAYERS[name])
     assert type(layer) is type(LAYERS[name])
     assert_same(name, called(name, layer)(X, KEYS[0]), eager(name)[0][0])
-
-
-# What Flax counts: a stream's key is drawn once, whatever computes the block again.
-
-
-def test_a_stream_under_nnxs_scan_and_remat():
-    class Block(nnx.Module):
-        def __init__(self):
-            self.drop = thinned.flax.nnx.Dropout(P, rngs=nnx.Rngs(7))
-
-        def __call__(self, x):
-            return self.drop(x)
-
-    def steps(run):
-        block = Block()
-
-        @nnx.scan(in_axes=(nnx.Carry, 0), out_axes=(nnx.Carry, 0))
-        def step(block, x):
-            return block, run(block, x)
-
-        x = jnp.stack([X, X + 1])
-        y = step(block, x)[1]
-        return np.asarray(y), int(block.drop.rngs.count[...])
-
-    plain, remat = steps(Block.__call__), steps(nnx.remat(Block.__call__))
-    np.testing.assert_array_equal(plain[0], remat[0])
-    assert plain[1] == remat[1] == 2
-    assert ((plain[0][0] == 0) != (plain[0][1] == 0)).any()
-
-
-def test_a_stream_under_linens_scan_and_remat():
-    class Block(nn.Module):
-        remat: bool = False
-
-        @nn.compact
-        def __call__(self, x):
-            kind = thinned.flax.linen.Dropout
-            layer = nn.remat(kind) if self.remat else kind
-            return layer(P, deterministic=False, name="drop")(x), None  # keys follow from names
-
-    def made(remat):
-        layers = nn.scan(Block, variable_axes={}, split_rngs={"dropout": True}, length=3)(
-            remat, name="layers"
-        )
-        run = jax.jit(lambda x: layers.apply({}, x, rngs={"dropout": KEYS[0]})[0])
-        y, back = jax.vjp(run, X)
-        return np.asarray(y), np.asarray(back(jnp.ones_like(X))[0])
-
-    (y, gradient), (again, its) = made(False), made(True)
-    np.testing.assert_array_equal(y, again)
-    np.testing.assert_array_equal(gradient, its)
-    np.testing.assert_array_equal(gradient != 0, y != 0)
-    assert (y == 0).any()
-
-
-def test_equinoxs_own_transformations():
-    layer = LAYERS["equinox.Dropout"]
-    expected = eager("equinox.Dropout")[0][0]
-    for run in (eqx.filter_jit(layer), eqx.filter_checkpoint(layer)):
-        np.testing.assert_array_equal(run(X, key=KEYS[0]), expected)
-    gradient = eqx.filter_grad(lambda x: (eqx.filter_checkpoint(layer)(x, key=KEYS[0]) * T).sum())(X)
-    np.testing.assert_array_equal(gradient, eager("equinox.Dropout")[1])
-
-
-def test_with_and_without_64_bits():
-    reference = thinned.dropout(np.asarray(X), P, key=Key(3), training=True)
-    for wide in (False, True):
-        with jax.enable_x64(wide):
-            np.testing.assert_array_equal(jax.jit(verb)(X, KEYS[0]), reference)
-
-
-def test_a_callback_beside_it():
-    seen = []
-
-    @jax.jit
-    def both(x, key):
-        y = verb(x, key)
-        jax.debug.callback(lambda y: seen.append(np.asarray(y)), y)
-        return jax.pure_callback(lambda y: np.asarray(y) * 2, y, y)
-
-    y = both(X, KEYS[0])
-    jax.effects_barrier()
-    np.testing.assert_array_equal(seen[0], eager("jax.dropout")[0][0])
-    np.testing.assert_array_equal(y, 2 * seen[0])

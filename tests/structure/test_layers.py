@@ -11,7 +11,16 @@ ROOT = Path(thinned.contract.__file__).parent
 
 # Room by room. A room may import those above it in this list, and itself.
 ROOMS = {
-    "contract": ["contract", "_audit", "_quantile", "_position", "_overlap", "_arguments"],
+    "contract": [
+        "contract",
+        "_private",
+        "_states",
+        "_audit",
+        "_quantile",
+        "_position",
+        "_overlap",
+        "_arguments",
+    ],
     "kernel": ["_kernel", "_reference", "_environment", "_native"],
     "front ends": ["", "_numpy", "jax", "tensorflow", "torch"],
     "libraries of layers": ["equinox", "flax", "keras"],  # on the front ends of the frameworks beneath them
@@ -88,3 +97,54 @@ def test_every_module_has_a_room():
     assert {room("thinned." + f.relative_to(ROOT).parts[0].removesuffix(".py")) for f in FILES} - {
         "__init__"
     } <= set(LEVEL)
+
+
+FRAMEWORKS = {"equinox", "flax", "jax", "keras", "tensorflow", "torch"}
+# Of the rooms below the tools, the frameworks that their files may import; the others none.
+OF_ROOM = {
+    "jax": {"jax"},
+    "tensorflow": {"tensorflow"},
+    "torch": {"torch"},
+    "equinox": {"equinox", "jax"},
+    "flax": {"flax", "jax"},
+    "keras": {"jax", "keras", "tensorflow", "torch"},
+}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_a_front_end_imports_its_own_framework_alone(file):
+    name = file.relative_to(ROOT).parts[0].removesuffix(".py")
+    if name not in ROOMS["tools"]:
+        foreign = {m.split(".")[0] for m in imports(file)} & FRAMEWORKS
+        assert foreign <= OF_ROOM.get(name, set()), f"{file.relative_to(ROOT)} imports {foreign}"
+
+
+def module_of(file):
+    return ".".join(("thinned", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def circle(graph):
+    """A way through a graph that comes back to where it began; none if there is no such way."""
+    done = set()
+
+    def walk(module, way):
+        if module in way:
+            return [*way[way.index(module) :], module]
+        if module in done:
+            return None
+        found = next(filter(None, (walk(other, [*way, module]) for other in sorted(graph[module]))), None)
+        done.add(module)
+        return found
+
+    return next(filter(None, (walk(module, []) for module in sorted(graph))), None)
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    """In no room either, and not by an import inside a function."""
+    modules = {module_of(file): file for file in FILES}
+    graph = {
+        name: {target for target in imports(file) if target in modules} - {name}
+        for name, file in modules.items()
+    }
+    assert circle(graph) is None
+    assert circle({**graph, "thinned.contract": {"thinned.torch.nn"}}) is not None

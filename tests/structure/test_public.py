@@ -4,6 +4,7 @@ import doctest
 import importlib
 import importlib.util
 import inspect
+import json
 import os
 import pkgutil
 import re
@@ -19,6 +20,7 @@ import thinned
 from thinned.cli import main
 
 ROOT = Path(__file__).parents[2]
+NO_TRANSFORMERS = importlib.util.find_spec("transformers") is None
 
 PUBLIC = {
     "thinned": ["Key", "dropout", "get_num_threads", "keep_mask", "scale", "set_num_threads", "threshold"],
@@ -51,16 +53,20 @@ PUBLIC = {
     "thinned.flax": ["linen", "nnx"],
     "thinned.flax.linen": ["DropConnect", "DropPath", "Dropout", "audit", "dot_product_attention"],
     "thinned.flax.nnx": ["DropConnect", "DropPath", "Dropout", "dot_product_attention"],
-    "thinned.jax": ["dropout", "fold", "keep_mask"],
+    "thinned.jax": ["dot_product_attention", "dropout", "fold", "keep_mask"],
     "thinned.keras": [
+        "AdditiveAttention",
         "AlphaDropout",
+        "Attention",
         "DropConnect",
         "Dropout",
         "GRU",
         "GRUCell",
         "GaussianDropout",
+        "GroupQueryAttention",
         "LSTM",
         "LSTMCell",
+        "MultiHeadAttention",
         "SimpleRNN",
         "SimpleRNNCell",
         "SpatialDropout1D",
@@ -102,6 +108,7 @@ PUBLIC = {
         "audit",
         "convert",
         "count_steps",
+        "flex",
         "functional",
         "keyed",
         "keys",
@@ -118,6 +125,7 @@ PUBLIC = {
         "unconvert",
         "unthin",
     ],
+    "thinned.torch.flex": ["flex_attention"],
     "thinned.torch.functional": [
         "alpha_dropout",
         "drop_block1d",
@@ -163,6 +171,7 @@ PUBLIC = {
         "GaussianDropout",
         "LSTM",
         "LockedDropout",
+        "MultiheadAttention",
         "ScaledDotProductAttention",
         "StochasticDepth",
         "ZoneoutCell",
@@ -185,53 +194,75 @@ def test_public_names(name):
             assert "Example" in item.__doc__ or not inspect.signature(item).parameters, public
 
 
-def loaded_by(statement, after="pass", **environment):
-    """The packages that a statement loads, beside the standard library and what `after` loaded before it."""
-    code = (
-        "import sys; packages = lambda: {name.split('.')[0] for name in sys.modules}; "
-        f"{after}; before = packages(); {statement}; print(*sorted(packages() - before))"
-    )
-    command = [sys.executable, "-W", "error", "-c", code]
+CODE = """
+import json, sys
+packages = lambda: {name.split('.')[0] for name in sys.modules}
+loaded = []
+for first, statement in json.loads(sys.argv[1]):
+    exec(first)
+    before = packages()
+    exec(statement)
+    loaded.append(sorted(packages() - before))
+print(json.dumps(loaded))
+"""
+
+
+def loaded_by(*steps, **environment):
+    """For each pair of statements the packages that the second loads after the first, in one process.
+
+    What the standard library has, and what the interpreter starts with in this environment, is not counted.
+    """
     result = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, **environment}
+        [sys.executable, "-W", "error", "-c", CODE, json.dumps(steps)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
     )
-    found = set(result.stdout.split()) - set(sys.stdlib_module_names)
-    return {name for name in found if not name.startswith("_") and "scikit_build" not in name}
+    own = set(sys.stdlib_module_names)
+    return [
+        {name for name in set(one) - own if not name.startswith("_") and "scikit_build" not in name}
+        for one in json.loads(result.stdout.splitlines()[-1])
+    ]
 
 
-def test_import_thinned_loads_numpy_alone():
-    # What the interpreter starts with in this environment is not ours.
-    assert loaded_by("import thinned") == {"numpy", "thinned"}
+# What a framework's part of the package loads shows only where no other part has loaded it before: so each of
+# two frameworks comes before the other in one of the two orders.
+FRAMEWORKS = {
+    "jax": "import thinned.jax, thinned.mc.jax",
+    "equinox": "import thinned.equinox",
+    "flax.linen, flax.nnx": "import thinned.flax",
+    "torch": "import thinned.torch, thinned.mc.torch",
+    "tensorflow": "import thinned.tensorflow",
+}
 
 
-@pytest.mark.parametrize(
-    ("module", "framework", "environment"),
-    [
-        ("thinned.torch", "torch", {}),
-        ("thinned.jax", "jax", {}),
-        ("thinned.tensorflow", "tensorflow", {}),
-        ("thinned.equinox", "equinox", {}),
-        ("thinned.flax", "flax.linen, flax.nnx", {}),
-        # In the quick tier tests/keras asks the same of each backend's process, of frameworks alone.
-        *(
-            pytest.param("thinned.keras", "keras", {"KERAS_BACKEND": name}, marks=pytest.mark.full)
-            for name in ("torch", "jax", "tensorflow")
-        ),
-    ],
-    ids=str,
-)
-def test_importing_loads_no_other_framework_and_no_tool(module, framework, environment):
-    loaded = loaded_by(f"import {module}", f"import {framework}", **environment)
+# The second takes 10 s, and tests/structure/test_layers.py reads in the sources who imports whom.
+BACKWARD = pytest.param(list(FRAMEWORKS)[::-1], id="backward", marks=pytest.mark.full)
+
+
+@pytest.mark.parametrize("order", [pytest.param(list(FRAMEWORKS), id="forward"), BACKWARD])
+def test_importing_loads_no_other_framework_and_no_tool(order):
+    none = [("pass", "import thinned, thinned.mc, thinned.mc.ray")]
+    tools = [("pass", "import thinned.cli.mc, thinned.mc.torch")]
+    steps = [(f"import {framework}", FRAMEWORKS[framework]) for framework in order]
+    own, *of_frameworks, of_tools = loaded_by(*none, *steps, *tools)
+    assert own == {"numpy", "thinned"}
+    assert dict(zip(order, of_frameworks, strict=True)) == {name: set() for name in order}
+    assert "ray" not in of_tools
+
+
+def test_a_worker_of_ray_reads_its_part_without_torch():
+    (loaded,) = loaded_by(("pass", "import thinned.mc.ray._read, thinned.mc.ray._row_numbers"))
+    assert "torch" not in loaded
+
+
+# In the quick tier tests/keras asks the same of each backend's process, of frameworks alone.
+@pytest.mark.full
+@pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
+def test_importing_for_keras_loads_no_other_framework_and_no_tool(backend):
+    (loaded,) = loaded_by(("import keras", "import thinned.keras"), KERAS_BACKEND=backend)
     assert loaded - {"numpy"} == {"thinned"}
-
-
-def test_monte_carlo_prediction_loads_the_framework_that_it_is_for():
-    assert loaded_by("import thinned.mc") == {"numpy", "thinned"}
-    assert loaded_by("import thinned.mc.torch", "import torch") - {"numpy"} == {"thinned"}
-    assert loaded_by("import thinned.mc.jax", "import jax") - {"numpy"} == {"thinned"}
-    assert loaded_by("import thinned.mc.ray") == {"numpy", "thinned"}
-    assert "ray" not in loaded_by("import thinned.cli.mc, thinned.mc.torch")
-    assert "torch" not in loaded_by("import thinned.mc.ray._read, thinned.mc.ray._numbered")
 
 
 def modules():
@@ -239,7 +270,9 @@ def modules():
     for info in pkgutil.walk_packages(thinned.__path__, "thinned."):
         parent, _, last = info.name.rpartition(".")
         if last != "_native" and not (parent.endswith("._triton") and last in of_triton):
-            yield info.name
+            of_transformers = info.name == "thinned.torch.transformers" and NO_TRANSFORMERS
+            skip = [pytest.mark.skip(reason="transformers is not installed")] if of_transformers else []
+            yield pytest.param(info.name, marks=skip)
 
 
 def no_triton():

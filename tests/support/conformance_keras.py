@@ -1,4 +1,4 @@
-"""Keras in a process of its own, for a backend of its own: arrays in, arrays out."""
+"""Keras, arrays in and arrays out: in a process of its own for a backend that is not this process's."""
 
 import os
 from multiprocessing import get_context
@@ -13,7 +13,6 @@ def serve(pipe):
 
     import thinned.keras
 
-    calls = {"keep_mask": mask, "dropout": dropout, "gradient": gradient, "layer": layer}
     pipe.send(keras.backend.backend())
     while True:
         try:
@@ -21,7 +20,7 @@ def serve(pipe):
         except EOFError:
             return
         try:
-            pipe.send((True, calls[name](keras, thinned.keras, *args, **options)))
+            pipe.send((True, CALLS[name](keras, thinned.keras, *args, **options)))
         except (TypeError, ValueError) as error:
             pipe.send((False, error))
 
@@ -73,13 +72,22 @@ def gradient(keras, ours, x, upstream, p, **options):
     return array(keras, tape.gradient(y, leaf, output_gradients=tensor(keras, upstream)), x.dtype)
 
 
+CALLS = {"keep_mask": mask, "dropout": dropout, "gradient": gradient, "layer": layer}
+
+
 class Keras:
-    """A backend's process, started at the first call."""
+    """This process for the backend that Keras has here, else one that is started at the first call."""
 
     def __init__(self, backend):
         self.backend, self.pipe = backend, None
 
     def __call__(self, name, *args, **options):
+        import keras
+
+        import thinned.keras
+
+        if keras.backend.backend() == self.backend:
+            return CALLS[name](keras, thinned.keras, *args, **options)
         if self.pipe is None:
             self.start()
         self.pipe.send((name, args, options))

@@ -12,15 +12,16 @@ import pytest
 from keras_process import BACKENDS
 
 
-def main(modules, *arguments):
+def main(modules, marks, *arguments):
     """Import each module, call what finds something in it, and run the checks of all."""
     names = [pair.split(":") for pair in modules.split(",")]
     if keras.backend.backend() == "tensorflow":
         two_processors()
     said = {module: imported(module) for module, _ in names}
     for module, finder in names:
-        said[module]["found"] = import_module(finder).find()
-    code = pytest.main(["-q", "--no-header", "-p", "nested_cases", "-p", "keras_tiers", *arguments])
+        said[module]["found"] = import_module(finder).find(quick="not full" in marks)
+    options = ["-q", "--no-header", "-m", marks, "-p", "nested_cases", "-p", "keras_tiers"]
+    code = pytest.main([*options, *arguments])
     print(json.dumps(said))
     sys.exit(code)
 

@@ -1,9 +1,6 @@
 """A Python of its own for each of Keras's backends, as a process can have but one."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +33,7 @@ SUITES = [
             "keras/models.py",
             "keras/seams.py",
             "keras/audits.py",
+            "keras/attention.py",
         ),
         (
             ARRAYS,
@@ -43,22 +41,18 @@ SUITES = [
             "ignore:`torch.jit.script:DeprecationWarning",
         ),
     ),
-    Suite("mc/test_keras.py", "thinned.mc.keras", "mc_keras_samples", ("mc/mc_keras_checks.py",), (ARRAYS,)),
+    Suite(
+        "mc/test_keras.py",
+        "thinned.mc.keras",
+        "mc_keras_samples",
+        ("mc/mc_keras_checks.py", "mc/mc_keras_predictions.py"),
+        (ARRAYS,),
+    ),
 ]
 
 
 def environment(backend):
     return {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-
-
-def run(backend, *arguments):
-    """A process that has ended, with Keras on this backend."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment(backend)},
-    )
 
 
 def examined(backend, suites, marks):
@@ -68,11 +62,11 @@ def examined(backend, suites, marks):
     """
     checks = [str(TESTS / check) for suite in suites for check in suite.checks]
     ignored = {word: None for suite in suites for word in suite.ignored}
-    options = [word for warning in ignored for word in ("-W", warning)] + ["-m", marks]
+    options = [word for warning in ignored for word in ("-W", warning)]
     modules = ",".join(f"{suite.module}:{suite.finder}" for suite in suites)
     child = str(TESTS / "support" / "keras_child.py")
     path = [TESTS, TESTS / "keras", TESTS / "mc"]
-    done = nested.ran([child, modules, *options, *checks], environment(backend), path)
+    done = nested.ran([child, modules, marks, *options, *checks], environment(backend), path)
     last = (done["printed"].splitlines() or [""])[-1]
     done["modules"] = json.loads(last) if last.startswith("{") else {}
     return done

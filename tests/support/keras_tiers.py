@@ -1,8 +1,9 @@
 """A pytest plugin for a process of Keras: what the quick tier asks of JAX and TensorFlow. It asks torch all.
 
 Most of what Keras's layers do stands above its backends, in one code for the three. What a backend does
-by itself is here: keys and masks, counters in compiled training, dropped gradients, and that prediction
-puts back what it changed. The digests of masks, models and samples are computed on all three in any case.
+by itself is here: keys and masks, counters in compiled training, dropped gradients, blocks that are computed
+again, and that prediction puts back what it changed. The digests of masks, models and samples are computed on
+all three in any case.
 """
 
 from __future__ import annotations
@@ -11,29 +12,50 @@ import os
 
 import pytest
 
-# Of a file that is not here, all is asked.
+# Of a file that is not here, all is asked. A name without brackets stands for all cases of its test.
 ASKED = {
     "rules": {"inputs_that_no_mask_fits", "rate_one_is_zero_whatever_there_was", "empty_and_0d"},
     "recurrent": {
         "a_cells_masks_are_numpys",
-        "rates_of_one_drop_all",
+        "rates_of_one_drop_all[SimpleRNN]",
         "drop_connect_keeps_what_the_layer_adds_and_trains_what_is_kept",
     },
+    "attention": {"call_n_has_the_mask_of_seed_name_and_n", "attention_without_projections"},
     "models": {"masks_in_fit_are_numpys"},
+    "audits": {"a_healthy_model_is_silent[ours]"},
     "mc_keras_checks": {
         "masks_are_numpys",
-        "parts_of_a_whole_have_its_samples",
+        "parts_of_a_whole_have_its_samples[False]",
         "subclassed_models_and_functional_dropout",
-        "nothing_of_the_model_changes",
+    },
+    "mc_keras_predictions": {
         "the_model_is_restored_after_an_exception",
         "a_weight_that_changes_is_seen",
     },
 }
+# Of tests of each layer: where the backend decides, one layer for each way by which masks are got (a call's
+# own, those of a layer within, those of a cell's steps in a loop of ours and of Keras's); else one layer.
+WAYS = {"Dropout", "DropConnect", "SimpleRNN", "SimpleRNNCell"}
+ABOVE_BACKENDS = {
+    "a_copy_begins_again_as_what_is_loaded",
+    "a_model_is_saved_loaded_and_pickled",
+    "threads_have_masks_of_their_own",
+}
+
+
+def asked(file: str, case: str, layer: str | None) -> bool:
+    """Whether the quick tier asks a case of a backend that is not torch."""
+    test = case.partition("[")[0]
+    if file in ASKED:
+        return not ASKED[file].isdisjoint((case, test))
+    if file == "seams" and layer is not None:
+        return layer == "Dropout" or (layer in WAYS and test not in ABOVE_BACKENDS)
+    return True
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Marks what is left to the full tier."""
-    asked = ASKED.get(item.path.stem)
-    name = item.name.partition("[")[0].removeprefix("test_")
-    if os.environ["KERAS_BACKEND"] != "torch" and asked is not None and name not in asked:
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    case = item.name.removeprefix("test_")
+    if os.environ["KERAS_BACKEND"] != "torch" and not asked(item.path.stem, case, params.get("name")):
         item.add_marker("full")

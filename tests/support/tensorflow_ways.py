@@ -60,6 +60,12 @@ class Fetched:
 
 
 WAYS = [eager, function, unknown_shape, unknown_rank, xla, session]
+# For what only turns TensorFlow's arguments into those of `thinned.tensorflow.dropout`, which has a test by
+# each way: with values, with sizes that are not known, and in a session. XLA compiles each call.
+ABOVE = [
+    way if way in (eager, unknown_shape, session) else pytest.param(way, marks=pytest.mark.full)
+    for way in WAYS
+]
 
 
 def bits(tensor):

@@ -1,4 +1,4 @@
-"""A pytest plugin: which tests the quick tier leaves to the full one.
+"""Which tests the quick tier leaves to the full one.
 
 `full` marks a test or a case by hand. `covering` marks the cases of one test that a covering design does not
 need. It is given the names of the parameters whose values cannot act on each other three at a time, or none
@@ -8,13 +8,15 @@ for all of them; of the others every combination is kept. The full tier runs eve
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Hashable
+from typing import Any
 
 import pytest
 from covering import covering
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest's own hook, which deselects by marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def mark_what_a_design_leaves(items: list[pytest.Item]) -> None:
+    """Give `full` to the cases that no covering design needs."""
     families = defaultdict(list)
     for item in items:
         mark = item.get_closest_marker("covering")
@@ -27,10 +29,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             family[number][0].add_marker("full")
 
 
-def _values(item: pytest.Item, names: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The numbers of the values of the parameters named, and of the others."""
-    indices = dict(item.callspec.indices)  # type: ignore[attr-defined]
-    if unknown := set(names) - set(indices):
+def _values(item: pytest.Item, names: tuple[str, ...]) -> tuple[tuple[Hashable, ...], tuple[Hashable, ...]]:
+    """The values of the parameters named, and of the others.
+
+    Not `callspec.indices`: of what is no fixture pytest numbers the cases there, not the values.
+    """
+    values = {name: _as_key(value) for name, value in item.callspec.params.items()}  # type: ignore[attr-defined]
+    if unknown := set(names) - set(values):
         raise pytest.UsageError(f"{item.nodeid}: covering names {unknown}, which are no parameters of it")
-    named = tuple(indices.pop(name) for name in names or sorted(indices))
-    return named, tuple(indices.values())
+    named = tuple(values.pop(name) for name in names or sorted(values))
+    return named, tuple(values.values())
+
+
+def _as_key(value: Any) -> Hashable:
+    """What is equal for one value of a parameter, and tells 0 from False."""
+    return (type(value), value) if isinstance(value, Hashable) else id(value)

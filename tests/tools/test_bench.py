@@ -14,10 +14,10 @@ from click.testing import CliRunner
 import thinned
 from thinned import _kernel, bench
 from thinned.bench._autograd import saved_bytes
+from thinned.bench._format import duration
 from thinned.bench._kinds import KINDS, OURS, TORCH, build
 from thinned.bench._models import LanguageModel, VisionTransformer, gpt_blocks, paper_network
 from thinned.bench._verdict import count
-from thinned.bench._words import duration
 from thinned.cli.bench import bench as command
 
 NAMES = [row.name for row in bench.ROWS]

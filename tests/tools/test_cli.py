@@ -155,7 +155,14 @@ def test_a_missing_package_is_named_with_its_extra(package):
     )
 
 
-@pytest.mark.parametrize("package", ["torch", "sklearn", "torchmetrics", "jinja2", "cpuinfo"])
+# Each starts an interpreter; the name of the module is all in which they differ.
+@pytest.mark.parametrize(
+    "package",
+    [
+        "jinja2",
+        *(pytest.param(p, marks=pytest.mark.full) for p in ("torch", "sklearn", "torchmetrics", "cpuinfo")),
+    ],
+)
 def test_demo_names_the_extra_it_needs(package):
     result = without([package], "demo", "--quick")
     assert result.returncode == 1

@@ -181,7 +181,7 @@ def test_gradcheck():
 
 
 def test_what_is_saved():
-    """The inputs and one tensor of the probabilities' size: torch saves three."""
+    """Nothing of the probabilities' size: torch saves three."""
 
     def storages(run):
         saved = {}
@@ -195,7 +195,7 @@ def test_what_is_saved():
             run(*inputs(2, length=50, keys=60))
         return len(saved)
 
-    assert storages(lambda *args: attend(*args, None, 0.3, training=True)) == 1
+    assert storages(lambda *args: attend(*args, None, 0.3, training=True)) == 0
     assert storages(lambda *args: F.scaled_dot_product_attention(*args, None, 0.3)) > 1
 
 
@@ -325,6 +325,6 @@ def test_a_p_for_each_head_of_query_where_key_has_fewer(heads):
     options = {"training": True, "dropout_key": Key(3)}
     got = attend(q, k, v, None, p, enable_gqa=True, **options)
     each = (one.repeat_interleave(6 // heads, 1) for one in (k, v))
-    assert torch.equal(got, attend(q, *each, None, p, **options))
+    torch.testing.assert_close(got, attend(q, *each, None, p, **options))
     with pytest.raises(ValueError, match=r"p of shape \(1, 4, 1, 1\) does not fit"):
         attend(q, k, v, None, p[:, :4], enable_gqa=True, **options)

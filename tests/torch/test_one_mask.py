@@ -42,33 +42,36 @@ RUNS = [
     (without_generator_state, Key(5)),
 ]
 IDS = [f"{run.__name__}-{'keyed' if key else 'drawn'}" for run, key in RUNS]
-# Generated code takes 8 s a run. What a checkpoint recomputes was decided before there is code.
-GENERATED = [RUNS[0], *(pytest.param(*run, marks=pytest.mark.full) for run in RUNS[1:])]
 
 
-@pytest.mark.parametrize("backend", [None, "aot_eager"])
 @pytest.mark.parametrize(("run", "key"), RUNS, ids=IDS)
-def test_forward_and_backward_have_one_mask(run, key, backend):
+def test_forward_and_backward_have_one_mask(run, key):
     """Over four layouts and four dtypes, all of which one mask serves."""
-    masks = {}
-    for (layout, make), dtype in itertools.product(LAYOUTS.items(), DTYPES):
-        torch._dynamo.reset()  # each is a graph of its own
-        call = run if backend is None else torch.compile(run, fullgraph=True, backend=backend, dynamic=False)
-        check(call, make(dtype), key, masks.setdefault(layout, []), f"{layout} {dtype}")
-    for layout, found in masks.items():
-        assert all(torch.equal(found[0], other) for other in found), f"{layout}: masks differ between dtypes"
+    for layout, make in LAYOUTS.items():
+        masks = [check(run, make(dtype), key, f"{layout} {dtype}") for dtype in DTYPES]
+        assert all(torch.equal(masks[0], other) for other in masks), f"{layout}: masks differ between dtypes"
+
+
+# The compiler makes a graph for each: every layout with one dtype, and each of these with eager code's mask.
+COMPILED = [("aot_eager", *run) for run in RUNS] + [("inductor", *RUNS[0])]
+LATER = [pytest.param("inductor", *run, marks=pytest.mark.full) for run in RUNS[1:]]  # 8 s each
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-@pytest.mark.parametrize(("run", "key"), GENERATED, ids=IDS)
-def test_forward_and_backward_have_one_mask_in_generated_code(run, key):
+@pytest.mark.parametrize(
+    ("backend", "run", "key"),
+    [*COMPILED, *LATER],
+    ids=[f"{b}-{i}" for b in ("aot", "generated") for i in IDS],
+)
+def test_forward_and_backward_have_one_mask_in_compiled_code(backend, run, key):
     torch._dynamo.reset()
-    call = torch.compile(run, fullgraph=True, dynamic=False)
+    call = torch.compile(run, fullgraph=True, backend=backend, dynamic=False)
     for (layout, make), dtype in zip(LAYOUTS.items(), DTYPES, strict=True):
-        check(call, make(dtype), key, [], f"{layout} {dtype}")
+        check(call, make(dtype), key, f"{layout} {dtype}")
 
 
-def check(call, x, key, masks, what):
+def check(call, x, key, what):
+    """The mask, which is eager code's, in the outputs and in the gradient."""
     torch.manual_seed(7)
     x = x.requires_grad_()
     y = call(x, key)
@@ -79,7 +82,7 @@ def check(call, x, key, masks, what):
     assert torch.equal(x.grad == 0, y == 0), f"{what}: the gradient has another mask"
     assert torch.equal(x.grad, y), f"{what}: the gradient has another scale"
     assert 0.2 < (y == 0).float().mean() < 0.8
-    masks.append((y != 0).detach())
+    return (y != 0).detach()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own

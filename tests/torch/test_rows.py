@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from thinned import Key
 from thinned._position import positions
 from thinned.torch import functional, keyed, nn, set_rows, set_step
-from thinned.torch._mesh._part import extent
+from thinned.torch._mesh._shard import extent
 
 MAPS, SEQUENCES = torch.randn(6, 4, 8, 8), torch.randn(6, 5, 7)
 IN_TIME = SEQUENCES.transpose(0, 1)

@@ -49,7 +49,7 @@ def test_dropout_and_residual(dtype, other, base):
     assert_equal_bits(array(y), array(expected))
 
 
-@pytest.mark.covering
+@pytest.mark.covering(strength=1)  # test_backward has the pairs, and calls this first
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
     ("shape", "base"),
@@ -120,7 +120,8 @@ def test_the_composed_backward_is_the_derivative():
 
 
 @pytest.mark.usefixtures("kernels_serve_the_cpu")
-@pytest.mark.parametrize("rms", [False, pytest.param(True, marks=pytest.mark.full)])  # 6 s each
+@pytest.mark.full  # 6 s each; the backward pass is what it should be, above, and so is its derivative
+@pytest.mark.parametrize("rms", [False, True])
 def test_first_and_second_derivatives(rms):
     x, residual, weight, bias = (t.requires_grad_() for t in case((3, 8), torch.float64))
 

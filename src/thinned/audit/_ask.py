@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import libcst as cst
@@ -27,7 +27,12 @@ _KEEP = re.compile(
 _DROP = re.compile(
     r"(^|_)(drop|dropout|drop_?(p|prob|rate|out_?rate)|dropout_?(p|prob|rate))$", re.IGNORECASE
 )
-TRAINING = re.compile(r"train|determin|eval|infer|is_test|test_mode|is_dev|phase|mode\b", re.IGNORECASE)
+# What asks for the mode; a switch that somebody hands over, and no setting of self, asks for it too.
+TRAINING = re.compile(
+    r"train|determin|eval|infer|is_test|test_mode|is_dev|phase|mode\b"
+    r"|(?<![.\w])(?:(?:use|apply|do|enable|with)_drop\w*|drop\w*_(?:switch|on|flag))\b",
+    re.IGNORECASE,
+)
 
 
 def argument(call: cst.Call, position: int | None, keyword: str) -> Any:
@@ -98,9 +103,15 @@ def module_class(place: Place, source: Source) -> cst.ClassDef | None:
     found, function = place.method_of, place.function
     if found is None or function is None or not is_torch_module(found, source):
         return None
-    parameters = (*function.params.posonly_params, *function.params.params)
+    first = next(iter((*function.params.posonly_params, *function.params.params)), None)
     static = any(last_word(one.decorator) in {"staticmethod", "classmethod"} for one in function.decorators)
-    return found if parameters and parameters[0].name.value == "self" and not static else None
+    return found if first is not None and first.name.value == "self" and not static else None
+
+
+def parameters(function: cst.FunctionDef) -> set[str]:
+    """The names of a function's parameters."""
+    every = (*function.params.posonly_params, *function.params.params, *function.params.kwonly_params)
+    return {one.name.value for one in every}
 
 
 def is_torch_module(cls: cst.ClassDef, source: Source) -> bool:
@@ -213,10 +224,20 @@ def _left_early(block: cst.IndentedBlock, inner: cst.CSTNode, word: re.Pattern[s
     return False
 
 
-def assigned_in(function: cst.FunctionDef | None, name: str, source: Source) -> Iterator[cst.BaseExpression]:
+def assigned_in(function: cst.FunctionDef | None, name: str, source: Source) -> Sequence[cst.BaseExpression]:
     """What a function assigns to a name of its own."""
-    for place in source.all(cst.Assign):
-        if place.function is function and any(
-            isinstance(t.target, cst.Name) and t.target.value == name for t in place.node.targets
-        ):
-            yield place.node.value
+    return source.assigned.get((function, name), ())
+
+
+def told_by_caller(rate: Any, place: Place, source: Source) -> bool:
+    """Whether a rate is a parameter or made of one, or was set by the mode: in evaluation it may be 0."""
+    if not isinstance(rate, cst.Name) or place.function is None:
+        return False
+    handed_over = parameters(place.function) - {"self"}
+    values = assigned_in(place.function, rate.value, source)
+    names = {one.value for value in values for one in m.findall(value, m.Name())}  # type: ignore[attr-defined]
+    return (
+        rate.value in handed_over
+        or bool(names & handed_over)
+        or any(says(one, TRAINING, source) for one in values)
+    )

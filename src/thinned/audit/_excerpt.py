@@ -9,20 +9,22 @@ import ast
 from collections.abc import Iterable
 
 from thinned.audit._rule import Rule
-from thinned.audit._text import lines
+from thinned.audit._text import lines, parsed
+
+_LONG = 100  # lines of a statement: a longer one is a table
 
 
 def excerpt(text: str, rules: Iterable[Rule]) -> str:
     """A text in which definitions that no rule could find anything in are empty lines.
 
-    Imports stay, and of every class its name and its bases.
+    Short statements that define nothing stay, such as imports, and of every class its name and its bases.
 
     Args:
         text: Python source; one that Python cannot parse is given back as it is.
         rules: the first word of each says what a definition must hold.
     """
     try:
-        tree = ast.parse(text)
+        tree = parsed(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return text
     words = [rule.words[0] for rule in rules]
@@ -35,10 +37,10 @@ def excerpt(text: str, rules: Iterable[Rule]) -> str:
         span = range(begin, node.end_lineno or node.lineno)
         covered.update(span)
         found = any(word.search("".join(all_lines[begin : span.stop])) for word in words)
-        if _imports(node):
-            if found:  # under another name, which may be used anywhere
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
+            if found and _imports(node):  # under another name, which may be used anywhere
                 return text
-            found = True
+            found = found or len(span) <= _LONG
         if found:
             kept.update(span)
         elif isinstance(node, ast.ClassDef):
@@ -51,7 +53,5 @@ def excerpt(text: str, rules: Iterable[Rule]) -> str:
 
 
 def _imports(node: ast.stmt) -> bool:
-    """Whether a statement of the module, other than a definition, holds an import."""
-    return not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)) and any(
-        isinstance(inner, (ast.Import, ast.ImportFrom)) for inner in ast.walk(node)
-    )
+    """Whether a statement holds an import."""
+    return any(isinstance(inner, (ast.Import, ast.ImportFrom)) for inner in ast.walk(node))

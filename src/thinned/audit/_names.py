@@ -80,6 +80,25 @@ BATCH_NORMS: Final = frozenset(
     }
 )
 
+TORCH_RNNS: Final = frozenset({"torch.nn.LSTM", "torch.nn.GRU", "torch.nn.RNN"})
+KERAS_RNNS: Final = frozenset(
+    f"keras.layers.{name}"
+    for name in (
+        *("LSTM", "GRU", "SimpleRNN", "LSTMCell", "GRUCell", "SimpleRNNCell"),
+        *("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
+    )
+)
+ATTENTION: Final = "torch.nn.functional.scaled_dot_product_attention"
+MULTI_HEAD: Final = "torch.nn.functional.multi_head_attention_forward"
+# What `from torch.nn import *` and its like are known to bring.
+STARRED: Final = frozenset(
+    {
+        *(*RATES, *FUNCTIONS, *SEQUENTIALS, *BATCH_NORMS, *TORCH_RNNS, *KERAS_RNNS, ATTENTION, MULTI_HEAD),
+        *("torch.nn.Module", "torch.nn.functional", "torch.nn", "keras.Model", "keras.layers.Layer"),
+        *("keras.layers", "flax.linen.Module", "flax.nnx.Module", "equinox.Module"),
+    }
+)
+
 
 def canonical(name: str) -> str:
     """One spelling of a qualified name.

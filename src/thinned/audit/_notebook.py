@@ -9,10 +9,14 @@ from dataclasses import replace
 import libcst as cst
 
 from thinned.audit._finding import Edit, Finding, Fix, Position
-from thinned.audit._text import lines
+from thinned.audit._text import lines, parsed
 
 # A magic, a command of the shell, or a question; or a name that is given what one of the first two says.
-_IPYTHON = re.compile(r"^(\s*)(?:[%!?].*|[^#\s].*\?|[\w.,\s]+=\s*[%!].*)$", re.DOTALL)
+_IPYTHON = re.compile(
+    r"^(\s*)(?:[%!?].*|[^#\s].*\?|[\w.,\s]+=\s*[%!].*"
+    r"|(?:pip3?|conda|mamba|uv|cd|ls|mkdir|cat|rm|cp|mv) +[^=].*)$",
+    re.DOTALL,
+)
 _SEPARATORS = {True: (",", ": "), False: (", ", ": ")}
 
 
@@ -34,11 +38,19 @@ class Notebook:
             for number, cell in enumerate(self._whole["cells"], start=1)
             if cell["cell_type"] == "code" and not "".join(cell["source"]).startswith("%%")
         ]
+        self.broken: dict[int, SyntaxError] = {}  # by the cell's number
         self._begins: list[tuple[int, int]] = []  # first line in the whole text, number of the cell
         all_lines: list[str] = []
         for number, cell in self._cells:
             self._begins.append((len(all_lines) + 1, number))
-            all_lines += _as_python("".join(cell["source"])).split("\n")
+            code = _as_python("".join(cell["source"]))
+            try:
+                parsed(code)
+            except SyntaxError as error:
+                self.broken[number], code = error, "\n" * code.count("\n")
+            except (ValueError, RecursionError, MemoryError):
+                pass  # the whole is refused, in words
+            all_lines += code.split("\n")
             all_lines.append("")
         self.source = "\n".join(all_lines) + "\n"
 
@@ -55,6 +67,12 @@ class Notebook:
             edits = tuple(Edit(inner(one.start), inner(one.end), one.text) for one in fix.edits)
             fix = Fix(fix.message, edits, fix.safe)
         return replace(finding, start=inner(finding.start), end=inner(finding.end), fix=fix, cell=number)
+
+    def shows(self, finding: Finding) -> bool:
+        """Whether a finding stands on the last line of code of its cell, whose value is shown."""
+        begin, number = max(one for one in self._begins if one[0] <= finding.start.line)
+        code = self.cell(number).rstrip()
+        return finding.end.line - begin + 1 == code.count("\n") + 1 and not code.endswith(";")
 
     def cell(self, number: int) -> str:
         """The text of a cell."""
@@ -79,7 +97,12 @@ class Notebook:
 
 def _as_python(cell: str) -> str:
     """A cell as it is, or with `pass` in place of the lines that only IPython understands."""
-    plain = [_IPYTHON.sub(r"\1pass", line) for line in cell.split("\n")]
+    plain: list[str] = []
+    goes_on = False
+    for line in cell.split("\n"):
+        ipython = _IPYTHON.match(line)
+        plain.append("" if goes_on else f"{ipython[1]}pass" if ipython else line)
+        goes_on = (goes_on or bool(ipython)) and line.rstrip().endswith("\\")
     replaced = "\n".join(plain)
     if replaced == cell:
         return cell

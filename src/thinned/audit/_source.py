@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Any, NamedTuple, TypeVar
 
 import libcst as cst
@@ -12,14 +14,11 @@ from libcst.metadata import (
     CodeRange,
     MetadataWrapper,
     PositionProvider,
-    QualifiedNameSource,
-    Scope,
-    ScopeProvider,
     WhitespaceInclusivePositionProvider,
 )
 
 from thinned.audit._finding import Edit, Fix, Position
-from thinned.audit._names import canonical
+from thinned.audit._scopes import SCOPES, Scope, qualified
 
 Node = TypeVar("Node", bound=cst.CSTNode)
 
@@ -35,7 +34,10 @@ _KEPT = (
     cst.Expr,
     cst.If,
     cst.Comparison,
+    cst.IndentedBlock,
 )
+
+_NO_CODE = re.compile(r"whitespace|lines|header|footer|[lr]par|comma|semicolon|operator|lbrac|rbrac|indent")
 
 
 class Found(NamedTuple):
@@ -82,18 +84,19 @@ class Source:
 
     Args:
         text: Python source.
+        whole: that of the whole file, where `text` is an excerpt.
 
     Raises:
         libcst.ParserSyntaxError: where the text is no Python.
     """
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, whole: str | None = None) -> None:
+        self.text = text if whole is None else whole
         self._wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
         self.module = self._wrapper.module
         self._names: dict[cst.CSTNode, str] = {}
 
-    # Each of these is a walk over the whole tree, of which a file without a finding needs two.
+    # Each of these is a walk over the whole tree, of which a file without a finding needs the last one.
     @functools.cached_property
     def _positions(self) -> Any:
         return self._wrapper.resolve(PositionProvider)
@@ -103,18 +106,22 @@ class Source:
         return self._wrapper.resolve(WhitespaceInclusivePositionProvider)
 
     @functools.cached_property
-    def _scopes(self) -> Any:
-        return self._wrapper.resolve(ScopeProvider)
+    def _walk(self) -> _Walk:
+        return _Walk(self.module)
 
     @functools.cached_property
-    def _places(self) -> dict[type, list[Place]]:
-        collector = _Collector()
-        self.module.visit(collector)
-        return collector.places
+    def assigned(self) -> dict[tuple[cst.FunctionDef | None, str], list[cst.BaseExpression]]:
+        """What each function assigns to each of its names; under None what stands in no function."""
+        found: dict[tuple[cst.FunctionDef | None, str], list[cst.BaseExpression]] = defaultdict(list)
+        for place in self.all(cst.Assign):
+            for one in place.node.targets:
+                if isinstance(one.target, cst.Name):
+                    found[place.function, one.target.value].append(place.node.value)
+        return found
 
     def all(self, kind: type[Node]) -> Sequence[Place]:
         """Every node of a kind, in the order of the text."""
-        return self._places[kind]
+        return self._walk.places[kind]
 
     @functools.cached_property
     def calls(self) -> list[tuple[Place, str]]:
@@ -130,17 +137,9 @@ class Source:
         """The qualified name that an import gives an expression, in one spelling; empty where none does."""
         known = self._names.get(node)
         if known is None:
-            known = self._names[node] = self._resolved(node)
+            scope = self._walk.scopes.get(node)
+            known = self._names[node] = "" if scope is None else qualified(node, scope)  # type: ignore[arg-type]
         return known
-
-    def _resolved(self, node: cst.CSTNode) -> str:
-        scope: Scope | None = self._scopes.get(node)
-        if scope is None or not isinstance(node, (cst.Name, cst.Attribute)):
-            return ""
-        found = {
-            n.name for n in scope.get_qualified_names_for(node) if n.source is QualifiedNameSource.IMPORT
-        }
-        return canonical(min(found)) if found else ""
 
     def range(self, node: cst.CSTNode) -> tuple[Position, Position]:
         """Where a node begins and ends."""
@@ -178,17 +177,34 @@ class Source:
         return Edit(before, before, text)
 
 
-class _Collector(cst.CSTVisitor):
-    def __init__(self) -> None:
-        super().__init__()
+class _Walk:
+    """Every node that rules look at, with the nodes around it, and the scope of every name.
+
+    LibCST's own visitors take several times as long: they enter the white space too.
+    """
+
+    def __init__(self, root: cst.CSTNode) -> None:
         self.places: dict[type, list[Place]] = defaultdict(list)
-        self._stack: list[cst.CSTNode] = []
+        self.scopes: dict[cst.CSTNode, Scope] = {}
+        self._visit(root, (), Scope())
 
-    def on_visit(self, node: cst.CSTNode) -> bool:
+    def _visit(self, node: cst.CSTNode, around: tuple[cst.CSTNode, ...], scope: Scope) -> None:
         if isinstance(node, _KEPT):
-            self.places[type(node)].append(Place(node, tuple(self._stack)))
-        self._stack.append(node)
-        return True
+            self.places[type(node)].append(Place(node, around))
+        scope.bind(node)
+        if isinstance(node, (cst.Name, cst.Attribute)):
+            self.scopes[node] = scope
+        if isinstance(node, SCOPES):
+            scope = scope.inner(node)
+        inner = (*around, node)
+        for name in _fields(type(node)):
+            held = getattr(node, name)
+            for child in held if isinstance(held, (list, tuple)) else (held,):
+                if isinstance(child, cst.CSTNode):
+                    self._visit(child, inner, scope)
 
-    def on_leave(self, original_node: cst.CSTNode) -> None:
-        self._stack.pop()
+
+@functools.cache
+def _fields(kind: type[cst.CSTNode]) -> tuple[str, ...]:
+    """The fields of a node that hold code, and no white space, brackets or commas."""
+    return tuple(one.name for one in fields(kind) if not _NO_CODE.search(one.name))

@@ -1,12 +1,12 @@
 """The benchmark suite (`thinned bench`): every target of the project, measured as ratios within one run."""
 
+from thinned.bench._format import measured, reading, target, verdict, warnings
 from thinned.bench._machine import Machine
 from thinned.bench._report import as_dict, as_markdown, check_suffix, machine_lines, write
 from thinned.bench._row import Result, Row
 from thinned.bench._suite import QUICK, ROWS, Measured, run, select
 from thinned.bench._timing import Race, Settings, alternate, race
 from thinned.bench._verdict import Bound, Figure, at_least, at_most, spread
-from thinned.bench._words import measured, reading, target, verdict, warnings
 
 __all__ = [
     "QUICK",

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from thinned.bench._format import duration, measured, reading, target, verdict, warnings
 from thinned.bench._machine import Machine
 from thinned.bench._row import Result
 from thinned.bench._suite import Measured
 from thinned.bench._verdict import Figure
-from thinned.bench._words import duration, measured, reading, target, verdict, warnings
 
 SUFFIXES: Final = (".json", ".md")
 

@@ -9,6 +9,7 @@ import torch
 
 import thinned
 from thinned.bench import (
+    _attention,
     _autograd,
     _averages,
     _elementwise,
@@ -28,6 +29,7 @@ ROWS = (
     *_elementwise.ROWS,
     *_layouts.ROWS,
     *_autograd.ROWS,
+    *_attention.ROWS,
     *_steps.ROWS,
     *_thin.ROWS,
     *_monte_carlo.ROWS,

@@ -61,6 +61,13 @@ def keep(shape: tuple[int, ...], strides: tuple[int, ...], key: Any, threshold: 
     Returns:
         bool, of `shape`, or 1 where the decision is shared.
     """
+    spread = (*key.shape[:-1], *(1,) * len(strides), 2)
+    return at_least(numbers(shape, strides, key, start), threshold.reshape(spread))
+
+
+@wide
+def numbers(shape: tuple[int, ...], strides: tuple[int, ...], key: Any, start: Any) -> Any:
+    """The numbers u of a mask's positions, uint32; arguments and shape as of `keep`."""
     batch = key.shape[:-1]
     own = tuple(size if step else 1 for size, step in zip(shape[len(batch) :], strides, strict=True))
     spread = (*batch, *(1,) * len(own))
@@ -74,9 +81,8 @@ def keep(shape: tuple[int, ...], strides: tuple[int, ...], key: Any, threshold: 
             position = position + index.astype(np.uint64) * step
     position = jnp.broadcast_to(position, (*batch, *own))
     words = [key[..., k].reshape(spread) for k in range(4)]
-    drop = pair(threshold).reshape(spread)
     high, low = halfword(position, words, PURPOSE_HIGH), halfword(position, words, PURPOSE_LOW)
-    return ((high << np.uint32(16)) | low).astype(np.uint64) >= drop
+    return (high << np.uint32(16)) | low
 
 
 def halves(numbers: Any) -> Any:
@@ -95,6 +101,18 @@ def traced_halves(number: Any) -> tuple[Any, Any]:
 def _size(size: Any) -> Any:
     """A number of positions as uint64, also where `jax.export` gives dimensions names instead of sizes."""
     return np.uint64(size) if isinstance(size, int) else jnp.asarray(size).astype(np.uint64)
+
+
+@wide
+def at_least(numbers: Any, threshold: Any) -> Any:
+    """Where the numbers of positions are no less than a threshold in words, uint32 of shape (…, 2)."""
+    return numbers.astype(np.uint64) >= pair(threshold)
+
+
+@wide
+def moved(start: Any, steps: Any) -> Any:
+    """The index `start`, uint32 words of shape (dimensions, 2), further on by so many steps, integers."""
+    return jnp.stack(traced_halves(pair(start) + jnp.asarray(steps).astype(np.uint64)), axis=-1)
 
 
 def pair(words: Any) -> Any:

@@ -8,10 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from thinned._arguments import DROP_ALL
+from thinned._arguments import DROP_ALL, UNUSED
 from thinned.contract import check_probability, keep_probability, threshold
 from thinned.keras._backend import active
-from thinned.keras._site import UNUSED, Seed, Site, held
+from thinned.keras._site import Seed, Site, held
 
 _LIMIT = -1.7580993408473766  # of SELU at minus infinity: −λα
 
@@ -64,9 +64,9 @@ class AlphaDropout(Site, keras.layers.AlphaDropout):  # type: ignore[misc]
         )
         kept = active.dropout(ops.cast(inputs, wide), rate, key, True, self.noise_shape, "classic")
         # Ones tell where: the mask itself would be kept for the gradient of a selection between inputs.
-        lives = active.dropout(ops.ones_like(kept), rate, key, True, self.noise_shape, "classic")
+        keep = active.dropout(ops.ones_like(kept), rate, key, True, self.noise_shape, "classic")
         # The sum first: of a product and a sum XLA makes one operation, which rounds otherwise.
-        return ops.cast((kept + ops.where(lives != 0, if_kept, if_dropped)) * scale, dtype)
+        return ops.cast((kept + ops.where(keep != 0, if_kept, if_dropped)) * scale, dtype)
 
 
 def _affine(p: float) -> tuple[float, float, float]:

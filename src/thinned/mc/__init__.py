@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from thinned.mc._collect import SilentError
-from thinned.mc._later import later
+from thinned.mc._lazy import later
 from thinned.mc._prediction import Prediction
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from thinned.mc.torch import predict
 from thinned.mc.torch._active import check_model
 from thinned.mc.torch._inputs import batches
 from thinned.mc.torch._outputs import as_array, meant
-from thinned.mc.torch._switch import Also
+from thinned.mc.torch._training_flags import Also
 
 RESAMPLES = 999
 _ROWS = 1024  # inputs evaluated at a time where nobody says

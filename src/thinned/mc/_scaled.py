@@ -10,7 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from thinned.mc.torch import _norms
-from thinned.mc.torch._switch import flags_kept
+from thinned.mc.torch._training_flags import flags_kept
 from thinned.torch._draws import _dropout, given
 
 _thinned = torch.ops.thinned

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import tensorflow as tf
-from tensorflow.python.eager import record
 
 from thinned._arguments import REQUIRED
-from thinned.tensorflow import _dropout, _spelling
+from thinned.tensorflow import _arguments, _compat, _dropout
 
 Mode = Literal["inverted", "classic"]
 
@@ -55,9 +54,9 @@ def drop_connect(
         array([[1., 0., 1., 1., 1.],
                [1., 1., 1., 1., 1.]], dtype=float32)
     """
-    p = _spelling.probability(rate, "rate")
-    training = _spelling.flag(training)
-    key = _spelling.key_of(seed)
+    p = _arguments.probability(rate, "rate")
+    training = _arguments.flag(training)
+    key = _arguments.key_of(seed)
     return _dropout.dropout(weights, p, key=key, training=training, mode=mode, name=name or "drop_connect")
 
 
@@ -110,8 +109,8 @@ def drop_connect_dense(
         array([[8., 4., 6.],
                [0., 4., 2.]], dtype=float32)
     """
-    p = _spelling.probability(rate, "rate")
-    training = _spelling.flag(training)
+    p = _arguments.probability(rate, "rate")
+    training = _arguments.flag(training)
     x, w = _dropout.check_input(inputs), _dropout.check_input(kernel)
     if w.shape.rank != 2 or x.shape.rank in (None, 0, 1) or not x.shape[-1:].is_compatible_with(w.shape[:1]):
         raise ValueError(
@@ -119,7 +118,7 @@ def drop_connect_dense(
             "and inputs (N, …, in_features)"
         )
     wide = tf.float64 if x.dtype == tf.float64 else tf.float32
-    key = _spelling.key_of(seed)
+    key = _arguments.key_of(seed)
 
     def drop(weights: Any) -> Any:
         return _dropout.dropout(weights, p, key=key, training=training, mode=mode)
@@ -153,7 +152,7 @@ def _per_sample(rows: Any, w: Any, drop: Any) -> Any:
             of_kernel = tf.reduce_sum(each(tf.matmul(x, upstream, transpose_a=True)), 0)
             return of_x, of_kernel
 
-        with record.stop_recording():
+        with _compat.stop_recording():
             return tf.matmul(x, each(kernel)), gradient
 
     result = tf.reshape(multiply(flat, w), tf.concat([sizes[:-1], tf.shape(w)[-1:]], 0))

@@ -9,11 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from thinned._arguments import DROP_ALL
 from thinned.contract import PURPOSE_HIGH, PURPOSE_LOW
 from thinned.tensorflow import _philox
 from thinned.tensorflow._place import Place, count
-
-_DROP_ALL = 2**32
 
 
 def dropout(x: Any, key: Any, drop: Any, factor: Any, place: Place) -> Any:
@@ -39,7 +38,7 @@ def sizes(x: Any) -> Any:
 
 def _kept(shape: Any, key: Any, drop: Any, place: Place) -> Any:
     """True where kept, of a shape that broadcasts to this one."""
-    if isinstance(drop, int) and drop in (0, _DROP_ALL):
+    if isinstance(drop, int) and drop in (0, DROP_ALL):
         return tf.constant(drop == 0)
     if place.strides is not None:
         shape = _cut(shape, place.strides)

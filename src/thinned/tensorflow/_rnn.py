@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from thinned.tensorflow import _rnn_cell, _rnn_keys, _rnn_layer, _rnn_masks, _rnn_states, _spelling
+from thinned.tensorflow import _arguments, _rnn_cell, _rnn_keys, _rnn_layer, _rnn_masks, _rnn_states
 from thinned.tensorflow._rnn_masks import keeps_all
 
 
@@ -111,14 +111,14 @@ class DropoutWrapper:
                 f"dropout_state_filter_visitor must be a function, got {dropout_state_filter_visitor!r}"
             )
         self.cell = cell
-        self.input_keep_prob = _spelling.probability(input_keep_prob, "input_keep_prob")
-        self.output_keep_prob = _spelling.probability(output_keep_prob, "output_keep_prob")
-        self.state_keep_prob = _spelling.probability(state_keep_prob, "state_keep_prob")
+        self.input_keep_prob = _arguments.probability(input_keep_prob, "input_keep_prob")
+        self.output_keep_prob = _arguments.probability(output_keep_prob, "output_keep_prob")
+        self.state_keep_prob = _arguments.probability(state_keep_prob, "state_keep_prob")
         self.variational_recurrent = variational_recurrent
         self._sizes = None if input_size is None else _rnn_cell.sizes(input_size)
         self._inputs_dtype = None if dtype is None else tf.as_dtype(dtype)
         self._dropout_state_filter = dropout_state_filter_visitor
-        seed = _spelling.check_seed(seed)
+        seed = _arguments.check_seed(seed)
         self.__dict__["_given"] = {"input_size": input_size, "seed": seed}  # not to be tracked by Keras
         self._keys = _rnn_keys.Keys(seed, variational_recurrent)
 
@@ -169,7 +169,7 @@ class DropoutWrapper:
         **kwargs: Any,
     ) -> tuple[Any, Any]:
         _rnn_cell.check_inputs(inputs, self._sizes, self._inputs_dtype)
-        masks = self._masks(time, True if training is None else _spelling.flag(training))
+        masks = self._masks(time, True if training is None else _arguments.flag(training))
         inputs = masks.drop(inputs, self.input_keep_prob, "input")
         own = {"scope": scope, "training": training, "time": time}
         output, state = cell(inputs, state, **_rnn_cell.taken(self.cell, own), **kwargs)

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from thinned.tensorflow import _key, _spelling
+from thinned.tensorflow import _arguments, _key
 
 _UNSEEN = (
     "variational_recurrent=True, and no sequence was seen to begin: one mask serves all steps from now on. A "
@@ -27,18 +27,18 @@ class Keys:
 
     def __init__(self, seed: Any, variational: bool) -> None:
         self._seed, self._variational = seed, variational
-        self.held = _spelling.key_of(seed) if variational and not tf.executing_eagerly() else None
+        self.held = _arguments.key_of(seed) if variational and not tf.executing_eagerly() else None
         self._begun: tuple[Any, Any] | None = None  # the graph that a sequence began in, and its key
 
     def of_sequence(self, key: Any) -> Any:
         """What to hold for a sequence: the key that is given, or one of the seed's if all steps share it."""
         if key is not None:
-            return _spelling.pair(key, "key")
-        return _spelling.key_of(self._seed) if self._variational else None
+            return _arguments.pair(key, "key")
+        return _arguments.key_of(self._seed) if self._variational else None
 
     def begin(self) -> None:
         """A first state was asked for: a driver such as `dynamic_rnn` starts a sequence."""
-        if self._variational and not _spelling.is_key(self._seed):
+        if self._variational and not _arguments.is_key(self._seed):
             graph = None if tf.executing_eagerly() else weakref.ref(tf.compat.v1.get_default_graph())
             self._begun = graph, _key.draw(self._seed)
 
@@ -48,7 +48,7 @@ class Keys:
         Raises:
             TypeError: `a key as seed needs the number of the step, …`.
         """
-        held = self._seed if self.held is None and _spelling.is_key(self._seed) else self.held
+        held = self._seed if self.held is None and _arguments.is_key(self._seed) else self.held
         if self._variational:
             return self._begun_here() if held is None else held
         if held is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from thinned.tensorflow import _dropout, _key, _rnn_states, _spelling
+from thinned.tensorflow import _arguments, _dropout, _key, _rnn_states
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Masks:
             raise ValueError("variational_recurrent=True needs tensors of a known number of dimensions")
         noise = (1, *(None,) * (x.shape.rank - 1)) if self.shared and x.shape.rank > 1 else None
         return _dropout.dropout(
-            x, _spelling.complement(keep), key=key, training=self.training, noise_shape=noise
+            x, _arguments.complement(keep), key=key, training=self.training, noise_shape=noise
         )
 
     @staticmethod

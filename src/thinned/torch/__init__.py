@@ -1,6 +1,9 @@
-"""The PyTorch front end (extra `thinned[torch]`), named as torch names things: `functional` and `nn`."""
+"""The PyTorch front end (extra `thinned[torch]`), named as torch names things: `functional` and `nn`.
 
-from thinned.torch import functional, nn, quantization, schedules
+`import thinned.torch.transformers` registers `attn_implementation="thinned"` with the package transformers.
+"""
+
+from thinned.torch import flex, functional, nn, quantization, schedules
 from thinned.torch._audit import audit
 from thinned.torch._batch import set_rows
 from thinned.torch._conversion import convert, strip, to_classic, to_inverted, unconvert
@@ -12,6 +15,7 @@ __all__ = [
     "audit",
     "convert",
     "count_steps",
+    "flex",
     "functional",
     "keyed",
     "keys",

@@ -6,6 +6,8 @@ import sys
 from typing import Any
 
 _OPERATORS = (
+    "attention",
+    "attention_backward",
     "draw_key",
     "drop_block",
     "dropout",

@@ -136,8 +136,8 @@ def _draw_vmap(distinct: Tensor, generator: torch.Generator | None = None) -> Te
     return bits
 
 
-def vmap_with_keys(library: torch.library.Library, name: str) -> None:
-    """Honour vmap's `randomness` in an operator `name(Tensor input, Tensor key, …)`.
+def vmap_with_keys(library: torch.library.Library, name: str, at: int = 1) -> None:
+    """Honour vmap's `randomness` in an operator `name(Tensor input, Tensor key, …)`, or with key at `at`.
 
     A key is a pure function's argument: all examples share its mask, with "same" and with "error". Under
     "different" each has that of the key folded by its index, whether or not anything else differs: a gradient
@@ -145,13 +145,13 @@ def vmap_with_keys(library: torch.library.Library, name: str) -> None:
     """
     operator = getattr(getattr(torch.ops, library.ns), name).default
 
-    def call(input: Tensor, key: Tensor, *rest: Any) -> Tensor:
+    def call(*args: Any) -> Any:
         vmap = _compat.interpreter()
         with _compat.without_keys(_compat.vmap_mode):
             if vmap.randomness() == "different":
-                key = _one_each(key, vmap.batch_size(), vmap.level())
-            result: Tensor = operator(input, key, *rest)
-        return result
+                key = _one_each(args[at], vmap.batch_size(), vmap.level())
+                args = (*args[:at], key, *args[at + 1 :])
+            return operator(*args)
 
     library.impl(name, call, "FuncTorchVmapMode")
 

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned.torch import _switch
+from thinned.torch import _export
 from thinned.torch._place import traced_by_jit
 
 
 def exporting() -> bool:
     """Whether torch.onnx.export is at work, by either of its ways."""
-    return (traced_by_jit() or _switch.exporting()) and torch.onnx.is_in_onnx_export()
+    return (traced_by_jit() or _export.exporting()) and torch.onnx.is_in_onnx_export()
 
 
 def refuse(what: str) -> None:

@@ -98,7 +98,7 @@ def _by_rows(
     keys = key.reshape(*key.shape[:-1], *(1,) * (lead + 1 - key.dim()), 2).expand(*front, 2)
     if p.numel() == 1:
         return _native.many(input, keys, *effect(threshold(p.item()), True, inverted), base, steps[lead:])
-    drop, factor = _rates(p, inverted)
+    drop, factor = rates(p, inverted)
     each = torch.empty((*front, 3), dtype=torch.int64, device="cpu")
     begins = torch.full((1,) * lead, base, dtype=torch.int64, device="cpu")
     for axis, (size, step) in enumerate(zip(front, steps[:lead], strict=True)):
@@ -111,12 +111,12 @@ def _by_rows(
 
 def _tensors(input: Tensor, key: Tensor, p: Tensor, inverted: bool) -> tuple[Any, Tensor, Tensor]:
     """Key words, drop threshold and factor, of shapes that broadcast to the input's."""
-    drop, factor = _rates(p, inverted)
+    drop, factor = rates(p, inverted)
     wide = torch.promote_types(input.dtype, torch.float32)
     return words_for(input, key), drop.to(input.device), factor.to(wide).to(input.device)
 
 
-def _rates(p: Tensor, inverted: bool) -> tuple[Tensor, Tensor]:
+def rates(p: Tensor, inverted: bool = True) -> tuple[Tensor, Tensor]:
     """Drop threshold, as an integer, and factor, in double."""
     if p.is_cpu:
         _rate.check_range(p)

@@ -45,7 +45,7 @@ def keep_mask(
     if 0 in shape or (isinstance(drop, int) and drop in (0, contract.WORD + 1)):
         return torch.full(shape, isinstance(drop, int) and drop == 0, dtype=torch.bool, device=device)
     position = _positions(shape, base, strides, device)
-    return _in_parts(lambda part: _keep(part, key, drop), position, *key, drop).expand(shape)
+    return _in_parts(lambda part: keeps(part, key, drop), position, *key, drop).expand(shape)
 
 
 def normal(
@@ -82,7 +82,8 @@ def _normal(position: Tensor, key: tuple[Any, Any]) -> Tensor:
     return z.float().to(position.device)
 
 
-def _keep(position: Tensor, key: tuple[Any, Any], drop: Any) -> Tensor:
+def keeps(position: Tensor, key: tuple[Any, Any], drop: Any) -> Tensor:
+    """True where a position is kept, whatever shape the positions have."""
     high, low = (_halfword(position, key, t) for t in (contract.PURPOSE_HIGH, contract.PURPOSE_LOW))
     kept: Tensor = (high << 16 | low) >= drop
     return kept

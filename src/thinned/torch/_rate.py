@@ -1,4 +1,4 @@
-"""The drop probability as a number or a tensor: what of it is known now, and what only when code runs."""
+"""The drop probability, a number or a tensor. A number is checked at once, a tensor only when code runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thinned import contract
-from thinned.torch import _doubles, _eager, _onnx, _operands, _switch
+from thinned.torch import _doubles, _eager, _export, _onnx, _operands
 
 
 def threshold(p: Any, input: Tensor) -> int | None:
@@ -47,7 +47,7 @@ def check_range(p: Tensor, name: str = "p") -> None:
 def as_tensor(p: Any, drop: int | None) -> Tensor:
     """What an operator takes that drops: in an exported program, until that is turned to evaluation."""
     _onnx.refuse("this layer's way of dropping")
-    return _switch.rate(exactly(p, drop))
+    return _export.rate(exactly(p, drop))
 
 
 def exactly(p: Any, drop: int | None = None) -> Tensor:
@@ -56,7 +56,7 @@ def exactly(p: Any, drop: int | None = None) -> Tensor:
         return torch.full((), drop / 2.0**32, dtype=torch.float64, device="cpu")
     if isinstance(p, Tensor):
         return p
-    if _switch.exporting():  # no number is symbolic there, and a quantiser takes a sum for a layer's
+    if _export.exporting():  # no number is symbolic there, and a quantiser takes a sum for a layer's
         return torch.full((), p, dtype=torch.float64, device="cpu")
     # The one way to make a tensor of a symbolic number that does not bind the graph to its value.
     symbolic: Tensor = torch.zeros((), dtype=torch.float64, device="cpu") + p

@@ -14,15 +14,14 @@ from thinned.audit._ask import (
     guarded,
     module_class,
     number,
+    parameters,
     says,
+    told_by_caller,
 )
 from thinned.audit._finding import Fix
-from thinned.audit._names import TORCH_ALPHA_FUNCTIONS, TORCH_FUNCTIONS
+from thinned.audit._names import ATTENTION, MULTI_HEAD, TORCH_ALPHA_FUNCTIONS, TORCH_FUNCTIONS
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Place, Source
-
-_SDPA = "torch.nn.functional.scaled_dot_product_attention"
-_MULTI_HEAD = "torch.nn.functional.multi_head_attention_forward"
 
 
 def _last(name: str) -> str:
@@ -52,8 +51,10 @@ def _drops_in_evaluation(source: Source) -> Iterable[Found]:
     """A functional dropout has no mode: without `training=` it drops in evaluation too."""
     for place, name in source.called(TORCH_FUNCTIONS):
         call = place.node
-        rate = number(argument(call, 1, "p"))
-        if argument(call, 2, "training") is None and not guarded(place, source) and (rate is UNKNOWN or rate):
+        rate = argument(call, 1, "p")
+        if argument(call, 2, "training") is not None or guarded(place, source) or number(rate) == 0:
+            continue
+        if not told_by_caller(rate, place, source):
             yield Found(
                 call,
                 f"F.{_last(name)} without training= drops in evaluation too: its default is True.",
@@ -99,7 +100,7 @@ def _constant_training(source: Source) -> Iterable[Found]:
 @rule("THN104", "attention-dropout-in-evaluation", _ATTENTION)
 def _attention(source: Source) -> Iterable[Found]:
     """`scaled_dot_product_attention` drops whenever `dropout_p` is not 0, and knows no mode."""
-    for place, _ in source.called(_SDPA):
+    for place, _ in source.called(ATTENTION):
         given = argument(place.node, 4, "dropout_p")
         if _depends_on_mode(given, place, source):
             continue
@@ -127,24 +128,18 @@ def _depends_on_mode(given: object, place: Place, source: Source) -> bool:
     if says(given, TRAINING, source) or guarded(place, source):
         return True
     if isinstance(given, cst.Name):
-        function = place.function
-        names = {} if function is None else {one.name.value for one in function.params.params}
-        if given.value in names or (function is not None and given.value in _keyword_only(function)):
+        if place.function is not None and given.value in parameters(place.function):
             return True  # the caller's to say
-        values = list(assigned_in(function, given.value, source))
+        values = assigned_in(place.function, given.value, source)
         return not values or any(_depends_on_mode(value, place, source) for value in values)
     # An attribute of self is the rate itself where this file gives it one; a call may be anything.
     return not isinstance(given, (cst.Attribute, cst.BinaryOperation))
 
 
-def _keyword_only(function: cst.FunctionDef) -> set[str]:
-    return {one.name.value for one in function.params.kwonly_params}
-
-
 @rule("THN105", "functional-attention-in-evaluation", r"multi_head_attention_forward")
 def _multi_head(source: Source) -> Iterable[Found]:
     """`F.multi_head_attention_forward` trains by default."""
-    for place, _ in source.called(_MULTI_HEAD):
+    for place, _ in source.called(MULTI_HEAD):
         rate = argument(place.node, 10, "dropout_p")
         if argument(place.node, 13, "training") is None and number(rate) != 0 and not guarded(place, source):
             yield Found(

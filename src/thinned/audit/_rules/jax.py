@@ -27,7 +27,7 @@ def _key_of(place: Place, name: str, source: Source) -> cst.BaseExpression | Non
     elif name == "thinned.jax.dropout":
         given = argument(place.node, None, "key")
     elif is_layer(place.node.func, place, source, _DROPS):
-        for keyword in ("key", "rng", "rngs"):
+        for keyword in ("key", "rng"):  # nnx's rngs count their calls
             given = argument(place.node, None, keyword) or given
     return given if isinstance(given, cst.BaseExpression) else None
 

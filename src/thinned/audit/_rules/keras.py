@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import libcst as cst
 from libcst import matchers as m
 
-from thinned.audit._ask import UNKNOWN, argument, guarded, last_word, number
+from thinned.audit._ask import UNKNOWN, argument, assigned_in, guarded, last_word, number, told_by_caller
 from thinned.audit._names import KERAS_LAYERS, TF1_LAYER_FUNCTION, TF_FUNCTION
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Place, Source
@@ -38,6 +38,8 @@ def _unguarded(source: Source) -> Iterable[Found]:
         rate = argument(place.node, 1, "rate")
         if _keras_class(place, source) and not guarded(place, source) and number(rate) != 0:
             if isinstance(rate, cst.BaseExpression) and re.search(r"(?i)train|if ", source.code(rate)):
+                continue
+            if told_by_caller(rate, place, source):
                 continue
             yield Found(
                 place.node,
@@ -89,7 +91,7 @@ def _by_training(source: Source) -> Iterable[Found]:
             continue
         loop = place.within(cst.ListComp) or place.within(cst.GeneratorExp) or place.within(cst.For)
         function = place.function
-        around = source.text if function is None else source.code(function)
+        around = source.code(function or (*place.around, place.node)[1])
         trains = re.search(r"GradientTape|apply_gradients|value_and_grad|\.backward\(|optimizer", around)
         if loop is None or trains or not isinstance(place.node.func, (cst.Name, cst.Attribute)):
             continue
@@ -102,13 +104,29 @@ def _by_training(source: Source) -> Iterable[Found]:
         counted = m.matches(over, m.Call(func=m.Name("range"))) and last_word(target) not in _names_in(
             place.node
         )
-        if counted:
+        if counted and not _of_one_layer(place, source) and _kept(loop):
             yield Found(
                 place.node,
                 "training=True is more than dropout: batch normalisation takes the batch's statistics and "
                 "moves its own.",
                 "Use thinned.mc.keras.predict.",
             )
+
+
+def _of_one_layer(place: Place, source: Source) -> bool:
+    """Whether what is called is a single layer of Keras, as its tests call one."""
+    made = [place.node.func]
+    if isinstance(place.node.func, cst.Name):
+        made = assigned_in(place.function, place.node.func.value, source)  # type: ignore[assignment]
+    names = [source.name(one.func) for one in made if isinstance(one, cst.Call)]
+    return any(name.startswith("keras.layers.") for name in names)
+
+
+def _kept(loop: cst.CSTNode) -> bool:
+    """Whether the results of all rounds are kept: a comprehension, or a loop that adds each to others."""
+    adds = m.Call(func=m.Attribute(attr=m.Name("append") | m.Name("write"))) | m.AugAssign()
+    stores = m.AssignTarget(target=m.Subscript())
+    return not isinstance(loop, cst.For) or bool(m.findall(loop.body, adds | stores))
 
 
 def _names_in(call: cst.Call) -> set[str]:

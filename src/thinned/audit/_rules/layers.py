@@ -13,13 +13,14 @@ from thinned.audit._ask import (
     argument,
     assigned_in,
     dropped,
+    guarded,
     is_torch_module,
     layers_of,
     module_class,
     number,
 )
 from thinned.audit._finding import Edit, Fix
-from thinned.audit._names import FUNCTIONS, KERAS_LAYERS, LAYERS, TORCH_LAYERS
+from thinned.audit._names import FUNCTIONS, KERAS_LAYERS, LAYERS, TORCH_LAYERS, TORCH_RNNS
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Place, Source
 
@@ -50,6 +51,8 @@ def _made_in_forward(source: Source) -> Iterable[Found]:
         if function is None or function.name.value not in _FORWARD or place.method_of is None:
             continue
         if name in TORCH_LAYERS:
+            if guarded(place, source):
+                continue  # made where the model trains only
             what = "A layer made in forward is always in training mode: it drops in evaluation too."
         else:
             what = "A layer made in call is a new one at every call: its seed and its state are lost."
@@ -102,14 +105,13 @@ def _one_layer(source: Source) -> Iterable[Found]:
 
     With one layer there is no such place.
     """
-    for place, name in source.called("torch.nn.LSTM", "torch.nn.GRU", "torch.nn.RNN"):
+    for place, name in source.called(TORCH_RNNS):
         layers = argument(place.node, 2, "num_layers")
         at = 6 if name == "torch.nn.RNN" else 5
         rate = argument(place.node, at, "dropout")
         if rate is UNKNOWN or rate is None or not (layers is None or number(layers) == 1):
             continue
-        value = number(rate)
-        if value is UNKNOWN or not value:
+        if number(rate) == 0 or isinstance(rate, cst.IfExp):
             continue
         yield Found(
             place.node,
@@ -132,7 +134,7 @@ def _without(call: cst.Call, keyword: str, source: Source) -> Fix | None:
     return None
 
 
-@rule("THN109", "result-not-used", r"(?i)^\s*[\w.]*drop\w*(\([^()\n]*\))?\s*\([^\n]*\)\s*(#.*)?$")
+@rule("THN109", "result-not-used", r"(?i)^\s*[\w.]*drop\w*(\([^()\n]*\))?\s*\([^\n]*\)\s*;?\s*(#.*)?$")
 def _unused_result(source: Source) -> Iterable[Found]:
     """Dropout returns a new tensor.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 import libcst as cst
 from libcst import matchers as m
 
-from thinned.audit._ask import dropped, last_word, number
-from thinned.audit._names import BATCH_NORMS, LAYERS, SEQUENTIALS
+from thinned.audit._ask import dropped, last_word
+from thinned.audit._names import BATCH_NORMS
 from thinned.audit._rule import rule
+from thinned.audit._sequence import Layer, sequences
 from thinned.audit._source import Found, Place, Source
 
 _ELEMENTWISE = {
@@ -71,80 +71,29 @@ _CHANNELS = {
     ),
 }
 _FLAT = {"torch.nn.Flatten", "torch.nn.Linear", "keras.layers.Flatten", "keras.layers.GlobalAveragePooling2D"}
-_SEQUENCE = r"Sequential|\.add\("
 
 
-class _Layer(NamedTuple):
-    node: cst.BaseExpression
-    name: str  # qualified, or empty
-    word: str  # its last part
-
-    @property
-    def drops(self) -> bool:
-        return self.name in LAYERS and not (
-            isinstance(self.node, cst.Call) and self.node.args and number(self.node.args[0].value) == 0
-        )
-
-
-def _sequences(source: Source) -> Iterator[list[_Layer]]:
-    """Layers that run one after the other: of Sequential, and of `model.add(…)` line by line."""
-    for place, _ in source.called(SEQUENTIALS):
-        items = _items(place.node)
-        if items:
-            yield [_layer(item, source) for item in items]
-    added: dict[tuple[object, str], list[_Layer]] = {}
-    blocks: dict[tuple[object, str], object] = {}
-    for place in source.all(cst.Call):
-        call = place.node
-        if m.matches(call, m.Call(func=m.Attribute(value=m.Name(), attr=m.Name("add")), args=[m.Arg()])):
-            name = (place.function, call.func.value.value)
-            block = place.within(cst.IndentedBlock) or source.module
-            if blocks.setdefault(name, block) is not block:
-                added.pop(name, None)  # a branch or a loop: nobody can say here what follows what
-                continue
-            added.setdefault(name, []).append(_layer(call.args[0].value, source))
-    yield from (layers for layers in added.values() if any(layer.name for layer in layers))
-
-
-def _items(call: cst.Call) -> list[cst.BaseExpression]:
-    if any(one.star for one in call.args) or not call.args:
-        return []
-    first = call.args[0].value
-    if isinstance(first, (cst.List, cst.Tuple)):
-        elements = [one.value for one in first.elements]
-        return [] if any(isinstance(one, cst.StarredElement) for one in first.elements) else elements
-    if m.matches(
-        first,
-        m.Call(func=m.Name("OrderedDict") | m.Attribute(attr=m.Name("OrderedDict")), args=[m.Arg(m.List())]),
-    ):
-        pairs = first.args[0].value.elements  # type: ignore[attr-defined]
-        if not all(isinstance(pair.value, cst.Tuple) and len(pair.value.elements) == 2 for pair in pairs):
-            return []
-        return [pair.value.elements[1].value for pair in pairs]
-    return [one.value for one in call.args if one.keyword is None]
-
-
-def _layer(node: cst.BaseExpression, source: Source) -> _Layer:
-    called = node.func if isinstance(node, cst.Call) else node
-    return _Layer(node, source.name(called), last_word(called))
-
-
-def _passes(layer: _Layer) -> bool:
+def _passes(layer: Layer) -> bool:
     return layer.word in _ELEMENTWISE
 
 
-def _next(layers: Sequence[_Layer], begin: int, through: Iterable[str]) -> _Layer | None:
+def _next(layers: Sequence[Layer], begin: int, through: Iterable[str]) -> Layer | None:
     """The first layer from here on that is none of these."""
     words = set(through)
     return next((layer for layer in layers[begin:] if layer.word not in words), None)
 
 
-def _is_softmax(layer: _Layer) -> bool:
-    if layer.word == "Activation" and isinstance(layer.node, cst.Call) and layer.node.args:
+def _is_softmax(layer: Layer) -> bool:
+    if layer.word == "Activation" and isinstance(layer.made, cst.Call) and layer.made.args:
         return bool(
-            m.matches(layer.node.args[0].value, m.SimpleString(value=m.MatchIfTrue(lambda s: "softmax" in s)))
+            m.matches(layer.made.args[0].value, m.SimpleString(value=m.MatchIfTrue(lambda s: "softmax" in s)))
         )
-    return layer.word in _SOFTMAX
+    # What is not returned may be the weights of an attention.
+    return (layer.word in _SOFTMAX and (layer.last or "log" in layer.word.lower())) or _is_loss(layer)
+
+
+def _is_loss(layer: Layer) -> bool:
+    return layer.name in _LOSSES and "softmax" not in layer.word
 
 
 @rule(
@@ -161,7 +110,7 @@ def _outputs(source: Source) -> Iterable[Found]:
         "Dropout between the last layer and the softmax or loss sets logits to 0: classes are lost at random."
     )
     remedy = "Put it in front of the last layer."
-    for layers in _sequences(source):
+    for layers in sequences(source):
         for before, layer, after in zip(layers, layers[1:], layers[2:], strict=False):
             if layer.drops and before.word in _WEIGHTS and _is_softmax(after):
                 yield Found(layer.node, what, remedy)
@@ -185,15 +134,16 @@ def _makes_logits(call: cst.Call, place: Place, source: Source) -> bool:
 @rule(
     "THN111",
     "dropout-twice-in-a-row",
-    r"(?i)drop\w*\s*\(\s*[\w.]*drop\w*\s*\(|dropout\w*\s*\([^()]*\)[\s,()'\"\w.]*?\bdropout",
+    r"(?i)drop\w*\s*\(\s*[\w.]*drop\w*\s*\(|dropout\w*\s*\([^()]*\)[\s,()'\"\w.]*?\bdropout"
+    r"|drop\w*\s*\([^\n]*\n(\s*(#[^\n]*)?\n)*([ \t]*\w+ *=|[ \t]*return\b)[^\n]*?drop\w*\s*\(",
 )
 def _twice(source: Source) -> Iterable[Found]:
     """Two dropouts in a row are one with the larger rate 1 - (1 - p)(1 - q)."""
     what = "Two dropouts in a row are one with a larger rate, 1 - (1 - p)(1 - q)."
     remedy = "Keep one of them, with the rate that is meant."
-    for layers in _sequences(source):
+    for layers in sequences(source):
         for first, second in pairwise(layers):
-            if first.drops and second.drops and first.name == second.name:
+            if first.drops and second.drops and first.alike(second):
                 yield Found(second.node, what, remedy)
     for place, _ in source.calls:
         inner = dropped(place.node, place, source)
@@ -201,13 +151,13 @@ def _twice(source: Source) -> Iterable[Found]:
             yield Found(place.node, what, remedy)
 
 
-@rule("THN112", "dropout-before-batch-norm", _SEQUENCE, r"(?is)dropout\w*\s*\(.{0,400}?batchnorm")
+@rule("THN112", "dropout-before-batch-norm", r"(?is)drop\w*\s*\(.{0,400}?(\bbn|norm)", r"(?i)batch_?norm")
 def _before_batch_norm(source: Source) -> Iterable[Found]:
     """Batch normalisation that follows dropout keeps the variance of training.
 
     Which is larger than that of evaluation.
     """
-    for layers in _sequences(source):
+    for layers in sequences(source):
         for index, layer in enumerate(layers):
             if not layer.drops or layer.name in _ALPHA:
                 continue
@@ -221,13 +171,13 @@ def _before_batch_norm(source: Source) -> Iterable[Found]:
                 )
 
 
-@rule("THN121", "alpha-dropout-without-selu", r"AlphaDropout\s*(\(|as\b)", _SEQUENCE)
+@rule("THN121", "alpha-dropout-without-selu", r"AlphaDropout\s*(\(|as\b)")
 def _without_selu(source: Source) -> Iterable[Found]:
     """Alpha dropout keeps mean and variance for inputs that SELU has made normal.
 
     Behind another activation it adds a negative value for nothing.
     """
-    for layers in _sequences(source):
+    for layers in sequences(source):
         for before, layer in pairwise(layers):
             if layer.name in _ALPHA and before.name in _RECTIFIED:
                 yield Found(
@@ -237,10 +187,15 @@ def _without_selu(source: Source) -> Iterable[Found]:
                 )
 
 
-@rule("THN123", "channel-dropout-of-flat-inputs", r"Dropout[23][dD]\s*(\(|as\b)", _SEQUENCE)
+@rule(
+    "THN123",
+    "channel-dropout-of-flat-inputs",
+    r"Dropout[23][dD]\s*(\(|as\b)",
+    r"Linear|Flatten|AveragePooling",
+)
 def _flat_channels(source: Source) -> Iterable[Found]:
     """Channel dropout behind a linear layer finds no channels: it drops whole samples, or fails."""
-    for layers in _sequences(source):
+    for layers in sequences(source):
         for index, layer in enumerate(layers):
             if layer.name not in _CHANNELS:
                 continue

@@ -9,24 +9,10 @@ import libcst as cst
 
 from thinned.audit._ask import UNKNOWN, argument, is_drop, is_keep, number
 from thinned.audit._finding import Edit, Fix
-from thinned.audit._names import RATES, TF1_FUNCTION, TF_FUNCTION
+from thinned.audit._names import KERAS_RNNS, RATES, TF1_FUNCTION, TF_FUNCTION
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Source
 
-_RNNS = frozenset(
-    f"keras.layers.{name}"
-    for name in (
-        "LSTM",
-        "GRU",
-        "SimpleRNN",
-        "LSTMCell",
-        "GRUCell",
-        "SimpleRNNCell",
-        "ConvLSTM1D",
-        "ConvLSTM2D",
-        "ConvLSTM3D",
-    )
-)
 _WRAPPERS = frozenset(
     {
         "tensorflow.compat.v1.nn.rnn_cell.DropoutWrapper",
@@ -35,7 +21,12 @@ _WRAPPERS = frozenset(
         "tensorflow.nn.RNNCellDropoutWrapper",
     }
 )
-_DROPOUT = r"(?i)dropout\w*\s*(\(|as\b)"
+_TF1 = re.compile(
+    r"\btf\.(placeholder|Session|InteractiveSession|get_variable|app\.|flags|layers\.|contrib|variable_scope|"
+    r"estimator|logging|losses\.|summary\.(merge|scalar\(['\"])|global_variables|truncated_normal|"
+    r"random_(normal|uniform)|nn\.(rnn_cell|bidirectional_dynamic_rnn|dynamic_rnn|xw_plus_b)|reset_default_graph|"
+    r"train\.(\w+Optimizer|Saver|get_|init))|tensorflow\.contrib"
+)
 
 
 def _complement(node: cst.BaseExpression, source: Source) -> Fix:
@@ -51,6 +42,8 @@ def _keep_as_drop(source: Source) -> Iterable[Found]:
     """A probability to keep stands where the probability to drop belongs: 0.9 kept becomes 0.9 dropped."""
     for place, name in source.called(frozenset(RATES)):
         given = argument(place.node, *RATES[name])
+        if name == TF_FUNCTION and argument(place.node, None, "rate") is None and _TF1.search(source.text):
+            continue  # TensorFlow 1 takes the probability to keep there
         if isinstance(given, cst.BaseExpression) and is_keep(given):
             yield Found(
                 given,
@@ -100,7 +93,7 @@ def _everything(source: Source) -> Iterable[Found]:
 @rule("THN201", "keep-prob-in-tensorflow-2", r"keep_prob\s*=", r"tensorflow")
 def _keep_prob(source: Source) -> Iterable[Found]:
     """`tf.nn.dropout` of TensorFlow 2 has no `keep_prob`."""
-    if re.search(r"\btf\.(placeholder|Session|get_variable|app\.flags)\b|tensorflow\.contrib", source.text):
+    if _TF1.search(source.text):
         return  # code for TensorFlow 1, where the name is right
     for place, _ in source.called(TF_FUNCTION):
         for one in place.node.args:
@@ -125,7 +118,7 @@ def _keep_prob(source: Source) -> Iterable[Found]:
 )
 def _clipped(source: Source) -> Iterable[Found]:
     """Keras clips the rates of its recurrent layers to [0, 1] without a word."""
-    for place, _ in source.called(_RNNS):
+    for place, _ in source.called(KERAS_RNNS):
         for keyword in ("dropout", "recurrent_dropout"):
             given = argument(place.node, None, keyword)
             value = number(given)

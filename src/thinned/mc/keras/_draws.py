@@ -15,7 +15,7 @@ from thinned.keras._alpha import _affine
 from thinned.mc.keras._backend import active
 
 
-class Site(NamedTuple):
+class StochasticCall(NamedTuple):
     """A stochastic call.
 
     Attributes:
@@ -42,12 +42,12 @@ class Draws:
 
     def look(self) -> None:
         """Start a first pass: of one example, and by one key for all sites."""
-        self.expected: list[Site] | None = None
+        self.expected: list[StochasticCall] | None = None
         self.begin(active.keys(np.zeros((1, 1, 2), np.int64)), 1, 1)
 
     def begin(self, keys: Any, count: int, rows: int) -> None:
         """Start a pass: keys of the sites, so many for each, and so many rows of the batch for each key."""
-        self.found: list[Site] = []
+        self.found: list[StochasticCall] = []
         self._keys, self._count, self._rows = keys, count, rows
 
     def end(self) -> None:
@@ -63,7 +63,7 @@ class Draws:
         if shape is not None and (not shape or shape[0] % (self._count * self._rows)):
             raise ValueError(self._mixed(name, shape))
         each = None if shape is None else (shape[0] // (self._count * self._rows), *shape[1:])
-        self.found.append(Site(name, kind, p, each))
+        self.found.append(StochasticCall(name, kind, p, each))
         if self.expected is None:
             keys = self._keys[0]
         elif n >= len(self.expected):
@@ -110,11 +110,11 @@ class Draws:
             return x
         drop = threshold(p)
         dtype, wide = _types(x)
-        kept, lives = self.dropped("alpha dropout", name, ops.cast(x, wide), p, noise_shape, inverted=False)
+        kept, keep = self.dropped("alpha dropout", name, ops.cast(x, wide), p, noise_shape, inverted=False)
         if drop in (0, DROP_ALL):
             return x if not drop else ops.zeros_like(x)
         scale, if_kept, if_dropped = _affine(1.0 - keep_probability(drop))
-        added = ops.where(lives != 0, ops.cast(if_kept, wide), ops.cast(if_dropped, wide))
+        added = ops.where(keep != 0, ops.cast(if_kept, wide), ops.cast(if_dropped, wide))
         return ops.cast((kept + added) * ops.cast(scale, wide), dtype)
 
     def gaussian(self, name: str, x: Any, rate: Any) -> Any:

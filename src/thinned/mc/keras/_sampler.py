@@ -13,9 +13,9 @@ from keras import ops, tree
 
 from thinned.contract import UInt64s
 from thinned.mc import _chunks, _keys
-from thinned.mc.keras import _program, _taken
+from thinned.mc.keras import _patching, _program
 from thinned.mc.keras._backend import active
-from thinned.mc.keras._draws import Draws, Site
+from thinned.mc.keras._draws import Draws, StochasticCall
 
 # Of the bytes of all layers' outputs, as if none were freed: what is computed within a layer comes on top.
 _WITHIN = 2
@@ -56,16 +56,16 @@ class Sampler:
     def _first_pass(self, found: list[int], x: Any) -> None:
         """Both parts; how many sites the first one had, and the bytes."""
         self._draws.look()
-        with _taken.watched(self.model) as seen:
+        with _patching.watched(self.model) as seen:
             parts = self._in_front([], x)
             before, early = sum(seen), len(self._draws.found)
             out = self._at_back([], parts)
         if not ops.is_tensor(out):
             raise TypeError(f"model must give one tensor, got {tree.map_structure(type, out)}")
         sizes = [int(np.prod(site.shape)) for site in self._draws.found if site.shape]
-        between = sum(_taken.size(part) for part in parts if part is not None)
+        between = sum(_patching.size(part) for part in parts if part is not None)
         after = sum(seen) - before + _ELEMENT * sum(sizes)
-        of_sample = _WITHIN * after + between + max(sizes, default=0) * active.BYTES + _taken.size(out)
+        of_sample = _WITHIN * after + between + max(sizes, default=0) * active.BYTES + _patching.size(out)
         found.extend((early, _WITHIN * before + between, of_sample))
 
     def fit(self, size: _chunks.Size, memory: int) -> _chunks.Size:
@@ -124,7 +124,7 @@ class Sampler:
         """The model's layers taken over, on these values of its variables, none of which change."""
         variables = self.model.variables if values else []
         state = list(zip(variables, values, strict=True))
-        with keras.StatelessScope(state_mapping=state), _taken.taken(self.model, self._draws):
+        with keras.StatelessScope(state_mapping=state), _patching.patched(self.model, self._draws):
             yield
 
 
@@ -134,7 +134,7 @@ def _tiled(part: Any, times: int) -> Any:
     return ops.reshape(copies, (-1, *part.shape[1:]))
 
 
-def silence(model: Any, sites: list[Site]) -> str:
+def silence(model: Any, sites: list[StochasticCall]) -> str:
     """Why all samples are equal."""
     if sites:
         listed = ", ".join(f"{n}: {site.kind} {site.name!r}, {site.p:.6g}" for n, site in enumerate(sites))
@@ -142,10 +142,10 @@ def silence(model: Any, sites: list[Site]) -> str:
             f"all samples are equal, although {len(sites)} sites drew ({listed}): the output does not depend "
             "on what they drop, or they drop too little for these samples"
         )
-    known = [layer for layer in _taken.layers(model) if _taken.stochastic(layer)]
+    known = [layer for layer in _patching.layers(model) if _patching.stochastic(layer)]
     others = [
         layer
-        for layer in _taken.layers(model)
+        for layer in _patching.layers(model)
         if layer not in known and hasattr(layer, "seed_generator") and not getattr(layer, "rate", 0)
     ]
     reasons = [

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thinned.mc._later import later
+from thinned.mc._lazy import later
 
 if TYPE_CHECKING:
-    from thinned.mc.ray._numbered import numbered
     from thinned.mc.ray._predict import predict
     from thinned.mc.ray._read import read
+    from thinned.mc.ray._row_numbers import numbered
     from thinned.mc.ray._spread import check_spread
 
 __all__ = ["check_spread", "numbered", "predict", "read"]
@@ -17,7 +17,7 @@ __all__ = ["check_spread", "numbered", "predict", "read"]
 # Loaded when they are asked for: processes that only read data need no torch.
 _LATER = {
     "check_spread": "thinned.mc.ray._spread",
-    "numbered": "thinned.mc.ray._numbered",
+    "numbered": "thinned.mc.ray._row_numbers",
     "predict": "thinned.mc.ray._predict",
     "read": "thinned.mc.ray._read",
 }

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.mc._prediction import Prediction, Statistics
-from thinned.mc.ray._slots import Integers
+from thinned.mc.ray._chunking import Integers
 
 Inputs = str | tuple[str, ...] | Mapping[str, str]
 Batch = Mapping[str, npt.NDArray[Any]]

@@ -15,7 +15,7 @@ from thinned.mc._collect import check_at_least_1, check_samples
 from thinned.mc._prediction import Outputs, check_outputs
 from thinned.mc.ray import _columns
 from thinned.mc.ray._worker import Plan, Worker
-from thinned.mc.torch._switch import Also
+from thinned.mc.torch._training_flags import Also
 from thinned.torch import _key
 
 BATCH = 256

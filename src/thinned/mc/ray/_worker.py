@@ -13,7 +13,7 @@ import thinned
 from thinned.contract import Key
 from thinned.mc._collect import SilentError, together
 from thinned.mc._prediction import Outputs
-from thinned.mc.ray import _columns, _slots
+from thinned.mc.ray import _chunking, _columns
 from thinned.mc.torch import _inputs
 from thinned.mc.torch._active import check_model
 from thinned.mc.torch._batch import Direct, Traced
@@ -62,7 +62,7 @@ class Worker:
         run = self._opened()
         with run.active():
             for rows, columns in _columns.alike(batch, plan.inputs):
-                for places, own in _slots.chunks(numbers[rows], plan.batch_size):
+                for places, own in _chunking.chunks(numbers[rows], plan.batch_size):
                     parts = self._parts(run, columns, places, numbers[rows])
                     first = next(parts)
                     if isinstance(first, Direct):  # one input at a time: what only fills a slot serves none

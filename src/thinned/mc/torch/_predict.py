@@ -14,7 +14,7 @@ from thinned.mc._prediction import Outputs, Prediction, check_outputs
 from thinned.mc.torch import _inputs
 from thinned.mc.torch._active import check_model
 from thinned.mc.torch._run import Run
-from thinned.mc.torch._switch import Also
+from thinned.mc.torch._training_flags import Also
 from thinned.torch import _key
 
 

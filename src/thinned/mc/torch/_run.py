@@ -9,17 +9,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from thinned.contract import Key
 from thinned.mc._collect import WITHOUT_EFFECT, check_last
-from thinned.mc.torch import _inputs, _sealed
+from thinned.mc.torch import _data_dependence, _inputs
 from thinned.mc.torch._active import unreached
 from thinned.mc.torch._batch import Direct, Thinned, Traced
 from thinned.mc.torch._outputs import meant, of_one
 from thinned.mc.torch._program import Program
 from thinned.mc.torch._sampling import Sampling
-from thinned.mc.torch._switch import Also, switched
+from thinned.mc.torch._training_flags import Also, switched
 from thinned.torch import _compat, _key
 from thinned.torch._draws import watching
 from thinned.torch._thin import is_shared
@@ -81,7 +80,7 @@ class Run:
         """
         if not rows:
             return
-        leaves, spec = pytree.tree_flatten(call)
+        leaves, spec = _compat.pytree.tree_flatten(call)
         program = self._program(leaves, spec, rows)
         if numbers is None:
             check_last(self.seen, rows)
@@ -114,7 +113,7 @@ class Run:
             *tensors, key = tensors_and_key
             given = iter(tensors)
             full = [fixed[k] if k in fixed else next(given) for k in range(len(leaves))]
-            args, kwargs = pytree.tree_unflatten(full, spec)
+            args, kwargs = _compat.pytree.tree_unflatten(full, spec)
             self.draws.start(key)
             with self.draws:
                 result = self.model(*args, **kwargs)
@@ -145,7 +144,7 @@ class Run:
             return None
         self.may_draw |= bool(self.draws.found)
         try:
-            _sealed.check(self.model, forward, one, key)
+            _data_dependence.check(self.model, forward, one, key)
             program = Program(forward, one, key)
             if Traced.agrees(program, last, key, wanted):
                 return program

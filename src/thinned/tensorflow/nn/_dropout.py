@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from thinned.tensorflow import _dropout, _spelling
+from thinned.tensorflow import _arguments, _dropout
 
 
 def dropout(x: Any, rate: Any, noise_shape: Any = None, seed: Any = None, name: str | None = None) -> Any:
@@ -41,9 +41,9 @@ def dropout(x: Any, rate: Any, noise_shape: Any = None, seed: Any = None, name: 
         array([[2., 0., 2., 2., 2.],
                [2., 2., 2., 2., 2.]], dtype=float32)
     """
-    p = _spelling.probability(rate, "rate")
-    x = _spelling.floating(x, rate=rate)
-    key, shared = _spelling.key_of(seed), _spelling.aligned(x, noise_shape)
+    p = _arguments.probability(rate, "rate")
+    x = _arguments.floating(x, rate=rate)
+    key, shared = _arguments.key_of(seed), _arguments.aligned(x, noise_shape)
     return _dropout.dropout(x, p, key=key, training=True, noise_shape=shared, name=name)
 
 
@@ -78,9 +78,9 @@ def stateless_dropout(
         array([[2., 0., 2., 2., 2.],
                [2., 2., 2., 2., 2.]], dtype=float32)
     """
-    p = _spelling.probability(rate, "rate")
-    x = _spelling.floating(x, rate=rate)
-    key, shared = _spelling.pair(seed, "seed"), _spelling.aligned(x, noise_shape)
+    p = _arguments.probability(rate, "rate")
+    x = _arguments.floating(x, rate=rate)
+    key, shared = _arguments.pair(seed, "seed"), _arguments.aligned(x, noise_shape)
     _check_algorithm(rng_alg)
     name = name or "stateless_dropout"
     return _dropout.dropout(x, p, key=key, training=True, noise_shape=shared, name=name)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thinned.torch._draws import _dropout
 from thinned.torch._draws._mode import Draws, Handler, given
-from thinned.torch.nn._parts import is_off
+from thinned.torch.nn._part_keys import is_off
 
 _FUNCTION = F.multi_head_attention_forward
 

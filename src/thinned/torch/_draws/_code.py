@@ -10,9 +10,9 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from thinned.torch._conversion import _unseen
+from thinned.torch._conversion import _functional
 
-_FUNCTIONS = {*_unseen._FUNCTIONS, "scaled_dot_product_attention"}
+_FUNCTIONS = {*_functional._FUNCTIONS, "scaled_dot_product_attention"}
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF"}
 _FOLLOWS = {"LOAD_ATTR", "LOAD_METHOD"}
 

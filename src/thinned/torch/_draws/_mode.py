@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from thinned.contract import Key
-from thinned.torch._conversion import _unseen
+from thinned.torch._conversion import _functional
 
 
 @dataclass(frozen=True)
-class Site:
+class Draw:
     """A call that draws, or a rate that no call used.
 
     Attributes:
@@ -80,7 +80,7 @@ class Draws(TorchFunctionMode):
         super().__init__()
         self.model, self.handlers = model, handlers
         self.names = {module: name for name, module in model.named_modules()}
-        self.found: list[Site] = []
+        self.found: list[Draw] = []
         self.inside: list[tuple[str | None, torch.nn.Module]] = []
         self.computes_again = False
 
@@ -137,8 +137,8 @@ class Draws(TorchFunctionMode):
         rate = float(p) if isinstance(p, (int, float)) else p
         if isinstance(rate, float) and math.isnan(rate) and module is not None and not how:
             # Random numbers, of which a rate will make a decision.
-            rate = next(iter(_unseen.rates(module).values()), rate)
-        self.found.append(Site(name, kind, rate, tuple(shape), how or f"a call{where}"))
+            rate = next(iter(_functional.rates(module).values()), rate)
+        self.found.append(Draw(name, kind, rate, tuple(shape), how or f"a call{where}"))
         return self.next_key(name)
 
     def __enter__(self) -> Self:

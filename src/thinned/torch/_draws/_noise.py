@@ -14,7 +14,7 @@ from thinned import contract
 from thinned._position import row_major
 from thinned.contract import Key
 from thinned.torch import _key, _plain, functional
-from thinned.torch._conversion import _unseen
+from thinned.torch._conversion import _functional
 from thinned.torch._draws._mode import Draws, Handler
 from thinned.torch._draws._seeded import seeded
 
@@ -105,7 +105,7 @@ def _number(chance: Any) -> float:
 
 def _rate(draws: Draws, chance: float) -> float:
     """The chance to drop: that of 0, or of 1 where that is nearer to the rate that the module holds."""
-    held = [] if draws.own is None else list(_unseen.rates(draws.own[1]).values())
+    held = [] if draws.own is None else list(_functional.rates(draws.own[1]).values())
     return min(1.0 - chance, chance, key=lambda p: abs(p - held[0])) if held else 1.0 - chance
 
 

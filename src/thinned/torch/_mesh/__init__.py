@@ -1,6 +1,6 @@
 """Dropout of a DTensor: each rank computes its part of the global mask, and asks no other."""
 
-from thinned.torch._mesh._beside import beside, ones
-from thinned.torch._mesh._found import check_source, is_dtensor, prepare, register
+from thinned.torch._mesh._alignment import beside, ones
+from thinned.torch._mesh._detection import check_source, is_dtensor, prepare, register
 
 __all__ = ["beside", "check_source", "is_dtensor", "ones", "prepare", "register"]

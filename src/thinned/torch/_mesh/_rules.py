@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Partial
 
-from thinned.torch._mesh import _part
+from thinned.torch import _compat
+from thinned.torch._mesh import _shard
 
 # Reductions that a product with a number not below zero commutes with; and with any number.
 _BY_NOT_NEGATIVE = ("sum", "avg", "max", "min")
 _BY_ANY = ("sum", "avg")
 
-Rule = Callable[[dict[str, Any], _part.Sizes], None]
+Rule = Callable[[dict[str, Any], _shard.Sizes], None]
 
 
 def register() -> None:
@@ -37,7 +38,7 @@ def _on_parts(rule: Rule, reductions: tuple[str, ...]) -> Callable[..., Any]:
     """An operator `name(Tensor input, Tensor key, Tensor p, …)`, of which the rule changes the arguments."""
 
     def run(_cls: Any, operator: Any, _types: Any, args: Any, kwargs: Any = None) -> Tensor:
-        names = [argument.name for argument in operator._schema.arguments]
+        names = [argument.name for argument in _compat.schema_of(operator).arguments]
         named = {**dict(zip(names, args, strict=False)), **(kwargs or {})}
         named.pop("coordinate", None)
         input = named["input"]
@@ -46,12 +47,12 @@ def _on_parts(rule: Rule, reductions: tuple[str, ...]) -> Callable[..., Any]:
                 "p is a DTensor and the input is not: pass p.full_tensor(), or distribute the input"
             )
         _check_placements(input, operator, reductions)
-        first = _part.begin(input)
-        here = _part.local(input)
+        first = _shard.begin(input)
+        here = _shard.local(input)
         if first is not None:
             rule(named, first)
             sizes = tuple(here.shape)
-            named["p"] = _part.same_part(named["p"], input.shape, first, sizes)
+            named["p"] = _shard.same_part(named["p"], input.shape, first, sizes)
             here = operator(**{**named, "input": here})
         return DTensor.from_local(
             here,
@@ -75,7 +76,7 @@ def _check_placements(input: DTensor, operator: Any, reductions: tuple[str, ...]
             )
 
 
-def _diagonal(named: dict[str, Any], first: _part.Sizes) -> None:
+def _diagonal(named: dict[str, Any], first: _shard.Sizes) -> None:
     """Dropout and its like: a part of the whole, or of the part of a larger whole that the DTensor is."""
     if named["key"].dim() > 1:
         raise NotImplementedError("vmap of dropout over a DTensor: pass keys one by one")
@@ -87,7 +88,7 @@ def _diagonal(named: dict[str, Any], first: _part.Sizes) -> None:
     named["step"] = list(step)
 
 
-def _samples(named: dict[str, Any], first: _part.Sizes) -> None:
+def _samples(named: dict[str, Any], first: _shard.Sizes) -> None:
     """DropBlock: whole samples, since each is scaled by what it has lost."""
     input = named["input"]
     for placement in input.placements:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Unpack
 
 import torch
@@ -10,9 +9,11 @@ from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key, check_probability
-from thinned.torch import _autocast, _key, _mesh, _native, _operands, _operator, _rate
+from thinned.torch import _autocast, _key, _mesh, _native, _operands, _rate
+from thinned.torch._attention import _formula, attention
+from thinned.torch._attention._formula import Drop
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place, Where, as_lists
+from thinned.torch._place import Place, as_lists
 from thinned.torch.functional._dropout import dropout
 
 
@@ -35,8 +36,8 @@ def scaled_dot_product_attention(
     """Equivalent to `torch.nn.functional.scaled_dot_product_attention`, with a mask of a key.
 
     Where nothing is dropped it is torch's, by the fastest of its ways. In training, softmax(query · keyᵀ ·
-    scale + mask) is dropped by the mask of its own shape (…, L, S). Beside the inputs, only the probabilities
-    are kept for the backward pass, as softmax keeps them; what was dropped is recomputed.
+    scale + mask) is dropped by the mask of its own shape (…, L, S), tile by tile: nothing of that size is
+    stored. For the backward pass the result and a number for each query are kept; the rest is recomputed.
 
     Args:
         query: (…, L, E); float32, float64, float16 or bfloat16.
@@ -94,52 +95,42 @@ def scaled_dot_product_attention(
             query, key, value, attn_mask, 0.0, is_causal, scale=scale, enable_gqa=enable_gqa
         )
     to = _autocast.result_type(query)
-    if enable_gqa:
-        key, value = _repeated(key, query), _repeated(value, query)
-    wide = torch.promote_types(query.dtype, torch.float32)
-    query, key, value = query.to(wide), key.to(wide), value.to(wide)
+    if not query.dtype == key.dtype == value.dtype:
+        wide = torch.promote_types(query.dtype, torch.float32)
+        query, key, value = query.to(wide), key.to(wide), value.to(wide)
     _mesh.check_source(query, dropout_key, generator, "dropout_key")
     bits, rate = _key.as_tensor(dropout_key, generator), _rate.as_tensor(dropout_p, drop)
+    heads = _aligned(query, key, value, attn_mask, enable_gqa)
+    where = as_lists(place, (*heads[0].shape[:-1], key.shape[-2]))
     with _autocast.off(query):
-        return _attend(query, key, value, attn_mask, is_causal, scale, bits, rate, place).to(to)
+        if any(_mesh.is_dtensor(each) for each in heads):
+            return _formula.forward(*heads, is_causal, scale, Drop(bits, rate, *where)).to(to)
+        return attention(*heads, bits, rate, is_causal, scale, *where).to(to)
 
 
-def _attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None,
-    is_causal: bool,
-    scale: float | None,
-    bits: Tensor,
-    rate: Tensor,
-    place: Place,
-) -> Tensor:
-    factor = 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = (query * factor) @ key.mT
-    nowhere = None
-    if is_causal:
-        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()
-        attn_mask = _mesh.beside(query, attn_mask, divided=False)
-    elif attn_mask is not None:
-        attn_mask = _mesh.beside(query, attn_mask, divided=False)
-        seen = attn_mask if attn_mask.dtype == torch.bool else attn_mask != -torch.inf
-        nowhere = ~seen.any(-1, keepdim=True)
+def _aligned(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, enable_gqa: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """The operands with as many dimensions each and of one batch; heads of key stay as many as they are."""
+    if enable_gqa and (key.shape[-3] != value.shape[-3] or _mesh.is_dtensor(query)):
+        key, value = _repeated(key, query), _repeated(value, query)
+    elif enable_gqa:
+        _check_groups(key, query)
+    others = (query,) if attn_mask is None else (query, attn_mask)
+    own = (key, value) if not enable_gqa else ()
+    served = torch.broadcast_shapes(*(each.shape[-3:-2] for each in (*others, *own)))
+    front = torch.broadcast_shapes(*(each.shape[:-3] for each in (*others, key, value)))
+    serving = key.shape[-3:-2] if enable_gqa or key.shape[-3:-2] == value.shape[-3:-2] == (1,) else served
     if attn_mask is not None:
-        scores = _masked(scores, attn_mask, nowhere)
-    shape = torch.broadcast_shapes(scores.shape[:-2], value.shape[:-2])
-    probabilities = scores.softmax(-1).expand(*shape, *scores.shape[-2:])
-    apply: Any = (_Weighted if torch.compiler.is_compiling() else _WeightedBothModes).apply
-    where = as_lists(place, probabilities.shape)
-    result: Tensor = apply(probabilities, value.expand(*shape, *value.shape[-2:]), bits, rate, where)
-    return result if nowhere is None else result.masked_fill(nowhere, 0)
-
-
-def _masked(scores: Tensor, attn_mask: Tensor, nowhere: Tensor | None) -> Tensor:
-    """Rows that may look nowhere stay finite, lest their gradients become NaN; their result is not used."""
-    if attn_mask.dtype == torch.bool:
-        return scores.masked_fill(~(attn_mask if nowhere is None else attn_mask | nowhere), -torch.inf)
-    return scores + (attn_mask if nowhere is None else attn_mask.masked_fill(nowhere, 0))
+        rank = len(front) + len(served) + 2
+        attn_mask = attn_mask.reshape(*(1,) * (rank - attn_mask.dim()), *attn_mask.shape)
+        attn_mask = _mesh.beside(query, attn_mask, divided=False)
+    return (
+        query.expand(*front, *served, *query.shape[-2:]),
+        key.expand(*front, *serving, *key.shape[-2:]),
+        value.expand(*front, *serving, *value.shape[-2:]),
+        attn_mask,
+    )
 
 
 def _check_mask(attn_mask: Tensor | None, is_causal: bool, query: Tensor) -> None:
@@ -152,12 +143,16 @@ def _check_mask(attn_mask: Tensor | None, is_causal: bool, query: Tensor) -> Non
 
 
 def _repeated(heads: Tensor, query: Tensor) -> Tensor:
+    _check_groups(heads, query)
+    return heads.repeat_interleave(query.shape[-3] // heads.shape[-3], -3)
+
+
+def _check_groups(heads: Tensor, query: Tensor) -> None:
     have, need = heads.shape[-3], query.shape[-3]
     if not have or need % have:
         raise ValueError(
             f"{have} heads of key do not divide the {need} of query: with enable_gqa each serves as many"
         )
-    return heads.repeat_interleave(need // have, -3)
 
 
 def _threshold(p: Any, query: Tensor, key: Tensor, enable_gqa: bool) -> int | None:
@@ -168,44 +163,3 @@ def _threshold(p: Any, query: Tensor, key: Tensor, enable_gqa: bool) -> int | No
     heads = query.shape[-3:-2] if enable_gqa else key.shape[-3:-2]  # each of key's is repeated for query's
     batch = torch.broadcast_shapes(query.shape[:-2], (*key.shape[:-3], *heads))
     return _rate.threshold(p, query.new_empty(()).expand(*batch, query.shape[-2], key.shape[-2]))
-
-
-class _Weighted(torch.autograd.Function):
-    """The dropped probabilities times the values; backward, they are dropped again."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(probabilities: Tensor, value: Tensor, key: Tensor, p: Tensor, where: Where) -> Tensor:
-        return _operator.dropout(probabilities, key, p, True, None, *where) @ value
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        *tensors, where = inputs
-        ctx.rest = (True, None, *where)
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        probabilities, value, key, p = ctx.saved_tensors
-        of_probabilities = of_value = None
-        if ctx.needs_input_grad[0]:
-            of_probabilities = _operator.dropout(grad @ value.mT, key, p, *ctx.rest)
-        if ctx.needs_input_grad[1]:
-            of_value = _operator.dropout(probabilities, key, p, *ctx.rest).mT @ grad
-        return of_probabilities, of_value, None, None, None
-
-
-class _WeightedBothModes(_Weighted):
-    """With forward derivatives, which the compiler refuses to trace even where nobody asks for them."""
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _Weighted.setup_context(ctx, inputs, output)
-        ctx.save_for_forward(*inputs[:-1])
-
-    @staticmethod
-    def jvp(ctx: Any, probabilities_t: Tensor, value_t: Tensor, *_: None) -> Tensor:
-        probabilities, value, key, p = ctx.saved_tensors
-        of_probabilities: Tensor = _operator.dropout(probabilities_t, key, p, *ctx.rest) @ value
-        return of_probabilities + _operator.dropout(probabilities, key, p, *ctx.rest) @ value_t

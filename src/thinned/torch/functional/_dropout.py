@@ -21,6 +21,7 @@ from thinned.contract import Key, check_probability, threshold
 from thinned.torch import (
     _cuda_in_place,
     _eager,
+    _export,
     _in_place,
     _key,
     _mesh,
@@ -29,7 +30,6 @@ from thinned.torch import (
     _onnx,
     _operator,
     _rate,
-    _switch,
 )
 from thinned.torch._batching import OWN
 from thinned.torch._overrides import overridable
@@ -140,7 +140,7 @@ def dropout(
     if inplace and _cuda_in_place.applies(input, rate):
         return _cuda_in_place.dropout(input, bits, rate, inverted, *shapes)
     result = _operator.dropout(input, bits, rate, inverted, *shapes)
-    if not inverted and (flag := _switch.evaluates()) is not None:
+    if not inverted and (flag := _export.evaluates()) is not None:
         result = torch.where(flag, _rate.expectation(result, p), result)
     return _in_place.into(input, result, inplace)
 

@@ -12,7 +12,7 @@ from thinned.contract import Key
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place
 from thinned.torch.functional._dropout import dropout
-from thinned.torch.functional._lives import kept
+from thinned.torch.functional._keep_mask import kept
 
 
 @overridable

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _doubles, _key, _mesh, _native, _rate, _switch
+from thinned.torch import _doubles, _export, _key, _mesh, _native, _rate
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place
-from thinned.torch.functional._lives import lives
+from thinned.torch.functional._keep_mask import batched_keep_mask
 
 
 @overridable
@@ -74,8 +74,8 @@ def zoneout(
         return _expectation(new, old, rate)
     _mesh.check_source(new, key, generator)
     key = _key.as_tensor(key, generator)
-    taken = torch.where(lives(new, rate, key, None, place), new, old)
-    flag = _switch.evaluates()
+    taken = torch.where(batched_keep_mask(new, rate, key, None, place), new, old)
+    flag = _export.evaluates()
     return taken if flag is None else torch.where(flag, _expectation(new, old, rate), taken)
 
 

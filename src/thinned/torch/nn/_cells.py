@@ -11,7 +11,7 @@ from torch import Tensor
 
 from thinned.contract import Key
 from thinned.torch._site import Site
-from thinned.torch.nn._parts import call_key, is_off, part_key
+from thinned.torch.nn._part_keys import call_key, is_off, part_key
 
 
 class CellSite(Site):

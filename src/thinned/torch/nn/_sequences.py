@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from thinned.contract import Key
 from thinned.torch import functional
 from thinned.torch._site import check_p
-from thinned.torch.nn._parts import is_off
+from thinned.torch.nn._part_keys import is_off
 
 Noise = tuple[int | None, ...]
 

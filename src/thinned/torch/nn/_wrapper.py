@@ -13,7 +13,7 @@ from thinned.torch import functional
 from thinned.torch._clock import Clock
 from thinned.torch._site import Probability, check_p
 from thinned.torch.nn._cells import CellSite, advance, is_lstm
-from thinned.torch.nn._parts import is_off, part_key
+from thinned.torch.nn._part_keys import is_off, part_key
 from thinned.torch.nn._states import all_but_c, all_but_c_of_a_pair, change
 
 _KEEP = ("input_keep_prob", "output_keep_prob", "state_keep_prob")
@@ -148,7 +148,7 @@ class DropoutWrapper(CellSite):
         def drop(part: Tensor, index: int) -> Tensor:
             return self._drop(part, p, part_key(key, index))
 
-        return change(state, visitor, drop)[0]
+        return change(state, visitor, drop)
 
     def _check(self, input: Tensor) -> None:
         if self.dtype is not None and input.dtype != self.dtype:

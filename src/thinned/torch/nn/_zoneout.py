@@ -11,7 +11,7 @@ from thinned.contract import fold_number
 from thinned.torch import functional
 from thinned.torch._site import Probability, check_p
 from thinned.torch.nn._cells import CellSite
-from thinned.torch.nn._parts import is_off, part_key
+from thinned.torch.nn._part_keys import is_off, part_key
 
 _H, _C = fold_number("h"), fold_number("c")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from thinned.tensorflow import _dropout, _spelling
+from thinned.tensorflow import _arguments, _dropout
 
 __all__ = ["Dropout", "dropout"]
 
@@ -40,18 +40,18 @@ class Dropout(tf.Module):  # type: ignore[misc]
         self, rate: Any = 0.5, noise_shape: Any = None, seed: Any = None, name: str | None = None
     ) -> None:
         super().__init__(name=name)
-        self.rate = _spelling.probability(rate, "rate")
-        self.seed = _spelling.check_seed(seed)
+        self.rate = _arguments.probability(rate, "rate")
+        self.seed = _arguments.check_seed(seed)
         # A list would become TensorFlow's own, that it tracks.
         self.noise_shape = tuple(noise_shape) if isinstance(noise_shape, list) else noise_shape
 
     def __call__(self, inputs: Any, training: Any = False) -> Any:
         """Drop where `training`, a bool or a bool tensor of no dimension, is true; else the inputs."""
-        training = _spelling.flag(training)
+        training = _arguments.flag(training)
         if training is False:  # of any dtype, as TensorFlow's
             return tf.convert_to_tensor(inputs) if not tf.is_tensor(inputs) else inputs
-        x = _spelling.floating(inputs)
-        key, shared = _spelling.key_of(self.seed), _spelling.aligned(x, self.noise_shape)
+        x = _arguments.floating(inputs)
+        key, shared = _arguments.key_of(self.seed), _arguments.aligned(x, self.noise_shape)
         return _dropout.dropout(x, self.rate, key=key, training=training, noise_shape=shared, name=self.name)
 
     def apply(self, inputs: Any, training: Any = False) -> Any:

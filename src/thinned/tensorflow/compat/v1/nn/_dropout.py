@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thinned.tensorflow import _dropout, _spelling
+from thinned.tensorflow import _arguments, _dropout
 
 
 def dropout(
@@ -50,7 +50,7 @@ def dropout(
         [2. 0. 2. 2. 2.]
         [1. 1. 1. 1. 1.]
     """
-    p = _spelling.drop_probability(rate, keep_prob)
-    x = _spelling.floating(x, rate=rate, keep_prob=keep_prob)
-    key, shared = _spelling.key_of(seed), _spelling.aligned(x, noise_shape)
+    p = _arguments.drop_probability(rate, keep_prob)
+    x = _arguments.floating(x, rate=rate, keep_prob=keep_prob)
+    key, shared = _arguments.key_of(seed), _arguments.aligned(x, noise_shape)
     return _dropout.dropout(x, p, key=key, training=True, noise_shape=shared, name=name)
