@@ -84,7 +84,7 @@ def backward(
     call.run(
         *(_attention_keys.keys_and_values, "lse", "grad", "grad_k", "grad_v"),
         tiled=["BN"],
-        shared=("k", "v"),
+        shared=("grad_k", "grad_v"),
         **rest,
     )
     for target, name in ((of_query, "grad_q"), (of_key, "grad_k"), (of_value, "grad_v")):
@@ -99,7 +99,7 @@ def backward(
         call.run(
             *(_attention_masks.attn_masks, "lse", "grad", "grad_mask"),
             tiled=["BM", "BN"],
-            shared=("mask",),
+            shared=("grad_mask",),
             **rest,
         )
         found = call.tensors["grad_mask"]
