@@ -108,6 +108,9 @@ LAYERS: dict[str, Layer] = {
         lambda: (floats(4, 6, 5),),
         identity=True,
     ),
+    "MultiheadAttention": Layer(
+        lambda: nn.MultiheadAttention(8, 2, 0.5), lambda: (floats(4, 2, 8), floats(6, 2, 8), floats(6, 2, 8))
+    ),
     "ScaledDotProductAttention": Layer(
         lambda: nn.ScaledDotProductAttention(0.5), lambda: (floats(2, 4, 8), floats(2, 6, 8), floats(2, 6, 3))
     ),

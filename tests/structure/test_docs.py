@@ -12,7 +12,19 @@ FOLDER = ROOT / "docs" / "torch"
 PAGES = sorted(FOLDER.glob("*.md"))
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # What is about all families, and not one of them.
-GENERAL = {"README", "compile", "convert", "cuda", "differences", "distributed", "keys", "schedules", "tools"}
+GENERAL = {
+    "README",
+    "compile",
+    "convert",
+    "cuda",
+    "differences",
+    "distributed",
+    "flex",
+    "keys",
+    "schedules",
+    "tools",
+    "transformers",
+}
 FAMILIES = [page for page in PAGES if page.stem not in GENERAL]
 # Public names, and the folder whose pages have them.
 MODULES = {
@@ -27,6 +39,7 @@ MODULES = {
     "thinned.tensorflow.compat.v1.nn": "tensorflow",
     "thinned.tensorflow.nn": "tensorflow",
     "thinned.torch": "torch",
+    "thinned.torch.flex": "torch",
     "thinned.torch.functional": "torch",
     "thinned.torch.nn": "torch",
     "thinned.torch.schedules": "torch",

@@ -20,6 +20,7 @@ import thinned
 from thinned.cli import main
 
 ROOT = Path(__file__).parents[2]
+NO_TRANSFORMERS = importlib.util.find_spec("transformers") is None
 
 PUBLIC = {
     "thinned": ["Key", "dropout", "get_num_threads", "keep_mask", "scale", "set_num_threads", "threshold"],
@@ -52,16 +53,20 @@ PUBLIC = {
     "thinned.flax": ["linen", "nnx"],
     "thinned.flax.linen": ["DropConnect", "DropPath", "Dropout", "audit", "dot_product_attention"],
     "thinned.flax.nnx": ["DropConnect", "DropPath", "Dropout", "dot_product_attention"],
-    "thinned.jax": ["dropout", "fold", "keep_mask"],
+    "thinned.jax": ["dot_product_attention", "dropout", "fold", "keep_mask"],
     "thinned.keras": [
+        "AdditiveAttention",
         "AlphaDropout",
+        "Attention",
         "DropConnect",
         "Dropout",
         "GRU",
         "GRUCell",
         "GaussianDropout",
+        "GroupQueryAttention",
         "LSTM",
         "LSTMCell",
+        "MultiHeadAttention",
         "SimpleRNN",
         "SimpleRNNCell",
         "SpatialDropout1D",
@@ -103,19 +108,24 @@ PUBLIC = {
         "audit",
         "convert",
         "count_steps",
+        "flex",
         "functional",
         "keyed",
         "keys",
+        "masked",
         "nn",
         "quantization",
         "schedules",
         "set_rows",
         "set_step",
         "strip",
+        "thin",
         "to_classic",
         "to_inverted",
         "unconvert",
+        "unthin",
     ],
+    "thinned.torch.flex": ["flex_attention"],
     "thinned.torch.functional": [
         "alpha_dropout",
         "drop_block1d",
@@ -161,6 +171,7 @@ PUBLIC = {
         "GaussianDropout",
         "LSTM",
         "LockedDropout",
+        "MultiheadAttention",
         "ScaledDotProductAttention",
         "StochasticDepth",
         "ZoneoutCell",
@@ -259,7 +270,9 @@ def modules():
     for info in pkgutil.walk_packages(thinned.__path__, "thinned."):
         parent, _, last = info.name.rpartition(".")
         if last != "_native" and not (parent.endswith("._triton") and last in of_triton):
-            yield info.name
+            of_transformers = info.name == "thinned.torch.transformers" and NO_TRANSFORMERS
+            skip = [pytest.mark.skip(reason="transformers is not installed")] if of_transformers else []
+            yield pytest.param(info.name, marks=skip)
 
 
 def no_triton():

@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -193,11 +194,8 @@ def test_a_lazy_model_has_to_have_run():
 def test_models_as_people_write_them(name):
     model, x = build(name)
     convert(model)
-    told = {"gpt": "h.0.attn", "encoder": "encoder.layers.1.self_attn"}.get(name)
-    if told is None:
-        keyed(model, 7, check=x)
-        return
-    with pytest.warns(UserWarning, match=told):
+    told = pytest.warns(UserWarning, match="h.0.attn") if name == "gpt" else nullcontext()
+    with told:
         keyed(model, 7, check=x)
 
 
@@ -206,7 +204,7 @@ def test_modules_that_hold_a_rate_are_named_without_a_run():
     model = convert(
         torch.nn.Sequential(layer, torch.nn.LSTM(8, 4, 2, dropout=0.2), torch.nn.LSTM(8, 4))
     ).model
-    with pytest.warns(UserWarning, match=r"^0.self_attn, 1 draw from torch's generator"):
+    with pytest.warns(UserWarning, match=r"^1 draw from torch's generator"):
         keyed(model, 7)
 
 

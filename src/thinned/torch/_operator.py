@@ -116,7 +116,7 @@ def _tensors(input: Tensor, key: Tensor, p: Tensor, inverted: bool) -> tuple[Any
     return words_for(input, key), drop.to(input.device), factor.to(wide).to(input.device)
 
 
-def rates(p: Tensor, inverted: bool) -> tuple[Tensor, Tensor]:
+def rates(p: Tensor, inverted: bool = True) -> tuple[Tensor, Tensor]:
     """Drop threshold, as an integer, and factor, in double."""
     if p.is_cpu:
         _rate.check_range(p)

@@ -7,28 +7,40 @@ from typing import Any
 import torch
 
 from thinned.torch import nn
+from thinned.torch._conversion import _handed
 from thinned.torch._conversion._functional import drops, passes_call, rates, reads
 from thinned.torch._conversion._report import Conversion, Model
-from thinned.torch._conversion._walk import OF_TORCH, become, copied, foreign, named, torch_class
-from thinned.torch._site import Site
+from thinned.torch._conversion._walk import (
+    HOLDERS,
+    OF_TORCH,
+    become,
+    copied,
+    foreign,
+    named,
+    torch_class,
+    turn,
+)
+from thinned.torch._site import Site, check_p
 
-_OURS: dict[type[Any], type[Any]] = {cls: getattr(nn, cls.__name__) for cls in OF_TORCH}
+_OURS: dict[type[Any], type[Any]] = {cls: getattr(nn, cls.__name__) for cls in (*OF_TORCH, *HOLDERS)}
 _PROOF = "modules and source were read, nothing was run: keyed(model, seed, check=inputs) names every draw"
 _TORCHS = {ours: torchs for torchs, ours in _OURS.items()}
 
 
 def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
-    """Turn every dropout module of torch.nn into ours of the same name, and say what else drops.
+    """Turn every dropout module and MultiheadAttention of torch.nn into ours, and say what else drops.
 
     A module stays where and what it is but for its class: p, inplace, training flag, hooks and every
     reference to it remain, and so do the model's `state_dict`, its names and its evaluation, to the bit.
     Only an alpha dropout's inplace, which torch's does not obey, becomes False. `thinned.torch.keyed` can
     then give the model its keys.
 
-    A rate that a module holds as a number cannot be swapped: nn.MultiheadAttention's, of which every
-    nn.TransformerEncoderLayer has one, nn.LSTM's and nn.GRU's. These are named in `left` with the remedy.
-    (The encoder layer's modules are swapped. Its fused path in evaluation goes around them, which is no
-    difference but for a site that is made classic by hand: `to_classic` leaves them.)
+    An nn.MultiheadAttention is swapped as well, of which every layer of an nn.Transformer has one or two. The
+    encoder layer's fused path in evaluation goes around its modules, which is no difference but for a site
+    that is made classic by hand: `to_classic` leaves them.
+    A rate that another module holds as a number cannot be swapped: nn.LSTM's and nn.GRU's. These are named in
+    `left` with the remedy. In a model of transformers whose `attn_implementation` is "thinned" (see
+    `thinned.torch.transformers`), each attention gets a site, a module without parameters.
     What looks like dropout without being a module is named in `suspects`: other modules' numbers whose name
     says "drop", calls such as `F.dropout(…)` in the source of a module's class and of the functions that it
     calls, and a dropout module whose p is read in place of a call. That is not all: a function that is looked
@@ -52,9 +64,9 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
         >>> layer = torch.nn.TransformerEncoderLayer(8, 2, dropout=0.1, batch_first=True)
         >>> report = convert(torch.nn.Sequential(layer, torch.nn.Dropout(0.5)))
         >>> list(report.swapped)
-        ['0.dropout', '0.dropout1', '0.dropout2', '1']
-        >>> list(report.left)
-        ['0.self_attn']
+        ['0.self_attn', '0.dropout', '0.dropout1', '0.dropout2', '1']
+        >>> report.left
+        {}
         >>> report.model[1]
         Dropout(p=0.5, inplace=False)
     """
@@ -64,18 +76,21 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
     suspects: dict[str, str] = {}
     done: dict[torch.nn.Module, str] = {}
     for name, module in named(model):
-        torchs = torch_class(module)
+        torchs = torch_class(module, tuple(_OURS))
         if module in done:
             swapped[name] = done[module]
         elif isinstance(module, Site):
             continue
         elif torchs is None:
+            if _handed.is_ours(module):
+                _handed.give_site(module)
+                swapped[f"{name}.{_handed.CHILD}"] = "a site for the attention that transformers hands over"
             _note(name, module, left, suspects)
         elif problem := foreign(module, torchs):
             left[name] = problem
         else:
             try:
-                become(module, _OURS[torchs](module.p, _is_inplace(module)))
+                _swap(module, torchs)
             except (TypeError, ValueError) as error:
                 left[name] = f"{error}: set it, then convert again"
                 continue
@@ -84,7 +99,7 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
 
 
 def unconvert(model: Model, *, copy: bool = False) -> Conversion[Model]:
-    """Turn every dropout module of ours that torch.nn has as well into torch.nn's: the inverse of `convert`.
+    """Turn every module of ours that `convert` can have made into torch.nn's: its inverse.
 
     Args:
         model: any module.
@@ -110,6 +125,10 @@ def unconvert(model: Model, *, copy: bool = False) -> Conversion[Model]:
     suspects: dict[str, str] = {}
     done: dict[torch.nn.Module, str] = {}
     for name, module in named(model):
+        site = _handed.site_of(module)
+        if site is not None and site.key is None:
+            _handed.take_site(module)
+            swapped[f"{name}.{_handed.CHILD}"] = "nothing: the attention that transformers hands over draws"
         if found := passes_call(module):
             suspects[name] = f"{'; '.join(found)}: torch.nn's modules do not take it"
         if module in done:
@@ -119,9 +138,20 @@ def unconvert(model: Model, *, copy: bool = False) -> Conversion[Model]:
                 left[name] = problem
             else:
                 torchs = _TORCHS[type(module)]
-                become(module, torchs(module.p, module.inplace))
+                if torchs in HOLDERS:
+                    turn(module, torchs)
+                else:
+                    become(module, torchs(module.p, module.inplace))
                 swapped[name] = done[module] = f"torch.nn.{torchs.__name__}"
     return Conversion(model=model, swapped=swapped, left=left, suspects=suspects)
+
+
+def _swap(module: Any, torchs: type[Any]) -> None:
+    if torchs in HOLDERS:
+        module.dropout = check_p(module.dropout, "dropout")
+        turn(module, _OURS[torchs])
+    else:
+        become(module, _OURS[torchs](module.p, _is_inplace(module)))
 
 
 def _is_inplace(module: Any) -> bool:
@@ -134,13 +164,6 @@ def _note(name: str, module: torch.nn.Module, left: dict[str, str], suspects: di
     """What of a module that is no dropout module drops nevertheless."""
     kind = type(module).__name__
     held = " and ".join(f"{attribute}={rate}" for attribute, rate in rates(module).items())
-    if isinstance(module, torch.nn.MultiheadAttention):
-        if held:
-            left[name] = (
-                f"{kind} holds {held} as a number: write the attention with "
-                "thinned.torch.functional.scaled_dot_product_attention"
-            )
-        return
     if isinstance(module, torch.nn.RNNBase):
         if held and module.num_layers > 1:
             remedy = f"build thinned.torch.nn.{kind}(…, locked=False) and load its state_dict"
@@ -154,22 +177,31 @@ def _note(name: str, module: torch.nn.Module, left: dict[str, str], suspects: di
             "have torch.jit.trace, torch.export or torch.compile do that; torch.jit.script takes none of ours"
         )
         return
-    seen = list(drops(module) or reads(module))
-    if held:
+    has_site = _handed.site_of(module) is not None
+    seen = list(drops(module) or (() if has_site else reads(module)))
+    if held and not has_site:
         remedy = f", and thinned.torch.nn has a {kind}" if hasattr(nn, kind) else ""
         seen.insert(0, f"{kind} holds {held} as a number{remedy}")
     if seen:
-        suspects[name] = f"{'; '.join(seen)}: no walk over modules reaches it"
+        remedy = "no walk over modules reaches it"
+        if _handed.hands_over(module):
+            remedy = _handed.REMEDY
+        elif getattr(module, "fused_attn", False) is True:  # as timm has it
+            remedy += "; where its fused_attn is False, its dropout is called as a module"
+        suspects[name] = f"{'; '.join(seen)}: {remedy}"
 
 
-def _no_counterpart(site: Site) -> str | None:
+def _no_counterpart(site: Any) -> str | None:
     kind = type(site)
-    if kind not in _TORCHS:
+    if kind not in _TORCHS and kind is not _handed.HandedAttention:
         return f"torch.nn has no {kind.__name__}"
     if site.key is not None:
         return "it has a key, which torch.nn's has not: keyed(model, None) takes it away"
-    if not isinstance(site.p, float):
-        return f"p={site.p} is no number"
+    rate = "dropout" if _TORCHS[kind] in HOLDERS else "p"
+    if not isinstance(getattr(site, rate), float):
+        return f"{rate}={getattr(site, rate)} is no number"
+    if _TORCHS[kind] in HOLDERS:
+        return None
     fresh = kind()
     torchs = vars(_TORCHS[kind]())
     for name, value in vars(site).items():

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from thinned.torch import _compat
+
 _FUNCTIONS = {
     *("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"),
     *("alpha_dropout", "feature_alpha_dropout", "multi_head_attention_forward"),
@@ -50,8 +52,7 @@ def reads(module: torch.nn.Module) -> tuple[str, ...]:
     return tuple(
         f"{where} reads self.{child}.p"
         for where, child in _reads(kind)
-        if isinstance(getattr(module, child, None), torch.nn.modules.dropout._DropoutNd)
-        and getattr(module, child).p != 0
+        if isinstance(getattr(module, child, None), _compat.DROPOUTS) and getattr(module, child).p != 0
     )
 
 
@@ -59,6 +60,18 @@ def passes_call(module: torch.nn.Module) -> tuple[str, ...]:
     """Where the source of a module's class passes `call=` to a part of it, which torch.nn's do not take."""
     kind: Any = type(module)
     return _passes_call(kind)
+
+
+@functools.lru_cache(maxsize=1024)
+def asks_transformers(kind: Any) -> bool:
+    """Whether a class's forward asks transformers which function its attention is."""
+    cls = next((cls for cls in kind.__mro__ if "forward" in vars(cls)), torch.nn.Module)
+    return not _is_others(_root(cls)) and any(
+        isinstance(node, ast.Name) and node.id == "ALL_ATTENTION_FUNCTIONS"
+        for method in _methods(cls)
+        if method.name == "forward"
+        for node in ast.walk(method)
+    )
 
 
 @functools.lru_cache(maxsize=1024)  # finding a class's source reads the whole file

@@ -7,14 +7,15 @@ from typing import Any, Final
 import torch
 
 from thinned.torch import nn
+from thinned.torch._conversion._walk import OF_SITES
 from thinned.torch._site import Site
 
 _TWINS: Final[dict[type[Site], Any]] = {
     nn.LSTM: torch.nn.LSTM,
     nn.GRU: torch.nn.GRU,
+    nn.MultiheadAttention: torch.nn.MultiheadAttention,
     nn.DropConnectLinear: torch.nn.Linear,
 }
-_OF_A_SITE = ("key", "_bits", "step", "rows")
 
 
 def has_plain(module: torch.nn.Module) -> bool:
@@ -43,5 +44,5 @@ def _held(module: Any) -> dict[str, Any]:
     ours: Any = type(module)
     # On no device: to be looked at for their names, without a random number drawn.
     own = set(vars(ours(1, 1, device="meta"))) - set(vars(_TWINS[ours](1, 1, device="meta")))
-    held = {name: value for name, value in vars(module).items() if name not in own and name not in _OF_A_SITE}
+    held = {name: value for name, value in vars(module).items() if name not in own and name not in OF_SITES}
     return {**held, "dropout": 0.0} if "dropout" in held else held

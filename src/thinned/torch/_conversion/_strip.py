@@ -8,6 +8,7 @@ import torch
 
 from thinned.contract import threshold
 from thinned.torch import nn
+from thinned.torch._conversion import _handed
 from thinned.torch._conversion._functional import drops, passes_call, rates
 from thinned.torch._conversion._plain import become_plain, has_plain
 from thinned.torch._conversion._report import Model, Removal
@@ -61,6 +62,9 @@ def strip(model: Model, *, copy: bool = False) -> Removal[Model]:
     suspects: dict[str, str] = {}
     done: dict[torch.nn.Module, dict[str, str]] = {}
     for name, module in named(model):
+        if _handed.site_of(module) is not None:
+            _handed.take_site(module)
+            removed[f"{name}.{_handed.CHILD}"] = "a site for the attention that transformers hands over"
         if seen := _seen(module):
             suspects[name] = seen
         if module not in done:

@@ -16,8 +16,11 @@ OF_TORCH: Final[tuple[type[Any], ...]] = (
     *(torch.nn.AlphaDropout, torch.nn.FeatureAlphaDropout),
 )
 
-# Kinds of hooks: a module has a dictionary of each, named with an underscore and an s.
-HOOKS: Final = ("forward_pre_hook", "forward_hook", "backward_pre_hook", "backward_hook")
+# They hold a rate beside much else, and so do ours of the same name: the class alone is exchanged.
+HOLDERS: Final[tuple[type[Any], ...]] = (torch.nn.MultiheadAttention,)
+
+# What any site may hold and no module of torch.nn does.
+OF_SITES: Final = ("key", "_bits", "_clock", "_name", "rows")
 
 
 def named(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
@@ -47,22 +50,29 @@ def become(module: torch.nn.Module, fresh: torch.nn.Module) -> None:
     Exchanging the class and not the object keeps what any other way loses: shared modules, references that
     are in no module's registry, hooks and the handles that remove them.
     """
-    state = vars(module)
     if not isinstance(fresh, Site):
-        for name in ("noise_shape", "mode", "key", "_bits", "_clock", "_name", "rows"):
-            state.pop(name, None)
+        for name in ("noise_shape", "mode"):
+            vars(module).pop(name, None)
     common = vars(torch.nn.Module())
-    state.update((name, value) for name, value in vars(fresh).items() if name not in common)
-    module.__class__ = type(fresh)
+    vars(module).update((name, value) for name, value in vars(fresh).items() if name not in common)
+    turn(module, type(fresh))
 
 
-def torch_class(module: torch.nn.Module) -> Any:
-    """The dropout class of torch.nn that a module is of, exactly or by inheritance."""
-    return next((cls for cls in type(module).__mro__ if cls in OF_TORCH), None)
+def turn(module: torch.nn.Module, kind: type[Any]) -> None:
+    """Give a module the class of ours, or of torch.nn, whose modules hold what it holds."""
+    if not issubclass(kind, Site):
+        for name in OF_SITES:
+            vars(module).pop(name, None)
+    module.__class__ = kind
+
+
+def torch_class(module: torch.nn.Module, kinds: tuple[type[Any], ...] = OF_TORCH) -> Any:
+    """The class of torch.nn, one of dropout if not said, that a module is of, exactly or by inheritance."""
+    return next((cls for cls in type(module).__mro__ if cls in kinds), None)
 
 
 def foreign(module: torch.nn.Module, torchs: type) -> str | None:
-    """Why a module of a class that derives from one of torch's dropout classes is not simply one."""
+    """Why a module of a class that derives from one of torch's is not simply one."""
     kind = type(module)
     between = kind.__mro__[: kind.__mro__.index(torchs)]
     own = {n for cls in between for n, v in vars(cls).items() if callable(v) or isinstance(v, property)}

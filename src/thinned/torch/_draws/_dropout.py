@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thinned.torch import _key, functional
+from thinned.torch import _compat, _key, flex, functional
 from thinned.torch._draws._mode import Draws, Handler, given
 from thinned.torch.nn._part_keys import call_key, is_off
 
 _aten = torch.ops.aten
 _thinned = torch.ops.thinned
-_LAYERS = torch.nn.modules.dropout._DropoutNd
+_LAYERS = _compat.DROPOUTS
 
 
 def elements(input: Tensor, p: Any, key: Any) -> Tensor:
@@ -168,7 +168,10 @@ _KINDS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 DROPOUTS = tuple(func for _, functions in _KINDS.values() for func in functions)
 NATIVE = (torch.native_dropout, _aten.native_dropout.default)
 ATTENTION = (F.scaled_dot_product_attention, _aten.scaled_dot_product_attention.default)
-OURS = tuple(getattr(functional, name) for name in functional.__all__ if name != "keep_mask")
+OURS = (
+    *(getattr(functional, name) for name in functional.__all__ if name != "keep_mask"),
+    flex.flex_attention,
+)
 
 HANDLERS: dict[Any, Handler] = {
     **{func: _torchs(kind, drop) for kind, (drop, functions) in _KINDS.items() for func in functions},

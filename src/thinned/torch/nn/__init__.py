@@ -9,6 +9,7 @@ from thinned.torch.nn._dropout import Dropout
 from thinned.torch.nn._embedding import EmbeddingDropout
 from thinned.torch.nn._gaussian import GaussianDropout
 from thinned.torch.nn._locked import LockedDropout
+from thinned.torch.nn._multihead import MultiheadAttention
 from thinned.torch.nn._norm import DropoutAddLayerNorm, DropoutAddRMSNorm
 from thinned.torch.nn._path import DropPath, StochasticDepth
 from thinned.torch.nn._residual import DropoutAdd
@@ -38,6 +39,7 @@ __all__ = [
     "FeatureAlphaDropout",
     "GaussianDropout",
     "LockedDropout",
+    "MultiheadAttention",
     "ScaledDotProductAttention",
     "StochasticDepth",
     "ZoneoutCell",
