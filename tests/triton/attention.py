@@ -202,7 +202,7 @@ def close(ours, theirs, dtype, times=1.0):
 
 
 def check(q, k, v, mask=None, causal=False, scale=None, p=0.3, drop=None, weights=None):
-    """Result and all gradients; scores are multiplied by the scale, with their roundings, and gradients again."""
+    """Result and all gradients; a scale multiplies the roundings of scores, and of gradients once more."""
     times = max(1.0, abs(scale or 0.0))
     drop = dropping(p) if drop is None else drop
     if weights is None:
