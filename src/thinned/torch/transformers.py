@@ -70,11 +70,13 @@ def attention(
     Example:
         >>> import torch, thinned
         >>> from transformers import BertConfig, BertModel
-        >>> config = BertConfig(99, 16, 1, 2, 32, attn_implementation="thinned")
+        >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        >>> config = BertConfig(vocab_size=9, **sizes, intermediate_size=32, attn_implementation="thinned")
         >>> model = thinned.torch.convert(BertModel(config)).model.train()
         >>> words = torch.arange(6).reshape(2, 3)
         >>> model = thinned.torch.keyed(model, seed=1, check={"input_ids": words})
-        >>> a, b = (model(words).last_hidden_state.detach() for _ in range(2))
+        >>> with torch.no_grad():
+        ...     a, b = model(words).last_hidden_state, model(words).last_hidden_state
         >>> torch.equal(a, b)
         True
     """
