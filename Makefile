@@ -22,7 +22,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 else
 VENV := $(PYTHON) -m venv .venv
-# Of forty thousand modules a run imports a few thousand: each is compiled then, as uv has it too.
+# Of twenty thousand modules a run imports a few thousand: each is compiled then, as uv has it too.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile --constraint constraints.txt
 endif
 
@@ -44,7 +44,7 @@ FOLDERS_tensorflow := tensorflow
 FOLDERS_keras := keras
 FOLDERS := $(addprefix tests/,contract kernel numpy $(FOLDERS_$(FRAMEWORK)))
 
-.PHONY: demo test test-all ruff lint sabotage fuzz bench pictures native-test sanitize clean
+.PHONY: demo test test-all ruff lint compat sabotage fuzz bench pictures native-test sanitize clean
 
 demo: $(DEMO)
 	$(BIN)/thinned demo
@@ -82,6 +82,11 @@ lint: ruff
 # Breaks the code in some sixty places, one after another: each has to turn a test of the quick tier red.
 sabotage: $(BUILT)
 	$(BIN)/python tests/sabotage/run.py
+
+# An environment for the oldest and the newest version of each framework, one after another: half an hour, gigabytes
+# of downloads. It writes docs/compatibility.md; WORDS chooses rows, as in make compat WORDS="jax newest".
+compat:
+	$(PYTHON) tests/compat/run.py $(WORDS)
 
 bench: $(BUILT)
 	$(BIN)/thinned bench --out benchmarks/results.json --out benchmarks/results.md

@@ -1,10 +1,10 @@
 """Dropout, exact and the same everywhere: a mask is a pure function of (seed, stream, position, p)."""
 
+from typing import Any
+
 from thinned._kernel import get_num_threads, set_num_threads
 from thinned._numpy import dropout, keep_mask
 from thinned.contract import Key, scale, threshold
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Key",
@@ -15,3 +15,12 @@ __all__ = [
     "set_num_threads",
     "threshold",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`__version__`, read from the installed package when it is asked for."""
+    if name != "__version__":
+        raise AttributeError(f"module 'thinned' has no attribute {name!r}")
+    from importlib.metadata import version
+
+    return version("thinned")

@@ -7,6 +7,7 @@ from typing import Any, Final
 from thinned.contract import Key, check_probability, inverse_scale, keep_probability, threshold
 
 DROP_ALL: Final = 2**32
+UNUSED: Final = Key(0)  # a key where nothing is drawn
 
 
 class _Required:

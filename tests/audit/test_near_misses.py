@@ -21,6 +21,8 @@ RIGHT = {
         "        return self.dropout(x)",
         "y = F.dropout(x, 0.5) if model.training else x",
         "def train_step(x):\n    return F.dropout(x, 0.5)",
+        "class A(nn.Module):\n    def forward(self, inputs):\n        x, use_dropout = inputs\n"
+        "        return F.dropout(x, 0.5) if use_dropout else x",
         "def f(q, p=0.1):\n    if p > 0.0:\n        q = F.dropout(q, p=p)\n    return q",
         "class A(nn.Module):\n    def forward(self, x):\n        p = self.p if self.training else 0.0\n"
         "        return F.dropout(x, p)",
@@ -40,12 +42,15 @@ RIGHT = {
         "class A(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
         "        self.d = nn.Dropout(0.5)\n    def forward(self, x):\n        return self.d(x)",
         "def forward(x):\n    return nn.Dropout(0.5)(x)",
+        "class A(nn.Module):\n    def forward(self, x, training=False):\n        if training:\n"
+        "            x = nn.Dropout(0.5)(x)\n        return x",
     ],
     "THN107": [
         "d = nn.Dropout(1 - keep_prob)",
         "d = nn.Dropout(keepdim)",
         "d = nn.Dropout(p=bookkeeping)",
         "d = nn.Dropout(1.0 - cfg.keep_prob)",
+        "import tensorflow as tf\nx = tf.placeholder(tf.float32)\ny = tf.nn.dropout(x, self.keep_prob)",
     ],
     "THN108": [
         "r = nn.LSTM(3, 4, 2, dropout=0.5)",
@@ -96,6 +101,7 @@ RIGHT = {
     "THN116": [
         "dropout = 1\nfor e in range(3):\n    model.train()\n    loss.backward()\n    model.eval()",
         "dropout = 1\nfor e in range(3):\n    loss.backward()\nmodel.eval()",
+        "dropout = 1\nfor e in range(3):\n    swap_training(a, b)\n    loss.backward()\n    a.eval()",
         "dropout = 1\nfor e in range(3):\n    frozen.eval()\n    model.train()\n    loss.backward()",
     ],
     "THN119": [
@@ -205,6 +211,8 @@ RIGHT = {
         "import tensorflow as tf\ny = own(x, keep_prob=0.9)\nz = tf.nn.dropout(x, rate=0.1)",
     ],
     "THN202": [
+        "import tensorflow as tf\nclass A(tf.keras.layers.Layer):\n    def call(self, inputs):\n"
+        "        rate = self.rate * inputs[1]\n        return tf.nn.dropout(inputs[0], rate=rate)",
         "import tensorflow as tf\nclass A(tf.keras.layers.Layer):\n    def call(self, x, training=None):\n"
         "        if training:\n            x = tf.nn.dropout(x, 0.5)\n        return x",
         "import tensorflow as tf\ndef call(x):\n    return tf.nn.dropout(x, 0.5)",
@@ -302,7 +310,10 @@ WRONG = {
     "THN118": [
         "for m in model.modules():\n    if type(m).__name__ == 'Dropout':\n        m.train()",
     ],
-    "THN108": [STARS + "r = LSTM(3, 4, dropout=0.5)"],
+    "THN108": [
+        "from torch import nn\nr = nn.LSTM(3, 4, dropout=self.rate)",
+        STARS + "r = LSTM(3, 4, dropout=0.5)",
+    ],
     "THN203": [
         "from tensorflow.keras.layers import Dropout\na = Dropout(0.5, seed=7)\nb = Dropout(0.3, seed=7)",
     ],

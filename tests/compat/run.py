@@ -1,7 +1,7 @@
 """`make compat`: the core of the quick tier on the oldest and newest versions, one environment after another.
 
-Each row of `rows.py` gets an environment of its own under build/, which is removed after its tests, and a line of
-the table in docs/compatibility.md. `run.py WORDS` examines the rows whose names hold all of the words.
+Each row of `rows.py` gets an environment of its own under build/, which is removed after its tests, and a
+line of the table in docs/compatibility.md. `run.py WORDS` examines the rows whose names hold all words.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "compatibility.md"
 BUILD = ROOT / "build" / "compat"
 SHOWN = ("numpy", "jax", "flax", "equinox", "keras", "tensorflow_cpu", "torch", "triton")
-CHECKS = ("pytest>=9", "pytest-timeout", "hypothesis", "ml-dtypes", "filelock")
+CHECKS = ("pytest>=9", "pytest-timeout", "hypothesis", "ml-dtypes", "filelock", "flatbuffers")
 
 
 def main() -> int:
@@ -76,7 +76,9 @@ def created(place: Path, python: str) -> str:
 def install(python: str, *what: str) -> str:
     """Nothing, or the last line of what the installer said where it failed."""
     uv = shutil.which("uv")
-    command = [uv, "pip", "install", "-q", "--python", python] if uv else [python, "-m", "pip", "install", "-q"]
+    command = (
+        [uv, "pip", "install", "-q", "--python", python] if uv else [python, "-m", "pip", "install", "-q"]
+    )
     done = subprocess.run([*command, *what], capture_output=True, text=True)
     lines = [line for line in done.stderr.splitlines() if "ERROR" in line or "error" in line]
     return "" if done.returncode == 0 else (lines or ["the installer failed"])[-1].strip()
@@ -84,7 +86,9 @@ def install(python: str, *what: str) -> str:
 
 def wheel(python: str) -> Path:
     """This library built for a Python, once for each: the wheel of 3.12 serves every later one."""
-    tag = subprocess.check_output([python, "-c", "import sys; print('cp%d%d' % sys.version_info[:2])"], text=True)
+    tag = subprocess.check_output(
+        [python, "-c", "import sys; print('cp%d%d' % sys.version_info[:2])"], text=True
+    )
     folder = BUILD / ("cp311" if tag.strip() == "cp311" else "cp312")
     if not (made := list(folder.glob("*.whl"))):
         if error := install(python, "pip"):
@@ -122,7 +126,11 @@ def tested(python: str, row: Row) -> str:
     (BUILD / f"{row.name}.txt").write_text(done.stdout + done.stderr)
     last = re.findall(r"^(?:=+ )?(\d+ .+?) in [\d.]+s", done.stdout, re.MULTILINE)
     failed = re.findall(r"^(?:FAILED|ERROR|SUBFAILED\S*) (?:\S*tests/)?(\S+)", done.stdout, re.MULTILINE)
-    said = re.sub(r", \d+ (warnings?|deselected)|\x1b\[[\d;]*m", "", last[-1]) if last else "the tests did not start"
+    said = (
+        re.sub(r", \d+ (warnings?|deselected)|\x1b\[[\d;]*m", "", last[-1])
+        if last
+        else "the tests did not start"
+    )
     return said + (f": {', '.join(sorted(set(failed))[:3])}" if failed else "")
 
 

@@ -53,5 +53,12 @@ def on(*worlds):
     return mark
 
 
+def named(name):
+    """The cases of a module, or one function of it: `module` or `module:function`."""
+    module, _, case = name.partition(":")
+    module = importlib.import_module(module)
+    return [getattr(module, case)] if case else module.CASES
+
+
 if __name__ == "__main__":
-    run([case for name in sys.argv[1:] for case in importlib.import_module(name).CASES])
+    run([case for name in sys.argv[1:] for case in named(name)])

@@ -1,38 +1,10 @@
-"""Private names stand in one file of each front end; a JAX without one is served or refused in words."""
+"""A JAX without a name that the kernel needs is served by `jax.numpy`, and is told so."""
 
-import ast
-import importlib
 import warnings
-from pathlib import Path
 
-import jax
 import pytest
 
-import thinned.jax
 from thinned.jax import _compat, _native
-
-PRIVATE = (
-    *("jax._src", "jax.extend", "jax.interpreters", "jax.experimental", "jaxlib"),
-    *("flax.nnx.nn", "flax.nnx.rnglib", "flax.linen.dtypes", "flax.core", "equinox._", "equinox.internal"),
-    "keras.src",
-)
-ROOT = Path(thinned.jax.__file__).parents[1]
-FILES = [
-    file
-    for folder in ("jax", "flax", "equinox", "mc/jax", "mc/keras")
-    for file in sorted((ROOT / folder).rglob("*.py"))
-    if file.name != "_compat.py"
-]
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
-def test_private_names_are_imported_in_one_file(file):
-    found = []
-    for node in ast.walk(ast.parse(file.read_text())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        found += [name for name in names if name.startswith(PRIVATE)]
-    assert not found, f"{file.name} imports {found}: its front end's _compat.py is the place"
 
 
 def test_this_jax_has_every_name():
@@ -42,21 +14,9 @@ def test_this_jax_has_every_name():
     assert _compat.jet_rules
 
 
-def test_a_name_that_nothing_can_stand_in_for_is_named_with_the_version():
-    for module, name in (("jax.interpreters", "gone"), ("jax.interpreters_that_are_gone", "ad")):
-        with pytest.raises(
-            ImportError, match=rf"thinned.jax needs {module}.{name}, which jax {jax.__version__}"
-        ):
-            _compat.needed(module, name)
-
-
-def test_without_what_the_kernel_needs_jax_numpy_does_the_work(monkeypatch):
-    monkeypatch.delitem(_compat._kernel, "custom_partitioning")
-    with pytest.warns(RuntimeWarning, match=r"lacks jax\.experimental\.custom_partitioning.*jax\.numpy"):
+@pytest.mark.parametrize("path", _compat._OF_KERNEL)
+def test_without_what_the_kernel_needs_jax_numpy_does_the_work(monkeypatch, path):
+    gone = [name._replace(value=name.fallback) if name.path == path else name for name in _compat.ROOM.names]
+    monkeypatch.setattr(_compat.ROOM, "names", gone)
+    with pytest.warns(RuntimeWarning, match=rf"lacks {path}.*jax\.numpy"):
         assert not _native.register.__wrapped__()
-
-
-def test_a_name_that_is_gone_is_left_out(monkeypatch):
-    mesh = importlib.import_module("jax._src.mesh")
-    monkeypatch.delattr(mesh, "get_concrete_mesh")
-    assert "get_concrete_mesh" not in _compat._found(_compat._OF_KERNEL)

@@ -21,13 +21,17 @@ from keras.src import layers, testing
 import thinned.keras
 
 OURS = [
+    "AdditiveAttention",
     "AlphaDropout",
+    "Attention",
     "Dropout",
     "GRU",
     "GRUCell",
     "GaussianDropout",
+    "GroupQueryAttention",
     "LSTM",
     "LSTMCell",
+    "MultiHeadAttention",
     "SimpleRNN",
     "SimpleRNNCell",
     "SpatialDropout1D",
@@ -35,6 +39,10 @@ OURS = [
     "SpatialDropout3D",
 ]
 MODULES = [
+    "attention.additive_attention",
+    "attention.attention",
+    "attention.grouped_query_attention",
+    "attention.multi_head_attention",
     "regularization.alpha_dropout",
     "regularization.dropout",
     "regularization.gaussian_dropout",

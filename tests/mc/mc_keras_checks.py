@@ -134,10 +134,11 @@ def test_drop_connect(shared):
     assert (array(dense.kernel) == kernel).all()
 
 
-def test_multi_head_attention():
+@pytest.mark.parametrize("library", [layers, ours], ids=["keras", "thinned"])
+def test_multi_head_attention(library):
     x = normal(INPUTS, 5, 8)
     inputs = keras.Input((5, 8))
-    attention = layers.MultiHeadAttention(2, 4, dropout=0.4)
+    attention = library.MultiHeadAttention(2, 4, dropout=0.4)
     model = keras.Model(inputs, attention(inputs, inputs))
     found = draws(model, x)
 
@@ -151,11 +152,12 @@ def test_multi_head_attention():
     attention._dropout_layer = before
 
 
+@pytest.mark.parametrize("library", [layers, ours], ids=["keras", "thinned"])
 @pytest.mark.parametrize("kind", ["Attention", "AdditiveAttention"])
-def test_attention(kind):
+def test_attention(kind, library):
     x = normal(INPUTS, 5, 8)
     inputs = keras.Input((5, 8))
-    layer = getattr(layers, kind)(dropout=0.4)
+    layer = getattr(library, kind)(dropout=0.4)
     model = keras.Model(inputs, layer([inputs, inputs]))
     found = draws(model, x)
 

@@ -107,8 +107,8 @@ TORCH = of(
         (
             "a hook on the way of a scale",
             "_conversion/_consumers.py",
-            "for kind in HOOKS:",
-            "for kind in ():",
+            "for kind, hooks_of in _compat.HOOKS.items():",
+            "for kind, hooks_of in ():",
             "torch/test_scale_models.py::test_a_hook_on_the_way_leaves_the_scale_where_it_is",
         ),
         (
@@ -120,7 +120,7 @@ TORCH = of(
         ),
         (
             "the step between rows of a batch",
-            "_rows.py",
+            "_place.py",
             '"step": tuple(self.step if axis == dim',
             '"step": tuple(1 if axis == dim',
             "torch/test_rows.py",
@@ -195,6 +195,27 @@ TORCH = of(
             "    if KEY_HERE:\n        seed, stream = tl.load(key + key_at), tl",
             "triton/test_kernels.py::test_interpreted[kernels]",
         ),
+        (
+            "where a tile of Triton's attention stands, backward",
+            "_triton/_attention_keys.py",
+            "positions = position + m.to(tl.int64) * position_row",
+            "positions = position + (m - m0).to(tl.int64) * position_row",
+            "triton/test_kernels.py::test_interpreted[attention]",
+        ),
+        (
+            "ties of Triton's attention",
+            "_triton/_tile.py",
+            "at_least, _ = _at_least(low_word, low)",
+            "at_least, _ = _at_least(low_word, low + 1)",
+            "triton/test_kernels.py::test_interpreted[attention]",
+        ),
+        (
+            "which queries a key of Triton's attention serves",
+            "_triton/_problems.py",
+            "{name: s if name in of_keys else s * each",
+            "{name: s if name in of_keys else s",
+            "triton/test_kernels.py::test_interpreted[attention]",
+        ),
     ],
 )
 
@@ -216,6 +237,13 @@ JAX = of(
             "jax/test_transforms.py",
         ),
         (
+            "the halfword of a position, in the libraries' operators",
+            "_philox.py",
+            "(index & 1) * 16",
+            "(1 - (index & 1)) * 16",
+            "jax/test_dropout.py torch/test_dropout.py tensorflow/test_dropout.py",
+        ),
+        (
             "the upper counter word in jax.numpy",
             "jax/_philox.py",
             "(low, high + np.uint32(purpose << 28), words[2], words[3])",
@@ -225,9 +253,30 @@ JAX = of(
         (
             "kept where u is above D only, in jax.numpy",
             "jax/_philox.py",
-            "| low).astype(np.uint64) >= drop",
-            "| low).astype(np.uint64) > drop",
+            "return numbers.astype(np.uint64) >= pair(threshold)",
+            "return numbers.astype(np.uint64) > pair(threshold)",
             "jax/test_dropout.py",
+        ),
+        (
+            "the place of a tile of attention in JAX",
+            "jax/_tiles.py",
+            "jnp.stack([zero, zero, tile.row, tile.column])",
+            "jnp.stack([zero, zero, tile.row, zero])",
+            "jax/test_attention.py::test_the_mask_is_numpys_forward_and_backward",
+        ),
+        (
+            "the mask of the gradient of attention in JAX",
+            "jax/_attend.py",
+            'through = drop(jnp.einsum("bkgth,bksh->bkgts", upstream, value))',
+            'through = jnp.einsum("bkgth,bksh->bkgts", upstream, value)',
+            "jax/test_attention.py::test_values_and_derivatives_are_the_plain_formulas",
+        ),
+        (
+            "the mask of Keras's attention without projections",
+            "keras/_scores.py",
+            "self.mask_key(), True)",
+            "self.mask_key().fold(0), True)",
+            "keras/test_backends.py::test_checks[torch]",
         ),
         (
             "what a device of a mesh divides",

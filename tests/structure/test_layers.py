@@ -11,7 +11,16 @@ ROOT = Path(thinned.contract.__file__).parent
 
 # Room by room. A room may import those above it in this list, and itself.
 ROOMS = {
-    "contract": ["contract", "_audit", "_quantile", "_position", "_overlap", "_arguments"],
+    "contract": [
+        "contract",
+        "_philox", "_private",
+        "_states",
+        "_audit",
+        "_quantile",
+        "_position",
+        "_overlap",
+        "_arguments",
+    ],
     "kernel": ["_kernel", "_reference", "_environment", "_native"],
     "front ends": ["", "_numpy", "jax", "tensorflow", "torch"],
     "libraries of layers": ["equinox", "flax", "keras"],  # on the front ends of the frameworks beneath them
@@ -108,3 +117,34 @@ def test_a_front_end_imports_its_own_framework_alone(file):
     if name not in ROOMS["tools"]:
         foreign = {m.split(".")[0] for m in imports(file)} & FRAMEWORKS
         assert foreign <= OF_ROOM.get(name, set()), f"{file.relative_to(ROOT)} imports {foreign}"
+
+
+def module_of(file):
+    return ".".join(("thinned", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def circle(graph):
+    """A way through a graph that comes back to where it began; none if there is no such way."""
+    done = set()
+
+    def walk(module, way):
+        if module in way:
+            return [*way[way.index(module) :], module]
+        if module in done:
+            return None
+        found = next(filter(None, (walk(other, [*way, module]) for other in sorted(graph[module]))), None)
+        done.add(module)
+        return found
+
+    return next(filter(None, (walk(module, []) for module in sorted(graph))), None)
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    """In no room either, and not by an import inside a function."""
+    modules = {module_of(file): file for file in FILES}
+    graph = {
+        name: {target for target in imports(file) if target in modules} - {name}
+        for name, file in modules.items()
+    }
+    assert circle(graph) is None
+    assert circle({**graph, "thinned.contract": {"thinned.torch.nn"}}) is not None

@@ -1,4 +1,4 @@
-"""What a release says of itself: one version, links that lead somewhere from outside the repository, workflows."""
+"""What a release says of itself: one version, links that work from outside the repository, and workflows."""
 
 import re
 import tomllib

@@ -47,6 +47,14 @@ def attention(library, x, key):
     return drawn.reshape(4, 6)
 
 
+def attention_of_heads(x, key):
+    heads = x.reshape(1, 4, 2, 3)
+    drawn = thinned.jax.dot_product_attention(
+        heads, heads, heads, dropout_key=key, dropout_p=P, training=True
+    )
+    return drawn.reshape(4, 6)
+
+
 LAYERS = {  # made once; deepcopy and pickle are asked of them
     "nnx.Dropout": thinned.flax.nnx.Dropout(P),
     "nnx.DropPath": thinned.flax.nnx.DropPath(P),
@@ -66,6 +74,7 @@ def called(name, layer):
 
 SITES = {
     "jax.dropout": verb,
+    "jax.dot_product_attention": attention_of_heads,
     "jax.keep_mask": mask,
     "jax.fold": folded,
     **{name: called(name, layer) for name, layer in LAYERS.items()},

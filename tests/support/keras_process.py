@@ -33,6 +33,7 @@ SUITES = [
             "keras/models.py",
             "keras/seams.py",
             "keras/audits.py",
+            "keras/attention.py",
         ),
         (
             ARRAYS,

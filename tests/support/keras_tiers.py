@@ -17,11 +17,12 @@ ASKED = {
     "rules": {"inputs_that_no_mask_fits", "rate_one_is_zero_whatever_there_was", "empty_and_0d"},
     "recurrent": {
         "a_cells_masks_are_numpys",
-        "rates_of_one_drop_all[LSTM]",
+        "rates_of_one_drop_all[SimpleRNN]",
         "drop_connect_keeps_what_the_layer_adds_and_trains_what_is_kept",
     },
+    "attention": {"call_n_has_the_mask_of_seed_name_and_n", "attention_without_projections"},
     "models": {"masks_in_fit_are_numpys"},
-    "audits": {"a_planted_fault_is_found_by_its_rule_alone[THN403]", "a_healthy_model_is_silent[ours]"},
+    "audits": {"a_healthy_model_is_silent[ours]"},
     "mc_keras_checks": {
         "masks_are_numpys",
         "parts_of_a_whole_have_its_samples[False]",
@@ -34,7 +35,7 @@ ASKED = {
 }
 # Of tests of each layer: where the backend decides, one layer for each way by which masks are got (a call's
 # own, those of a layer within, those of a cell's steps in a loop of ours and of Keras's); else one layer.
-WAYS = {"Dropout", "DropConnect", "GRU", "LSTMCell"}
+WAYS = {"Dropout", "DropConnect", "SimpleRNN", "SimpleRNNCell"}
 ABOVE_BACKENDS = {
     "a_copy_begins_again_as_what_is_loaded",
     "a_model_is_saved_loaded_and_pickled",

@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from thinned.torch import _block, _gaussian, _key, _operator
+from thinned.torch._attention import _operator as _attention
 
 DEVICE = torch.device("privateuseone", 0)
 
@@ -17,6 +18,8 @@ KERNELS = {
     torch.ops.thinned.gaussian_dropout.default: _gaussian._gaussian_dropout,
     torch.ops.thinned.drop_block.default: _block._drop_block,
     torch.ops.thinned.fold.default: _key._fold,
+    torch.ops.thinned.attention.default: _attention._forward,
+    torch.ops.thinned.attention_backward.default: _attention._backward,
 }
 
 

@@ -10,7 +10,7 @@ from tensorflow_ways import WAYS, eager, xla
 
 import thinned
 from thinned import Key
-from thinned.tensorflow import compat, dropout, nn
+from thinned.tensorflow import _compat, compat, dropout, nn
 
 v1 = tf.compat.v1
 KEY = Key(42, 7)
@@ -207,6 +207,7 @@ def test_nothing_of_all_samples_weights_is_kept(eagerly):
         x, w = tf.ones((5, 32)), tf.ones((32, 16))
         with tf.GradientTape() as tape, pytest.MonkeyPatch.context() as patch:
             patch.setattr(record, "record_operation", spy)
+            patch.setattr(_compat, "record_operation", spy)
             tape.watch([x, w])
             nn.drop_connect_dense(x, w, rate=0.5, training=True, seed=KEY)
         assert (5, 1, 32) in held

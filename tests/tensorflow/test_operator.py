@@ -10,7 +10,7 @@ from tensorflow_ways import bits, eager, function, session, unknown_rank, xla
 
 import thinned
 from thinned import Key
-from thinned.tensorflow import _gradient, _key, _native, dropout, keep_mask
+from thinned.tensorflow import _compat, _graph, _key, _native, dropout, keep_mask
 
 KEY = Key(11, 3)
 DTYPES = [tf.float32, tf.float64, tf.float16, tf.bfloat16]
@@ -277,7 +277,33 @@ def test_recorded_is_what_is_used(monkeypatch):
     def refuse(*_):
         raise AssertionError
 
-    monkeypatch.setattr(_gradient.record, "record_operation", refuse)
+    monkeypatch.setattr(_compat, "record_operation", refuse)
     drop(tf.ones(3))
     with tf.GradientTape(), pytest.raises(AssertionError):
         drop(tf.ones(3))
+
+
+@pytest.mark.parametrize("path", _compat._OF_GRAPHS)
+def test_without_what_graphs_need_tensorflows_operators_do_the_work(monkeypatch, path):
+    expected = drop(tf.ones(1000)).numpy()
+    gone = [name._replace(value=name.fallback) if name.path == path else name for name in _compat.ROOM.names]
+    monkeypatch.setattr(_compat.ROOM, "names", gone)
+    _graph._can_call.cache_clear()
+    with pytest.warns(RuntimeWarning, match=f"lacks {path}"):
+        assert not _graph.may_call()
+    made = tf.function(drop).get_concrete_function(tf.TensorSpec([1000], tf.float32))
+    assert not [op for op in made.graph.get_operations() if "Call" in op.type]
+    _graph._can_call.cache_clear()
+    assert made(tf.ones(1000)).numpy().tobytes() == expected.tobytes()
+
+
+def test_without_a_recorder_the_gradient_is_the_same(monkeypatch):
+    with tf.GradientTape() as tape:
+        x = tf.Variable(tf.ones(1000))
+        expected = drop(x)
+    before = tape.gradient(expected, x).numpy()
+    monkeypatch.setattr(_compat, "record_operation", None)
+    with tf.GradientTape() as tape:
+        y = drop(x)
+    assert y.numpy().tobytes() == expected.numpy().tobytes()
+    assert tape.gradient(y, x).numpy().tobytes() == before.tobytes()

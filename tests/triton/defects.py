@@ -22,6 +22,23 @@ def test_a_bfloat16_below_the_normal_ones_is_widened_to_another():
     assert interpreted.exact(data, tl.bfloat16, tl.float32, None).view(np.float32) == number
 
 
+@triton.jit
+def squared(x, y):
+    at = tl.arange(0, 16)
+    place = at[:, None] * 16 + at[None, :]
+    one = tl.load(x + place)
+    tl.store(y + place, tl.dot(one, one))
+
+
+def test_a_matrix_of_bfloat16_is_multiplied_as_one_of_integers(monkeypatch):
+    ones, product = torch.ones(16, 16, dtype=torch.bfloat16), torch.zeros(16, 16)
+    squared[(1,)](ones, product)
+    assert torch.equal(product, torch.full_like(product, 16))
+    monkeypatch.setattr(interpreted.interpreter.InterpreterBuilder, "create_dot", interpreted._dot)
+    squared[(1,)](ones, product)
+    assert product[0, 0] > 2**30
+
+
 def test_an_integer_beyond_31_bits_is_held_in_32():
     assert interpreted._pass(2**31).dtype == tl.int64
     assert interpreted._pass(2**31).handle.data.dtype == np.uint32

@@ -12,6 +12,7 @@ from triton.runtime import interpreter
 from thinned.contract import round_bfloat16, widen_bfloat16
 
 _convert, _pass = interpreter._convert_float, interpreter._implicit_cvt
+_dot = interpreter.InterpreterBuilder.create_dot
 
 
 def exact(data, source, target, mode):
@@ -30,10 +31,22 @@ def whole(argument):
     return _pass(argument)
 
 
+def product(self, a, b, *rest):
+    """Of two matrices; the interpreter takes the bits of a bfloat16 for an integer."""
+    a, b = (
+        interpreter.TensorHandle(widen_bfloat16(one.data).reshape(one.data.shape), tl.float32)
+        if one.dtype.scalar == tl.bfloat16
+        else one
+        for one in (a, b)
+    )
+    return _dot(self, a, b, *rest)
+
+
 @pytest.fixture(autouse=True)
 def _as_a_gpu_computes(monkeypatch):
     monkeypatch.setattr(interpreter, "_convert_float", exact)
     monkeypatch.setattr(interpreter, "_implicit_cvt", whole)
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", product)
     torch.set_num_threads(1)
     with np.errstate(all="ignore"):  # NaN and Inf are meant; Triton knows no warnings
         yield
@@ -53,4 +66,5 @@ def kernels_serve_the_cpu(monkeypatch):
     from thinned.torch import _cuda, _eager
 
     monkeypatch.setattr(_cuda, "serves", lambda input: True)
+    monkeypatch.setattr(_cuda, "multiplies", lambda input: True)
     monkeypatch.setattr(_eager, "applies", lambda input: False)

@@ -6,9 +6,6 @@ import re
 import pytest
 import torch
 from arrays import DTYPES, launch, numbers, rate
-from triton.backends.compiler import GPUTarget
-from triton.runtime import driver
-from triton.runtime.jit import JITFunction
 
 from thinned import Key
 from thinned.torch import _key
@@ -16,39 +13,6 @@ from thinned.torch._triton import _launch, _launch_norm
 
 KEY = Key(3, 5)
 BITS = _key.key_to_tensor(KEY)
-
-
-class Absent:
-    """The driver of a GPU that is not here."""
-
-    def __init__(self, capability):
-        self.capability = capability
-
-    def get_current_device(self):
-        return self.capability  # a device of its own, or code for another would be found
-
-    def get_current_stream(self, device):
-        return 0
-
-    def get_current_target(self):
-        return GPUTarget("cuda", self.capability, 32)
-
-
-@pytest.fixture
-def made(request, monkeypatch, tmp_path):
-    """The kernels made, in order of their launches; for a capability of 9.0 if no other is asked for."""
-    kernels = []
-    run = JITFunction.run
-
-    def compile_only(self, *arguments, grid, warmup, **options):
-        kernels.append(run(self, *arguments, grid=grid, warmup=True, **options))
-
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(JITFunction, "run", compile_only)
-    before = driver._active
-    driver.set_active(Absent(getattr(request, "param", 90)))
-    yield kernels
-    driver._active = before
 
 
 @pytest.mark.covering(strength=1)

@@ -16,7 +16,11 @@ pytestmark = pytest.mark.skipif(
 
 HERE = Path(__file__).parent
 # What shares a process takes about as long as the other.
-CHECKS = {"kernels": ("defects", "layouts", "masks", "norms"), "operators": ("operators",)}
+CHECKS = {
+    "kernels": ("defects", "layouts", "masks", "norms"),
+    "operators": ("operators",),
+    "attention": ("attention",),
+}
 # torch's own, where a derivative of its own is compiled.
 WARNINGS = ["-W", "ignore:.torch.jit.script. is deprecated:DeprecationWarning"]
 
@@ -35,4 +39,5 @@ def test_interpreted(request, subtests, name):
 
 
 def test_compiled(request, subtests):
-    nested.show(cases(request, "0", str(HERE / "machine_code.py")), subtests)
+    files = ("-p", "absent_gpu", str(HERE / "machine_code.py"), str(HERE / "attention_code.py"))
+    nested.show(cases(request, "0", *files), subtests)

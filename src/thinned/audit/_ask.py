@@ -27,7 +27,12 @@ _KEEP = re.compile(
 _DROP = re.compile(
     r"(^|_)(drop|dropout|drop_?(p|prob|rate|out_?rate)|dropout_?(p|prob|rate))$", re.IGNORECASE
 )
-TRAINING = re.compile(r"train|determin|eval|infer|is_test|test_mode|is_dev|phase|mode\b", re.IGNORECASE)
+# What asks for the mode; a switch that somebody hands over, and no setting of self, asks for it too.
+TRAINING = re.compile(
+    r"train|determin|eval|infer|is_test|test_mode|is_dev|phase|mode\b"
+    r"|(?<![.\w])(?:(?:use|apply|do|enable|with)_drop\w*|drop\w*_(?:switch|on|flag))\b",
+    re.IGNORECASE,
+)
 
 
 def argument(call: cst.Call, position: int | None, keyword: str) -> Any:
@@ -222,3 +227,17 @@ def _left_early(block: cst.IndentedBlock, inner: cst.CSTNode, word: re.Pattern[s
 def assigned_in(function: cst.FunctionDef | None, name: str, source: Source) -> Sequence[cst.BaseExpression]:
     """What a function assigns to a name of its own."""
     return source.assigned.get((function, name), ())
+
+
+def told_by_caller(rate: Any, place: Place, source: Source) -> bool:
+    """Whether a rate is a parameter or made of one, or was set by the mode: in evaluation it may be 0."""
+    if not isinstance(rate, cst.Name) or place.function is None:
+        return False
+    handed_over = parameters(place.function) - {"self"}
+    values = assigned_in(place.function, rate.value, source)
+    names = {one.value for value in values for one in m.findall(value, m.Name())}  # type: ignore[attr-defined]
+    return (
+        rate.value in handed_over
+        or bool(names & handed_over)
+        or any(says(one, TRAINING, source) for one in values)
+    )

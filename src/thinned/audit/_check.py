@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from thinned.audit._notebook import Notebook
 from thinned.audit._rule import Rule
 from thinned.audit._rules import RULES
 from thinned.audit._source import Source
-from thinned.audit._text import decoded, lines, too_deep, with_room
+from thinned.audit._text import comments, decoded, too_deep, with_room
 
 UNREADABLE = "THN000"
 _UNUSED = "THN109"  # of a result that a notebook may show
@@ -30,11 +31,13 @@ EXCLUDED = frozenset(
     }
 )
 _FEW = 32  # files that one process reads sooner than a second one starts
-_NOQA = re.compile(r"#\s*noqa(?P<codes>:\s*[A-Z]+\d+(?:[\s,]+[A-Z]+\d+)*)?", re.IGNORECASE)
+_CODES = r"noqa(?P<codes>:\s*[A-Z]+\d+(?:[\s,]+[A-Z]+\d+)*)?"
+_NOQA = re.compile(rf"#\s*(?:(?:ruff|flake8)\s*:\s*)?{_CODES}", re.IGNORECASE)
+_FILE_NOQA = re.compile(rf"#\s*(?:ruff|flake8)\s*:\s*{_CODES}", re.IGNORECASE)
 
 
 def files(paths: Iterable[Path], exclude: Collection[str] = ()) -> Iterator[Path]:
-    """Python files and notebooks: those named, and those below the folders named, in order.
+    """Python files and notebooks: those named, and those below the folders named, in order, each once.
 
     Args:
         paths: files and folders.
@@ -43,13 +46,15 @@ def files(paths: Iterable[Path], exclude: Collection[str] = ()) -> Iterator[Path
     Raises:
         FileNotFoundError: for a path that there is not.
     """
+    seen: set[str] = set()
     for path in paths:
-        if path.is_file():
-            yield path
-        elif path.is_dir():
-            yield from _below(path, exclude)
-        else:
+        if not path.is_file() and not path.is_dir():
             raise FileNotFoundError(f"{path}: no such file or folder")
+        for file in [path] if path.is_file() else _below(path, exclude):
+            place = os.path.realpath(file)
+            if place not in seen:
+                seen.add(place)
+                yield file
 
 
 def _below(root: Path, exclude: Collection[str]) -> Iterator[Path]:
@@ -116,8 +121,9 @@ def _found(text: str, filename: str, rules: Sequence[Rule]) -> list[Finding]:
         for rule in rules
         for found in rule.find(source)
     ]
-    all_lines = lines(text)
-    kept = {finding: None for finding in findings if not _silenced(finding, all_lines)}
+    said = comments(text) if findings and _NOQA.search(text) else {}
+    everywhere = [one for one in map(_FILE_NOQA.match, said.values()) if one is not None]
+    kept = {finding: None for finding in findings if not _silenced(finding, said, everywhere)}
     return sorted(kept, key=lambda finding: (finding.start, finding.code))
 
 
@@ -149,7 +155,9 @@ def check_file(file: Path, codes: Collection[str] | None = None) -> list[Finding
             return []
         text, _ = decoded(raw)
     except (OSError, UnicodeDecodeError, SyntaxError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8, and names no other encoding"
+        why = "it is no UTF-8, and names no other encoding"
+        if not isinstance(error, UnicodeDecodeError):
+            why = error.strerror if isinstance(error, OSError) else str(error)
         return [_unreadable(str(file), f"The file cannot be read: {why}.")]
     if file.suffix != ".ipynb":
         return check_text(text.replace("\r\n", "\n"), str(file), codes)
@@ -159,7 +167,16 @@ def check_file(file: Path, codes: Collection[str] | None = None) -> list[Finding
         why = f"it is none of format 4 ({type(error).__name__})"
         return [_unreadable(str(file), f"The notebook cannot be read: {why}.")]
     found = check_text(notebook.source, str(file), codes)
-    return [notebook.located(one) for one in found if one.code != _UNUSED or not notebook.shows(one)]
+    located = [notebook.located(one) for one in found if one.code != _UNUSED or not notebook.shows(one)]
+    broken = [
+        replace(
+            _unreadable(str(file), f"The cell cannot be parsed: {error.msg}.", error.lineno or 1),
+            cell=number,
+        )
+        for number, error in notebook.broken.items()
+        if _WORTH_A_LOOK.search(notebook.cell(number).encode())
+    ]
+    return sorted([*broken, *located], key=lambda one: (one.cell or 0, one.start))
 
 
 def check(
@@ -201,10 +218,10 @@ def check(
         return [finding for findings in results for finding in findings]
 
 
-def _silenced(finding: Finding, all_lines: list[str]) -> bool:
-    """Whether the first or the last line of a finding has a `# noqa` that names its code, or none."""
-    for number in {finding.start.line, finding.end.line}:
-        comment = _NOQA.search(all_lines[number - 1]) if number <= len(all_lines) else None
+def _silenced(finding: Finding, said: dict[int, str], everywhere: Sequence[re.Match[str]]) -> bool:
+    """Whether a comment on its first or its last line, or one for the file, names its code, or none."""
+    here = [_NOQA.search(said.get(number, "")) for number in (finding.start.line, finding.end.line)]
+    for comment in (*everywhere, *here):
         if comment is not None:
             codes = re.findall(r"[A-Z]+\d+", (comment["codes"] or "").upper())
             if not codes or finding.code in codes:

@@ -9,20 +9,22 @@ import ast
 from collections.abc import Iterable
 
 from thinned.audit._rule import Rule
-from thinned.audit._text import lines
+from thinned.audit._text import lines, parsed
+
+_LONG = 100  # lines of a statement: a longer one is a table
 
 
 def excerpt(text: str, rules: Iterable[Rule]) -> str:
     """A text in which definitions that no rule could find anything in are empty lines.
 
-    What is no definition stays, such as imports, and of every class its name and its bases.
+    Short statements that define nothing stay, such as imports, and of every class its name and its bases.
 
     Args:
         text: Python source; one that Python cannot parse is given back as it is.
         rules: the first word of each says what a definition must hold.
     """
     try:
-        tree = ast.parse(text)
+        tree = parsed(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return text
     words = [rule.words[0] for rule in rules]
@@ -38,7 +40,7 @@ def excerpt(text: str, rules: Iterable[Rule]) -> str:
         if not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
             if found and _imports(node):  # under another name, which may be used anywhere
                 return text
-            found = True
+            found = found or len(span) <= _LONG
         if found:
             kept.update(span)
         elif isinstance(node, ast.ClassDef):

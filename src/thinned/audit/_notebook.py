@@ -9,7 +9,7 @@ from dataclasses import replace
 import libcst as cst
 
 from thinned.audit._finding import Edit, Finding, Fix, Position
-from thinned.audit._text import lines
+from thinned.audit._text import lines, parsed
 
 # A magic, a command of the shell, or a question; or a name that is given what one of the first two says.
 _IPYTHON = re.compile(
@@ -38,11 +38,19 @@ class Notebook:
             for number, cell in enumerate(self._whole["cells"], start=1)
             if cell["cell_type"] == "code" and not "".join(cell["source"]).startswith("%%")
         ]
+        self.broken: dict[int, SyntaxError] = {}  # by the cell's number
         self._begins: list[tuple[int, int]] = []  # first line in the whole text, number of the cell
         all_lines: list[str] = []
         for number, cell in self._cells:
             self._begins.append((len(all_lines) + 1, number))
-            all_lines += _as_python("".join(cell["source"])).split("\n")
+            code = _as_python("".join(cell["source"]))
+            try:
+                parsed(code)
+            except SyntaxError as error:
+                self.broken[number], code = error, "\n" * code.count("\n")
+            except (ValueError, RecursionError, MemoryError):
+                pass  # the whole is refused, in words
+            all_lines += code.split("\n")
             all_lines.append("")
         self.source = "\n".join(all_lines) + "\n"
 

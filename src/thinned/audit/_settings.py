@@ -59,14 +59,23 @@ def _read(file: Path) -> Settings:
         whole: Any = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} cannot be read: {error}") from None
-    table = whole.get("tool", {}).get("thinned", {}).get("audit", {})
+    table = whole
+    for part in ("tool", "thinned", "audit"):
+        table = table.get(part, {})
+        if not isinstance(table, dict):
+            raise ValueError(f"{file}: {part} of [tool.thinned.audit] must be a table, got {table!r}")
     names = {"select": "select", "ignore": "ignore", "extend-select": "extend", "exclude": "exclude"}
     for name, value in table.items():
         if name not in names:
             raise ValueError(f"{file}: [tool.thinned.audit] has no setting {name!r}: {', '.join(names)}")
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             raise ValueError(f"{file}: {name} must be a list of strings, got {value!r}")
-    return Settings(**{names[name]: tuple(value) for name, value in table.items()})
+    settings = Settings(**{names[name]: tuple(value) for name, value in table.items()})
+    try:
+        settings.codes()
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    return settings
 
 
 def _matching(beginnings: Iterable[str]) -> set[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 import sys
 import threading
 import tokenize
+import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -34,6 +36,30 @@ def decoded(raw: bytes) -> tuple[str, str]:
     """
     encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
     return raw.decode(encoding), encoding
+
+
+def parsed(text: str) -> ast.Module:
+    """Python's own tree of a text; what it warns of, such as invalid escapes, is kept to itself.
+
+    Raises:
+        SyntaxError: the text is no Python.
+        ValueError, RecursionError, MemoryError: it cannot be parsed either.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text)
+
+
+def comments(text: str) -> dict[int, str]:
+    """The comment of each line that has one, as far as the text can be cut into tokens."""
+    found: dict[int, str] = {}
+    try:
+        for token in tokenize.generate_tokens(iter(lines(text)).__next__):
+            if token.type == tokenize.COMMENT:
+                found[token.start[0]] = token.string
+    except (tokenize.TokenError, SyntaxError, StopIteration):
+        pass
+    return found
 
 
 def lines(text: str) -> list[str]:

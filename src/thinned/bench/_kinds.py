@@ -26,6 +26,19 @@ class BernoulliPath(nn.Module):
         return x * mask.div_(self.keep)
 
 
+class FusedAttention(nn.Module):
+    """torch's attention as models call it."""
+
+    def __init__(self, p: float, causal: bool) -> None:
+        super().__init__()
+        self.p, self.causal = p, causal
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """From (batch, heads, tokens, width) three times to the same."""
+        p = self.p if self.training else 0.0
+        return nn.functional.scaled_dot_product_attention(query, key, value, None, p, self.causal)
+
+
 @dataclass(frozen=True)
 class Kind:
     """The layers of one of them, each made for a drop probability.
@@ -34,11 +47,13 @@ class Kind:
         dropout: of single elements.
         path: of whole samples of a residual branch.
         lstm: makes a recurrent layer of (width, layers, p between layers).
+        attention: makes a layer of (p, causal) that is given query, key and value.
     """
 
     dropout: Callable[[float], nn.Module]
     path: Callable[[float], nn.Module]
     lstm: Callable[[int, int, float], nn.Module]
+    attention: Callable[[float, bool], nn.Module]
 
 
 NONE, TORCH, OURS = "no dropout", "nn.Dropout", "thinned, unkeyed"
@@ -48,16 +63,19 @@ KINDS = {
         lambda p: nn.Identity(),
         lambda p: nn.Identity(),
         lambda width, layers, p: nn.LSTM(width, width, layers),
+        lambda p, causal: FusedAttention(0.0, causal),
     ),
     TORCH: Kind(
         nn.Dropout,
         BernoulliPath,
         lambda width, layers, p: nn.LSTM(width, width, layers, dropout=p),
+        FusedAttention,
     ),
     OURS: Kind(
         thinned.torch.nn.Dropout,
         thinned.torch.nn.DropPath,
         lambda width, layers, p: thinned.torch.nn.LSTM(width, width, layers, dropout=p),
+        thinned.torch.nn.ScaledDotProductAttention,
     ),
 }
 

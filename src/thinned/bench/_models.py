@@ -31,11 +31,15 @@ class Attention(nn.Module):
         heads: how many.
         p: drop probability.
         causal: whether a token sees only those before it.
+        fused: whether attention is one call of a function, not a matrix of probabilities and a layer.
     """
 
-    def __init__(self, kind: Kind, width: int, heads: int, p: float, causal: bool) -> None:
+    def __init__(
+        self, kind: Kind, width: int, heads: int, p: float, causal: bool, fused: bool = False
+    ) -> None:
         super().__init__()
         self.heads, self.causal = heads, causal
+        self.fused = kind.attention(p, causal) if fused else None
         self.inward, self.outward = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.dropout = kind.dropout(p)
 
@@ -44,12 +48,16 @@ class Attention(nn.Module):
         batch, tokens, width = x.shape
         heads = self.inward(x).view(batch, tokens, 3, self.heads, width // self.heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
+        out: Tensor
+        if self.fused is not None:
+            out = self.outward(self.fused(query, key, value).transpose(1, 2).reshape(x.shape))
+            return out
         scores = query @ key.transpose(-2, -1) / math.sqrt(width // self.heads)
         if self.causal:
             future = torch.ones(tokens, tokens, dtype=torch.bool).triu(1)
             scores = scores.masked_fill(future, -math.inf)
         shares = self.dropout(scores.softmax(-1))
-        out: Tensor = self.outward((shares @ value).transpose(1, 2).reshape(x.shape))
+        out = self.outward((shares @ value).transpose(1, 2).reshape(x.shape))
         return out
 
 
@@ -63,14 +71,22 @@ class Block(nn.Module):
         p: drop probability of elements.
         path_p: drop probability of a sample's branch.
         causal: whether a token sees only those before it.
+        fused: as in `Attention`.
     """
 
     def __init__(
-        self, kind: Kind, width: int, heads: int, p: float, path_p: float = 0.0, causal: bool = True
+        self,
+        kind: Kind,
+        width: int,
+        heads: int,
+        p: float,
+        path_p: float = 0.0,
+        causal: bool = True,
+        fused: bool = False,
     ) -> None:
         super().__init__()
         ends = [kind.path(path_p)] if path_p else []
-        attention = Attention(kind, width, heads, p, causal)
+        attention = Attention(kind, width, heads, p, causal, fused)
         self.attend = nn.Sequential(nn.LayerNorm(width), attention, kind.dropout(p), *ends)
         dense = (nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         ends = [kind.path(path_p)] if path_p else []
@@ -83,9 +99,9 @@ class Block(nn.Module):
         return out
 
 
-def gpt_blocks(kind: Kind, width: int = 256, heads: int = 8) -> nn.Module:
+def gpt_blocks(kind: Kind, width: int = 256, heads: int = 8, fused: bool = False) -> nn.Module:
     """Two GPT blocks, p 0.1."""
-    return nn.Sequential(*(Block(kind, width, heads, 0.1) for _ in range(2)))
+    return nn.Sequential(*(Block(kind, width, heads, 0.1, fused=fused) for _ in range(2)))
 
 
 class VisionTransformer(nn.Module):

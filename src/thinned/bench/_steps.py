@@ -12,7 +12,7 @@ from thinned.bench._kinds import NONE, OURS, TORCH, Kind, build
 from thinned.bench._models import LanguageModel, VisionTransformer, gpt_blocks, paper_network
 from thinned.bench._row import Result, Row, result
 from thinned.bench._timing import Settings, race
-from thinned.bench._verdict import at_most
+from thinned.bench._verdict import Bound, at_most
 
 Loss = Callable[[nn.Module], Tensor]
 Network = Callable[[Settings], tuple[Callable[[Kind], nn.Module], Loss]]
@@ -32,7 +32,7 @@ def _step(model: nn.Module, loss: Loss) -> Callable[[], None]:
     return step
 
 
-def _row(name: str, network: Network, compiled: bool) -> Row:
+def _row(name: str, network: Network, compiled: bool, target: Bound = _TARGET) -> Row:
     def measure(settings: Settings) -> Result:
         make, loss = network(settings)
         models = build(make)
@@ -45,7 +45,7 @@ def _row(name: str, network: Network, compiled: bool) -> Row:
         found = race({name: _step(model, loss) for name, model in models.items()}, settings)
         return result(
             found,
-            found.figure(OURS, NONE, _TARGET),
+            found.figure(OURS, NONE, target),
             found.figure(TORCH, NONE),
             found.figure(TORCH, OURS),
         )
@@ -65,6 +65,11 @@ def _paper(settings: Settings) -> tuple[Callable[[Kind], nn.Module], Loss]:
 def _gpt(settings: Settings) -> tuple[Callable[[Kind], nn.Module], Loss]:
     x = torch.randn(settings.size(8), settings.size(256), 256)
     return gpt_blocks, lambda model: model(x).square().mean()
+
+
+def _fused_gpt(settings: Settings) -> tuple[Callable[[Kind], nn.Module], Loss]:
+    _, loss = _gpt(settings)
+    return lambda kind: gpt_blocks(kind, fused=True), loss
 
 
 def _vit(settings: Settings) -> tuple[Callable[[Kind], nn.Module], Loss]:
@@ -110,5 +115,6 @@ _NETWORKS = {
 
 ROWS = (
     *(_row(name, network, compiled) for compiled in (False, True) for name, network in _NETWORKS.items()),
+    _row("two GPT blocks with fused attention", _fused_gpt, False, at_most(1.08)),
     Row("training step, LSTM with weight and locked dropout", _recurrent),
 )

@@ -9,6 +9,7 @@ import torch
 
 import thinned
 from thinned.bench import (
+    _attention,
     _autograd,
     _averages,
     _elementwise,
@@ -17,6 +18,7 @@ from thinned.bench import (
     _layouts,
     _monte_carlo,
     _steps,
+    _thin,
 )
 from thinned.bench._machine import Machine, describe
 from thinned.bench._row import Result, Row
@@ -27,7 +29,9 @@ ROWS = (
     *_elementwise.ROWS,
     *_layouts.ROWS,
     *_autograd.ROWS,
+    *_attention.ROWS,
     *_steps.ROWS,
+    *_thin.ROWS,
     *_monte_carlo.ROWS,
     *_averages.ROWS,
     *_frameworks.ROWS,

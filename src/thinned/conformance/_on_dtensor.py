@@ -13,19 +13,19 @@ import torch.distributed as dist
 
 from thinned.conformance._case import KEY, SHAPE, NotRun, P
 from thinned.conformance._on_torch import lowered, where
-from thinned.torch import functional
+from thinned.torch import _compat, functional
 
 
 def mask(device: str, compiled: bool, shards: int) -> Any:
     """True where kept."""
+    kind = where(device).type
     try:
-        from torch.testing._internal.distributed.fake_pg import FakeStore
+        store = _compat.fake_store()
     except ImportError:
         raise NotRun("this PyTorch has no process group that stands in for one") from None
-    kind = where(device).type
     found = []
     for rank in range(shards):
-        dist.init_process_group("fake", rank=rank, world_size=shards, store=FakeStore())
+        dist.init_process_group("fake", rank=rank, world_size=shards, store=store)
         try:
             found.append(_part(kind, compiled, shards))
         finally:

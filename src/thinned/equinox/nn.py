@@ -9,7 +9,8 @@ import equinox
 import jax
 from jax import lax
 
-from thinned.contract import Key, check_probability
+from thinned._arguments import UNUSED
+from thinned.contract import check_probability
 from thinned.jax import dropout
 
 __all__ = ["Dropout"]
@@ -87,5 +88,5 @@ class Dropout(equinox.nn.Dropout):
                     "Dropout has no key: pass key=jax.random.key(seed), a part of jax.random.split, or "
                     "key=thinned.Key(seed); to evaluate, use equinox.nn.inference_mode(model)"
                 )
-            key = Key(0)  # where nothing is drawn
+            key = UNUSED
         return dropout(x, p, key=key, training=not evaluate)

@@ -206,7 +206,7 @@ def _pre_activations(
 
 
 def _product(x: Any, weight: Any, units: npt.NDArray[np.intp], factor: Doubles) -> Any:
-    """What some units, each times its factor, bring to the pre-activations; 0 of no units."""
+    """The part of the pre-activations that comes from these units, each times its factor."""
     chosen = units.tolist()
     return (x[..., chosen] * _arrays.like(factor[units], x)) @ weight[chosen]
 

@@ -6,12 +6,18 @@ from typing import Any
 
 import flax
 
-from thinned.jax._compat import needed
+from thinned._private import Room
 
-_WANTED: dict[str, Any] = {"by": "thinned.flax", "package": flax, "tested": "flax==0.12.*"}
+ROOM = Room(flax, "thinned.flax", "flax==0.12.*")
 
-# Attention's probabilities: linen's are public, nnx's not.
-nnx_attention_weights: Any = needed("flax.nnx.nn.attention", "dot_product_attention_weights", **_WANTED)
-# The default of an argument that nnx's attention layer passes on, and linen's way to one type of arguments.
-nnx_promote_dtype: Any = needed("flax.nnx.nn.dtypes", "promote_dtype", **_WANTED)
-linen_promote_dtype: Any = needed("flax.linen.dtypes", "promote_dtype", **_WANTED)
+nnx_attention_weights: Any = ROOM.name(
+    "flax.nnx.nn.attention.dot_product_attention_weights",
+    "compute attention's probabilities",
+    instead="nothing public in nnx; linen's are",
+)
+nnx_promote_dtype: Any = ROOM.name(
+    "flax.nnx.nn.dtypes.promote_dtype", "take an argument that nnx's attention layer passes on"
+)
+linen_promote_dtype: Any = ROOM.name(
+    "flax.linen.dtypes.promote_dtype", "bring attention's arguments to one type"
+)

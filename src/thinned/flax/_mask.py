@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from thinned.contract import Key, check_probability
+from thinned._arguments import UNUSED
+from thinned.contract import check_probability
 from thinned.jax import dropout
-
-UNUSED: Final = Key(0)  # where nothing is drawn
+from thinned.jax._attention import attend as tiled
 
 
 def check_rate(rate: Any, name: str = "rate") -> None:
@@ -77,11 +78,63 @@ def refuse_wrong_shapes(attention: Callable[..., Any], *arrays: Any) -> None:
         raise
 
 
-def drop_probabilities(weights: jax.Array, rate: Any, key: Any, broadcast: bool) -> jax.Array:
-    """Drop probabilities, (…, heads, q_length, kv_length); `broadcast` shares all but the last two."""
+def check_dropout_key(key: Any) -> None:
+    """Refuse attention in training without a key."""
     if key is None:
         raise ValueError(
             "dropout_rng is missing: pass a PRNG key or a thinned.Key, or deterministic=True to evaluate"
         )
+
+
+def drop_probabilities(weights: jax.Array, rate: Any, key: Any, broadcast: bool) -> jax.Array:
+    """Drop probabilities, (…, heads, q_length, kv_length); `broadcast` shares all but the last two."""
+    check_dropout_key(key)
     shared = range(weights.ndim - 2) if broadcast else ()
     return thin(weights, rate, False, lambda: key, shared)
+
+
+def attend(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    bias: Any,
+    mask: Any,
+    rate: Any,
+    dropout_key: Any,
+    broadcast: bool,
+    is_causal: bool = False,
+) -> jax.Array:
+    """Attention tile by tile, of (…, length, heads, depth), by the mask that `drop_probabilities` drops by.
+
+    What may not be seen has Flax's score for it, the least number of the type, so that a query which may
+    look nowhere gets the mean of all values, as in evaluation.
+    """
+    check_dropout_key(dropout_key)
+    lead, heads, queries, keys = query.shape[:-3], query.shape[-2], query.shape[-3], key.shape[-3]
+    scores = (*lead, heads, queries, keys)
+    q, k, v = (array.reshape(-1, *array.shape[-3:]) for array in (query, key, value))
+    output, _ = tiled(
+        q,
+        k,
+        v,
+        _of_rank_4(bias, scores),
+        _of_rank_4(None if mask is None else jnp.asarray(mask).astype(bool), scores),
+        rate,
+        dropout_key,
+        is_causal=is_causal,
+        noise_shape=(1, 1, None, None) if broadcast else None,
+        blind=float(jnp.finfo(query.dtype).min),  # type: ignore[no-untyped-call]
+    )
+    return output.reshape(*query.shape[:-1], value.shape[-1])
+
+
+def _of_rank_4(array: Any, scores: tuple[int, ...]) -> Any:
+    """What fits the scores, (…, heads, q_length, kv_length), with one dimension in front of heads."""
+    if array is None:
+        return None
+    array = jnp.asarray(array)
+    whole = jnp.reshape(array, (1,) * (len(scores) - array.ndim) + array.shape)
+    lead = whole.shape[:-3]
+    if len(lead) != 1 and any(size != 1 for size in lead):
+        whole = jnp.broadcast_to(whole, (*scores[:-3], *whole.shape[-3:]))
+    return whole.reshape(-1, *whole.shape[-3:])

@@ -1,11 +1,12 @@
-"""Dropout for JAX: `dropout` and `keep_mask`, the same bits under every transformation and on every mesh.
+"""Dropout for JAX: `dropout`, `keep_mask` and `dot_product_attention`, under all transformations and meshes.
 
 A key is a `thinned.Key`, a jax PRNG key, or its four words as a uint32 array; the latter two may be traced,
 and `fold` derives one from another. On a CPU the native kernel does the work, through XLA's foreign function
 interface; elsewhere, and where it cannot be had, `jax.numpy` does, with equal bits.
 """
 
+from thinned.jax._attention import dot_product_attention
 from thinned.jax._dropout import dropout, keep_mask
 from thinned.jax._key import fold
 
-__all__ = ["dropout", "fold", "keep_mask"]
+__all__ = ["dot_product_attention", "dropout", "fold", "keep_mask"]

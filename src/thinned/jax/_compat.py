@@ -6,60 +6,61 @@ No other file of `thinned.jax` imports from `jax._src`, `jax.extend`, `jax.inter
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 
-# What the kernel needs of JAX, and without which `jax.numpy` does the work.
-_OF_KERNEL = {
-    # Divides a custom call over a mesh.
-    "custom_partitioning": ("jax.experimental.custom_partitioning", "custom_partitioning"),
-    # The mesh of the `jax.set_mesh` around a lowering; jax.sharding.get_mesh refuses while jit traces.
-    "get_concrete_mesh": ("jax._src.mesh", "get_concrete_mesh"),
-    # The names of a sharding that XLA hands out by numbers of devices.
-    "parse_flatten_op_sharding": ("jax._src.sharding_impls", "parse_flatten_op_sharding"),
-    # Primitives whose lowering has to see the devices.
-    "prim_requires_devices_during_lowering": ("jax._src.dispatch", "prim_requires_devices_during_lowering"),
-}
+from thinned._private import Room
 
+ROOM = Room(jax, "thinned.jax", "jax==0.10.*")
 
-def needed(
-    module: str,
-    name: str,
-    by: str = "thinned.jax",
-    package: Any = jax,
-    tested: str = "jax==0.10.*",
-) -> Any:
-    """A name that nothing can stand in for.
+Primitive: Any = ROOM.name("jax.extend.core.Primitive", "define dropout as a primitive")
+ad: Any = ROOM.name("jax.interpreters.ad", "give a primitive its tangent and its transpose")
+batching: Any = ROOM.name("jax.interpreters.batching", "give a primitive its rule for vmap")
+mlir: Any = ROOM.name("jax.interpreters.mlir", "lower a primitive for each platform")
+# What a jaxpr is made of.
+ClosedJaxpr: Any = ROOM.name("jax.extend.core.ClosedJaxpr", "read which dropouts a function reaches")
+Jaxpr: Any = ROOM.name("jax.extend.core.Jaxpr", "read which dropouts a function reaches")
+Literal: Any = ROOM.name("jax.extend.core.Literal", "read which dropouts a function reaches")
+# Without the module nobody can ask for Taylor-mode derivatives.
+jet_rules: dict[Any, Any] = ROOM.name("jax.experimental.jet.jet_rules", "have Taylor-mode derivatives", {})
 
-    Raises:
-        ImportError: `… needs …, which … lacks: …`.
-    """
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        raise ImportError(
-            f"{by} needs {module}.{name}, which {package.__name__} {package.__version__} lacks: install a "
-            f'version that this version of thinned was tested with, pip install "{tested}"'
-        ) from None
+# What the kernel needs, and without which `jax.numpy` does the work.
+custom_partitioning: Any = ROOM.name(
+    "jax.experimental.custom_partitioning.custom_partitioning", "divide a custom call over a mesh", None
+)
+get_concrete_mesh: Any = ROOM.name(
+    "jax._src.mesh.get_concrete_mesh",
+    "see the mesh of the jax.set_mesh around a lowering",
+    None,
+    "jax.sharding.get_mesh, which refuses while jit traces",
+)
+parse_flatten_op_sharding: Any = ROOM.name(
+    "jax._src.sharding_impls.parse_flatten_op_sharding", "name the axes of a sharding that XLA made", None
+)
+prim_requires_devices_during_lowering: Any = ROOM.name(
+    "jax._src.dispatch.prim_requires_devices_during_lowering", "have a lowering see the devices", None
+)
+_OF_KERNEL = [name.path for name in ROOM.names[-4:]]
 
+sharding_tiles = ROOM.attribute("_hlo_sharding", "read a sharding that XLA made")
+sharding_devices = ROOM.attribute("_device_assignment", "read a sharding that XLA made")
 
-def _found(names: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    """The names that this JAX has."""
-    there = {}
-    for own, (module, name) in names.items():
-        try:
-            there[own] = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError):
-            continue
-    return there
+# The trace around a call.
+take_current_trace: Any = ROOM.name(
+    "jax.extend.core.take_current_trace", "see whether jax.checkpoint traces a call", None
+)
+set_current_trace: Any = ROOM.name(
+    "jax.extend.core.set_current_trace", "compute outside a trace of jax.checkpoint", None
+)
 
 
 def check_kernel() -> bool:
     """Whether JAX has all that the kernel needs; a warning names what it lacks."""
-    missing = [".".join(where) for own, where in _OF_KERNEL.items() if own not in _kernel]
+    missing = ROOM.lacks(*_OF_KERNEL)
     if missing:
         warnings.warn(
             f"JAX {jax.__version__} lacks {', '.join(missing)}: dropout on a CPU runs in jax.numpy, with "
@@ -68,25 +69,6 @@ def check_kernel() -> bool:
             stacklevel=2,
         )
     return not missing
-
-
-Primitive: Any = needed("jax.extend.core", "Primitive")
-ad: Any = needed("jax.interpreters", "ad")  # tangents and transposes of a primitive
-# What a jaxpr is made of, to read which dropouts a function reaches.
-ClosedJaxpr: Any = needed("jax.extend.core", "ClosedJaxpr")
-Jaxpr: Any = needed("jax.extend.core", "Jaxpr")
-Literal: Any = needed("jax.extend.core", "Literal")
-batching: Any = needed("jax.interpreters", "batching")  # a primitive under vmap
-mlir: Any = needed("jax.interpreters", "mlir")  # a primitive's lowering, one for each platform
-
-_kernel = _found(_OF_KERNEL)
-custom_partitioning: Any = _kernel.get("custom_partitioning")
-get_concrete_mesh: Any = _kernel.get("get_concrete_mesh")
-parse_flatten_op_sharding: Any = _kernel.get("parse_flatten_op_sharding")
-prim_requires_devices_during_lowering: Any = _kernel.get("prim_requires_devices_during_lowering")
-
-# Rules of Taylor-mode differentiation, by primitive; without the module nobody can ask for them.
-jet_rules: dict[Any, Any] = _found({"rules": ("jax.experimental.jet", "jet_rules")}).get("rules", {})
 
 
 def is_for_export(context: Any) -> bool:
@@ -113,3 +95,34 @@ def varying_alike(arrays: list[Any]) -> tuple[Any, ...]:
         pcast(array, lacking, to="varying") if lacking else array
         for array, lacking in zip(arrays, missing, strict=True)
     )
+
+
+@contextlib.contextmanager
+def outside_checkpoints() -> Iterator[None]:
+    """Compute, inside `jax.checkpoint`, what is to be known outside: in the trace around it.
+
+    Where JAX does not hand out its traces nothing changes, and JAX says that a tracer has leaked.
+    """
+    if take_current_trace is None or set_current_trace is None:
+        yield
+        return
+    with take_current_trace() as trace:
+        around = trace
+    while is_of_checkpoint(around):
+        around = around.parent_trace
+    with set_current_trace(around):
+        yield
+
+
+def checkpoint_traces() -> bool:
+    """Whether `jax.checkpoint` traces the code that runs."""
+    if take_current_trace is None:
+        return False
+    with take_current_trace() as trace:
+        return is_of_checkpoint(trace)
+
+
+def is_of_checkpoint(trace: Any) -> bool:
+    """Whether a trace is one of `jax.checkpoint`."""
+    about = getattr(getattr(trace, "frame", None), "debug_info", None)
+    return getattr(about, "traced_for", None) == "checkpoint / remat"

@@ -70,25 +70,20 @@ def dropout(
         Array([[2., 0., 2., 2., 2.],
                [2., 2., 2., 2., 2.]], dtype=float32)
     """
-    if isinstance(training, jax.core.Tracer):
-        raise TypeError(
-            "training must be a Python bool, got a traced value: make it static, jax.jit(…, static_argnames)"
-        )
-    training = check_training(training)
+    training = check_static(training)
     drop = _rate.threshold(p)
     inverted = check_mode(mode)
     key_words = _key.words(key)
     array = jnp.asarray(x)
-    if array.dtype.name not in _DTYPES:
-        raise TypeError(f"x must be float32, float64, float16 or bfloat16, got {array.dtype}")
-    steps, first = _places(array.shape, noise_shape, global_shape, start)
+    check_dtype(array, "x")
+    steps, first = places(array.shape, noise_shape, global_shape, start)
     if drop == 0 or not array.size or (not training and inverted):
         return x if isinstance(x, jax.Array) else array
     if not training:
         return _expected(array, p, drop)
     _key.spend(key)
     operands = (array, key_words, _rate.words(p, drop), first)
-    return dropout_p.bind(*_alike(*operands), strides=steps, inverted=inverted)  # type: ignore[no-any-return]
+    return dropout_p.bind(*alike(*operands), strides=steps, inverted=inverted)  # type: ignore[no-any-return]
 
 
 def keep_mask(
@@ -123,15 +118,30 @@ def keep_mask(
     drop = _rate.threshold(p)
     key_words = _key.words(key)
     sizes = _sizes(shape)
-    steps, first = _places(sizes, None, global_shape, start)
+    steps, first = places(sizes, None, global_shape, start)
     if 0 in sizes:
         return jnp.ones(sizes, np.bool_)
     _key.spend(key)
-    operands = _alike(key_words, _rate.words(p, drop), first)
+    operands = alike(key_words, _rate.words(p, drop), first)
     return keep_p.bind(*operands, shape=sizes, strides=steps)  # type: ignore[no-any-return]
 
 
-def _places(
+def check_static(training: Any) -> bool:
+    """Whether to drop, which has to be known when a program is traced."""
+    if isinstance(training, jax.core.Tracer):
+        raise TypeError(
+            "training must be a Python bool, got a traced value: make it static, jax.jit(…, static_argnames)"
+        )
+    return check_training(training)
+
+
+def check_dtype(array: Any, name: str) -> None:
+    """Refuse what is not floating."""
+    if array.dtype.name not in _DTYPES:
+        raise TypeError(f"{name} must be float32, float64, float16 or bfloat16, got {array.dtype}")
+
+
+def places(
     shape: tuple[int, ...], noise_shape: Any, global_shape: Any, start: Any
 ) -> tuple[tuple[int, ...], Any]:
     """The positions' strides, and the first element's index as words, uint32 of shape (dimensions, 2)."""
@@ -173,7 +183,7 @@ def _sizes(shape: Any) -> tuple[Any, ...]:
     return sizes
 
 
-def _alike(*operands: Any) -> tuple[Any, ...]:
+def alike(*operands: Any) -> tuple[Any, ...]:
     """All varying over the same axes of a `jax.shard_map`, as one operation's operands must."""
     return _compat.varying_alike([jnp.asarray(operand) for operand in operands])
 

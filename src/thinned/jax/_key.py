@@ -14,7 +14,7 @@ from thinned.jax._philox import halves, philox, traced_halves
 _REMEDY = "pass a thinned.Key, a jax PRNG key (jax.random.key(seed)) or a uint32 array of shape (4,)"
 
 
-def words(key: Any) -> Any:
+def words(key: Any, name: str = "key") -> Any:
     """The words of one key: seed low, seed high, stream low, stream high; uint32, shape (4,).
 
     One rule for a PRNG key, typed or raw: two words are a seed, high word first, as `jax.random.key(42)`
@@ -23,21 +23,21 @@ def words(key: Any) -> Any:
     if isinstance(key, Key):
         return halves((key.seed, key.stream)).reshape(4)
     if not isinstance(key, (jax.Array, np.ndarray)):
-        raise TypeError(f"key must be a key, got {key!r}: {_REMEDY}")
+        raise TypeError(f"{name} must be a key, got {key!r}: {_REMEDY}")
     if is_typed(key):
         data = jax.random.key_data(key)
-        return _of_data(data, f"a PRNG key of shape {key.shape} and {data.shape[-1]} words")
+        return _of_data(data, f"a PRNG key of shape {key.shape} and {data.shape[-1]} words", name)
     if key.dtype != np.uint32:
-        raise TypeError(f"key must be uint32 words, got {key.dtype}: {_REMEDY}")
-    return _of_data(key, f"uint32 of shape {key.shape}")
+        raise TypeError(f"{name} must be uint32 words, got {key.dtype}: {_REMEDY}")
+    return _of_data(key, f"uint32 of shape {key.shape}", name)
 
 
-def _of_data(data: Any, what: str) -> Any:
+def _of_data(data: Any, what: str, name: str) -> Any:
     if data.shape == (4,):
         return data
     if data.shape == (2,):
         return jnp.stack([data[1], data[0], jnp.uint32(0), jnp.uint32(0)])
-    raise ValueError(f"key must be one key, got {what}: {_REMEDY}, and jax.vmap for many")
+    raise ValueError(f"{name} must be one key, got {what}: {_REMEDY}, and jax.vmap for many")
 
 
 def is_typed(key: Any) -> bool:

@@ -121,7 +121,8 @@ def _by_name(sharding: Any, dims: int, around: Mesh) -> NamedSharding:
     """A sharding as a mesh's: XLA hands out a bare one where no input of the program is on a mesh."""
     if isinstance(sharding, NamedSharding):
         return sharding
-    tiles, devices = sharding._hlo_sharding, np.array(sharding._device_assignment)
+    tiles = _compat.sharding_tiles(sharding)
+    devices = np.array(_compat.sharding_devices(sharding))
     if not around.empty:
         return NamedSharding(around, _compat.parse_flatten_op_sharding(tiles, around)[0])
     if tiles.is_replicated():
@@ -143,7 +144,7 @@ def _infer(around: Mesh, mesh: Any, operands: Any, result: Any) -> Any:
 
 
 def _rule(_: Mesh, __: Any, operands: Any, results: Any) -> Any:
-    """Which dimensions of the operands are one with which of the result: an einsum of factors."""
+    """Name the dimensions of operands and result, as an einsum does: equal names are divided alike."""
     rank = len(results[0].shape)
     batch = len(operands[0].shape) - 1
     names = [f"b{k}" for k in range(batch)] + [f"d{k}" for k in range(rank - batch)]

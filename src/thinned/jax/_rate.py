@@ -32,8 +32,36 @@ def threshold(p: Any) -> int | None:
     return None
 
 
-def words(p: Any, drop: int | None) -> Any:
-    """The threshold's low and high word, uint32 of shape (2,).
+def thresholds(p: Any) -> Any:
+    """D of p, a number or an array of at most four dimensions; None where it is traced.
+
+    Raises:
+        TypeError: as `threshold`; `dropout_p must be …`.
+        ValueError: as `threshold`.
+    """
+    if not getattr(p, "ndim", 0):
+        return threshold(p)
+    if p.ndim > 4 or not jnp.issubdtype(p.dtype, np.floating):
+        raise TypeError(
+            "dropout_p must be a number, or a floating array that broadcasts to (B, N, T, S), got "
+            f"{p.dtype} of shape {p.shape}"
+        )
+    if isinstance(p, jax.core.Tracer):
+        return None
+    values = np.asarray(p, np.float64)
+    for worst in (values.min(initial=0.0), values.max(initial=0.0)):
+        contract.threshold(float(worst))
+    return np.rint(values * 2.0**32).astype(np.uint64)  # halves to even, as D's
+
+
+def many_words(p: Any, drop: Any) -> Any:
+    """The words of a p that `thresholds` takes: of shape (2,), or of the four dimensions of scores and 2."""
+    whole = words(p, drop)
+    return whole if whole.ndim == 1 else whole.reshape((1,) * (5 - whole.ndim) + whole.shape)
+
+
+def words(p: Any, drop: Any) -> Any:
+    """The threshold's low and high word, uint32 of shape (…, 2).
 
     A traced p outside [0, 1] has a high word of its own.
     """
@@ -45,7 +73,7 @@ def words(p: Any, drop: int | None) -> Any:
     whole = scaled >= 2.0**32
     low = jnp.where(whole, 0, scaled).astype(np.uint32)
     high = jnp.where((number >= 0) & (number <= 1), whole.astype(np.uint32), _INVALID)
-    return jnp.stack([low, high])
+    return jnp.stack([low, high], axis=-1)
 
 
 @jax.custom_jvp

@@ -5,6 +5,7 @@ does the work: `thinned.torch`, `thinned.jax` or `thinned.tensorflow`; no other 
 """
 
 from thinned.keras._alpha import AlphaDropout
+from thinned.keras._attention import GroupQueryAttention, MultiHeadAttention
 from thinned.keras._audit import audit
 from thinned.keras._cells import GRUCell, LSTMCell, SimpleRNNCell
 from thinned.keras._connect import DropConnect
@@ -12,17 +13,22 @@ from thinned.keras._dropout import Dropout
 from thinned.keras._functional import dropout, keep_mask
 from thinned.keras._gaussian import GaussianDropout
 from thinned.keras._rnn import GRU, LSTM, SimpleRNN
+from thinned.keras._scores import AdditiveAttention, Attention
 from thinned.keras._spatial import SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
 
 __all__ = [
     "GRU",
     "LSTM",
+    "AdditiveAttention",
     "AlphaDropout",
+    "Attention",
     "DropConnect",
     "Dropout",
     "GRUCell",
     "GaussianDropout",
+    "GroupQueryAttention",
     "LSTMCell",
+    "MultiHeadAttention",
     "SimpleRNN",
     "SimpleRNNCell",
     "SpatialDropout1D",

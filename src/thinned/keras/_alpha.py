@@ -8,10 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from thinned._arguments import DROP_ALL
+from thinned._arguments import DROP_ALL, UNUSED
 from thinned.contract import check_probability, keep_probability, threshold
 from thinned.keras._backend import active
-from thinned.keras._site import UNUSED, Seed, Site, held
+from thinned.keras._site import Seed, Site, held
 
 _LIMIT = -1.7580993408473766  # of SELU at minus infinity: −λα
 

@@ -26,6 +26,7 @@ from thinned._audit import (
     report,
 )
 from thinned._audit._calls import DROPS, check_repeats, is_thinned
+from thinned.keras import _compat
 
 _OPAQUE = (keras.layers.AlphaDropout, keras.layers.GaussianDropout)
 _UNSEEN: Any = object()
@@ -145,7 +146,7 @@ def _kind(layer: Any) -> str:
 def _layers(model: Any) -> list[Any]:
     """The model's layers with itself, each once."""
     found: dict[int, Any] = {}
-    for layer in model._flatten_layers():
+    for layer in _compat.layers_of(model)():
         found.setdefault(id(layer), layer)
     return list(found.values())
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import threading
 from typing import Any
 
 import keras
 
-from thinned.contract import check_probability
+from thinned.keras import _compat
 from thinned.keras._backend import active
-from thinned.keras._site import Seed, Site, held
+from thinned.keras._site import RATES, Seed, Site, checked
 
-_RATES = ("dropout", "recurrent_dropout")
 # Keras's cells take 1 for "no dropout". This drops all just so: its threshold is 2^32 as well.
 _ALL = math.nextafter(1.0, 0.0)
 
@@ -53,6 +51,9 @@ def _of_thread(name: str, otherwise: Any) -> property:
     return property(read, write)
 
 
+_compat.check_cells()
+
+
 class Cell(Site):
     """A mixin in front of Keras's cells."""
 
@@ -71,7 +72,7 @@ class Cell(Site):
         """Take the seed, and rates of 1."""
         super().settle(seed)
         self.__dict__["_running"] = {}
-        for name in _RATES:
+        for name in RATES:
             if getattr(self, name) == 1:
                 setattr(self, name, _ALL)
 
@@ -100,7 +101,7 @@ class Cell(Site):
     def get_config(self) -> dict[str, Any]:
         """Keras's, with the rates as they were given."""
         config = super().get_config()
-        return {**config, **{name: 1.0 for name in _RATES if config[name] == _ALL}}
+        return {**config, **{name: 1.0 for name in RATES if config[name] == _ALL}}
 
 
 @keras.saving.register_keras_serializable(package="thinned")
@@ -172,14 +173,3 @@ class LSTMCell(Cell, keras.layers.LSTMCell):  # type: ignore[misc]
 
 def _value(x: Any) -> Any:
     return x.value if isinstance(x, keras.Variable) else x
-
-
-def checked(constructor: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
-    """Arguments for Keras's constructor, with rates checked, and the seed that it cannot have."""
-    bound = inspect.signature(constructor).bind(*args, **kwargs)
-    for name in _RATES:
-        if name in bound.arguments:
-            bound.arguments[name] = check_probability(bound.arguments[name], name)
-    seed = bound.arguments.get("seed")
-    bound.arguments["seed"] = held(seed)
-    return bound.args, bound.kwargs, seed

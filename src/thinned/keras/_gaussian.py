@@ -6,9 +6,10 @@ from typing import Any
 
 import keras
 
+from thinned._arguments import UNUSED
 from thinned.contract import check_probability
 from thinned.keras._backend import active
-from thinned.keras._site import UNUSED, Seed, Site, held
+from thinned.keras._site import Seed, Site, held
 
 
 @keras.saving.register_keras_serializable(package="thinned")

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-from thinned.keras._cells import Cell, GRUCell, LSTMCell, SimpleRNNCell, checked
-from thinned.keras._site import Seeded
+from thinned.keras._cells import Cell, GRUCell, LSTMCell, SimpleRNNCell
+from thinned.keras._site import Seeded, checked
 
 
 class Recurrent(Seeded):

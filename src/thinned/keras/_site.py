@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import operator
 import threading
 from typing import Any, Final, TypeAlias
@@ -11,13 +12,15 @@ import keras
 import numpy as np
 
 from thinned import _kernel
-from thinned.contract import Key, check_integer, fold_number
+from thinned.contract import Key, check_integer, check_probability, fold_number
+from thinned.keras import _compat
 from thinned.keras._backend import active
 from thinned.keras._recompute import key_of_call
 
 Seed: TypeAlias = "int | Key | keras.random.SeedGenerator | None"
 
-UNUSED: Final = Key(0)  # where nothing is drawn
+
+RATES: Final = ("dropout", "recurrent_dropout")  # of Keras's layers that drop inside
 
 _KEYS = 2**64
 _COUNTING = threading.Lock()  # two threads' calls have two numbers
@@ -25,7 +28,7 @@ _HELD = 2**31  # the seeds that a SeedGenerator can hold on every backend
 
 
 def held(seed: Any) -> int | None:
-    """What of a seed Keras's own constructor is given: all of a small integer, else a placeholder.
+    """The seed that Keras's own constructor gets: a small integer as it is, 0 for every other seed.
 
     Raises:
         TypeError: `seed must be None, an integer, a keras.random.SeedGenerator or a thinned.Key, got …`.
@@ -39,13 +42,24 @@ def held(seed: Any) -> int | None:
     return number if number < _HELD else 0
 
 
+def checked(constructor: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
+    """Arguments for Keras's constructor, with rates checked, and the seed that it cannot have."""
+    bound = inspect.signature(constructor).bind(*args, **kwargs)
+    for name in RATES:
+        if name in bound.arguments:
+            bound.arguments[name] = check_probability(bound.arguments[name], name)
+    seed = bound.arguments.get("seed")
+    bound.arguments["seed"] = held(seed)
+    return bound.args, bound.kwargs, seed
+
+
 class Seeded:
-    """A mixin, in front of a Keras class: a configuration whose seed JSON can hold."""
+    """A mixin in front of a Keras class. It writes a seed into the configuration as JSON can hold it."""
 
     seed: Any
 
     def rematerialized_call(self, layer_call: Any, *args: Any, **kwargs: Any) -> Any:
-        """Keras's, with flags held back: JAX would trace them, and TensorFlow's graphs take no keywords."""
+        """Call Keras's without flags: JAX would trace them, and TensorFlow's graphs take no keywords."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             flags = {
@@ -91,8 +105,7 @@ class Site(Seeded):
         """Take the seed, after Keras's constructor has had what `held` lets through."""
         own = getattr(self, "seed_generator", None)
         if isinstance(seed, keras.random.SeedGenerator) and own is not None:
-            self._tracker: Any
-            self._tracker.replace_tracked_value("seed_generators", own, seed)
+            _compat.tracker_of(self).replace_tracked_value("seed_generators", own, seed)
             self.seed_generator = seed
         if seed is not None and not isinstance(seed, (Key, keras.random.SeedGenerator)):
             seed = operator.index(seed)

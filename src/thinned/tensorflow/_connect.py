@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import tensorflow as tf
-from tensorflow.python.eager import record
 
 from thinned._arguments import REQUIRED
-from thinned.tensorflow import _arguments, _dropout
+from thinned.tensorflow import _arguments, _compat, _dropout
 
 Mode = Literal["inverted", "classic"]
 
@@ -153,7 +152,7 @@ def _per_sample(rows: Any, w: Any, drop: Any) -> Any:
             of_kernel = tf.reduce_sum(each(tf.matmul(x, upstream, transpose_a=True)), 0)
             return of_x, of_kernel
 
-        with record.stop_recording():
+        with _compat.stop_recording():
             return tf.matmul(x, each(kernel)), gradient
 
     result = tf.reshape(multiply(flat, w), tf.concat([sizes[:-1], tf.shape(w)[-1:]], 0))

@@ -10,19 +10,22 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.eager import record
+
+from thinned.tensorflow import _compat
 
 
 def recorded(x: Any, run: Callable[[], Any], gradient: Callable[[Any], Any]) -> Any:
     """What `run` makes of x by one operator, on whatever tapes and accumulators there are."""
-    if tf.executing_eagerly() and not record.could_possibly_record():
+    if _compat.record_operation is None:
+        return in_place(x, run, gradient)
+    if tf.executing_eagerly() and _compat.could_record is not None and not _compat.could_record():
         return run()
-    with record.stop_recording():
+    with _compat.stop_recording():
         y = run()
-    record.record_operation("ThinnedDropout", [y], [x], lambda upstream: [gradient(upstream)])
+    _compat.record_operation("ThinnedDropout", [y], [x], lambda upstream: [gradient(upstream)])
     if not tf.executing_eagerly():
         others = [None] * (len(y.op.inputs) - 1)
-        y.op._gradient_function = lambda _, upstream: [gradient(upstream), *others]
+        _compat.set_gradient_function(y.op, lambda _, upstream: [gradient(upstream), *others])
     return y
 
 

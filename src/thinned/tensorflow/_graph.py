@@ -11,12 +11,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
-from tensorflow.python.eager import context
-from tensorflow.python.eager.polymorphic_function import atomic_function
-from tensorflow.python.framework.func_graph import FuncGraph
-from tensorflow.python.ops import control_flow_util
 
-from thinned.tensorflow import _native
+from thinned.tensorflow import _compat, _native
 
 
 class Bodies(NamedTuple):
@@ -27,13 +23,21 @@ class Bodies(NamedTuple):
     signature: tuple[tf.TensorSpec, ...]
 
 
+_can_call = functools.cache(_compat.check_graphs)
+
+
 def may_call() -> bool:
-    """Whether the graph being built will find the native body where it runs: on CPUs of this process."""
+    """Whether the graph being built will find the native body where it runs: on CPUs of this process.
+
+    An eager call always does.
+    """
+    if tf.executing_eagerly() or not _can_call():
+        return _can_call()
     graph = tf.compat.v1.get_default_graph()
     return (
         tf.compat.v1.executing_eagerly_outside_functions()
-        and isinstance(graph, FuncGraph)
-        and not control_flow_util.GraphOrParentsInXlaContext(graph)
+        and isinstance(graph, _compat.FuncGraph)
+        and not _compat.in_xla_context(graph)
         and all(device.name.startswith("/device:CPU:") for device in tf.config.list_logical_devices())
         and _native.operators() is not None
     )
@@ -49,7 +53,7 @@ def constant(number: Any, dtype: Any = tf.int64) -> Any:
     if isinstance(number, tf.Tensor):
         return number
     if tf.executing_eagerly():
-        return _eager_constant(context.context(), number, dtype)
+        return _eager_constant(_compat.context and _compat.context(), number, dtype)
     return tf.constant(number, dtype)
 
 
@@ -62,7 +66,7 @@ def _eager_constant(_: Any, number: Any, dtype: Any) -> Any:
 def call(bodies: Bodies, arguments: tuple[Any, ...], shape: Any) -> Any:
     """What the bodies make of the arguments, of a shape that is known."""
     in_graph = not tf.executing_eagerly()
-    (result,) = _function(context.context(), bodies, in_graph).call_flat(*arguments)
+    (result,) = _function(_compat.context(), bodies, in_graph).call_flat(*arguments)
     if in_graph:
         result.set_shape(shape)
     return result
@@ -85,15 +89,15 @@ def _trace(body: Callable[..., Any], signature: tuple[tf.TensorSpec, ...]) -> An
         return tf.function(body, signature, autograph=False).get_concrete_function()
 
 
-class _Portable(atomic_function.AtomicFunction):  # type: ignore[misc]
+class _Portable(_compat.AtomicFunction):  # type: ignore[misc]
     """A function of which every graph gets the plain record, whatever the process's library holds."""
 
     def __init__(self, concrete: Any) -> None:
-        plain = concrete._inference_function
+        plain = _compat.inference_function(concrete)
         about = (plain.function_type, plain.children, plain.call_options, concrete.graph)
-        super().__init__(plain.name, context.context(), *about)
+        super().__init__(plain.name, _compat.context(), *about)
         self._concrete = concrete  # once it is gone, so is the function
-        self._record = plain._c_func
+        self._record = _compat.native_record(plain)
         self._cached_definition = plain.definition
 
     @property

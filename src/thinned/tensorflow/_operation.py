@@ -22,12 +22,11 @@ def dropout(x: Any, key: Any, drop: Any, factor: Any, place: Place) -> Any:
     def of(value: Any) -> Any:
         return dropout(tf.convert_to_tensor(value), key, drop, factor, place)
 
-    eager = tf.executing_eagerly()
-    if not eager and not _graph.may_call():
+    native = _at_once(x)
+    if native is None and not _graph.may_call():
         return _gradient.in_place(x, lambda: _plain.dropout(x, key, drop, factor, place), of)
     arguments = (x, key, _graph.constant(drop), _graph.constant(factor, tf.float64), *_tensors(place))
-    native = _native.operators()
-    if eager and native is not None and _graph.is_here(x):
+    if native is not None:
         return _gradient.recorded(x, lambda: native.thinned_dropout(*arguments), of)
     bodies = _function_bodies.dropout(x.dtype, _function_bodies.form(place))
     return _gradient.recorded(x, lambda: _graph.call(bodies, arguments, x.shape), of)
@@ -35,25 +34,29 @@ def dropout(x: Any, key: Any, drop: Any, factor: Any, place: Place) -> Any:
 
 def keep_mask(shape: tuple[int, ...], key: Any, drop: Any, place: Place) -> Any:
     """True where kept."""
-    eager = tf.executing_eagerly()
-    if not eager and not _graph.may_call():
+    native = _at_once(key)
+    if native is None and not _graph.may_call():
         return _plain.keep_mask(shape, key, drop, place)
     arguments = (_graph.constant(shape), key, _graph.constant(drop), *_tensors(place))
-    native = _native.operators()
-    if eager and native is not None and _graph.is_here(key):
+    if native is not None:
         return native.thinned_keep_mask(*arguments)
     return _graph.call(_function_bodies.keep_mask(_function_bodies.form(place)), arguments, shape)
 
 
 def fold(key: Any, data: Any) -> Any:
     """`Key.fold` of tensors."""
-    eager = tf.executing_eagerly()
-    if not eager and not _graph.may_call():
+    native = _at_once(key)
+    if native is None and not _graph.may_call():
         return _philox.fold(key, data)
-    native = _native.operators()
-    if eager and native is not None and _graph.is_here(key):
+    if native is not None:
         return native.thinned_fold(key, data)
     return _graph.call(_function_bodies.fold(), (key, data), (2,))
+
+
+def _at_once(x: Any) -> Any:
+    """The kernel's operators, where an eager tensor is theirs."""
+    native = _native.operators() if tf.executing_eagerly() else None
+    return native if native is not None and _graph.is_here(x) else None
 
 
 def _tensors(place: Place) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""The drop probability as a number or a tensor: what of it is known now, and what only when a graph runs."""
+"""The drop probability, a number or a tensor. A number is checked at once, a tensor when a graph runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import tensorflow as tf
 
 from thinned import _arguments
+from thinned._arguments import DROP_ALL
 from thinned.contract import threshold
 
-_DROP_ALL = 2**32
-_VALUES = float(_DROP_ALL)
+_VALUES = float(DROP_ALL)
 
 
 def drop_threshold(p: Any) -> Any:
@@ -41,14 +41,14 @@ def effect(drop: Any, training: Any, inverted: bool) -> tuple[Any, Any]:
     if not isinstance(drop, tf.Tensor) and not isinstance(training, tf.Tensor):
         return _arguments.effect(drop, training, inverted)
     drop = tf.convert_to_tensor(drop, tf.int64)
-    kept = tf.cast(_DROP_ALL - drop, tf.float64)
+    kept = tf.cast(DROP_ALL - drop, tf.float64)
     one, none = tf.ones((), tf.float64), tf.zeros((), tf.int64)
     if inverted:
         factor = tf.where(drop < 0, one * float("nan"), tf.math.divide_no_nan(one * _VALUES, kept))
         trains, evaluates = (drop, factor), (none, one)
     else:
         bad = tf.where(drop < 0, one * float("nan"), one)
-        act = tf.where(tf.equal(drop, _DROP_ALL), drop, none)  # `==` of TensorFlow 1 compares identity
+        act = tf.where(tf.equal(drop, DROP_ALL), drop, none)  # `==` of TensorFlow 1 compares identity
         trains, evaluates = (drop, bad), (act, bad * kept / _VALUES)
     if not isinstance(training, tf.Tensor):
         return trains if training else evaluates

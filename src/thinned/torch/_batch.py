@@ -8,7 +8,7 @@ import torch
 
 from thinned.contract import check_integer
 from thinned.torch._keyed import sites_of
-from thinned.torch._rows import Rows
+from thinned.torch._place import Rows
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from torch.nn.parameter import is_lazy
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from thinned.torch import _compat
 from thinned.torch._site import Site
 
 _RATES = (
@@ -34,7 +34,7 @@ def _draws(module: torch.nn.Module) -> bool:
         return module.num_layers > 1 and bool(module.dropout)
     if isinstance(module, torch.nn.MultiheadAttention):
         return bool(module.dropout)
-    return isinstance(module, torch.nn.modules.dropout._DropoutNd)
+    return isinstance(module, _compat.DROPOUTS)
 
 
 def warn_of_draws(model: torch.nn.Module, inputs: Any) -> None:
@@ -67,7 +67,7 @@ def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (inputs if isinstance(inputs, tuple) else (inputs,)), {}
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(_compat.TorchDispatchMode):
     """Notes each operator that torch knows to draw, and the module and line that it was called from."""
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class _Recorder(TorchDispatchMode):
 
 def _is_off(func: Any, args: Any, kwargs: Any) -> bool:
     """Whether an operator has a rate, and it is 0."""
-    for at, argument in enumerate(func._schema.arguments):
+    for at, argument in enumerate(_compat.schema_of(func).arguments):
         if argument.name in _RATES:
             given = args[at] if at < len(args) else kwargs.get(argument.name, argument.default_value)
             return isinstance(given, (int, float)) and given == 0

@@ -93,7 +93,7 @@ class Clock:
         A weight may be read many times: it is drawn for again when it has been updated since. What a
         checkpoint computes again is no second call.
         """
-        version = input._version if input.is_leaf else -1
+        version = _compat.version_of(input) if input.is_leaf else -1
         before = self._drawn.get((site, call))
         self._drawn[site, call] = version
         if before is None or before == version >= 0:

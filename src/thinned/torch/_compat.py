@@ -5,53 +5,71 @@ All other files take them from here.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch._functorch.config
 import torch.utils.checkpoint
-from torch import Tensor
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensorMode,
-)
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from thinned._private import Room
 
-def private(path: str, purpose: str, fallback: Any = None) -> Any:
-    """What torch calls by this dotted name.
+ROOM = Room(torch, "thinned.torch", "torch>=2.6,<=2.13")
+private, private_attribute = ROOM.name, ROOM.attribute
 
-    Args:
-        path: `module.name`, or `module.Class.name`.
-        purpose: what it is needed for, as the error says it.
-        fallback: what stands for it where torch lacks it; without one the lack is an error.
+if TYPE_CHECKING:
+    from torch._subclasses.fake_tensor import FakeTensorMode as FakeTensorMode
+    from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
+else:
+    FakeTensorMode = private(
+        "torch._subclasses.fake_tensor.FakeTensorMode", "run a model on tensors without data"
+    )
+    TorchDispatchMode = private(
+        "torch.utils._python_dispatch.TorchDispatchMode", "see every operator that a model calls"
+    )
 
-    Raises:
-        ImportError: `this torch, …, lacks …: thinned.torch needs it to …`.
-    """
-    names = path.split(".")
-    found: Any = torch
-    try:
-        for depth, name in enumerate(names[1:], 2):
-            if not hasattr(found, name):
-                importlib.import_module(".".join(names[:depth]))
-            found = getattr(found, name)
-    except (AttributeError, ImportError):
-        if fallback is not None:
-            return fallback
-        raise ImportError(
-            f"this torch, {torch.__version__}, lacks {path}: thinned.torch needs it to {purpose}; "
-            "install a torch of at least 2.6, or the newest that thinned was released with"
-        ) from None
-    return found
+# Structures of tensors, as torch itself takes them apart.
+pytree = private(
+    "torch.utils._pytree", "take a model's arguments apart", instead="torch.utils.pytree, once it is there"
+)
+schema_of = private_attribute("_schema", "read the names of an operator's arguments")
+schema_or_none = private_attribute("_schema", "see whether a node of a graph writes", None)
+storage_number = private_attribute(
+    "_cdata", "tell whether two tensors share memory", instead="UntypedStorage.data_ptr"
+)
+buffers_of = private_attribute(
+    "_buffers", "put a model back after a trial run", instead="Module.named_buffers, which leaves out None"
+)
+forward_pre_hooks_of = private_attribute("_forward_pre_hooks", "remove the hook of an earlier counting")
+version_of = private_attribute("_version", "tell whether a weight was updated between two calls")
 
+# Layers by the classes that they derive from.
+DROPOUTS = private(
+    "torch.nn.modules.dropout._DropoutNd",
+    "know torch's dropout layers",
+    (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
+    "the public classes",
+)
+NORMS = private(
+    "torch.nn.modules.batchnorm._NormBase",
+    "know layers that keep running statistics",
+    (
+        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+        *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+    ),
+    "the public classes",
+)
+flat_weights_updater = private_attribute(
+    "_update_flat_weights", "lay recurrent weights side by side for cuDNN", fallback=lambda: None
+)
+# What torch calls where a module is called: by itself, and by torch.jit.trace.
+call_module = private("torch.nn.Module._call_impl", "have torch.fx see a layer as one thing")
+trace_module = private("torch.nn.Module._slow_forward", "warn where torch.jit.trace records a mask")
 
 # What torch.distributions calls to draw.
 standard_gamma = private("torch._standard_gamma", "key what a gamma distribution draws")
@@ -64,6 +82,9 @@ transforms_active = private(
 dispatch_modes = private("torch._C._len_torch_dispatch_stack", "see whether a dispatch mode is on")
 function_modes = private("torch._C._len_torch_function_stack", "see whether a function mode is on")
 tracing_state = private("torch._C._get_tracing_state", "see whether torch.jit traces the call")
+set_tracing_state = private(
+    "torch._C._set_tracing_state", "read a shape while torch.jit traces the call", lambda _: None
+)
 
 # Whether a tensor has memory that a kernel may read by its address.
 has_storage = private("torch._C._has_storage", "tell tensors without memory apart")
@@ -88,6 +109,12 @@ vmap_mode = _key_set(_key.FuncTorchVmapMode)
 is_batched = private("torch._C._functorch.is_batchedtensor", "see which tensors vmap maps over")
 level_of = private("torch._C._functorch.maybe_get_level", "see which tensors vmap maps over")
 add_batch_dim = private("torch._C._functorch._add_batch_dim", "give each example of vmap its key")
+
+
+# Graphs that make_fx records for thinned.mc.
+graph_context = private("torch._guards.TracingContext", "trace a model for thinned.mc")
+graph_tracing = private("torch._guards.tracing", "trace a model for thinned.mc")
+to_copy = private("torch.ops.aten._to_copy", "trace a model for thinned.mc")
 
 
 # Nested tensors, of which torch has two kinds.
@@ -137,7 +164,7 @@ proxy_mode = private(
 backward_task = private(
     "torch._C._current_graph_task_id", "tell a call from one that a checkpoint recomputes"
 )
-_saved_tensors_hooks = private(
+saved_tensors_hooks = private(
     "torch._C._autograd._top_saved_tensors_default_hooks", "tell a call that a checkpoint will recompute"
 )
 
@@ -148,7 +175,7 @@ def outside_checkpoints() -> bool:
     A region of use_reentrant=True runs without gradients at first, one of False with hooks of saved tensors;
     both run again in a backward pass.
     """
-    return torch.is_grad_enabled() and _saved_tensors_hooks(True) is None and backward_task() == -1
+    return torch.is_grad_enabled() and saved_tensors_hooks(True) is None and backward_task() == -1
 
 
 interpreters = private(
@@ -188,19 +215,21 @@ GENERATOR = "gen"
 def _checkpoints() -> dict[Any, tuple[str, bool]]:
     """Where torch has others than from 2.6 to 2.13, none: what is computed again is then an error."""
     purpose = "count the calls of a keyed model under activation checkpointing"
+    function, call, hook = (
+        private(f"torch.utils.checkpoint.{name}", purpose, False)
+        for name in ("CheckpointFunction", "checkpoint", "_checkpoint_hook")
+    )
     try:
-        function = private("torch.utils.checkpoint.CheckpointFunction", purpose)
-        call = private("torch.utils.checkpoint.checkpoint", purpose)
-        inside = private("torch.utils.checkpoint._checkpoint_hook", purpose).__init__.__code__.co_consts
+        inside = hook.__init__.__code__.co_consts
         (unpack,) = (code for code in inside if getattr(code, "co_name", "") == "unpack_hook")
-    except (ImportError, AttributeError, ValueError):
+        return {
+            function.forward.__code__: ("ctx", False),
+            function.backward.__code__: ("ctx", True),
+            inspect.unwrap(call).__code__: (GENERATOR, False),
+            unpack: ("frame", True),
+        }
+    except (AttributeError, ValueError):
         return {}
-    return {
-        function.forward.__code__: ("ctx", False),
-        function.backward.__code__: ("ctx", True),
-        inspect.unwrap(call).__code__: (GENERATOR, False),
-        unpack: ("frame", True),
-    }
 
 
 CHECKPOINTS = _checkpoints()
@@ -208,17 +237,33 @@ function_mode_stack = private(
     "torch.overrides._get_current_function_mode_stack", "see whether thinned.mc is at work", list
 )
 
-NONE: dict[int, Any] = {}
+# A module's hooks, by their kinds, and those of all modules.
+HOOKS = {
+    kind: private_attribute(f"_{kind}_hooks", "see whether hooks may change what passes")
+    for kind in ("forward_pre", "forward", "backward_pre", "backward")
+}
+_NO_HOOKS: dict[int, Any] = {}
+_GLOBAL_HOOKS = [
+    private(f"torch.nn.modules.module._global_{kind}_hooks", "see hooks of all modules", _NO_HOOKS)
+    for kind in ("forward_pre", "forward", "backward")
+]
 
 
 def global_hooks() -> bool:
     """Whether hooks of all modules are registered; none where torch keeps them elsewhere."""
-    names = ("_global_forward_pre_hooks", "_global_forward_hooks", "_global_backward_hooks")
-    return any(private(f"torch.nn.modules.module.{name}", "see hooks of all modules", NONE) for name in names)
+    return any(_GLOBAL_HOOKS)
 
 
 # What an operator raises that is asked for a value, or a shape, that depends on data which is not there.
-NO_DATA = (DataDependentOutputException, DynamicOutputShapeException)
+NO_DATA: tuple[type[Exception], ...] = tuple(
+    private(
+        f"torch._subclasses.fake_tensor.{name}",
+        "tell why a model cannot do without data",
+        NotImplementedError,
+    )
+    for name in ("DataDependentOutputException", "DynamicOutputShapeException")
+)
+functorch_config = private("torch._functorch.config", "see what a graph is to compute again")
 
 
 @contextmanager
@@ -227,7 +272,7 @@ def tensors_without_data() -> Iterator[FakeTensorMode]:
 
     torch's fake tensors; as a rule they answer for their address with a null, into which foreign code walks.
     """
-    with torch._functorch.config.patch(fake_tensor_allow_unsafe_data_ptr_access=False):
+    with functorch_config.patch(fake_tensor_allow_unsafe_data_ptr_access=False):
         yield FakeTensorMode(allow_non_fake_inputs=True, allow_fallback_kernels=False)
 
 
@@ -309,3 +354,13 @@ def compiled_code_may_be_traced() -> Iterator[None]:
         return
     with torch._dynamo.config.patch(error_on_nested_fx_trace=False):
         yield
+
+
+def fake_store() -> Any:
+    """The store of a process group whose other ranks are not there.
+
+    Raises:
+        ImportError: where this torch has none.
+    """
+    path = "torch.testing._internal.distributed.fake_pg.FakeStore"
+    return private(path, "compute each rank's part in one process")()

@@ -6,6 +6,7 @@ import functools
 from importlib.util import find_spec
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from thinned.torch import _compat, _eager, _mesh
@@ -21,6 +22,11 @@ def has_triton() -> bool:
 def serves(input: Tensor) -> bool:
     """Whether there is a kernel for this tensor."""
     return input.is_cuda and has_triton()
+
+
+def multiplies(input: Tensor) -> bool:
+    """Whether there is a kernel that multiplies matrices: for NVIDIA's, from compute capability 8.0 on."""
+    return serves(input) and not torch.version.hip and torch.cuda.get_device_capability(input.device)[0] >= 8
 
 
 def writes(input: Tensor) -> bool:

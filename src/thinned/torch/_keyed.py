@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from thinned.contract import Key, check_integer
-from thinned.torch import _check
+from thinned.torch import _check, _compat
 from thinned.torch._clock import Clock, number
 from thinned.torch._site import Site
 
@@ -226,6 +226,7 @@ def _clocks(model: torch.nn.Module) -> list[Clock]:
 def _forget_passes(model: torch.nn.Module) -> None:
     """Remove the hook of an earlier counting."""
     for module in model.modules():
-        for number_of, hook in list(module._forward_pre_hooks.items()):
+        hooks = _compat.forward_pre_hooks_of(module)
+        for number_of, hook in list(hooks.items()):
             if isinstance(getattr(hook, "__self__", None), Clock):
-                del module._forward_pre_hooks[number_of]
+                del hooks[number_of]

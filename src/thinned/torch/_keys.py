@@ -14,7 +14,7 @@ from torch import Tensor
 
 from thinned.contract import Key, check_integer
 from thinned.torch import _compat
-from thinned.torch._draws import HANDLERS, Site, Watched, watching
+from thinned.torch._draws import HANDLERS, Draw, Watched, watching
 
 
 class Keys(Watched):
@@ -37,7 +37,7 @@ class Keys(Watched):
         self._with_grad = False
 
     @property
-    def sites(self) -> list[Site]:
+    def sites(self) -> list[Draw]:
         """The calls that drew in the last call of the model, in order of execution."""
         return list(self.found)
 

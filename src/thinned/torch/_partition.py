@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch._functorch import config
 from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
 from torch.utils.checkpoint import CheckpointPolicy
+
+from thinned.torch import _compat
 
 
 def tell(library: torch.library.Library, name: str) -> None:
@@ -36,5 +37,5 @@ def tell(library: torch.library.Library, name: str) -> None:
 
 def _policy(meta: dict[str, Any]) -> CheckpointPolicy:
     of_region = (meta.get("custom") or {}).get("_region_activation_memory_budget")
-    nothing = 0 in (config.activation_memory_budget, meta.get("memory_budget"), of_region)
+    nothing = 0 in (_compat.functorch_config.activation_memory_budget, meta.get("memory_budget"), of_region)
     return CheckpointPolicy.MUST_RECOMPUTE if nothing else CheckpointPolicy.MUST_SAVE

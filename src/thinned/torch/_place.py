@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
 from thinned._position import Shape, as_shape, positions, row_major
+from thinned.torch import _compat
 from thinned.torch._batching import Sizes
 
 
@@ -20,28 +22,58 @@ class Place(TypedDict, total=False):
     step: Shape | None
 
 
-Where = tuple[Sizes, Sizes, Sizes]
+@dataclass(frozen=True)
+class Rows:
+    """`count` of `total` rows: from `start` on, every `step`-th."""
 
-# torch's own names: what torch.jit.trace has at work, to be set aside while a shape is read.
-_tracing: Any = torch._C._get_tracing_state
-_trace: Any = getattr(torch._C, "_set_tracing_state", lambda _state: None)
+    start: int
+    step: int
+    count: int
+    total: int
+    dim: int
+
+    def place(self, shape: Sequence[int], dim: int) -> Place:
+        """The place of a tensor that holds these rows in the tensor that holds all rows.
+
+        Args:
+            shape: of the tensor.
+            dim: the dimension in which its rows are.
+
+        Raises:
+            ValueError: where it does not have so many rows.
+        """
+        if not -len(shape) <= dim < len(shape) or shape[dim] != self.count:
+            raise ValueError(
+                f"set_rows was told of {self.count} rows, and dimension {dim} of shape {tuple(shape)} does "
+                "not have so many: tell it the rows of this batch, and by dim=… where they are"
+            )
+        dim %= len(shape)
+        rank = len(shape)
+        return {
+            "global_shape": tuple(self.total if axis == dim else shape[axis] for axis in range(rank)),
+            "start": tuple(self.start if axis == dim else 0 for axis in range(rank)),
+            "step": tuple(self.step if axis == dim else 1 for axis in range(rank)),
+        }
+
+
+Where = tuple[Sizes, Sizes, Sizes]
 
 
 def traced_by_jit() -> bool:
     """Whether torch.jit.trace is at work."""
-    return not torch.compiler.is_compiling() and _tracing() is not None
+    return not torch.compiler.is_compiling() and _compat.tracing_state() is not None
 
 
 def sizes_of(input: Tensor) -> tuple[int, ...]:
     """The input's shape in integers: while torch.jit.trace is at work, its entries are tensors."""
     if not traced_by_jit():
         return input.shape
-    state = _tracing()
-    _trace(None)
+    state = _compat.tracing_state()
+    _compat.set_tracing_state(None)
     try:
         return tuple(input.shape)
     finally:
-        _trace(state)
+        _compat.set_tracing_state(state)
 
 
 def as_lists(place: Place, shape: Sequence[int]) -> Where:

@@ -1,4 +1,4 @@
-"""The drop probability as a number or a tensor: what of it is known now, and what only when code runs."""
+"""The drop probability, a number or a tensor. A number is checked at once, a tensor only when code runs."""
 
 from __future__ import annotations
 

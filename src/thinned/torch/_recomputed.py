@@ -69,6 +69,26 @@ def held(owner: Any, now: Callable[[], Value], unseen: Callable[[], Value]) -> V
     return value
 
 
+def notes(make: Callable[[], Value]) -> tuple[list[Value], tuple[Value, int] | None] | None:
+    """The notes of the regions around a call: of those that run at first, and of one that runs again.
+
+    Args:
+        make: makes a note, which is kept with its region.
+
+    Returns:
+        None outside of all regions. Else the notes of first runs, and the note of the innermost region that
+        is computed again with the number of the backward pass; a fresh note where it is not known.
+    """
+    if _compat.outside_checkpoints():
+        return None
+    again, begun = _regions(sys._getframe(1))
+    first = [_kept(region).setdefault(notes, make()) for region in begun]
+    task = _compat.backward_task()
+    if again is None and task == -1:
+        return first, None
+    return first, (make() if again is None else _kept(again).setdefault(notes, make()), task)
+
+
 def _taken(known: _Values | None, unseen: Callable[[], Value]) -> Value:
     if known is None:
         return unseen()

@@ -12,8 +12,7 @@ from torch import Tensor
 from thinned.contract import Key, check_integer, check_probability
 from thinned.torch import _compat, _key, _rate, _recomputed
 from thinned.torch._clock import Bits, Clock, number
-from thinned.torch._place import Place
-from thinned.torch._rows import Rows
+from thinned.torch._place import Place, Rows
 from thinned.torch._tools import Seen
 from thinned.torch.schedules import Schedule
 
@@ -24,7 +23,7 @@ RATES = ("p", "dropout_p", "weight_p", "input_p", "dropout", "output_p")
 
 
 class Site(Seen):
-    """What every layer that drops is, beside its own kind.
+    """The base class of every layer that drops: it holds p, the key and the step.
 
     Without a key each call draws one from torch's default CPU generator. `thinned.torch.keyed` gives a key;
     the mask is then that of `key.fold(step)`, and `set_step` sets the step. A site that is called twice in

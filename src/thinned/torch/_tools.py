@@ -10,9 +10,12 @@ from torch import fx
 from torch.fx.node import map_aggregate
 from torch.overrides import has_torch_function
 
+from thinned.torch import _compat
+
 _TracerWarning: Any = torch.jit.TracerWarning  # type: ignore[attr-defined]
-_call: Any = torch.nn.Module._call_impl
-_trace: Any = torch.nn.Module._slow_forward
+
+
+_compat.ROOM.check("torch.nn.Module._call_impl", "torch.nn.Module._slow_forward")
 
 
 class Seen(torch.nn.Module):
@@ -26,10 +29,10 @@ class Seen(torch.nn.Module):
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
         # As an ordinary call: hooks belong to the module, and run when the recorded call runs.
         if torch.compiler.is_compiling():
-            return _call(self, *args, **kwargs)
+            return _compat.call_module(self, *args, **kwargs)
         if (kwargs or has_torch_function(args)) and (stand_in := _stand_in(args, kwargs)) is not None:
             return _record(self, stand_in.tracer, args, kwargs)
-        return _call(self, *args, **kwargs)
+        return _compat.call_module(self, *args, **kwargs)
 
     def _slow_forward(self, *args: Any, **kwargs: Any) -> Any:
         # torch calls this in place of `forward` while torch.jit.trace is at work.
@@ -40,7 +43,7 @@ class Seen(torch.nn.Module):
                 _TracerWarning,
                 stacklevel=2,
             )
-        return _trace(self, *args, **kwargs)
+        return _compat.trace_module(self, *args, **kwargs)
 
     def __prepare_scriptable__(self) -> Any:
         """torch.jit.script asks for what is to be compiled in a module's place.

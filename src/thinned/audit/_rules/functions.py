@@ -16,6 +16,7 @@ from thinned.audit._ask import (
     number,
     parameters,
     says,
+    told_by_caller,
 )
 from thinned.audit._finding import Fix
 from thinned.audit._names import ATTENTION, MULTI_HEAD, TORCH_ALPHA_FUNCTIONS, TORCH_FUNCTIONS
@@ -53,21 +54,13 @@ def _drops_in_evaluation(source: Source) -> Iterable[Found]:
         rate = argument(call, 1, "p")
         if argument(call, 2, "training") is not None or guarded(place, source) or number(rate) == 0:
             continue
-        if not _told_by_caller(rate, place, source):
+        if not told_by_caller(rate, place, source):
             yield Found(
                 call,
                 f"F.{_last(name)} without training= drops in evaluation too: its default is True.",
                 "Pass training=self.training.",
                 _by_training(place, source),
             )
-
-
-def _told_by_caller(rate: object, place: Place, source: Source) -> bool:
-    """Whether a rate is a parameter, or was set by the mode: in evaluation it may be 0."""
-    if not isinstance(rate, cst.Name) or place.function is None:
-        return False
-    values = assigned_in(place.function, rate.value, source)
-    return rate.value in parameters(place.function) or any(says(one, TRAINING, source) for one in values)
 
 
 @rule("THN102", "alpha-dropout-never-on", r"alpha_dropout\s*(\(|as\b)")

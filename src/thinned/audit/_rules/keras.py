@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import libcst as cst
 from libcst import matchers as m
 
-from thinned.audit._ask import UNKNOWN, argument, assigned_in, guarded, last_word, number
+from thinned.audit._ask import UNKNOWN, argument, assigned_in, guarded, last_word, number, told_by_caller
 from thinned.audit._names import KERAS_LAYERS, TF1_LAYER_FUNCTION, TF_FUNCTION
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Place, Source
@@ -38,6 +38,8 @@ def _unguarded(source: Source) -> Iterable[Found]:
         rate = argument(place.node, 1, "rate")
         if _keras_class(place, source) and not guarded(place, source) and number(rate) != 0:
             if isinstance(rate, cst.BaseExpression) and re.search(r"(?i)train|if ", source.code(rate)):
+                continue
+            if told_by_caller(rate, place, source):
                 continue
             yield Found(
                 place.node,
@@ -89,7 +91,7 @@ def _by_training(source: Source) -> Iterable[Found]:
             continue
         loop = place.within(cst.ListComp) or place.within(cst.GeneratorExp) or place.within(cst.For)
         function = place.function
-        around = source.text if function is None else source.code(function)
+        around = source.code(function or (*place.around, place.node)[1])
         trains = re.search(r"GradientTape|apply_gradients|value_and_grad|\.backward\(|optimizer", around)
         if loop is None or trains or not isinstance(place.node.func, (cst.Name, cst.Attribute)):
             continue

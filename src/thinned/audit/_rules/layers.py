@@ -13,6 +13,7 @@ from thinned.audit._ask import (
     argument,
     assigned_in,
     dropped,
+    guarded,
     is_torch_module,
     layers_of,
     module_class,
@@ -50,6 +51,8 @@ def _made_in_forward(source: Source) -> Iterable[Found]:
         if function is None or function.name.value not in _FORWARD or place.method_of is None:
             continue
         if name in TORCH_LAYERS:
+            if guarded(place, source):
+                continue  # made where the model trains only
             what = "A layer made in forward is always in training mode: it drops in evaluation too."
         else:
             what = "A layer made in call is a new one at every call: its seed and its state are lost."
@@ -108,8 +111,7 @@ def _one_layer(source: Source) -> Iterable[Found]:
         rate = argument(place.node, at, "dropout")
         if rate is UNKNOWN or rate is None or not (layers is None or number(layers) == 1):
             continue
-        value = number(rate)
-        if value is UNKNOWN or not value:
+        if number(rate) == 0 or isinstance(rate, cst.IfExp):
             continue
         yield Found(
             place.node,
@@ -132,7 +134,7 @@ def _without(call: cst.Call, keyword: str, source: Source) -> Fix | None:
     return None
 
 
-@rule("THN109", "result-not-used", r"(?i)^\s*[\w.]*drop\w*(\([^()\n]*\))?\s*\([^\n]*\)\s*(#.*)?$")
+@rule("THN109", "result-not-used", r"(?i)^\s*[\w.]*drop\w*(\([^()\n]*\))?\s*\([^\n]*\)\s*;?\s*(#.*)?$")
 def _unused_result(source: Source) -> Iterable[Found]:
     """Dropout returns a new tensor.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import libcst as cst
 from libcst import matchers as m
 
-from thinned.audit._ask import UNKNOWN, argument, number
+from thinned.audit._ask import UNKNOWN, argument, last_word, number
 from thinned.audit._finding import Edit, Fix
 from thinned.audit._names import TORCH_LAYERS
 from thinned.audit._rule import rule
@@ -47,13 +47,18 @@ def _never_back(source: Source) -> Iterable[Found]:
     for place in (*source.all(cst.For), *source.all(cst.While)):
         body = place.node.body
         evals = [one for one in m.findall(body, _method("eval")) if not one.args]  # type: ignore[attr-defined]
-        if not evals or not m.findall(body, _BACKWARD) or m.findall(body, _method("train")):
+        if not evals or not m.findall(body, _BACKWARD) or _trains_again(body):
             continue
         yield Found(
             evals[0],
             "The loop trains after this eval() without train(): from its second round on nothing is dropped.",
             "Call train() at the beginning of each round.",
         )
+
+
+def _trains_again(body: cst.CSTNode) -> bool:
+    """Whether a loop calls `train()`, or a function that says by its name that it does."""
+    return any(re.search(r"(?i)train", last_word(one.func)) for one in m.findall(body, m.Call()))  # type: ignore[attr-defined]
 
 
 @rule("THN117", "evaluation-without-eval", r"(no_grad|inference_mode)\(", default=False)

@@ -42,6 +42,8 @@ def _keep_as_drop(source: Source) -> Iterable[Found]:
     """A probability to keep stands where the probability to drop belongs: 0.9 kept becomes 0.9 dropped."""
     for place, name in source.called(frozenset(RATES)):
         given = argument(place.node, *RATES[name])
+        if name == TF_FUNCTION and argument(place.node, None, "rate") is None and _TF1.search(source.text):
+            continue  # TensorFlow 1 takes the probability to keep there
         if isinstance(given, cst.BaseExpression) and is_keep(given):
             yield Found(
                 given,

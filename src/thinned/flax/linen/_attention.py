@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from thinned.flax._compat import linen_promote_dtype
-from thinned.flax._mask import check_rate, drop_probabilities, refuse_wrong_shapes
+from thinned.flax._mask import attend, check_rate, drop_probabilities, refuse_wrong_shapes
 
 
 def dot_product_attention(
@@ -93,6 +93,9 @@ def dot_product_attention(
         key,
         value,
     )
+    hooks = (module, precision, einsum_dot_general, *einsums.values())
+    if all(hook is None for hook in hooks):
+        return attend(query, key, value, bias, mask, dropout_rate, dropout_rng, broadcast_dropout)
     weights = nn.dot_product_attention_weights(query, key, **common, einsum=qk_attn_weights_einsum)
     weights = drop_probabilities(weights, dropout_rate, dropout_rng, broadcast_dropout)
     general = einsum_dot_general or jax.lax.dot_general

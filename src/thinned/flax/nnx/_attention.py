@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from thinned.flax._compat import nnx_attention_weights, nnx_promote_dtype
-from thinned.flax._mask import check_rate, drop_probabilities, refuse_wrong_shapes
+from thinned.flax._mask import attend, check_rate, drop_probabilities, refuse_wrong_shapes
 
 
 def dot_product_attention(
@@ -83,6 +83,9 @@ def dot_product_attention(
     refuse_wrong_shapes(
         functools.partial(nnx.dot_product_attention, **{**common, "module": None}), query, key, value
     )
+    grouped_alike = key.shape[-2] == value.shape[-2]
+    if module is None and precision is None and grouped_alike:
+        return attend(query, key, value, bias, mask, dropout_rate, dropout_rng, broadcast_dropout, is_causal)
     weights = nnx_attention_weights(query, key, **common)
     weights = drop_probabilities(weights, dropout_rate, dropout_rng, broadcast_dropout)
     groups = weights.shape[-3] // value.shape[-2]  # query heads that share one of value's

@@ -1,7 +1,8 @@
 """What differs between Keras's backends: one file for each, of which only the active one is imported.
 
 Each offers the same verbs on its own tensors: `concrete` and `derive`, which turn a layer's state into a key;
-`dropout`, `keep_mask` and `gaussian_dropout`, which take that key.
+`dropout`, `keep_mask`, `gaussian_dropout` and `attention`, which take that key.
+TensorFlow's `attention` is None.
 """
 
 from __future__ import annotations

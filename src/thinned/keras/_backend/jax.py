@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 import types
 import warnings
 from typing import Any
@@ -15,10 +16,11 @@ import numpy.typing as npt
 from jax import lax
 
 from thinned import contract
+from thinned._arguments import UNUSED
 from thinned._position import Shape
 from thinned.contract import Key
-from thinned.jax import _dropout, _key, _philox, _primitive
-from thinned.keras import _compat
+from thinned.jax import _compat, _dropout, _key, _philox, _primitive
+from thinned.jax._attention import attend
 from thinned.keras._backend import _normal
 
 
@@ -54,7 +56,7 @@ def blocks(make: Any) -> None:
 
     It keeps what it traced with the function, for a next call: that would have the same mask.
     """
-    function = _compat.function_of_checkpoint()
+    function = _function_of_checkpoint()
     if function is not None and not isinstance(function, (types.MethodType, functools.partial)):
         warnings.warn(
             f"{function!r} drops inside keras.remat, and JAX traces it once for all its calls: they have one "
@@ -63,6 +65,16 @@ def blocks(make: Any) -> None:
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+def _function_of_checkpoint() -> Any:
+    """The function that `jax.checkpoint` is tracing, if it is; None where its frames are not known."""
+    frame = sys._getframe(2) if _compat.checkpoint_traces() else None
+    while frame is not None:
+        if frame.f_code.co_name == "fun_remat":
+            return frame.f_locals.get("fun")
+        frame = frame.f_back
+    return None
 
 
 def derive(state: Any, base: Key | None, name: int, replica: Any, replicas: Any) -> Any:
@@ -85,13 +97,21 @@ def keep_mask(shape: Shape, rate: float, key: Key) -> Any:
     return _dropout.keep_mask(shape, rate, key=key)
 
 
+def attention(
+    query: Any, key: Any, value: Any, mask: Any, rate: float, dropout_key: Any, scale: float, causal: bool
+) -> Any:
+    """Attention of (batch, length, heads, depth) by `thinned.jax`, tile by tile, in training."""
+    output, _ = attend(query, key, value, None, mask, rate, dropout_key, scale=scale, is_causal=causal)
+    return output
+
+
 def gaussian_dropout(x: Any, rate: float, key: Any) -> Any:
     """Multiply by 1 + σ z, in training."""
     return _multiply(_checked(x), _key.words(key), math.sqrt(rate / (1.0 - rate)))
 
 
 def _checked(x: Any) -> Any:
-    return _dropout.dropout(x, 0.0, key=Key(0), training=True)
+    return _dropout.dropout(x, 0.0, key=UNUSED, training=True)
 
 
 @jax.jit

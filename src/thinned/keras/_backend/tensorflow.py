@@ -12,9 +12,9 @@ import tensorflow as tf
 from thinned import contract
 from thinned._position import Shape
 from thinned.contract import Key
-from thinned.keras import _compat
 from thinned.keras._backend import _normal
 from thinned.tensorflow import _dropout, _key, _philox
+from thinned.tensorflow._compat import recomputations
 
 _WORD = 2**32 - 1
 
@@ -47,7 +47,7 @@ def replica() -> tuple[Any, int]:
 
 def blocks(make: Callable[[], Any]) -> Any:
     """The blocks of `tf.recompute_grad` around a call: notes of first runs, and the one that runs again."""
-    return _compat.recomputations(make)
+    return recomputations(make)
 
 
 def derive(state: Any, base: Key | None, name: int, replica: Any, replicas: int) -> Any:
@@ -67,6 +67,10 @@ def dropout(
 def keep_mask(shape: Shape, rate: float, key: Key) -> Any:
     """`thinned.tensorflow.keep_mask`."""
     return _dropout.keep_mask(shape, rate, key=key)
+
+
+# TensorFlow has no attention that computes its probabilities again.
+attention = None
 
 
 def gaussian_dropout(x: Any, rate: float, key: Any) -> Any:

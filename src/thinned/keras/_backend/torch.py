@@ -12,8 +12,7 @@ from torch import Tensor
 
 from thinned._position import Shape
 from thinned.contract import Key
-from thinned.keras import _compat
-from thinned.torch import _eager, _key, functional
+from thinned.torch import _eager, _key, _recomputed, functional
 
 _WORD = 2**32 - 1
 PRODUCTS = (torch.Tensor.mul, torch.Tensor.__mul__)
@@ -47,7 +46,7 @@ def replica() -> tuple[int, int]:
 
 def blocks(make: Callable[[], Any]) -> Any:
     """The checkpoints around a call: notes of those that run forward, and the one that runs again."""
-    return _compat.checkpoints(make)
+    return _recomputed.notes(make)
 
 
 def derive(state: Tensor, base: Key | None, name: int, replica: Any, replicas: Any) -> Tensor:
@@ -70,6 +69,24 @@ def dropout(
 def keep_mask(shape: Shape, rate: float, key: Key) -> Tensor:
     """`thinned.torch.functional.keep_mask`."""
     return functional.keep_mask(shape, rate, key=key)
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    rate: float,
+    dropout_key: Key | Tensor,
+    scale: float,
+    causal: bool,
+) -> Tensor:
+    """Attention of (batch, length, heads, depth) by `thinned.torch`, in training."""
+    q, k, v = (array.transpose(1, 2) for array in (query, key, value))
+    output = functional.scaled_dot_product_attention(
+        q, k, v, mask, rate, causal, scale, training=True, dropout_key=dropout_key
+    )
+    return output.transpose(1, 2)
 
 
 def gaussian_dropout(x: Tensor, rate: float, key: Key | Tensor) -> Tensor:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from thinned.jax import _philox
+from thinned.jax._attend import attend_p
 from thinned.jax._compat import ClosedJaxpr, Jaxpr, Literal
 from thinned.jax._primitive import dropout_p, keep_p
 
-_OPERANDS = {dropout_p: 1, keep_p: 0}  # where the key is; the threshold follows
+# Where the key is among a primitive's operands; the threshold follows.
+_OPERANDS: dict[Any, Callable[[Any], int]] = {
+    dropout_p: lambda equation: 1,
+    keep_p: lambda equation: 0,
+    attend_p: lambda equation: equation.params["spec"].names.index("key"),
+}
 
 
 class Found(NamedTuple):
@@ -51,7 +57,7 @@ def _walk(jaxpr: Any, consts: list[Known], arguments: list[Known]) -> Iterator[F
         keyed = any(operand.keyed for operand in operands)
         known.update((var, Known(None, keyed)) for var in equation.outvars)
         if equation.primitive in _OPERANDS:
-            at = _OPERANDS[equation.primitive]
+            at = _OPERANDS[equation.primitive](equation)
             yield Found(_probability(operands[at + 1].value), operands[at].keyed)
         for body, values in _inner(equation.params):
             fits = len(body.invars) == len(operands)
@@ -70,7 +76,7 @@ def _inner(parameters: dict[str, Any]) -> Iterator[tuple[Any, list[Known]]]:
 
 
 def _probability(threshold: Any) -> float | None:
-    if threshold is None or isinstance(threshold, jax.core.Tracer):
+    if threshold is None or isinstance(threshold, jax.core.Tracer) or np.ndim(threshold) != 1:
         return None
     with jax.enable_x64(True):
         return float(_philox.pair(np.asarray(threshold))) / 2.0**32

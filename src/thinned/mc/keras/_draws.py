@@ -15,7 +15,7 @@ from thinned.keras._alpha import _affine
 from thinned.mc.keras._backend import active
 
 
-class Site(NamedTuple):
+class StochasticCall(NamedTuple):
     """A stochastic call.
 
     Attributes:
@@ -42,12 +42,12 @@ class Draws:
 
     def look(self) -> None:
         """Start a first pass: of one example, and by one key for all sites."""
-        self.expected: list[Site] | None = None
+        self.expected: list[StochasticCall] | None = None
         self.begin(active.keys(np.zeros((1, 1, 2), np.int64)), 1, 1)
 
     def begin(self, keys: Any, count: int, rows: int) -> None:
         """Start a pass: keys of the sites, so many for each, and so many rows of the batch for each key."""
-        self.found: list[Site] = []
+        self.found: list[StochasticCall] = []
         self._keys, self._count, self._rows = keys, count, rows
 
     def end(self) -> None:
@@ -63,7 +63,7 @@ class Draws:
         if shape is not None and (not shape or shape[0] % (self._count * self._rows)):
             raise ValueError(self._mixed(name, shape))
         each = None if shape is None else (shape[0] // (self._count * self._rows), *shape[1:])
-        self.found.append(Site(name, kind, p, each))
+        self.found.append(StochasticCall(name, kind, p, each))
         if self.expected is None:
             keys = self._keys[0]
         elif n >= len(self.expected):

@@ -10,9 +10,9 @@ from typing import Any
 
 import keras
 
-from thinned.keras import DropConnect
+from thinned.keras import DropConnect, _compat
 from thinned.keras._cells import Cell
-from thinned.mc.keras._compat import DropoutRNNCell, backend
+from thinned.keras._scores import Scored
 from thinned.mc.keras._draws import Draws
 
 _MISSING: Any = object()
@@ -31,7 +31,7 @@ def patched(model: Any, draws: Draws) -> Iterator[None]:
         return draws.dropout(names.get(id(seed), "keras.random.dropout"), inputs, rate, noise_shape)
 
     with ExitStack() as stack:
-        stack.enter_context(_held(vars(backend.random), {"dropout": random_dropout}))
+        stack.enter_context(_held(vars(_compat.backend.random), {"dropout": random_dropout}))
         for layer in layers(model):
             names[id(getattr(layer, "seed_generator", None))] = layer.name
             stack.enter_context(_held(vars(layer), _replacements(layer, draws)))
@@ -53,7 +53,7 @@ def watched(model: Any) -> Iterator[list[int]]:
 
     with ExitStack() as stack:
         for layer in layers(model):
-            if not layer._layers:
+            if len(layers(layer)) == 1:
                 stack.enter_context(_held(vars(layer), {"call": watch(layer.call)}))
         yield seen
 
@@ -67,7 +67,7 @@ def size(tensor: Any) -> int:
 
 def layers(model: Any) -> list[Any]:
     """The model's layers, and theirs."""
-    return list(model._flatten_layers())
+    return list(_compat.layers_of(model)())
 
 
 def stochastic(layer: Any) -> bool:
@@ -98,10 +98,16 @@ def _replacements(layer: Any, draws: Draws) -> dict[str, Any]:
             "call": _training(layer.call),
             "mask_key": lambda: key(layer.name, "DropConnect", layer.rate),
         }
-    if isinstance(layer, DropoutRNNCell) and (layer.dropout or layer.recurrent_dropout):
+    if isinstance(layer, _compat.DropoutRNNCell) and (layer.dropout or layer.recurrent_dropout):
         return _cell(layer, draws)
     if isinstance(layer, keras.layers.RNN) and any(map(_drops, _cells(layer.cell))):
         return {"call": _training(layer.call)}
+    if isinstance(layer, Scored) and layer.dropout:
+        drop, name = draws.dropout, layer.name
+        return {
+            "call": _training(layer.call),
+            "drop_probabilities": lambda weights: drop(name, weights, layer.dropout, None),
+        }
     if isinstance(layer, keras.layers.Attention) and layer.dropout:
         return {"call": _training(layer.call)}
     drawn = _elementwise(layer, draws)
@@ -132,7 +138,7 @@ def _elementwise(layer: Any, draws: Draws) -> Callable[..., Any] | None:
         return lambda inputs, **_: draws.alpha(name, inputs, layer.rate, layer.noise_shape)
     if not isinstance(layer, keras.layers.Dropout):
         return None
-    of_channels = getattr(layer, "_get_noise_shape", None)
+    of_channels = _compat.noise_shape_of(layer)
 
     def drop(inputs: Any, **_: Any) -> Any:
         noise = layer.noise_shape if of_channels is None else of_channels(inputs)
@@ -146,7 +152,7 @@ def _cells(cell: Any) -> list[Any]:
 
 
 def _drops(cell: Any) -> bool:
-    return isinstance(cell, DropoutRNNCell) and bool(cell.dropout or cell.recurrent_dropout)
+    return isinstance(cell, _compat.DropoutRNNCell) and bool(cell.dropout or cell.recurrent_dropout)
 
 
 def _cell(cell: Any, draws: Draws) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from thinned.keras import _compat
 from thinned.mc.keras import _patching
-from thinned.mc.keras._compat import Functional, backend
 
 Parts = list[Any]
 
@@ -33,10 +33,10 @@ class Graph:
     """A functional model's nodes in their order: those that no stochastic one comes before, and the rest."""
 
     def __init__(self, model: Any) -> None:
-        self.functional = functional = _functional(model)
+        self.functional = functional = _graph(model)
         self.first: list[Any] = []
         self.then: list[Any] = []
-        depths = functional._nodes_by_depth
+        depths = _compat.nodes_by_depth(functional)
         for node in (node for depth in sorted(depths, reverse=True) for node in depths[depth]):
             if node.operation and not node.is_input:
                 self._place(node)
@@ -52,27 +52,27 @@ class Graph:
 
     def front(self, x: Any) -> Parts:
         """What the rest needs: tensors, and the masks that Keras has put on them."""
-        inputs = self.functional._standardize_inputs(x)
+        inputs = _compat.standardize(self.functional)(x)
         values = {id(k): v for k, v in zip(self.functional.inputs, inputs, strict=True)}
         _run(self.first, values)
         found = [values[id(k)] for k in self.between]
-        return found + [backend.get_keras_mask(v) for v in found]
+        return found + [_compat.backend.get_keras_mask(v) for v in found]
 
     def back(self, parts: Parts, structure: Any) -> Any:
         """The model's outputs."""
         found, masks = parts[: len(self.between)], parts[len(self.between) :]
         for value, mask in zip(found, masks, strict=True):
             if mask is not None:
-                backend.set_keras_mask(value, mask)
+                _compat.backend.set_keras_mask(value, mask)
         values = {id(k): v for k, v in zip(self.between, found, strict=True)}
         _run(self.then, values)
         outputs = [values[id(k)] for k in self.functional.outputs]
-        return tree.pack_sequence_as(self.functional._outputs_struct, outputs)
+        return tree.pack_sequence_as(_compat.outputs_structure(self.functional), outputs)
 
 
 def program(model: Any) -> Whole | Graph:
     """In two parts if the model is a graph of layers whose batch has any size."""
-    functional = _functional(model)
+    functional = _graph(model)
     if functional is None or any(not k.shape or k.shape[0] is not None for k in _ends(functional)):
         return Whole(model)
     graph = Graph(model)
@@ -83,11 +83,12 @@ def _ends(functional: Any) -> Iterable[Any]:
     return [*functional.inputs, *functional.outputs]
 
 
-def _functional(model: Any) -> Any:
+def _graph(model: Any) -> Any:
     """The graph of a model that is one and does nothing else; None of any other."""
     if isinstance(model, keras.Sequential) and type(model).call is keras.Sequential.call:
-        return model._functional
-    return model if isinstance(model, Functional) and type(model).call is Functional.call else None
+        return _compat.graph_of(model)
+    graph = _compat.Functional
+    return model if isinstance(model, graph) and type(model).call is graph.call else None
 
 
 def _draws(operation: Any) -> bool:
@@ -97,7 +98,7 @@ def _draws(operation: Any) -> bool:
 def _run(nodes: list[Any], values: dict[int, Any]) -> None:
     for node in nodes:
         args, kwargs = node.arguments.fill_in(values)
-        if "training" in getattr(node.operation, "_call_context_args", {}):
+        if "training" in _compat.context_arguments(node.operation):
             kwargs["training"] = False
         outputs = tree.flatten(node.operation(*args, **kwargs))
         values.update((id(k), v) for k, v in zip(node.outputs, outputs, strict=True))

@@ -15,7 +15,7 @@ from thinned.contract import UInt64s
 from thinned.mc import _chunks, _keys
 from thinned.mc.keras import _patching, _program
 from thinned.mc.keras._backend import active
-from thinned.mc.keras._draws import Draws, Site
+from thinned.mc.keras._draws import Draws, StochasticCall
 
 # Of the bytes of all layers' outputs, as if none were freed: what is computed within a layer comes on top.
 _WITHIN = 2
@@ -134,7 +134,7 @@ def _tiled(part: Any, times: int) -> Any:
     return ops.reshape(copies, (-1, *part.shape[1:]))
 
 
-def silence(model: Any, sites: list[Site]) -> str:
+def silence(model: Any, sites: list[StochasticCall]) -> str:
     """Why all samples are equal."""
     if sites:
         listed = ", ".join(f"{n}: {site.kind} {site.name!r}, {site.p:.6g}" for n, site in enumerate(sites))

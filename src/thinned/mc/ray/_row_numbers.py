@@ -7,7 +7,6 @@ from typing import Any
 import pyarrow as pa
 import ray
 from ray.data import Dataset
-from ray.data.block import BlockAccessor
 
 
 def numbered(dataset: Dataset, index: str = "index") -> Dataset:
@@ -39,26 +38,25 @@ def numbered(dataset: Dataset, index: str = "index") -> Dataset:
     options = dataset.context.execution_options
     before, options.preserve_order = options.preserve_order, True
     try:
-        blocks = dataset.materialize().get_internal_block_refs()
+        tables = dataset.materialize().to_arrow_refs()
     finally:
         options.preserve_order = before
-    # A wave of small tasks, in place of the blocks in this process.
-    sizes = ray.get([_rows.remote(block) for block in blocks])
+    # A wave of small tasks, in place of the tables in this process.
+    sizes = ray.get([_rows.remote(table) for table in tables])
     made: list[Any] = []
     first = 0
-    for block, size in zip(blocks, sizes, strict=True):
+    for table, size in zip(tables, sizes, strict=True):
         if size:
-            made.append(_with_numbers.remote(block, first, index))
+            made.append(_with_numbers.remote(table, first, index))
         first += size
     return ray.data.from_arrow_refs(made)
 
 
 @ray.remote
-def _rows(block: Any) -> int:
-    return int(BlockAccessor.for_block(block).num_rows())
+def _rows(table: pa.Table) -> int:
+    return int(table.num_rows)
 
 
 @ray.remote
-def _with_numbers(block: Any, first: int, index: str) -> Any:
-    table = BlockAccessor.for_block(block).to_arrow()
+def _with_numbers(table: pa.Table, first: int, index: str) -> Any:
     return table.append_column(index, pa.array(range(first, first + table.num_rows), pa.int64()))

@@ -14,9 +14,9 @@ from thinned._arguments import check_key
 from thinned.contract import Key, check_integer
 from thinned.mc.torch._sampling import Sampling
 from thinned.mc.torch._training_flags import Also, switched
-from thinned.torch import _key
+from thinned.torch import _compat, _key
 from thinned.torch._conversion import _functional
-from thinned.torch._draws import Site, watching
+from thinned.torch._draws import Draw, watching
 
 
 class Active(Sampling):
@@ -35,7 +35,7 @@ class Active(Sampling):
         self._left: list[None] = []  # the same list in states that are computed again
 
     @property
-    def sites(self) -> list[Site]:
+    def sites(self) -> list[Draw]:
         """The sites that the last call of the model reached, in order of execution."""
         return list(self.found)
 
@@ -104,7 +104,7 @@ def active(model: torch.nn.Module, *, key: Key | None = None, also: Also = ()) -
             run._left.append(None)
 
 
-def sites(model: torch.nn.Module, *args: Any, also: Also = (), **kwargs: Any) -> list[Site]:
+def sites(model: torch.nn.Module, *args: Any, also: Also = (), **kwargs: Any) -> list[Draw]:
     """List what draws in one forward pass under `active`, in order, and the rates that nothing used.
 
     Args:
@@ -114,7 +114,7 @@ def sites(model: torch.nn.Module, *args: Any, also: Also = (), **kwargs: Any) ->
         kwargs: the model's keyword arguments.
 
     Returns:
-        A `Site` for each call that drew: `name` of the module, `kind`, `p`, `shape`, and `how` it was
+        A `Draw` for each call that drew: `name` of the module, `kind`, `p`, `shape`, and `how` it was
         reached. Behind them, with `reached=False`, the rates of modules in which nothing drew: a branch that
         was not taken, or a formulation that is not known; name such a module in `also`.
 
@@ -138,7 +138,7 @@ def sites(model: torch.nn.Module, *args: Any, also: Also = (), **kwargs: Any) ->
     return [*run.sites, *unreached(model, run.sites)]
 
 
-def unreached(model: torch.nn.Module, reached: list[Site]) -> list[Site]:
+def unreached(model: torch.nn.Module, reached: list[Draw]) -> list[Draw]:
     """The rates of modules in whose forward pass, or below which, nothing drew."""
     names = {site.name for site in reached}
     found = []
@@ -148,7 +148,7 @@ def unreached(model: torch.nn.Module, reached: list[Site]) -> list[Site]:
             continue
         for attribute, p in held(module).items():
             how = f"nothing drew by its {attribute}"
-            found.append(Site(name, type(module).__name__, p, (), how, reached=False))
+            found.append(Draw(name, type(module).__name__, p, (), how, reached=False))
     return found
 
 
@@ -157,7 +157,7 @@ def held(module: torch.nn.Module) -> dict[str, float]:
     if isinstance(module, torch.nn.RNNBase) and module.num_layers == 1:
         return {}
     numbers = _functional.rates(module)
-    if isinstance(module, torch.nn.modules.dropout._DropoutNd) and isinstance(module.p, float) and module.p:
+    if isinstance(module, _compat.DROPOUTS) and isinstance(module.p, float) and module.p:
         numbers["p"] = module.p
     return {name: p for name, p in numbers.items() if not math.isnan(p)}
 

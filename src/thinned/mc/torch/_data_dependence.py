@@ -15,8 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from thinned.torch import _compat
 
@@ -46,7 +44,7 @@ def check(
             raise ValueRead(f"it asks for a value: {error}") from None
 
 
-class _Sealed(TorchDispatchMode):
+class _Sealed(_compat.TorchDispatchMode):
     """Operators of constants run as they are. What a sealed tensor enters, or is written to, is sealed."""
 
     def __init__(self, empty: Any) -> None:
@@ -61,14 +59,14 @@ class _Sealed(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        tensors = [one for one in pytree.tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
+        tensors = [one for one in _compat.pytree.tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
         if not any(map(self.is_sealed, tensors)):
             return func(*args, **kwargs)
         for one in _targets(func, args, kwargs):
             if not self.empty.is_our_fake(one) and _place(one) not in self.written:
                 self.written.add(_place(one))
                 self._held.append(one.untyped_storage())  # so that its place is not another's
-        args, kwargs = pytree.tree_map_only(Tensor, self._without_data, (args, kwargs))
+        args, kwargs = _compat.pytree.tree_map_only(Tensor, self._without_data, (args, kwargs))
         return func(*args, **kwargs)
 
     def _without_data(self, tensor: Tensor) -> Tensor:
@@ -97,28 +95,30 @@ _READS = {
 
 def _place(tensor: Tensor) -> int:
     """Of its memory, which its views share."""
-    return tensor.untyped_storage()._cdata if _compat.has_storage(tensor) else id(tensor)
+    return (
+        int(_compat.storage_number(tensor.untyped_storage())) if _compat.has_storage(tensor) else id(tensor)
+    )
 
 
 def _targets(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
     """The tensors that an operator writes to."""
     found = []
-    for place, argument in enumerate(func._schema.arguments):
+    for place, argument in enumerate(_compat.schema_of(func).arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             value = args[place] if place < len(args) else kwargs.get(argument.name)
-            found += [one for one in pytree.tree_leaves(value) if isinstance(one, Tensor)]
+            found += [one for one in _compat.pytree.tree_leaves(value) if isinstance(one, Tensor)]
     return found
 
 
 @contextmanager
 def _attributes_kept(model: torch.nn.Module) -> Iterator[None]:
     """What modules note of a pass is forgotten."""
-    was = [(module, dict(vars(module)), dict(module._buffers)) for module in model.modules()]
+    was = [
+        (own, dict(own)) for module in model.modules() for own in (vars(module), _compat.buffers_of(module))
+    ]
     try:
         yield
     finally:
-        for module, attributes, buffers in was:
-            vars(module).clear()
-            vars(module).update(attributes)
-            module._buffers.clear()
-            module._buffers.update(buffers)
+        for own, before in was:
+            own.clear()
+            own.update(before)

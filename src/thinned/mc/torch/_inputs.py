@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from thinned.mc._collect import split
+from thinned.torch import _compat
 
 
 def batches(x: Any, batch_size: int, batch_dim: int, model: torch.nn.Module) -> Iterator[tuple[Any, int]]:
@@ -52,7 +52,7 @@ def _as_array(x: Any) -> Any:
 
 def cut(call: Any, first: int, stop: int, batch_dim: int) -> Any:
     """Some inputs of a batch."""
-    return pytree.tree_map_only(Tensor, lambda t: t.narrow(batch_dim, first, stop - first), call)
+    return _compat.pytree.tree_map_only(Tensor, lambda t: t.narrow(batch_dim, first, stop - first), call)
 
 
 def as_call(x: Any, model: torch.nn.Module) -> Any:
@@ -69,14 +69,14 @@ def as_call(x: Any, model: torch.nn.Module) -> Any:
         dtype = parameter.dtype if parameter is not None and made.is_floating_point() else made.dtype
         return made.to(device=device, dtype=dtype)
 
-    values = pytree.tree_map(tensor, dict(x) if isinstance(x, Mapping) else x)
+    values = _compat.pytree.tree_map(tensor, dict(x) if isinstance(x, Mapping) else x)
     if isinstance(values, dict):
         return (), values
     return (tuple(values), {}) if isinstance(values, tuple) else ((values,), {})
 
 
 def _rows(call: Any, batch_dim: int) -> int:
-    tensors = [t for t in pytree.tree_leaves(call) if isinstance(t, Tensor)]
+    tensors = [t for t in _compat.pytree.tree_leaves(call) if isinstance(t, Tensor)]
     if not tensors:
         raise TypeError(f"x must hold an array or a tensor, got {call!r:.80}")
     least = min(t.dim() for t in tensors)

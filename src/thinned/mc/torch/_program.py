@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch._guards import TracingContext, tracing
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from thinned.mc.torch import _linear  # noqa: F401 (defines an operator)
+from thinned.torch import _compat
 
 CONSTANT, INPUT, SAMPLE = range(3)
 
@@ -98,11 +97,11 @@ def _pure(forward: Callable[..., Tensor], inputs: Sequence[Tensor], key: Tensor)
     A second trace takes those out: the first alone can look into autograd functions.
     """
     # One mode for the shapes of all nodes: a trace makes one for each, and takes 300 ms in place of 190.
-    shapes = TracingContext(FakeTensorMode(allow_fallback_kernels=True))
-    with tracing(shapes):
+    shapes = _compat.graph_context(_compat.FakeTensorMode(allow_fallback_kernels=True))
+    with _compat.graph_tracing(shapes):
         traced = make_fx(forward)(*inputs, key)
     if any(_writes(node) for node in traced.graph.nodes):
-        with tracing(shapes):
+        with _compat.graph_tracing(shapes):
             traced = make_fx(torch.func.functionalize(traced))(*inputs, key)
         for node in list(traced.graph.nodes):
             if node.target is torch.ops.aten.copy.default:
@@ -115,8 +114,8 @@ def _pure(forward: Callable[..., Tensor], inputs: Sequence[Tensor], key: Tensor)
 
 
 def _writes(node: fx.Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and schema.is_mutable
+    schema = _compat.schema_or_none(node.target)
+    return schema is not None and bool(schema.is_mutable)
 
 
 def _copy_without_target(graph: fx.Graph, node: fx.Node) -> None:
@@ -127,7 +126,7 @@ def _copy_without_target(graph: fx.Graph, node: fx.Node) -> None:
         found: Any = source
         if value.dtype != like.dtype:
             narrow = value.to(like.dtype)
-            found = _noted(graph, torch.ops.aten._to_copy.default, found, narrow, dtype=like.dtype)
+            found = _noted(graph, _compat.to_copy.default, found, narrow, dtype=like.dtype)
         if value.shape != like.shape:
             wide = found.meta["val"].expand(like.shape)
             found = _noted(graph, torch.ops.aten.expand.default, found, wide, list(like.shape))

@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from thinned.contract import Key
 from thinned.mc._collect import WITHOUT_EFFECT, check_last
 from thinned.mc.torch import _data_dependence, _inputs
 from thinned.mc.torch._active import unreached
-from thinned.mc.torch._batch import Direct, Traced
-from thinned.mc.torch._outputs import of_one
+from thinned.mc.torch._batch import Direct, Thinned, Traced
+from thinned.mc.torch._outputs import meant, of_one
 from thinned.mc.torch._program import Program
 from thinned.mc.torch._sampling import Sampling
 from thinned.mc.torch._training_flags import Also, switched
 from thinned.torch import _compat, _key
 from thinned.torch._draws import watching
+from thinned.torch._thin import is_shared
 
 
 class Run:
@@ -80,7 +80,7 @@ class Run:
         """
         if not rows:
             return
-        leaves, spec = pytree.tree_flatten(call)
+        leaves, spec = _compat.pytree.tree_flatten(call)
         program = self._program(leaves, spec, rows)
         if numbers is None:
             check_last(self.seen, rows)
@@ -93,20 +93,33 @@ class Run:
         for begin in range(0, rows, most):
             stop = min(begin + most, rows)
             part = _inputs.cut(leaves, begin, stop, self.batch_dim)
-            yield Traced(program, part, numbers[begin:stop], self)
+            if self.shared and self._all_thin():
+                whole = self._forward(spec, part, stop - begin)
+                yield Thinned(whole, program, part, numbers[begin:stop], self)
+            else:
+                yield Traced(program, part, numbers[begin:stop], self)
 
-    def _forward(self, spec: Any, leaves: list[Any]) -> Callable[..., Tensor]:
-        """The model as a function of tensors with a batch of one, and a key."""
+    def _all_thin(self) -> bool:
+        """Whether every site that drew is a thin one that the whole batch shares."""
+        modules = dict(self.model.named_modules())
+        sites = [modules.get(site.name) for site in self.draws.found]
+        return bool(sites) and all(is_shared(site) for site in sites)
+
+    def _forward(self, spec: Any, leaves: list[Any], rows: int | None = None) -> Callable[..., Tensor]:
+        """The model as a function of tensors with a batch of one, or of so many rows, and a key."""
         fixed = {k: one for k, one in enumerate(leaves) if not isinstance(one, Tensor)}
 
         def forward(*tensors_and_key: Any) -> Tensor:
             *tensors, key = tensors_and_key
             given = iter(tensors)
             full = [fixed[k] if k in fixed else next(given) for k in range(len(leaves))]
-            args, kwargs = pytree.tree_unflatten(full, spec)
+            args, kwargs = _compat.pytree.tree_unflatten(full, spec)
             self.draws.start(key)
             with self.draws:
-                return of_one(self.model(*args, **kwargs), self.batch_dim)
+                result = self.model(*args, **kwargs)
+                if rows is not None:
+                    return meant(result).movedim(self.batch_dim, 0)
+                return of_one(result, self.batch_dim)
 
         return forward
 

@@ -1,4 +1,4 @@
-"""Which modules are told that they train, while everything else evaluates; and everything put back."""
+"""Set `training` on the modules that drop and clear it on all others; put every flag back at the end."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from thinned.mc.torch._exclusive import exclusive
+from thinned.torch import _compat
 from thinned.torch._conversion import _functional
 from thinned.torch._draws import _code
 from thinned.torch._site import Site
 
 Also = Iterable[str | type[torch.nn.Module]]
 
-_NORMS = (torch.nn.modules.batchnorm._NormBase,)
+_NORMS = (_compat.NORMS,)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned.torch import _inductor, _key, _operands
+from thinned.torch import _cuda, _inductor, _key, _operands
 from thinned.torch._attention import _blocks, _formula, _native
 from thinned.torch._attention._autograd import differentiable
 from thinned.torch._attention._formula import Drop
@@ -109,6 +109,9 @@ def _forward(
     if not out.numel():
         return out, logsumexp.fill_(-torch.inf)  # no Ev: nobody reads it
     operands: Any = (query, key, value, attn_mask, is_causal, scale, Drop(dropout_key, p, *where))
+    if _cuda.multiplies(query) and (kernels := _kernels(query, value, dropout_key, p)):
+        kernels.forward(*operands, out, logsumexp)
+        return out, logsumexp
     run: Any = _native.forward if _native.serves(query, value, p, *where[2:]) else _blocks.forward
     run(*operands, out, logsumexp)
     return out, logsumexp
@@ -134,6 +137,9 @@ def _backward(
     if not grad.numel() or not key.shape[-2]:
         return tuple(each.zero_() for each in results)  # type: ignore[return-value]
     operands: Any = (query, key, value, attn_mask, is_causal, scale, Drop(dropout_key, p, *where))
+    if _cuda.multiplies(query) and (kernels := _kernels(query, value, dropout_key, p)):
+        kernels.backward(grad, *operands, out, logsumexp, *results)
+        return results
     if not results[3].numel() and _native.serves(query, value, p, *where[2:]):
         _native.backward(grad, *operands, out, logsumexp, *results[:3])
         return results
@@ -143,6 +149,13 @@ def _backward(
         if one is not None:
             result.copy_(one)
     return results
+
+
+def _kernels(query: Tensor, value: Tensor, dropout_key: Tensor, p: Tensor) -> Any:
+    """The kernels for CUDA, where they do this."""
+    from thinned.torch._triton import _launch_attention
+
+    return _launch_attention if _launch_attention.serves(query, value, dropout_key, p) else None
 
 
 def _forward_fake(

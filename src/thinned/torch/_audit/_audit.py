@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
 from thinned._audit import Audit, report
 from thinned._audit._calls import check_repeats
@@ -30,7 +31,8 @@ def audit(model: torch.nn.Module, *inputs: Any, repeats: int = 8, **kwargs: Any)
 
     Raises:
         TypeError: `model must be a torch.nn.Module, got …`; `repeats must be an integer, got …`.
-        ValueError: `repeats must be at least 2, got …`.
+        ValueError: `repeats must be at least 2, got …`; `model has a tensor without a shape yet, …`;
+            `model has no values on the device meta, …`.
 
     Source:
         docs/audit: a page for each rule.
@@ -46,5 +48,10 @@ def audit(model: torch.nn.Module, *inputs: Any, repeats: int = 8, **kwargs: Any)
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     check_repeats(repeats)
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise ValueError(f"model has a tensor without a shape yet, {name!r}: call the model once before")
+        if tensor.is_meta:
+            raise ValueError(f"model has no values on the device meta, such as {name!r}: move it elsewhere")
     evidence = gather(model, inputs, kwargs, repeats)
     return report(evidence, RULES)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from thinned import _audit
+from thinned.torch import _compat
+from thinned.torch._audit._state import kept
 from thinned.torch._audit._watch import Run, Watch, is_handwritten
 from thinned.torch._keyed import unnoticed
 
@@ -45,7 +44,9 @@ class Evidence(_audit.Evidence):
 
 def gather(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], repeats: int) -> Evidence:
     """Run a model twice in evaluation and some times in training."""
-    with _kept(model):
+    with kept(model), torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+        # Nothing is compiled here, so that hooks see what is inside.
+        warnings.filterwarnings("ignore", "Using `torch.compile", UserWarning)
         model.eval()
         before = _facts(model)
         evaluations = [_evaluated(model, args, kwargs) for _ in range(2)]
@@ -96,14 +97,19 @@ def _tensors(value: Any) -> list[Tensor]:
 
 def _leaves(value: Any) -> list[Any]:
     """The leaves of an output, of a dataclass or a mapping too."""
-    if hasattr(value, "values") and not isinstance(value, (Tensor, dict)):
+    if isinstance(value, Tensor):
+        return [value]
+    if hasattr(value, "values") and not isinstance(value, dict):
         value = list(value.values())
-    return pytree.tree_leaves(value)
+    elif is_dataclass(value):
+        value = [getattr(value, one.name) for one in fields(value)]
+    leaves = _compat.pytree.tree_leaves(value)
+    return [inner for one in leaves for inner in (_leaves(one) if is_dataclass(one) else [one])]
 
 
 def _copied(value: Any) -> Any:
     """Inputs of which nothing that a model writes to them is left."""
-    return pytree.tree_map(_copy, value)
+    return _compat.pytree.tree_map(_copy, value)
 
 
 def _copy(one: Any) -> Any:
@@ -133,41 +139,3 @@ def _difference(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
         return bool(one == other)
 
     return [name for name, value in before.items() if name not in after or not same(value, after[name])]
-
-
-@contextmanager
-def _kept(model: torch.nn.Module) -> Iterator[None]:
-    """Put back modes, parameters, buffers, gradients, rates and generators afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    rates = [
-        (module, name, value)
-        for module in model.modules()
-        for name in ("p", "dropout", "drop_prob", "rate")
-        if isinstance(value := module.__dict__.get(name), (int, float))
-    ]
-    state = [(one, one.detach().clone()) for one in (*model.parameters(), *model.buffers())]
-    grads = [(one, one.grad) for one in model.parameters()]
-    generators: list[Callable[[], Any]] = [_restorer(random.getstate, random.setstate)]
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    for one, _ in grads:
-        one.grad = None
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        for restore in generators:
-            restore()
-        with torch.no_grad():
-            for tensor, value in state:
-                tensor.copy_(value)
-        for one, grad in grads:
-            one.grad = grad
-        for module, name, value in rates:
-            setattr(module, name, value)
-        for module, mode in modes.items():
-            module.training = mode
-
-
-def _restorer(get: Callable[[], Any], put: Callable[[Any], Any]) -> Callable[[], Any]:
-    held = get()
-    return lambda: put(held)

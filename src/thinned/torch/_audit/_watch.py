@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 from thinned import _audit
 from thinned._audit import ELEMENTS, OTHER, kind_of, rate_of
 from thinned._audit._calls import DROPS, is_thinned
+from thinned.torch import _compat
 from thinned.torch._audit._verbs import ATTENTION, VERBS, Verb
 
 
@@ -146,7 +146,7 @@ class Watch(TorchFunctionMode):
         self._stack.append(module)
         self._inside.append(len(self.run.calls))
         if is_handwritten(module):
-            first = next((one for one in pytree.tree_leaves(args) if isinstance(one, Tensor)), None)
+            first = next((one for one in _compat.pytree.tree_leaves(args) if isinstance(one, Tensor)), None)
             module.__dict__["_thinned_before"] = None if first is None else first.detach().clone()
 
     def _leave(self, module: torch.nn.Module, args: Any, result: Any) -> None:
@@ -156,8 +156,8 @@ class Watch(TorchFunctionMode):
         calls = self._inside.pop()
         if module not in self._names:
             return
-        inputs = [one for one in pytree.tree_leaves(args) if isinstance(one, Tensor)]
-        outputs = [one for one in pytree.tree_leaves(result) if isinstance(one, Tensor)]
+        inputs = [one for one in _compat.pytree.tree_leaves(args) if isinstance(one, Tensor)]
+        outputs = [one for one in _compat.pytree.tree_leaves(result) if isinstance(one, Tensor)]
         before = module.__dict__.pop("_thinned_before", None)
         if before is not None and len(self.run.calls) == calls and len(outputs) == 1:
             output = outputs[0]
@@ -169,7 +169,7 @@ class Watch(TorchFunctionMode):
             inputs = [one.detach().clone() for one in inputs]
             outputs = [one.detach().clone() for one in outputs]
         step = Step(self._names[module], module, inputs, outputs)
-        if isinstance(module, torch.nn.modules.batchnorm._NormBase) and inputs and inputs[0].dim() > 1:
+        if isinstance(module, _compat.NORMS) and inputs and inputs[0].dim() > 1:
             values = inputs[0].detach().float()
             step.variance = float(values.transpose(0, 1).flatten(1).var(1).mean())
         self.run.steps.append(step)
@@ -199,8 +199,7 @@ def _array(tensor: Tensor) -> npt.NDArray[Any]:
 
 def _hooked() -> bool:
     """Whether a checkpoint is around, inside which no gradient may be asked for."""
-    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
-    return top is not None and top(True) is not None
+    return _compat.saved_tensors_hooks(True) is not None
 
 
 def is_handwritten(module: torch.nn.Module) -> bool:

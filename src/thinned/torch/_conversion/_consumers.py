@@ -15,7 +15,6 @@ from torch.nn.parameter import UninitializedParameter
 from thinned.torch import _compat
 from thinned.torch._clock import Clock
 from thinned.torch._conversion import _trace
-from thinned.torch._conversion._walk import HOOKS
 from thinned.torch._site import Site
 
 _LINEAR = (
@@ -118,7 +117,7 @@ class Paths:
         module = self._model.get_submodule(name)
         if self._problem:
             self._one_name(module)
-        weight = module._parameters.get("weight")
+        weight = _own_weight(module)
         if weight is None:
             raise StaysError(f"{name}.weight is computed from other parameters")
         if isinstance(weight, UninitializedParameter):
@@ -126,8 +125,8 @@ class Paths:
         tied = [
             f"{other}.{key}" if other else key
             for other, owner in self._model.named_modules()
-            for key, value in [*owner._parameters.items(), *owner._buffers.items()]
-            if owner is not module and value is not None and _same_memory(value, weight)
+            for key, value in _own_tensors(owner)
+            if owner is not module and _same_memory(value, weight)
         ]
         if tied:
             raise StaysError(f"{name}.weight is shared with {', '.join(tied)}")
@@ -176,14 +175,14 @@ def _check_hooks(model: torch.nn.Module, stacks: list[set[str]]) -> None:
     around = {name for name in stacks[0] if all(name in stack for stack in stacks)}
     for name in sorted({name for stack in stacks for name in stack} - around):
         module = model.get_submodule(name)
-        if isinstance(module._parameters.get("weight"), UninitializedParameter):
+        if isinstance(_own_weight(module), UninitializedParameter):
             continue  # its own hook gives it values
-        for kind in HOOKS:
-            for hook in getattr(module, f"_{kind}s").values():
+        for kind, hooks_of in _compat.HOOKS.items():
+            for hook in hooks_of(module).values():
                 if not isinstance(getattr(hook, "__self__", None), Clock):
                     what = getattr(hook, "__qualname__", type(hook).__name__)
                     raise StaysError(
-                        f"{name} has a {kind.replace('_', ' ')}, {what}, which may change what passes: "
+                        f"{name} has a {kind.replace('_', ' ')} hook, {what}, which may change what passes: "
                         "remove it first"
                     )
 
@@ -238,7 +237,19 @@ def _is_alone(model: torch.nn.Module, node: fx.Node, graph: _Graph) -> bool:
     return not _is_homogeneous(model, node, graph) or _is_alone(model, node.all_input_nodes[0], graph)
 
 
+def _own_weight(module: torch.nn.Module) -> torch.nn.Parameter | None:
+    return dict(module.named_parameters(recurse=False)).get("weight")
+
+
+def _own_tensors(module: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [
+        *module.named_parameters(recurse=False, remove_duplicate=False),
+        *module.named_buffers(recurse=False, remove_duplicate=False),
+    ]
+
+
 def _same_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
     if isinstance(one, UninitializedParameter):
         return False
-    return one is other or one.untyped_storage()._cdata == other.untyped_storage()._cdata
+    first, second = (_compat.storage_number(tensor.untyped_storage()) for tensor in (one, other))
+    return one is other or first == second

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from thinned.torch import _compat
+
 _FUNCTIONS = {
     *("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"),
     *("alpha_dropout", "feature_alpha_dropout", "multi_head_attention_forward"),
@@ -50,8 +52,7 @@ def reads(module: torch.nn.Module) -> tuple[str, ...]:
     return tuple(
         f"{where} reads self.{child}.p"
         for where, child in _reads(kind)
-        if isinstance(getattr(module, child, None), torch.nn.modules.dropout._DropoutNd)
-        and getattr(module, child).p != 0
+        if isinstance(getattr(module, child, None), _compat.DROPOUTS) and getattr(module, child).p != 0
     )
 
 

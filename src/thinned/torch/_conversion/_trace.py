@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import fx
 
-from thinned.torch._conversion._walk import HOOKS, copied
+from thinned.torch import _compat
+from thinned.torch._conversion._walk import copied
 from thinned.torch._site import Site
 
 
@@ -64,6 +65,6 @@ def _stand_in(model: torch.nn.Module, training: bool) -> torch.nn.Module:
     double = copied(model, shared={id(parameter): parameter for parameter in model.parameters()})
     for module in double.modules():
         module.training = training
-        for kind in HOOKS:
-            getattr(module, f"_{kind}s").clear()
+        for hooks_of in _compat.HOOKS.values():
+            hooks_of(module).clear()
     return double

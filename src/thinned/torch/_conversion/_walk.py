@@ -22,9 +22,6 @@ HOLDERS: Final[tuple[type[Any], ...]] = (torch.nn.MultiheadAttention,)
 # What any site may hold and no module of torch.nn does.
 OF_SITES: Final = ("key", "_bits", "_clock", "_name", "rows")
 
-# Kinds of hooks: a module has a dictionary of each, named with an underscore and an s.
-HOOKS: Final = ("forward_pre_hook", "forward_hook", "backward_pre_hook", "backward_hook")
-
 
 def named(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
     """Every module by every name that it has."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from thinned.torch._draws import _attention, _dropout, _noise, _recurrent, _seeded
 from thinned.torch._draws._generators import Watched, moved, states
-from thinned.torch._draws._mode import Draws, Handler, Site, given
+from thinned.torch._draws._mode import Draw, Draws, Handler, given
 from thinned.torch._draws._watch import taken_over, watching
 
 # From all functions that are taken over to what is drawn in their place.
@@ -18,9 +18,9 @@ HANDLERS: dict[Any, Handler] = {
 
 __all__ = [
     "HANDLERS",
+    "Draw",
     "Draws",
     "Handler",
-    "Site",
     "Watched",
     "given",
     "moved",

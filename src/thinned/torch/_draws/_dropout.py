@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thinned.torch import _key, flex, functional
+from thinned.torch import _compat, _key, flex, functional
 from thinned.torch._draws._mode import Draws, Handler, given
 from thinned.torch.nn._part_keys import call_key, is_off
 
 _aten = torch.ops.aten
 _thinned = torch.ops.thinned
-_LAYERS = torch.nn.modules.dropout._DropoutNd
+_LAYERS = _compat.DROPOUTS
 
 
 def elements(input: Tensor, p: Any, key: Any) -> Tensor:

@@ -20,7 +20,7 @@ from thinned.torch._conversion import _functional
 
 
 @dataclass(frozen=True)
-class Site:
+class Draw:
     """A call that draws, or a rate that no call used.
 
     Attributes:
@@ -80,7 +80,7 @@ class Draws(TorchFunctionMode):
         super().__init__()
         self.model, self.handlers = model, handlers
         self.names = {module: name for name, module in model.named_modules()}
-        self.found: list[Site] = []
+        self.found: list[Draw] = []
         self.inside: list[tuple[str | None, torch.nn.Module]] = []
         self.computes_again = False
 
@@ -138,7 +138,7 @@ class Draws(TorchFunctionMode):
         if isinstance(rate, float) and math.isnan(rate) and module is not None and not how:
             # Random numbers, of which a rate will make a decision.
             rate = next(iter(_functional.rates(module).values()), rate)
-        self.found.append(Site(name, kind, rate, tuple(shape), how or f"a call{where}"))
+        self.found.append(Draw(name, kind, rate, tuple(shape), how or f"a call{where}"))
         return self.next_key(name)
 
     def __enter__(self) -> Self:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import _VF, Tensor
+from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from thinned.torch import functional
@@ -37,7 +37,7 @@ def _run(
     hx = states if kind == "lstm" else states[0]
     training = torch.is_grad_enabled()  # without which cuDNN has no backward pass
     rest = (list(weights), bias, layers, 0.0, training, bidirectional, batch_first)
-    return list(getattr(_VF, kind)(input, hx, *rest))
+    return list(getattr(torch, kind)(input, hx, *rest))
 
 
 def _each(
@@ -167,7 +167,7 @@ _aten = torch.ops.aten
 
 HANDLERS: dict[Any, Handler] = dict.fromkeys(
     (
-        *(_VF.lstm, _VF.gru, _VF.rnn_tanh, _VF.rnn_relu),
+        *(torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu),
         *(_aten.lstm.input, _aten.gru.input, _aten.rnn_tanh.input, _aten.rnn_relu.input),
         *(_aten.lstm.data, _aten.gru.data, _aten.rnn_tanh.data, _aten.rnn_relu.data),
     ),

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
-from torch.utils import _pytree as pytree
 
 from thinned.contract import Key
 from thinned.torch import _compat, _key
@@ -18,7 +17,7 @@ from thinned.torch._draws._mode import Draws, Handler
 
 def seeded(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     """Its numbers are a function of the key, on one device, for one version of torch."""
-    tensors = [one for one in pytree.tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
+    tensors = [one for one in _compat.pytree.tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
     shape = tensors[0].shape if tensors else ()
     name = str(getattr(func, "__name__", func)).rstrip("_")
     key = draws.site(name, math.nan, shape)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Partial
 
+from thinned.torch import _compat
 from thinned.torch._mesh import _shard
 
 # Reductions that a product with a number not below zero commutes with; and with any number.
@@ -37,7 +38,7 @@ def _on_parts(rule: Rule, reductions: tuple[str, ...]) -> Callable[..., Any]:
     """An operator `name(Tensor input, Tensor key, Tensor p, …)`, of which the rule changes the arguments."""
 
     def run(_cls: Any, operator: Any, _types: Any, args: Any, kwargs: Any = None) -> Tensor:
-        names = [argument.name for argument in operator._schema.arguments]
+        names = [argument.name for argument in _compat.schema_of(operator).arguments]
         named = {**dict(zip(names, args, strict=False)), **(kwargs or {})}
         named.pop("coordinate", None)
         input = named["input"]

@@ -71,9 +71,15 @@ def begin(tensor: DTensor) -> Sizes | None:
 
 
 def same_part(tensor: Tensor, whole: Sequence[int], first: Sizes, sizes: Sequence[int]) -> Tensor:
-    """What of a tensor that broadcasts to the whole belongs to the part of this first index and these sizes.
+    """Cut out of a tensor what a part of the whole needs; the tensor broadcasts to the whole.
 
-    A plain tensor is the same on all ranks; a DTensor has to hold, here, what is needed here.
+    A plain tensor is the same on all ranks. A DTensor has to hold on this rank what this rank needs.
+
+    Args:
+        tensor: what stands beside the input, such as p.
+        whole: shape of the whole.
+        first: index at which the part begins.
+        sizes: of the part.
     """
     if not tensor.dim():
         return local(tensor) if isinstance(tensor, DTensor) else tensor

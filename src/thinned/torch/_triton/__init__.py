@@ -1,5 +1,6 @@
 """CUDA through Triton: the contract's bits, computed where the tensor is.
 
-Kernels are in `_bits` (random numbers, masks, values), `_dropout` and `_norm`; `_launch` and `_launch_norm`
-call them. Nothing here is imported before a CUDA tensor is met.
+Kernels are in `_bits` (random numbers, masks, values), `_dropout`, `_norm`, and `_attention` with its
+neighbours (`_tile` draws their masks); `_launch`, `_launch_norm` and `_launch_attention` call them.
+Nothing here is imported before a CUDA tensor is met.
 """

@@ -82,7 +82,11 @@ def arguments(
     What is on the CPU is read here, so that no copy has to wait; what is on the device is read there, so that
     a graph that is replayed reads it anew.
     """
-    flags = {"KEY_HERE": key.dim() > 1 or _on(input, key), "P_HERE": _on(input, p), "INVERTED": inverted}
+    flags = {
+        "KEY_HERE": key.dim() > 1 or _on(input, key),
+        "P_HERE": p.numel() > 1 or _on(input, p),
+        "INVERTED": inverted,
+    }
     seed, stream, drop, bits = 0, 0, 0, 0
     if not flags["KEY_HERE"]:
         seed, stream = (signed(word) for word in words_of(key))

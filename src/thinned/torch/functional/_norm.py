@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from thinned._arguments import DROP_ALL, REQUIRED, check_training
+from thinned._arguments import DROP_ALL, REQUIRED, UNUSED, check_training
 from thinned._position import Shape, as_shape
 from thinned.contract import Key
 from thinned.torch import _cuda, _key, _native, _norm, _rate
@@ -19,7 +19,6 @@ from thinned.torch.functional._residual import dropout_add
 
 # A wider row does not fit the kernel's registers.
 _WIDEST = 16384
-_NO_KEY = Key(0)  # where nothing is drawn
 
 
 @overridable
@@ -150,7 +149,7 @@ def _fused(
     if base is not None:
         _native.check_dtype(input)
         source = _key.check_source(key, generator)
-        bits = _key.as_tensor(source if training and drop != 0 else _NO_KEY, generator)
+        bits = _key.as_tensor(source if training and drop != 0 else UNUSED, generator)
         rate = _rate.as_tensor(p, drop if training else 0)
         small = (None if t is None else t.reshape(-1).contiguous() for t in (weight, bias))
         return _norm.dropout_add_norm(input, residual, *small, bits, rate, eps, rms, math.prod(shape), base)

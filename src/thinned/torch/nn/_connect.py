@@ -97,7 +97,9 @@ def drop_connect(module: Layer, name: str = "weight", p: Probability = 0.5) -> L
             f"{type(module).__name__} keeps its weights in a list that a parametrization does not reach: "
             "use a recurrent layer of thinned.torch.nn, which drops weights itself"
         )
-    if not isinstance(module._parameters.get(name), Tensor) and not parametrize.is_parametrized(module, name):
+    if name not in dict(
+        module.named_parameters(recurse=False, remove_duplicate=False)
+    ) and not parametrize.is_parametrized(module, name):
         raise ValueError(f"module has no parameter {name!r}: {type(module).__name__}")
     if _sites(module, name):
         raise ValueError(f"{name} of {type(module).__name__} drops already: remove_drop_connect it first")

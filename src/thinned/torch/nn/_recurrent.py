@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import _VF, Tensor
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from thinned.contract import Key, check_probability, fold_number
-from thinned.torch import functional
+from thinned.torch import _compat, functional
 from thinned.torch._site import Site, check_p
 from thinned.torch.nn._part_keys import call_key, is_off, part_key
 from thinned.torch.nn._recurrent_weights import in_one_chunk, needs_chunk
@@ -56,7 +56,7 @@ class Recurrent(Site, torch.nn.RNNBase):
             setattr(self, name, p)
         self.locked = locked
         layers = [f"layer{k}" for k in range(self.num_layers - 1)]
-        weights = [name for name in self._flat_weights_names if name.startswith("weight_hh")]
+        weights = [name for name in self._weight_names() if name.startswith("weight_hh")]
         # Hashed here, since a graph cannot.
         self._parts = {name: fold_number(name) for name in ("input", "output", *layers, *weights)}
 
@@ -69,7 +69,7 @@ class Recurrent(Site, torch.nn.RNNBase):
 
     def _forward(self, input: Any, hx: Any, call: int | None) -> Any:
         if not torch.compiler.is_compiling():  # there it would put a graph's stand-ins into the module
-            self._update_flat_weights()
+            _compat.flat_weights_updater(self)()
         packed = input if isinstance(input, PackedSequence) else None
         data, state, unbatched = self._open(input, packed, hx)
         rates = {name: self._rate_of(name) for name in _RATES}
@@ -91,16 +91,21 @@ class Recurrent(Site, torch.nn.RNNBase):
             data, state = self._kernel(data, state, weights, self.num_layers, packed)
         return self._close(drop(data, "output_p", "output"), state, packed, unbatched)
 
+    def _weight_names(self) -> list[str]:
+        """The parameters' names, in the order in which torch's kernels take them."""
+        kinds = ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if self.bias else ()))
+        kinds += ("weight_hr",) if self.proj_size else ()
+        directions = ("", "_reverse") if self.bidirectional else ("",)
+        return [f"{kind}_l{k}{end}" for k in range(self.num_layers) for end in directions for kind in kinds]
+
     def _rate_of(self, name: str) -> float | Tensor:
         p = self.rate(getattr(self, name))
         return p if isinstance(p, Tensor) else check_probability(p, name)
 
     def _drop_weights(self, p: Any, key: Key | Tensor | None) -> list[Tensor]:
-        if torch.compiler.is_compiling():
-            weights: list[Any] = [getattr(self, name) for name in self._flat_weights_names]
-        else:
-            weights = list(self._flat_weights)
-        for i, name in enumerate(self._flat_weights_names):
+        names = self._weight_names()
+        weights: list[Any] = [getattr(self, name) for name in names]
+        for i, name in enumerate(names):
             if name.startswith("weight_hh"):
                 part = part_key(key, self._parts[name])
                 weights[i] = functional.dropout(weights[i], p, self.training, key=part)
@@ -123,7 +128,7 @@ class Recurrent(Site, torch.nn.RNNBase):
     def _kernel(
         self, data: Tensor, state: tuple[Tensor, ...], weights: list[Tensor], layers: int, packed: Any
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        fused = getattr(_VF, self.mode.lower())
+        fused = getattr(torch, self.mode.lower())
         hx = state if len(state) > 1 else state[0]
         rest = (self.bias, layers, 0.0, self.training, self.bidirectional)
         if packed is None:

@@ -148,7 +148,7 @@ class DropoutWrapper(CellSite):
         def drop(part: Tensor, index: int) -> Tensor:
             return self._drop(part, p, part_key(key, index))
 
-        return change(state, visitor, drop)[0]
+        return change(state, visitor, drop)
 
     def _check(self, input: Tensor) -> None:
         if self.dtype is not None and input.dtype != self.dtype:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thinned._position import row_major
-from thinned.mc.keras._compat import torch_device
+from thinned.keras import _compat
 from thinned.torch import _operator, _plain
 
 BYTES = 0  # the kernel makes no mask
@@ -17,7 +17,7 @@ BYTES = 0  # the kernel makes no mask
 
 def keys(pairs: Any) -> Tensor:
     """Where the model is."""
-    return torch.from_numpy(pairs).to(torch_device())
+    return torch.from_numpy(pairs).to(_compat.device_of_torch())
 
 
 def dropout(x: Tensor, p: float, keys: Tensor, noise_shape: Any, inverted: bool) -> Tensor:

@@ -1,0 +1,210 @@
+"""Names that other packages keep to themselves stand in one room of each front end, each with its purpose."""
+
+import ast
+import importlib
+import importlib.util
+import re
+import types
+from pathlib import Path
+
+import pytest
+
+import thinned
+from thinned import _private
+
+ROOT = Path(thinned.contract.__file__).parent
+FILES = {
+    str(file.relative_to(ROOT)): file for file in sorted(ROOT.rglob("*.py")) if file.name != "_compat.py"
+}
+# Packages that their owners do not promise to keep, beside those with an underscore.
+PRIVATE = (
+    *("jax._src", "jax.extend", "jax.interpreters", "jax.experimental", "jaxlib"),
+    *("flax.nnx.nn", "flax.nnx.rnglib", "flax.linen.dtypes", "flax.core", "equinox.internal"),
+    *("keras.src", "tensorflow.python", "torch.testing", "ray.data.block", "ray.util.scheduling"),
+)
+# The language's own: what a named tuple has, and the frame that runs.
+DOCUMENTED = {"_fields", "_replace", "_asdict", "_getframe"}
+# Names by which another package calls us.
+HOOKS = {
+    "torch/_tools.py": {"_call_impl", "_slow_forward"},
+    "keras/_cells.py": {"_create_dropout_mask"},
+    "mc/keras/_patching.py": {"_create_dropout_mask"},
+    "tensorflow/_graph.py": {"_c_func"},
+}
+ROOMS = {
+    "thinned.torch._compat": "torch",
+    "thinned.jax._compat": "jax",
+    "thinned.flax._compat": "flax",
+    "thinned.tensorflow._compat": "tensorflow",
+    "thinned.keras._compat": "keras",
+}
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__") and name != "_" and name not in DOCUMENTED
+
+
+def own_names():
+    """Private names that the package itself defines, anywhere."""
+    found = {"_native"}
+    for file in ROOT.rglob("*.py"):
+        found.add(file.stem)
+        found.add(file.parent.name)
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                found.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+                found.add(node.attr)
+    return found
+
+
+OWN = own_names()
+
+
+def kept_names():
+    """Last parts of the rooms' names: no other file may spell them."""
+    found = set()
+    for file in ROOT.rglob("_compat.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                found.add(str(node.args[0].value).rpartition(".")[2])
+    return {name for name in found if is_private(name)}
+
+
+KEPT = kept_names()
+
+
+def foreign(tree):
+    """Every private name of another package in a file, as it is written."""
+    packages = set()
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        names = [name for name in names if not name.startswith(("thinned", "__future__"))]
+        if names:
+            packages.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
+        yield from (
+            name for name in names if name.startswith(PRIVATE) or any(map(is_private, name.split(".")))
+        )
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            base = node.value
+            while isinstance(base, ast.Attribute):
+                base = base.value
+            of_package = isinstance(base, ast.Name) and base.id in packages
+            if of_package or node.attr not in OWN or node.attr in KEPT:
+                yield node.attr
+        elif isinstance(node, ast.FunctionDef) and node.name in KEPT:
+            yield node.name
+        elif isinstance(node, ast.Constant) and node.value in KEPT:
+            yield node.value
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("attr"):
+            name = node.args[1]
+            if isinstance(name, ast.JoinedStr):
+                yield from (part.value for part in name.values[:1] if str(part.value).startswith("_"))
+            elif isinstance(name, ast.Constant) and is_private(str(name.value)) and name.value not in OWN:
+                yield name.value
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_private_names_stand_in_their_room(name):
+    found = set(foreign(ast.parse(FILES[name].read_text()))) - HOOKS.get(name, set())
+    assert not found, f"{name} uses {found}: its front end's _compat.py is the place"
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("from torch._C import x", "torch._C.x"),
+        ("from torch import _VF", "torch._VF"),
+        ("import keras.src.backend", "keras.src.backend"),
+        ("import torch\ntorch.nn._reduction", "_reduction"),
+        ("def f(module): return module._parameters", "_parameters"),
+        (
+            "def f(module): return getattr(module, '_non_persistent_buffers_set')",
+            "_non_persistent_buffers_set",
+        ),
+        ("def f(module, kind): return getattr(module, f'_{kind}_hooks')", "_"),
+        ("def f(tensor): return tensor._version", "_version"),
+        ("class Layer:\n    def _call_impl(self): pass", "_call_impl"),
+    ],
+)
+def test_a_private_name_is_seen(code, name):
+    assert set(foreign(ast.parse(code))) == {name}
+
+
+def test_own_private_names_are_no_others():
+    assert not set(foreign(ast.parse("class A:\n    def f(self, other): return self._name, other._clock")))
+
+
+def room(module):
+    """The names of a room; none where its framework is not installed."""
+    return importlib.import_module(module).ROOM.names if importlib.util.find_spec(ROOMS[module]) else []
+
+
+@pytest.mark.parametrize("module", ROOMS)
+def test_every_name_is_there_and_says_what_it_is_for(module):
+    names = room(module)
+    assert names
+    for name in names:
+        assert name.value is not name.fallback, f"{name.path} is gone: the fallback is at work"
+        assert len(name.purpose) > 9
+        assert name.instead
+
+
+def without(module, path, monkeypatch):
+    """The room as it is where its framework lacks a name."""
+    real = _private.resolve
+
+    def resolve(wanted):
+        if wanted == path:
+            raise AttributeError(wanted)
+        return real(wanted)
+
+    monkeypatch.setattr(_private, "resolve", resolve)
+    spec = importlib.util.find_spec(module)
+    fresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    return fresh
+
+
+# What a room itself uses, so that the front end cannot be imported.
+AT_ONCE = ("torch._C.DispatchKeySet", "torch._C.DispatchKey")
+USES = (
+    lambda value: value(1),
+    lambda value: value.anything,
+    lambda value: isinstance(1, value),
+    lambda value: value.__enter__(),
+    lambda value: types.new_class("Derived", (value,)),
+)
+
+
+@pytest.mark.parametrize("module", ROOMS)
+def test_without_a_name_there_is_its_fallback_or_a_message(module, subtests):
+    package = importlib.import_module(ROOMS[module])
+    for path in [name.path for name in room(module) if "." in name.path]:
+        said = re.escape(f"this {package.__name__}, {package.__version__}, lacks {path}: thinned.")
+        with subtests.test(path), pytest.MonkeyPatch.context() as patch:
+            if path in AT_ONCE:
+                with pytest.raises(ImportError, match=said):
+                    without(module, path, patch)
+                continue
+            fresh = without(module, path, patch)
+            (name,) = (one for one in fresh.ROOM.names if one.path == path)
+            assert name.value is name.fallback
+            for use in USES if isinstance(name.value, _private.Missing) else ():
+                with pytest.raises(ImportError, match=said + r"\w+ needs it to .+pip install"):
+                    use(name.value)
+
+
+@pytest.mark.parametrize("module", ROOMS)
+def test_an_object_without_an_attribute_gets_its_fallback_or_a_message(module):
+    for name in (one for one in room(module) if "." not in one.path):
+        if isinstance(name.fallback, _private.Missing):
+            with pytest.raises(ImportError, match=f"lacks {name.path}: "):
+                name.value(object())
+        else:
+            assert name.value(object()) is name.fallback
