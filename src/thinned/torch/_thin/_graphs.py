@@ -11,7 +11,6 @@ from torch import fx
 from thinned.torch import _compat
 from thinned.torch._clock import Clock
 from thinned.torch._conversion import _trace
-from thinned.torch._conversion._walk import HOOKS
 from thinned.torch._site import Site
 
 
@@ -115,11 +114,11 @@ def check_hooks(graph: Graph, nodes: list[fx.Node]) -> None:
     stacks = [graph.inside[node] for node in nodes]
     around = frozenset.intersection(*stacks)
     for module in set().union(*stacks) - around:
-        for kind in HOOKS:
-            for hook in getattr(module, f"_{kind}s").values():
+        for kind, hooks_of in _compat.HOOKS.items():
+            for hook in hooks_of(module).values():
                 if not isinstance(getattr(hook, "__self__", None), Clock):
                     what = getattr(hook, "__qualname__", type(hook).__name__)
                     raise StaysError(
-                        f"{type(module).__name__} on its way has a {kind.replace('_', ' ')}, {what}, which "
+                        f"{type(module).__name__} on its way has a {kind.replace('_', ' ')} hook, {what}, which "
                         "would see thinned tensors: remove it first"
                     )
