@@ -119,6 +119,6 @@ def check_hooks(graph: Graph, nodes: list[fx.Node]) -> None:
                 if not isinstance(getattr(hook, "__self__", None), Clock):
                     what = getattr(hook, "__qualname__", type(hook).__name__)
                     raise StaysError(
-                        f"{type(module).__name__} on its way has a {kind.replace('_', ' ')} hook, {what}, which "
+                        f"{type(module).__name__} on its way has a {kind.replace('_', ' ')} hook, {what}: it "
                         "would see thinned tensors: remove it first"
                     )
