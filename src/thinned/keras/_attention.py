@@ -6,11 +6,15 @@ from typing import Any, Final
 
 import keras
 
+from thinned.keras import _compat
 from thinned.keras._backend import active
 from thinned.keras._dropout import Dropout
 from thinned.keras._site import Seeded, checked
 
 _CAUSAL: Final = object()  # in place of a mask that is the causal one alone, which then is not made
+
+
+_compat.check_heads()
 
 
 class Heads(Seeded):
@@ -21,7 +25,6 @@ class Heads(Seeded):
 
     name: str
     dtype_policy: Any
-    _tracker: Any
     _dropout_layer: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -35,8 +38,8 @@ class Heads(Seeded):
         self.__dict__["seed"] = 0  # for Keras's layer, which draws a seed where it has none
         super().build(query_shape, value_shape, key_shape)  # type: ignore[misc]
         self.__dict__["seed"] = seed
-        kerass = self._dropout_layer
-        self._tracker.untrack(kerass)
+        kerass = _compat.dropout_layer_of(self)
+        _compat.tracker_of(self).untrack(kerass)
         self._dropout_layer = Dropout(kerass.rate, seed=seed, dtype=self.dtype_policy, name=self.name)
 
     def _compute_attention_mask(
@@ -57,7 +60,7 @@ class Heads(Seeded):
         )
 
     def _window(self) -> Any:
-        return getattr(self, "_sliding_window", None) or getattr(self, "sliding_window", None)
+        return _compat.sliding_window_of(self) or getattr(self, "sliding_window", None)
 
     def _compute_attention(
         self,
@@ -71,7 +74,7 @@ class Heads(Seeded):
     ) -> Any:
         causal = attention_mask is _CAUSAL or use_causal_mask
         mask = None if attention_mask is _CAUSAL else attention_mask
-        asked = return_attention_scores or getattr(self, "_return_attention_scores", False)
+        asked = return_attention_scores or _compat.returns_scores(self)
         if training and not asked and self._recomputes(query):
             return self._recomputed(query, key, value, mask, causal), None
         options = {"return_attention_scores": True} if return_attention_scores else {}
@@ -90,9 +93,9 @@ class Heads(Seeded):
             while len(mask.shape) < 4:
                 mask = keras.ops.expand_dims(mask, -3)
             if causal:
-                mask = mask & self._compute_causal_mask(query, value)  # type: ignore[attr-defined]
+                mask = mask & _compat.causal_mask_of(self)(query, value)
         layer = self._dropout_layer
-        scale = getattr(self, "_inverse_sqrt_key_dim", None) or self._inverse_sqrt_head_dim  # type: ignore[attr-defined]
+        scale = _compat.scale_of_keys(self) or _compat.scale_of_heads(self)
         output = active.attention(
             query, key, value, mask, layer.rate, layer.mask_key(), scale, causal and mask is None
         )

@@ -28,6 +28,17 @@ torch_device: Any = (
 
 layers_of = ROOM.attribute("_flatten_layers", "reach the layers inside layers")
 tracker_of = ROOM.attribute("_tracker", "give a layer the seed generator of another")
+# Layers of several heads: what ours call and what they override.
+_HEADS = ("_compute_attention", "_compute_attention_mask")
+for _layer in ("MultiHeadAttention", "GroupQueryAttention"):
+    for _method in _HEADS:
+        ROOM.name(f"keras.layers.{_layer}.{_method}", "drop attention's probabilities")
+dropout_layer_of = ROOM.attribute("_dropout_layer", "drop attention's probabilities")
+causal_mask_of = ROOM.attribute("_compute_causal_mask", "give attention its causal mask")
+returns_scores = ROOM.attribute("_return_attention_scores", "see whether scores are asked for", False)
+sliding_window_of = ROOM.attribute("_sliding_window", "see whether attention has a window", None)
+scale_of_keys = ROOM.attribute("_inverse_sqrt_key_dim", "scale attention's scores", None)
+scale_of_heads = ROOM.attribute("_inverse_sqrt_head_dim", "scale attention's scores")
 noise_shape_of = ROOM.attribute("_get_noise_shape", "drop whole channels", None)
 context_arguments = ROOM.attribute("_call_context_args", "tell layers that they evaluate", {})
 
@@ -45,6 +56,15 @@ def check_cells() -> None:
         ImportError: naming what this Keras lacks.
     """
     ROOM.check(_CELLS)
+
+
+def check_heads() -> None:
+    """Refuse a Keras whose layers of several heads would go on with probabilities dropped by its own masks.
+
+    Raises:
+        ImportError: naming what this Keras lacks.
+    """
+    ROOM.check(*(name.path for name in ROOM.names if name.path.rpartition(".")[2] in _HEADS))
 
 
 def device_of_torch() -> Any:
