@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import keras
@@ -60,7 +61,7 @@ class Heads(Seeded):
         )
 
     def _window(self) -> Any:
-        return _compat.sliding_window_of(self) or getattr(self, "sliding_window", None)
+        return _compat.window_of(self) or getattr(self, "sliding_window", None)
 
     def _compute_attention(
         self,
@@ -74,8 +75,9 @@ class Heads(Seeded):
     ) -> Any:
         causal = attention_mask is _CAUSAL or use_causal_mask
         mask = None if attention_mask is _CAUSAL else attention_mask
-        asked = return_attention_scores or _compat.returns_scores(self)
-        if training and not asked and self._recomputes(query):
+        asked = return_attention_scores or _compat.scores_asked(self)
+        both = causal and mask is not None
+        if training and not (asked or both) and self._recomputes(query):
             return self._recomputed(query, key, value, mask, causal), None
         options = {"return_attention_scores": True} if return_attention_scores else {}
         return super()._compute_attention(  # type: ignore[misc]
@@ -92,13 +94,9 @@ class Heads(Seeded):
         if mask is not None:
             while len(mask.shape) < 4:
                 mask = keras.ops.expand_dims(mask, -3)
-            if causal:
-                mask = mask & _compat.causal_mask_of(self)(query, value)
         layer = self._dropout_layer
-        scale = _compat.scale_of_keys(self) or _compat.scale_of_heads(self)
-        output = active.attention(
-            query, key, value, mask, layer.rate, layer.mask_key(), scale, causal and mask is None
-        )
+        scale = 1.0 / math.sqrt(query.shape[-1])
+        output = active.attention(query, key, value, mask, layer.rate, layer.mask_key(), scale, causal)
         return keras.ops.cast(output, query.dtype)
 
 

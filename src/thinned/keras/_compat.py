@@ -34,11 +34,8 @@ for _layer in ("MultiHeadAttention", "GroupQueryAttention"):
     for _method in _HEADS:
         ROOM.name(f"keras.layers.{_layer}.{_method}", "drop attention's probabilities")
 dropout_layer_of = ROOM.attribute("_dropout_layer", "drop attention's probabilities")
-causal_mask_of = ROOM.attribute("_compute_causal_mask", "give attention its causal mask")
-returns_scores = ROOM.attribute("_return_attention_scores", "see whether scores are asked for", False)
-sliding_window_of = ROOM.attribute("_sliding_window", "see whether attention has a window", None)
-scale_of_keys = ROOM.attribute("_inverse_sqrt_key_dim", "scale attention's scores", None)
-scale_of_heads = ROOM.attribute("_inverse_sqrt_head_dim", "scale attention's scores")
+window_of = ROOM.attribute("_sliding_window", "see whether attention has a window", None)
+scores_asked = ROOM.attribute("_return_attention_scores", "see whether probabilities are asked for", False)
 noise_shape_of = ROOM.attribute("_get_noise_shape", "drop whole channels", None)
 context_arguments = ROOM.attribute("_call_context_args", "tell layers that they evaluate", {})
 
