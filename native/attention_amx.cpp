@@ -6,6 +6,7 @@
 #include "attention.h"
 
 #if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
+#include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -339,10 +340,17 @@ struct Amx {
   }
 };
 
+// Compilers differ in which of these __builtin_cpu_supports knows.
+bool has_instructions() {
+  unsigned a, b, c, d, a1 = 0;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  if (a >= 1) __get_cpuid_count(7, 1, &a1, &b, &c, &b);
+  return (a1 >> 5 & 1) && (d >> 22 & 1) && (d >> 24 & 1);  // AVX512_BF16, AMX-BF16, AMX-TILE
+}
+
 bool permitted() {
   constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, of this process
-  static const bool found = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("amx-bf16") &&
-                            __builtin_cpu_supports("amx-tile") && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+  static const bool found = has_instructions() && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
   return found;
 }
 
