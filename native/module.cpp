@@ -1,5 +1,4 @@
 // The Python module: addresses in, nothing out. Whoever calls has checked shapes, types and lifetimes.
-#include <cstdio>  // nanobind, with the stable ABI, writes to stderr and leaves this to the library
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -16,6 +15,7 @@
 #include "memory.h"
 #include "normal.h"
 #include "pool.h"
+#include "submatrix.h"
 #include "xla.h"
 
 namespace nb = nanobind;
@@ -111,6 +111,27 @@ void dots(uintptr_t x, uintptr_t w, uintptr_t out, int64_t n, int64_t draws, uin
                 seed, stream, threshold, threads);
 }
 
+thinned::Submatrix submatrix(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>& shape,
+                             uintptr_t rows, int64_t height, uintptr_t columns, int64_t width, int64_t row, double scale) {
+  return {Dtype(dtype), reinterpret_cast<void*>(whole), reinterpret_cast<void*>(part), shape.at(0), shape.at(1),
+          shape.at(2), reinterpret_cast<const int64_t*>(rows), reinterpret_cast<const int64_t*>(columns),
+          height, width, row, scale};
+}
+
+void take(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>& shape, uintptr_t rows,
+          int64_t height, uintptr_t columns, int64_t width, int64_t row, double scale, int threads) {
+  const auto what = submatrix(dtype, whole, part, shape, rows, height, columns, width, row, scale);
+  nb::gil_scoped_release release;
+  thinned::take(what, threads);
+}
+
+void put(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>& shape, uintptr_t rows,
+         int64_t height, uintptr_t columns, int64_t width, int64_t row, double scale, bool add, int threads) {
+  const auto what = submatrix(dtype, whole, part, shape, rows, height, columns, width, row, scale);
+  nb::gil_scoped_release release;
+  thinned::put(what, add, threads);
+}
+
 // Addresses of q, k, v, out, logsumexp, mask, words, rates, then of the gradients of out, q, k, v; and for each, the
 // positions last, the steps of heads, rows and columns.
 void attention(bool backward, int dtype, const std::vector<int64_t>& lead, const std::vector<int64_t>& sizes,
@@ -178,6 +199,10 @@ NB_MODULE(_native, m) {
   m.def("fold_many", &fold_many, "keys"_a, "data"_a, "out"_a, "n"_a);
   m.def("dots", &dots, "x"_a, "w"_a, "out"_a, "n"_a, "draws"_a, "base"_a, "seed"_a, "stream"_a,
         "threshold"_a, "threads"_a);
+  m.def("take", &take, "dtype"_a, "whole"_a, "part"_a, "shape"_a, "rows"_a, "height"_a, "columns"_a, "width"_a,
+        "row"_a, "scale"_a, "threads"_a);
+  m.def("put", &put, "dtype"_a, "whole"_a, "part"_a, "shape"_a, "rows"_a, "height"_a, "columns"_a, "width"_a,
+        "row"_a, "scale"_a, "add"_a, "threads"_a);
   m.def("normal", &normal, "out"_a, "shape"_a, "strides"_a, "base"_a, "seed"_a, "stream"_a, "threads"_a);
   m.def("attention", &attention, "backward"_a, "dtype"_a, "lead"_a, "sizes"_a, "data"_a, "strides"_a, "mask_kind"_a,
         "mask_dtype"_a, "base"_a, "scale"_a, "causal"_a, "threads"_a);

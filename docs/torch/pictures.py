@@ -136,6 +136,30 @@ def path() -> Figure:
     return figure
 
 
+def thin() -> Figure:
+    """Which of two layers' weights one batch needs."""
+    figure, axes = sheet(58, 21, 0.12)
+    drawn = F.dropout(ones(3, 16), 0.5, training=True, key=KEY)
+    whole, first, second = ones(16, 16), drawn[0] != 0, drawn[1] != 0
+    for place, (title, (into, out)) in enumerate(
+        {
+            "a mask for each sample": (ones(16) != 0, ones(16) != 0),
+            "one for the batch": (first, second),
+        }.items()
+    ):
+        left = 2 + 28 * place
+        mask(
+            axes,
+            left,
+            3,
+            whole * out[:, None] * into,
+            f"{title}: W needs {100 * float(out.float().mean() * into.float().mean()):.0f} %",
+        )
+        mask(axes, left + 18, 3, out[:, None].float(), "rows")
+    legend(axes, 2, 20.2, {"computed": BLUE, "neither gathered nor multiplied": EMPTY}, 10)
+    return figure
+
+
 def block() -> Figure:
     """The same share dropped by elements and by blocks, and where blocks drop more often."""
     figure, axes = sheet(95, 36, 0.075)
@@ -351,7 +375,7 @@ PICTURES: Final[dict[str, Callable[[], Figure]]] = {
     draw.__name__: draw
     for draw in (
         *(alpha, attention, block, channels, connect, dropout, embedding, gaussian, keys, locked),
-        *(noise_shape, path, residual, rnn, schedules, zoneout),
+        *(noise_shape, path, residual, rnn, schedules, thin, zoneout),
     )
 }
 

@@ -58,6 +58,9 @@ def select(name: str) -> None:
         fold, fold_many = _reference.fold, _reference.fold_many
 
 
+# Parts of matrices, which hold no random numbers: None where the front ends are to index themselves.
+take = None if _native is None else _native.take
+put = None if _native is None else _native.put
 address = _reference.address if _native is None else _native.address
 dense, strided, add = _reference.dense, _reference.strided, _reference.add
 normal, dots, many = _reference.normal, _reference.dots, _reference.many

@@ -72,6 +72,33 @@ def dots(
     threshold: int,
     threads: int,
 ) -> None: ...
+def take(
+    dtype: int,
+    whole: int,
+    part: int,
+    shape: Sequence[int],
+    rows: int,
+    height: int,
+    columns: int,
+    width: int,
+    row: int,
+    scale: float,
+    threads: int,
+) -> None: ...
+def put(
+    dtype: int,
+    whole: int,
+    part: int,
+    shape: Sequence[int],
+    rows: int,
+    height: int,
+    columns: int,
+    width: int,
+    row: int,
+    scale: float,
+    add: bool,
+    threads: int,
+) -> None: ...
 def normal(
     out: int,
     shape: Sequence[int],

@@ -13,7 +13,7 @@ ROOT = Path(thinned.contract.__file__).parent
 ROOMS = {
     "contract": [
         "contract",
-        "_private",
+        "_philox", "_private",
         "_states",
         "_audit",
         "_quantile",

@@ -18,6 +18,7 @@ from thinned.bench import (
     _layouts,
     _monte_carlo,
     _steps,
+    _thin,
 )
 from thinned.bench._machine import Machine, describe
 from thinned.bench._row import Result, Row
@@ -30,6 +31,7 @@ ROWS = (
     *_autograd.ROWS,
     *_attention.ROWS,
     *_steps.ROWS,
+    *_thin.ROWS,
     *_monte_carlo.ROWS,
     *_averages.ROWS,
     *_frameworks.ROWS,

@@ -9,6 +9,7 @@ from thinned.torch._batch import set_rows
 from thinned.torch._conversion import convert, strip, to_classic, to_inverted, unconvert
 from thinned.torch._keyed import count_steps, keyed, set_step
 from thinned.torch._keys import keys
+from thinned.torch._thin import masked, thin, unthin
 
 __all__ = [
     "audit",
@@ -18,13 +19,16 @@ __all__ = [
     "functional",
     "keyed",
     "keys",
+    "masked",
     "nn",
     "quantization",
     "schedules",
     "set_rows",
     "set_step",
     "strip",
+    "thin",
     "to_classic",
     "to_inverted",
     "unconvert",
+    "unthin",
 ]

@@ -1,0 +1,123 @@
+"""Residual branches: one that stochastic depth drops is computed for the kept samples only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned.contract import Key
+from thinned.torch import _key, functional, nn
+from thinned.torch._draws._mode import THREAD
+from thinned.torch._place import Rows
+from thinned.torch._site import Site, traced
+from thinned.torch._thin._kept import Kept, kept_of
+from thinned.torch._thin._link import Link, samples_are_drawn
+from thinned.torch._thin._submatrix import spread, take
+from thinned.torch._thin._units import ThinSite
+
+
+class BranchLink(Link):
+    """A branch from its first module to its site, along the batch.
+
+    Attributes:
+        others: sites inside. Those whose masks have a position for each sample let no branch be thinned
+            while they drop.
+    """
+
+    def __init__(self, site: Any, first: torch.nn.Module, others: tuple[torch.nn.Module, ...] = ()) -> None:
+        super().__init__(site, (first,), axis=0)
+        self.others = others
+
+    def begin(self, module: torch.nn.Module, size: int, like: Tensor) -> Kept | None:
+        """Which samples the branch is to compute; a key that is drawn is drawn here, thinned or not."""
+        site = self.site
+        self._now.key = None
+        draws = site.training and site.key is None and not THREAD.entered and not traced()
+        if draws and any(drops(other) for other in self.others):
+            self._now.key = Key(*_key.as_words(None))
+        return super().begin(module, size, like)
+
+    def _applies(self, like: Tensor) -> bool:
+        return (
+            super()._applies(like)
+            and not samples_are_drawn()
+            and not any(drops(other) for other in self.others if not is_shared(other))
+        )
+
+
+def drops(site: Any) -> bool:
+    """Whether a site in a branch drops."""
+    p = getattr(site, "p", 1.0)
+    return bool(site.training) and (not isinstance(p, (int, float)) or p > 0)
+
+
+def is_shared(site: Any) -> bool:
+    """Whether all samples share a site's decision."""
+    return isinstance(site, ThinSite) and site.groups == 1
+
+
+class Enter:
+    """A forward pre-hook of a branch's first module: it hands on the kept samples."""
+
+    def __init__(self, link: BranchLink) -> None:
+        self.link = link
+
+    def __call__(self, module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        kept = self.link.begin(module, args[0].shape[0], args[0])
+        if kept is None or len(kept.parts[0]) == kept.size:
+            return None
+        return (take(args[0], kept.on(args[0].device)[0], None), *args[1:])
+
+
+class ThinPath(Site):
+    """What DropPath and StochasticDepth become: a site at the end of a branch that Enter has begun."""
+
+    link: BranchLink
+
+    def mask_key(self, call: int | None = None, input: Tensor | None = None) -> Any:
+        """The key of this call's mask: the one that was drawn where the branch began."""
+        early = self.link._now.key
+        return super().mask_key(call, input) if early is None or self.key is not None else early
+
+    def draw(self, size: int) -> Kept | None:
+        """Which samples this call keeps."""
+        p: Any = self.rate(self.p)
+        if isinstance(p, Tensor) and p.numel() != 1:
+            return None
+        if getattr(self, "mode", "row") == "batch":
+            one = torch.ones(1, dtype=torch.float64, device="cpu")
+            value = functional.dropout(one, p, self.training, key=self.mask_key())
+            return kept_of(value.expand(size))
+        ones = torch.ones(size, dtype=torch.float64, device="cpu")
+        rows: Rows | None = self.rows
+        where = {} if rows is None else self.place(ones, 0)
+        scaled = getattr(self, "scale_by_keep", True)
+        return kept_of(functional.drop_path(ones, p, self.training, scaled, key=self.mask_key(), **where))
+
+    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
+        """The branch of all samples, that of the dropped ones 0."""
+        kept = self.link._now.kept
+        if kept is None or input.shape[0] != len(kept.parts[0]):
+            return super().forward(input, call=call)  # type: ignore[no-any-return]
+        if call is not None:
+            raise RuntimeError(
+                "call= reaches a thin branch when its samples are already chosen: count calls by "
+                'thinned.torch.keyed(model, seed, calls="count"), or take unthin(model)'
+            )
+        self.notice(None, input)
+        if kept.whole:
+            return input
+        if len(kept.parts[0]) == kept.size:
+            return input * kept.scale
+        shape = (kept.size, *input.shape[1:])
+        return spread(input, kept.on(input.device)[0], None, kept.scale, shape)
+
+
+class ThinDropPath(ThinPath, nn.DropPath):
+    """Stochastic depth of a branch that is computed for the kept samples only."""
+
+
+class ThinStochasticDepth(ThinPath, nn.StochasticDepth):
+    """Stochastic depth of a branch that is computed for the kept samples only."""

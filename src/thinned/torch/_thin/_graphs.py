@@ -1,0 +1,124 @@
+"""A model's graphs, of the whole or of the parts that can be traced, and what stands at a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from thinned.torch import _compat
+from thinned.torch._clock import Clock
+from thinned.torch._conversion import _trace
+from thinned.torch._site import Site
+
+
+class StaysError(Exception):
+    """Why a site stays masked."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One traced forward pass.
+
+    Attributes:
+        nodes: in the order in which they run.
+        calls: the module that a node calls.
+        inside: the modules in whose forward pass a node is.
+    """
+
+    nodes: tuple[fx.Node, ...]
+    calls: dict[fx.Node, torch.nn.Module]
+    inside: dict[fx.Node, frozenset[torch.nn.Module]]
+
+    def calls_of(self, module: torch.nn.Module) -> list[fx.Node]:
+        """Where a module is called."""
+        return [node for node, called in self.calls.items() if called is module]
+
+
+@dataclass
+class Graphs:
+    """A model's graphs; `problems`: why a part could not be traced, by its name."""
+
+    parts: list[tuple[Graph, ...]]
+    problems: dict[str, str]
+
+    def of(self, site: torch.nn.Module) -> tuple[Graph, ...]:
+        """Those in which a site is called.
+
+        Raises:
+            StaysError: if there are none.
+        """
+        for graphs in self.parts:
+            if any(graph.calls_of(site) for graph in graphs):
+                return graphs
+        why = next(iter(self.problems.values()), "")
+        raise StaysError(
+            f"torch.fx cannot trace the module that calls it: {why}"
+            if why
+            else "no call of it is seen: it stands in a module of torch.nn, or is not used"
+        )
+
+
+def graphs(model: torch.nn.Module) -> Graphs:
+    """The graphs of a model: of the whole, or else of the largest parts of it that can be traced."""
+    found = Graphs([], {})
+    for name, module in _parts(model, "", found.problems):
+        traced = [_read(module, graph) for graph in _trace.whole(module)]
+        found.parts.append(tuple(traced))
+        del name
+    return found
+
+
+def _parts(
+    module: torch.nn.Module, name: str, problems: dict[str, str]
+) -> Iterator[tuple[str, torch.nn.Module]]:
+    if not any(is_site(one) for one in module.modules()):
+        return
+    if not is_site(module):
+        try:
+            _trace.whole(module)
+            yield name, module
+            return
+        except Exception as error:  # a model's own code may raise anything
+            text = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
+            problems[name] = f"{name or 'the model'}: {text}"
+    for child, inner in module.named_children():
+        yield from _parts(inner, f"{name}.{child}" if name else child, problems)
+
+
+def is_site(module: torch.nn.Module) -> bool:
+    """Whether a module is one that drops, ours or torch.nn's."""
+    return isinstance(module, (Site, torch.nn.modules.dropout._DropoutNd))
+
+
+def _read(root: torch.nn.Module, graph: fx.Graph) -> Graph:
+    calls = {n: root.get_submodule(str(n.target)) for n in graph.nodes if n.op == "call_module"}
+    inside = {}
+    for node in graph.nodes:
+        names = [name for name, _ in node.meta.get("nn_module_stack", {}).values()]
+        names += [str(node.target)] if node.op == "call_module" else []
+        inside[node] = frozenset(root.get_submodule(name) for name in names)
+    return Graph(tuple(graph.nodes), calls, inside)
+
+
+def check_hooks(graph: Graph, nodes: list[fx.Node]) -> None:
+    """Refuse a way that enters or leaves a module with hooks, which would see thinned tensors.
+
+    Raises:
+        StaysError: naming the hook.
+    """
+    if _compat.global_hooks():
+        raise StaysError("hooks of all modules (register_module_forward_hook) would see thinned tensors")
+    stacks = [graph.inside[node] for node in nodes]
+    around = frozenset.intersection(*stacks)
+    for module in set().union(*stacks) - around:
+        for kind, hooks_of in _compat.HOOKS.items():
+            for hook in hooks_of(module).values():
+                if not isinstance(getattr(hook, "__self__", None), Clock):
+                    what = getattr(hook, "__qualname__", type(hook).__name__)
+                    raise StaysError(
+                        f"{type(module).__name__} on its way has a {kind.replace('_', ' ')} hook, {what}: it "
+                        "would see thinned tensors: remove it first"
+                    )

@@ -1,0 +1,104 @@
+"""A batch in groups, of which each has its own thinned network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from thinned.torch._thin._kept import Kept
+from thinned.torch._thin._submatrix import take
+
+
+def bounds(rows: int, groups: int) -> list[int]:
+    """Where each group begins, and the last ends: row r is in group r · groups // rows."""
+    return [-(-group * rows // groups) for group in range(groups + 1)]
+
+
+def block(weight: Tensor, out: Kept | None, inward: Kept | None, group: int) -> Tensor:
+    """A weight's rows and columns in one group, filled up with zeros where other groups keep more."""
+    rows = None if out is None else out.on(weight.device)[group]
+    columns = None if inward is None else inward.on(weight.device)[group]
+    part = take(weight, rows, columns, 1.0 if inward is None else inward.scale)
+    below = 0 if out is None else out.width - part.shape[0]
+    right = 0 if inward is None else inward.width - part.shape[1]
+    if below or right:
+        rest = (0, 0) * (weight.dim() - 2)
+        part = F.pad(part, (*rest, 0, right, 0, below) if weight.dim() > 1 else (0, below))
+    return part
+
+
+def groups_of(out: Kept | None, inward: Kept | None) -> int:
+    """How many groups there are."""
+    return len((out or inward).parts)  # type: ignore[union-attr]
+
+
+def without_empty(input: Tensor, kept: Kept, rows_first: bool = True) -> Tensor:
+    """The input with zeros where a group keeps nothing: what stands there is no unit's, and may be NaN."""
+    if all(len(part) for part in kept.parts):
+        return input
+    at = bounds(input.shape[0], len(kept.parts))
+    gone = torch.zeros(input.shape[0], dtype=torch.bool, device=input.device)
+    for group, part in enumerate(kept.parts):
+        gone[at[group] : at[group + 1]] = not len(part)
+    return input.masked_fill(gone.reshape(-1, *(1,) * (input.dim() - 1)), 0)
+
+
+def each(input: Tensor, groups: int, call: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """A call for each group's rows, one below the other."""
+    if groups == 1:
+        return call(input, 0)
+    at = bounds(input.shape[0], groups)
+    return torch.cat([call(input[at[g] : at[g + 1]], g) for g in range(groups) if at[g] < at[g + 1]])
+
+
+def linear(
+    input: Tensor, weight: Tensor, bias: Tensor | None, out: Kept | None, inward: Kept | None
+) -> Tensor:
+    """`F.linear` on what is kept."""
+    groups = groups_of(out, inward)
+    if inward is not None:
+        input = without_empty(input, inward)
+
+    def bias_of(group: int) -> Tensor | None:
+        return None if bias is None else block(bias, out, None, group)
+
+    if groups == 1 or input.shape[0] % groups or not input.numel():
+        return each(
+            input,
+            groups,
+            lambda rows, group: F.linear(rows, block(weight, out, inward, group), bias_of(group)),
+        )
+    weights = torch.stack([block(weight, out, inward, group) for group in range(groups)])
+    parts = input.reshape(groups, -1, input.shape[-1])
+    if bias is None:
+        made = parts @ weights.mT
+    else:
+        biases = torch.stack([bias_of(group) for group in range(groups)])  # type: ignore[misc]
+        if torch.is_autocast_enabled(input.device.type):
+            made = parts @ weights.mT + biases.unsqueeze(1).to(torch.get_autocast_dtype(input.device.type))
+        else:
+            made = torch.baddbmm(biases.unsqueeze(1), parts, weights.mT)
+    return made.reshape(*input.shape[:-1], weights.shape[1])
+
+
+def columns(input: Tensor, kept: Kept, axis: int) -> Tensor:
+    """What is kept of an input, along an axis."""
+    numbers = kept.on(input.device)
+
+    def one(rows: Tensor, group: int) -> Tensor:
+        if axis % rows.dim() == rows.dim() - 1 and rows.is_contiguous():
+            wide = rows.reshape(-1, rows.shape[-1])
+            part = take(wide, None, numbers[group]).reshape(*rows.shape[:-1], len(numbers[group]))
+        else:
+            part = rows.index_select(axis, numbers[group])
+        missing = kept.width - len(numbers[group])
+        if not missing:
+            return part
+        more = list(part.shape)
+        more[axis] = missing
+        return torch.cat([part, part.new_zeros(more)], axis)
+
+    return each(input, len(kept.parts), one)

@@ -1,0 +1,89 @@
+"""What one call of a thin site keeps, and the switch back to masks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The kept units, channels or samples of one call, and what they are multiplied by.
+
+    Attributes:
+        parts: for each group of the batch its ascending numbers, int64 on the CPU.
+        size: how many there are in all.
+        scale: 1/(1−p), or 1 for classic dropout.
+    """
+
+    parts: tuple[Tensor, ...]
+    size: int
+    scale: float
+    _elsewhere: dict[torch.device, tuple[Tensor, ...]] = field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        """Units of a thinned tensor: the most of a group, at least 1; where one keeps fewer the rest is 0."""
+        return max(1, *(len(part) for part in self.parts))
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is to be done: p is 0."""
+        return self.scale == 1.0 and all(len(part) == self.size for part in self.parts)
+
+    def on(self, device: torch.device) -> tuple[Tensor, ...]:
+        """The numbers where a weight is."""
+        if device.type == "cpu":
+            return self.parts
+        if device not in self._elsewhere:
+            self._elsewhere[device] = tuple(part.to(device, non_blocking=True) for part in self.parts)
+        return self._elsewhere[device]
+
+
+def kept_of(values: Tensor) -> Kept:
+    """From what dropout makes of ones: of shape (n,), or (groups, n)."""
+    rows = values.reshape(-1, values.shape[-1])
+    parts = tuple(row.nonzero().squeeze(1) for row in rows)
+    return Kept(parts, values.shape[-1], float(values.max()) if values.numel() else 1.0)
+
+
+class _Switch(threading.local):
+    masks = 0
+
+
+_switch = _Switch()
+
+
+def masks_are_wanted() -> bool:
+    """Whether `masked` is entered."""
+    return _switch.masks > 0
+
+
+@contextmanager
+def masked() -> Iterator[None]:
+    """Compute the whole network and mask it, wherever `thin` made sites thin: the same masks, nothing saved.
+
+    It is the reference that the thinned computation is compared with. It counts for the thread that enters
+    it, a checkpoint's recomputation too as long as that runs inside.
+
+    Example:
+        >>> import torch, thinned
+        >>> layers = [torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(64, 2)]
+        >>> model = torch.nn.Sequential(*layers)
+        >>> _ = thinned.torch.thin(model), thinned.torch.keyed(model, seed=1)
+        >>> x = torch.randn(5, 8)
+        >>> with masked():
+        ...     expected = model(x)
+        >>> torch.allclose(model(x), expected, atol=1e-6), model[0](x).shape[1] < 64
+        (True, True)
+    """
+    _switch.masks += 1
+    try:
+        yield
+    finally:
+        _switch.masks -= 1

@@ -1,0 +1,109 @@
+"""What modules around a thin site share: its decision in this call, and who has taken it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned.torch import _compat
+from thinned.torch._draws._mode import THREAD
+from thinned.torch._site import traced
+from thinned.torch._thin._kept import Kept, masks_are_wanted
+
+
+class _Now(threading.local):
+    kept: Kept | None = None  # of the call under way
+    key: Any = None  # that a branch drew when it began
+
+
+class Link:
+    """A site with the modules before it, which compute what it keeps, and those behind, which read no more.
+
+    A cycle is: the first module before the site draws, the site lets pass, those behind it read. Each step
+    begins where the one before it ended in the same thread, so that a recomputation is a cycle of its own.
+
+    Args:
+        site: the layer that decides.
+        sources: modules whose rows are the site's units, in the order of their calls; none where the site
+            itself takes what it keeps out of its input.
+        sinks: modules whose columns they are.
+        norms: modules between, with parameters for each unit, which have to evaluate.
+        axis: of the units in a tensor.
+    """
+
+    def __init__(
+        self,
+        site: Any,
+        sources: tuple[torch.nn.Module, ...] = (),
+        sinks: tuple[torch.nn.Module, ...] = (),
+        norms: tuple[torch.nn.Module, ...] = (),
+        axis: int = -1,
+    ) -> None:
+        self.site, self.sources, self.sinks, self.norms, self.axis = site, sources, sinks, norms, axis
+        self._now = _Now()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_now"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _now=_Now())
+
+    def begin(self, module: torch.nn.Module, size: int, like: Tensor) -> Kept | None:
+        """What a module before the site is to compute; None for everything."""
+        if not self.sources or module is self.sources[0]:
+            self._now.kept = None
+            if self._applies(like):
+                with as_site(self.site):
+                    self._now.kept = self.site.draw(size)
+        kept = self._now.kept
+        return None if kept is None or kept.whole else kept
+
+    def passed(self, input: Tensor) -> Kept | None:
+        """What a thinned tensor at the site, or a module between, holds; None where it is whole."""
+        kept = self._now.kept
+        return kept if kept is not None and input.shape[self.axis] == kept.width else None
+
+    def read(self, input: Tensor, size: int) -> Kept | None:
+        """What of a module behind the site is in its input; None for everything."""
+        kept = self.passed(input)
+        if kept is None and input.shape[self.axis] != size:
+            raise RuntimeError(
+                f"a thin layer of {size} inputs was given {input.shape[self.axis]}, which its site, "
+                f"{self.site._name}, has not kept: the modules around a site are called in the order of the "
+                "model's forward pass; thinned.torch.unthin(model) takes the connection away"
+            )
+        return None if kept is None or kept.whole else kept
+
+    def _applies(self, like: Tensor) -> bool:
+        """Whether this call is thinned: it drops, and no tool is at work that has to see the masks."""
+        if masks_are_wanted() or not is_on(self.site) or any(norm.training for norm in self.norms):
+            return False
+        return not traced() and type(like) in (Tensor, torch.nn.Parameter) and not like.is_meta
+
+
+@contextmanager
+def as_site(site: torch.nn.Module) -> Iterator[None]:
+    """What is drawn is drawn in a site's name, though a module before it asks."""
+    modes = list(THREAD.entered)
+    for mode in modes:
+        mode.enter(site)
+    try:
+        yield
+    finally:
+        for mode in modes:
+            mode.leave(site)
+
+
+def is_on(site: torch.nn.Module) -> bool:
+    """Whether a site drops now: in training, and where Monte Carlo prediction has it drop."""
+    return site.training or samples_are_drawn()
+
+
+def samples_are_drawn() -> bool:
+    """Whether Monte Carlo prediction is at work, in which sites drop in evaluation."""
+    return any(getattr(mode, "always", False) for mode in _compat.function_mode_stack())

@@ -1,0 +1,130 @@
+"""The kept rows and columns of a weight, with its gradient: gathered in one pass, scattered in one.
+
+torch's own indexing takes 0.37 ms for a quarter of 1024 × 1024 and 0.85 ms for its gradient, where the
+product with 128 rows takes 0.44 ms; the passes of `native/submatrix.cpp` a fifth of that.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned import _kernel
+from thinned.torch import _compat, _eager, _native
+
+Index = Tensor | None
+
+
+def take(whole: Tensor, rows: Index, columns: Index, scale: float = 1.0) -> Tensor:
+    """`scale · whole[rows][:, columns]`, of a tensor of at least one dimension.
+
+    Args:
+        whole: (height, width, …); its gradient is dense, 0 where nothing was taken.
+        rows: ascending numbers, int64; None for all.
+        columns: likewise, of the second dimension.
+        scale: what is taken is multiplied by it.
+    """
+    if rows is None and columns is None and scale == 1.0:
+        return whole
+    made: Tensor = _apply(whole, rows, columns, scale)
+    return made
+
+
+def spread(part: Tensor, rows: Index, columns: Index, scale: float, shape: tuple[int, ...]) -> Tensor:
+    """A tensor of this shape, `scale · part` in the rows and columns and 0 elsewhere: `take` transposed."""
+    made: Tensor = _apply_spread(part, rows, columns, scale, shape)
+    return made
+
+
+class _Take(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, whole: Tensor, rows: Index, columns: Index, scale: float) -> Tensor:
+        ctx.how = rows, columns, scale, tuple(whole.shape)
+        if not _is_native(whole):
+            return _scaled(_select(whole.detach(), rows, columns), scale)
+        shape = list(whole.shape)
+        for axis, kept in enumerate((rows, columns)):
+            if kept is not None:
+                shape[axis] = len(kept)
+        part = torch.empty(shape, dtype=whole.dtype, device="cpu")
+        _pass(_kernel.take, whole, part, rows, columns, scale)
+        return part
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        return spread(grad, *ctx.how), None, None, None
+
+
+class _Spread(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, part: Tensor, rows: Index, columns: Index, scale: float, shape: tuple[int, ...]
+    ) -> Tensor:
+        ctx.how = rows, columns, scale
+        if not _is_native(part):
+            whole = part.new_zeros(shape)
+            inner = whole if rows is None else part.new_zeros(part.shape[:1] + shape[1:])
+            if columns is not None:
+                inner.index_copy_(1, columns, part)
+            else:
+                inner = part
+            return _scaled(inner if rows is None else whole.index_copy_(0, rows, inner), scale)
+        whole = torch.empty(shape, dtype=part.dtype, device="cpu")
+        _pass(_kernel.put, whole, part.contiguous(), rows, columns, scale)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        return take(grad, *ctx.how), None, None, None, None
+
+
+_apply = _compat.direct_apply(_Take)
+_apply_spread = _compat.direct_apply(_Spread)
+
+
+def _is_native(tensor: Tensor) -> bool:
+    return _kernel.take is not None and _eager.applies(tensor) and tensor.dtype in _native.DTYPES
+
+
+def _select(whole: Tensor, rows: Index, columns: Index) -> Tensor:
+    if rows is not None:
+        whole = whole.index_select(0, rows)
+    return whole if columns is None else whole.index_select(1, columns)
+
+
+def _scaled(tensor: Tensor, scale: float) -> Tensor:
+    return tensor if scale == 1.0 else tensor.mul_(scale) if tensor._base is None else tensor * scale
+
+
+def _pass(run: Any, whole: Tensor, part: Tensor, rows: Index, columns: Index, scale: float) -> None:
+    """One pass of the kernel; half floats are moved by it and multiplied here."""
+    _native._borrow_team()
+    target = part if run is _kernel.take else whole
+    if not part.numel():  # the address of an index without entries is that of no index
+        target.zero_()
+        return
+    whole = whole.detach().contiguous()
+    height, width = (*whole.shape, 1)[:2]
+    inner = math.prod(whole.shape[2:])
+    tall = height if rows is None else len(rows)
+    wide = width if columns is None else len(columns)
+    wide_scale = 1.0 if whole.element_size() == 2 else scale
+    run(
+        _native.DTYPES[whole.dtype],
+        whole.data_ptr(),
+        part.detach().data_ptr(),
+        (height, width, inner),
+        0 if rows is None else rows.data_ptr(),
+        tall,
+        0 if columns is None else columns.data_ptr(),
+        wide,
+        wide * inner,
+        wide_scale,
+        *(() if run is _kernel.take else (False,)),
+        torch.get_num_threads(),
+    )
+    if wide_scale != scale:
+        target.mul_(scale)

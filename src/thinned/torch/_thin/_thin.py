@@ -1,0 +1,217 @@
+"""Models whose dropped units, channels and branches are not computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from thinned.contract import check_integer, keep_probability, threshold
+from thinned.torch import nn
+from thinned.torch._conversion._report import Model
+from thinned.torch._conversion._walk import become, copied, foreign, named, torch_class
+from thinned.torch._site import Site
+from thinned.torch._thin import _branch, _channels, _units
+from thinned.torch._thin._branches import Branch, branch
+from thinned.torch._thin._chains import Chain, chain
+from thinned.torch._thin._graphs import Graphs, StaysError, graphs, is_site
+from thinned.torch._thin._link import Link
+from thinned.torch._thin._report import Thinning
+
+_UNITS: dict[type[Any], type[Any]] = {nn.Dropout: _units.ThinDropout, torch.nn.Dropout: _units.ThinDropout}
+_CHANNELS: dict[type[Any], type[Any]] = {
+    getattr(home, f"Dropout{rank}d"): getattr(_channels, f"ThinDropout{rank}d")
+    for home in (nn, torch.nn)
+    for rank in (1, 2, 3)
+}
+_PATHS: dict[type[Any], type[Any]] = {
+    nn.DropPath: _branch.ThinDropPath,
+    nn.StochasticDepth: _branch.ThinStochasticDepth,
+}
+_NEIGHBOURS: dict[type[Any], type[Any]] = {
+    torch.nn.Linear: _units.ThinLinear,
+    **{
+        getattr(torch.nn, f"{kind}{rank}d"): getattr(_channels, f"Thin{kind}{rank}d")
+        for kind in ("Conv", "BatchNorm")
+        for rank in (1, 2, 3)
+    },
+}
+_BACK = {ours: torchs for torchs, ours in _NEIGHBOURS.items()}
+_SITES = {**_UNITS, **_CHANNELS, **_PATHS}
+
+
+def thin(model: Model, groups: int = 1, *, copy: bool = False) -> Thinning[Model]:
+    """Have a model's dropout not computed: each training step runs a smaller network.
+
+    Sites and the modules around them are exchanged in place. Between two linear maps, of units or of
+    channels, a site's decision is from now on **shared**: by the whole batch, or by each of `groups` parts
+    of it. What it drops is then neither computed by the map before it nor read by the one behind. `DropPath`
+    and `StochasticDepth` keep their decision for each sample, and their branch runs for the kept samples
+    only.
+
+    - *Units*: Linear, functions of single elements, Dropout, Linear, in chains of any length; products of two
+      maps, as of gated layers; where no Linear stands before it, the site takes what it keeps out of its
+      input.
+    - *Channels*: Conv, batch normalisation that evaluates, functions of single channels, Dropout1d to 3d,
+      Conv.
+    - *Branches*: DropPath and StochasticDepth behind a branch that begins with one module.
+
+    The masks are those of the contract: a unit site's is that of a noise shape with 1 in every dimension but
+    that of the units, and `groups` in the first. Within `thinned.torch.masked()`, in evaluation, and where a
+    tool traces or transforms the model (torch.compile, torch.export, torch.func), all is computed and then
+    masked. Outputs and gradients are equal to rounding; gradients are dense, and 0 where nothing was kept.
+
+    What is thin is read from the model's `torch.fx` graphs, of the whole model or of the parts that can be
+    traced. Modules stay the same objects, and `state_dict` is the same.
+
+    Args:
+        model: any module.
+        groups: parts of the batch, at least 1, each with a thinned network of its own. More are nearer to
+            one mask a sample, and cost more.
+        copy: do it to a deep copy, and leave the model as it is.
+
+    Returns:
+        A report: `report.thinned`, name → what is spared; `report.share`, the expected share of
+        multiplications left; `report.left`, name → why a site stays as it is; `report.model`.
+        `print(report)` shows all.
+
+    Raises:
+        TypeError: `groups must be an integer, got …`.
+        ValueError: `groups must be at least 1, got …`.
+
+    Source:
+        Graham, Reizenstein and Robinson, "Efficient batchwise dropout training using submatrices", 2015;
+        Gao Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
+
+    Example:
+        >>> import torch
+        >>> layers = [torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(64, 64)]
+        >>> print(thin(torch.nn.Sequential(*layers)))
+        thinned: 1
+          2: Linear(8, 64) before, Linear(64, 64) behind
+        multiplications left, expected: 50%
+    """
+    if check_integer("groups", groups) < 1:
+        raise ValueError(f"groups must be at least 1, got {groups}")
+    model = copied(model) if copy else model
+    names: dict[torch.nn.Module, str] = {}
+    for name, module in named(model):
+        names.setdefault(module, name)
+    found, done = graphs(model), {}
+    left: dict[str, str] = {}
+    for module, name in names.items():
+        if not is_site(module) or isinstance(module, (_units.ThinSite, _branch.ThinPath)):
+            continue
+        try:
+            done[module] = _plan(module, found, groups)
+        except StaysError as reason:
+            left[name] = str(reason)
+    shares: dict[torch.nn.Module, float] = {}
+    thinned = {names[site]: _connect(site, plan, groups, names[site], shares) for site, plan in done.items()}
+    return Thinning(model=model, thinned=thinned, left=left, share=_share(model, shares))
+
+
+def unthin(model: Model) -> Model:
+    """Take `thin` back, in place: every module is again of the class that it was of.
+
+    Masks are again each layer's own. Keys, steps and probabilities stay.
+
+    Example:
+        >>> import torch
+        >>> layers = [torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(64, 2)]
+        >>> report = thin(torch.nn.Sequential(*layers))
+        >>> unthin(report.model)[0]
+        Linear(in_features=8, out_features=64, bias=True)
+    """
+    for module in model.modules():
+        state = vars(module)
+        for number, hook in list(module._forward_pre_hooks.items()):
+            if isinstance(hook, _branch.Enter):
+                del module._forward_pre_hooks[number]
+        if isinstance(module, (_units.ThinSite, _branch.ThinPath)):
+            module.__class__ = state.pop("_was")
+            for name in ("link", "groups"):
+                state.pop(name, None)
+        elif type(module) in _BACK:
+            module.__class__ = _BACK[type(module)]
+            for name in ("link", "out_link", "in_link"):
+                state.pop(name, None)
+    return model
+
+
+def _plan(site: torch.nn.Module, found: Graphs, groups: int) -> Chain | Branch:
+    """What is around a site, the same in all graphs."""
+    kind = type(site)
+    torchs = torch_class(site)
+    if kind not in _SITES:
+        if not isinstance(site, Site) and torchs is not None and (problem := foreign(site, torchs)):
+            raise StaysError(problem)
+        raise StaysError(f"{kind.__name__} drops nothing that is not to be computed")
+    noise = getattr(site, "noise_shape", None)
+    if noise is not None and (groups > 1 or noise[-1] == 1 or any(one != 1 for one in noise[:-1])):
+        raise StaysError(f"its noise_shape {noise} is not one decision for each unit of the whole batch")
+    plans = [
+        branch(graph, site) if kind in _PATHS else chain(graph, site, kind in _CHANNELS)
+        for graph in found.of(site)
+        if graph.calls_of(site)
+    ]
+    if any(plan != plans[0] for plan in plans):
+        raise StaysError("training and evaluation, or optional arguments, lead from it to other places")
+    return plans[0]
+
+
+def _connect(
+    site: Any, plan: Chain | Branch, groups: int, name: str, shares: dict[torch.nn.Module, float]
+) -> str:
+    """Exchange the classes, and say what is spared."""
+    was = type(site)
+    if not isinstance(site, Site):  # torch.nn's becomes ours first
+        become(site, _OURS[was](site.p, site.inplace))
+    site.__class__ = _SITES[was]
+    vars(site)["_was"] = was
+    if site._name == Site._name:
+        vars(site)["_name"] = name
+    keep = keep_probability(threshold(site.p)) if isinstance(site.p, float) else 1.0
+    if isinstance(plan, Branch):
+        way = _branch.BranchLink(site, plan.first, plan.others)
+        vars(site)["link"] = way
+        plan.first.register_forward_pre_hook(_branch.Enter(way))
+        for module in plan.members:
+            shares[module] = shares.get(module, 1.0) * keep
+        return f"the branch from {_shown(plan.first)} on, for the kept samples"
+    axis = -1 if isinstance(site, _units.ThinDropout) else 1
+    link = Link(site, plan.sources, plan.sinks, plan.norms, axis)
+    vars(site).update(link=link, groups=groups)
+    for attribute, modules in (("out_link", plan.sources), ("in_link", plan.sinks), ("link", plan.norms)):
+        for module in modules:
+            module.__class__ = _NEIGHBOURS.get(type(module), type(module))
+            vars(module)[attribute] = link
+            if attribute != "link":
+                shares[module] = shares.get(module, 1.0) * keep
+    before = " and ".join(map(_shown, plan.sources))
+    behind = " and ".join(map(_shown, plan.sinks))
+    return f"{before} before, {behind} behind" if before else f"{behind} behind"
+
+
+_OURS: dict[type[Any], type[Any]] = {
+    getattr(torch.nn, name): getattr(nn, name) for name in ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d")
+}
+
+
+def _shown(module: Any) -> str:
+    kind = (_BACK.get(type(module)) or type(module)).__name__
+    sizes = [
+        getattr(module, name, None) for name in ("in_features", "out_features", "in_channels", "out_channels")
+    ]
+    return f"{kind}({', '.join(str(size) for size in sizes if size is not None)})"
+
+
+def _share(model: torch.nn.Module, shares: dict[torch.nn.Module, float]) -> float:
+    weighed = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+    sizes = {
+        module: module.weight.numel()
+        for module in model.modules()
+        if isinstance(module, weighed) and not torch.nn.parameter.is_lazy(module.weight)
+    }
+    whole = sum(sizes.values())
+    return sum(size * shares.get(module, 1.0) for module, size in sizes.items()) / whole if whole else 1.0

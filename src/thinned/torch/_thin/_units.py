@@ -1,0 +1,97 @@
+"""Units: Linear, elementwise functions, dropout, Linear, of which dropped units are not computed."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from thinned.torch import functional, nn
+from thinned.torch._site import Site
+from thinned.torch._thin import _groups
+from thinned.torch._thin._kept import Kept, kept_of
+from thinned.torch._thin._link import Link
+from thinned.torch._tools import Seen
+
+
+class ThinSite(Site):
+    """What a site is beside its own kind, once `thin` has connected it."""
+
+    link: Link
+    groups: int
+    _axes: ClassVar[int] = 0  # behind the units
+
+    def draw(self, size: int) -> Kept | None:
+        """Which units this call keeps; None where p is not one number."""
+        p: Any = self.rate(self.p)
+        if isinstance(p, Tensor) and p.numel() != 1:
+            return None
+        ones = torch.ones(self.groups, size, dtype=torch.float64, device="cpu")
+        mode: Any = getattr(self, "mode", "inverted")
+        return kept_of(functional.dropout(ones, p, self.training, key=self.mask_key(), mode=mode))
+
+    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
+        """Let a thinned tensor pass, or take what is kept out of a whole one; or mask."""
+        link = self.link
+        kept = link.passed(input) if link.sources else link.begin(self, input.shape[link.axis], input)
+        if kept is None:
+            return self._mask(input, call)
+        if call is not None:
+            raise RuntimeError(
+                "call= reaches a thin site when its units are already chosen: count calls by "
+                'thinned.torch.keyed(model, seed, calls="count"), or take unthin(model)'
+            )
+        self.notice(None, input)
+        if link.sources or kept.whole:
+            return input
+        return _groups.columns(input, kept, link.axis)
+
+    def _mask(self, input: Tensor, call: int | None) -> Tensor:
+        """The same decision by a mask: one for each group."""
+        rest = (1,) * (input.dim() - 2 - self._axes), (1,) * self._axes
+        p: Any = self.rate(self.p)
+        mode: Any = getattr(self, "mode", "inverted")
+        if self.groups == 1:
+            noise = (1, *rest[0], None, *rest[1]) if input.dim() > self._axes + 1 else (None, *rest[1])
+            key = self.mask_key(call, input)
+            return functional.dropout(
+                input, p, self.training, bool(self.inplace), key=key, noise_shape=noise, mode=mode
+            )
+        size = input.shape[-1 - self._axes]
+        ones = torch.ones(self.groups, size, dtype=torch.float64, device="cpu")
+        key = self.mask_key(call, input)
+        values = functional.dropout(ones, p, self.training, key=key, mode=mode)
+        if values is ones:
+            return input
+        at = _groups.bounds(input.shape[0], self.groups)
+        group = torch.repeat_interleave(torch.tensor(at[1:]) - torch.tensor(at[:-1]))
+        wide = torch.promote_types(input.dtype, torch.float32)
+        factor = values.to(wide).to(input.device)[group.to(input.device)]
+        factor = factor.reshape(-1, *rest[0], size, *rest[1])
+        made = torch.where(factor == 0, 0.0, input.to(wide) * factor).to(input.dtype)
+        return input.copy_(made) if self.inplace else made
+
+    def extra_repr(self) -> str:
+        """What it has become."""
+        return f"{super().extra_repr()}, thin" + (f", groups={self.groups}" if self.groups > 1 else "")
+
+
+class ThinDropout(ThinSite, nn.Dropout):
+    """A dropout layer whose units are shared by the batch, or by each group of it."""
+
+
+class ThinLinear(Seen, torch.nn.Linear):
+    """A linear layer beside thin sites: it computes what one keeps of what another kept."""
+
+    out_link: Link | None = None
+    in_link: Link | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`F.linear`, on what is kept."""
+        inward = None if self.in_link is None else self.in_link.read(input, self.in_features)
+        out = None if self.out_link is None else self.out_link.begin(self, self.out_features, input)
+        if out is None and inward is None:
+            return F.linear(input, self.weight, self.bias)
+        return _groups.linear(input, self.weight, self.bias, out, inward)
