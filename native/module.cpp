@@ -131,6 +131,7 @@ void put(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>&
   const auto what = submatrix(dtype, whole, part, shape, rows, height, columns, width, row, scale);
   nb::gil_scoped_release release;
   thinned::put(what, add, threads);
+}
 
 // Addresses of q, k, v, out, logsumexp, mask, words, rates, then of the gradients of out, q, k, v; and for each, the
 // positions last, the steps of heads, rows and columns.

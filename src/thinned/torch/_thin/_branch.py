@@ -10,7 +10,7 @@ from torch import Tensor
 from thinned.contract import Key
 from thinned.torch import _key, functional, nn
 from thinned.torch._draws._mode import THREAD
-from thinned.torch._rows import Rows
+from thinned.torch._place import Rows
 from thinned.torch._site import Site, traced
 from thinned.torch._thin._kept import Kept, kept_of
 from thinned.torch._thin._link import Link, samples_are_drawn
