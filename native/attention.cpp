@@ -10,11 +10,16 @@
 namespace thinned {
 namespace {
 
-const AttentionKernels& kernels_for(const Kernels& kernels) {
-  const AttentionKernels* all[] = {avx512_attention(), avx2_attention()};
-  for (const AttentionKernels* one : all)
-    if (one && !std::strcmp(one->name, kernels.name)) return *one;
-  return *portable_attention();
+// By name before anything else: even what only returns a table is compiled for its instruction set.
+const AttentionKernels& kernels_for(const Kernels& kernels, Dtype dtype) {
+  const AttentionKernels* found = nullptr;
+  if (!std::strcmp(kernels.name, "avx512")) {
+    if (dtype == kBfloat16) found = amx_attention();
+    if (!found) found = avx512_attention();
+  } else if (!std::strcmp(kernels.name, "avx2")) {
+    found = avx2_attention();
+  }
+  return found ? *found : *portable_attention();
 }
 
 const char* at(const Operand& o, const std::vector<int64_t>& lead, int64_t head, int64_t size) {
@@ -91,7 +96,7 @@ void each(int64_t tasks, int64_t room, int threads, Task task) {
 }  // namespace
 
 void attention_forward(const Kernels& kernels, const Attention& c, int threads) {
-  const AttentionKernels& run = kernels_for(kernels);
+  const AttentionKernels& run = kernels_for(kernels, c.dtype);
   const int64_t heads = count(c.lead), tile = 64;
   // No result depends on how many queries a task has.
   int64_t size = std::min(kQueries, (c.queries + tile - 1) / tile * tile);
@@ -105,7 +110,7 @@ void attention_forward(const Kernels& kernels, const Attention& c, int threads) 
 }
 
 void attention_backward(const Kernels& kernels, const Attention& c, int threads) {
-  const AttentionKernels& run = kernels_for(kernels);
+  const AttentionKernels& run = kernels_for(kernels, c.dtype);
   const int64_t heads = count(c.lead), group = c.lead.empty() ? 1 : c.lead.back(), served = heads / group;
   // Few heads are divided along the keys, by their number alone: sums must not depend on the threads.
   const int64_t most = std::max<int64_t>(1, 16 / served);
@@ -125,7 +130,7 @@ void attention_backward(const Kernels& kernels, const Attention& c, int threads)
   });
   if (!partial) return;
   each(heads, 0, threads, [&](int64_t n, float*) {
-    run.reduce(c, head_of(c, n), partial.get() + n * each_head, int(parts), apart, 0, c.queries);
+    run.reduce(c, head_of(c, n), partial.get() + n * each_head, int(parts), apart);
   });
 }
 

@@ -56,9 +56,8 @@ struct AttentionKernels {
   void (*backward)(const Kernels&, const Attention&, const Head* heads, int64_t first, int64_t last, float* partial,
                    float* room);
   int64_t (*backward_room)(const Attention&, int64_t keys);
-  // Adds `parts` partial gradients, `apart` floats from one to the next, into queries [first, last) of dq.
-  void (*reduce)(const Attention&, const Head&, const float* partial, int parts, int64_t apart, int64_t first,
-                 int64_t last);
+  // Adds `parts` partial gradients, `apart` floats from one to the next, and writes dq.
+  void (*reduce)(const Attention&, const Head&, const float* partial, int parts, int64_t apart);
   int64_t (*padded)(int64_t width);
 };
 
@@ -68,5 +67,7 @@ const AttentionKernels* portable_attention();
 // Null where this build lacks the instructions.
 const AttentionKernels* avx2_attention();
 const AttentionKernels* avx512_attention();
+// For bfloat16 alone, beside AVX-512; null too where the system gives no leave to use its registers.
+const AttentionKernels* amx_attention();
 
 }  // namespace thinned

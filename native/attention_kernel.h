@@ -98,7 +98,7 @@ struct Pass {
     product<S>({q, width, 1}, {keys, kWide, c.width * kWide}, s, kColumns, t.rows, across, c.width, false);
     for (int64_t r = 0; r < t.rows; ++r) {
       float* row = s + r * kColumns;
-      hide<S>(c, h, t, r, row);
+      hide<S>(c, h, t, r, row, across);
       const float here = most_of(row, across), before = most[r], now = here > before ? here : before;
       most[r] = now;
       const float from = now == -kInfinity ? 0 : now;
@@ -157,21 +157,25 @@ struct Pass {
     scatter(c.dtype, b.dv, value_width, n, c.value_width, 1.0f, heads->dv, first, c.dv.row);
   }
 
+  // Of each query the logsumexp in powers of two, and the sum of gradient times result.
+  static void sums(const Attention& c, const Head& h, float* lse, float* delta) {
+    const int64_t width = padded(c.value_width);
+    std::vector<float> grad(static_cast<size_t>(width)), out(grad);
+    for (int64_t i = 0; i < c.queries; ++i) {
+      gather(c.dtype, h.grad, i, c.grad.row, 1, c.value_width, 1.0f, grad.data(), width);
+      gather(c.dtype, h.out, i, c.out.row, 1, c.value_width, 1.0f, out.data(), width);
+      V sum = S::zero();
+      for (int64_t j = 0; j < width; j += S::lanes)
+        sum = S::fma(S::load(grad.data() + j), S::load(out.data() + j), sum);
+      const float found = h.logsumexp[i * c.logsumexp.row];
+      delta[i] = total<S>(sum);
+      lse[i] = found == -kInfinity ? kInfinity : found * kLog2e;
+    }
+  }
+
   void of_head(const Head& h, int64_t first, int64_t last, Backward& b) const {
     std::fill(b.dq, b.dq + c.queries * width, 0.0f);
-    for (int64_t i = 0; i < c.queries; i += kRows) {  // sums of gradient times result
-      const int64_t rows = std::min(kRows, c.queries - i);
-      gather(c.dtype, h.grad, i, c.grad.row, rows, c.value_width, 1.0f, b.grad, value_width);
-      gather(c.dtype, h.out, i, c.out.row, rows, c.value_width, 1.0f, b.s, value_width);
-      for (int64_t r = 0; r < rows; ++r) {
-        V sum = S::zero();
-        for (int64_t j = 0; j < value_width; j += S::lanes)
-          sum = S::fma(S::load(b.grad + r * value_width + j), S::load(b.s + r * value_width + j), sum);
-        const float lse = h.logsumexp[(i + r) * c.logsumexp.row];
-        b.delta[i + r] = total<S>(sum);
-        b.lse[i + r] = lse == -kInfinity ? kInfinity : lse * kLog2e;
-      }
-    }
+    sums(c, h, b.lse, b.delta);
     for (int64_t j = first; j < last; j += kColumns) {
       const int64_t columns = std::min(kColumns, last - j);
       gather(c.dtype, h.k, j, c.k.row, columns, c.width, 1.0f, b.rows, width);
@@ -197,7 +201,7 @@ struct Pass {
     const V factor = S::set(h.factor);
     for (int64_t r = 0; r < t.rows; ++r) {
       float *s = b.s + r * kColumns, *ds = b.ds + r * kColumns;
-      hide<S>(c, h, t, r, s);
+      hide<S>(c, h, t, r, s, across);
       const uint8_t* keep = b.keeps->row[r];
       const V lse = S::set(b.lse[t.i + r]), delta = S::set(b.delta[t.i + r]);
       for (int64_t j = 0; j < across; j += S::lanes) {
@@ -214,29 +218,32 @@ struct Pass {
   }
 };
 
+template <class P>
+AttentionKernels table_of(const char* name) {
+  return {name,
+          [](const Kernels& k, const Attention& c, const Head& h, int64_t first, int64_t last, float* room) {
+            P(k, c).forward(h, first, last, room);
+          },
+          P::forward_room,
+          [](const Kernels& k, const Attention& c, const Head* h, int64_t first, int64_t last, float* partial,
+             float* room) { P(k, c).backward(h, first, last, partial, room); },
+          P::backward_room,
+          [](const Attention& c, const Head& h, const float* partial, int parts, int64_t apart) {
+            const int64_t width = P::padded(c.width);
+            std::vector<float> sum(static_cast<size_t>(width));
+            for (int64_t i = 0; i < c.queries; ++i) {
+              std::fill(sum.begin(), sum.end(), 0.0f);
+              for (int part = 0; part < parts; ++part)
+                for (int64_t j = 0; j < width; ++j) sum[size_t(j)] += partial[part * apart + i * width + j];
+              scatter(c.dtype, sum.data(), width, 1, c.width, float(c.scale), h.dq, i, c.dq.row);
+            }
+          },
+          P::padded};
+}
+
 template <class S>
 const AttentionKernels* attention_table(const char* name) {
-  static const AttentionKernels kernels = {
-      name,
-      [](const Kernels& k, const Attention& c, const Head& h, int64_t first, int64_t last, float* room) {
-        Pass<S>(k, c).forward(h, first, last, room);
-      },
-      Pass<S>::forward_room,
-      [](const Kernels& k, const Attention& c, const Head* h, int64_t first, int64_t last, float* partial, float* room) {
-        Pass<S>(k, c).backward(h, first, last, partial, room);
-      },
-      Pass<S>::backward_room,
-      [](const Attention& c, const Head& h, const float* partial, int parts, int64_t apart, int64_t first, int64_t last) {
-        const int64_t width = Pass<S>::padded(c.width);
-        std::vector<float> sum(static_cast<size_t>(width));
-        for (int64_t i = first; i < last; ++i) {
-          std::fill(sum.begin(), sum.end(), 0.0f);
-          for (int part = 0; part < parts; ++part)
-            for (int64_t j = 0; j < width; ++j) sum[size_t(j)] += partial[part * apart + i * width + j];
-          scatter(c.dtype, sum.data(), width, 1, c.width, float(c.scale), h.dq, i, c.dq.row);
-        }
-      },
-      Pass<S>::padded};
+  static const AttentionKernels kernels = table_of<Pass<S>>(name);
   return &kernels;
 }
 

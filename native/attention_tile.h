@@ -157,9 +157,9 @@ void add_row(const void* mask, int64_t step, int64_t n, float* s) {
   for (int64_t j = 0; j < n; ++j) s[j] += widen(bias[j * step]) * kLog2e;
 }
 
-// What a query may not see becomes -inf, up to `columns` rounded up to whole vectors; a bias is added.
+// What a query may not see becomes -inf, and what stands beyond the tile, up to `end`; a bias is added.
 template <class S>
-inline void hide(const Attention& c, const Head& h, const Tile& t, int64_t r, float* s) {
+inline void hide(const Attention& c, const Head& h, const Tile& t, int64_t r, float* s, int64_t end) {
   const int64_t i = t.i + r, at = i * c.mask.row + t.j * c.mask.column;
   int64_t seen = t.columns;
   if (c.causal) seen = std::max<int64_t>(0, std::min(seen, i + 1 - t.j));
@@ -172,7 +172,6 @@ inline void hide(const Attention& c, const Head& h, const Tile& t, int64_t r, fl
     if (c.mask_dtype == kFloat16) add_row<Half>(bias, c.mask.column, seen, s);
     if (c.mask_dtype == kBfloat16) add_row<Brain>(bias, c.mask.column, seen, s);
   }
-  const int64_t end = up(t.columns, S::lanes);
   for (int64_t j = seen; j < end; ++j) s[j] = -kInfinity;
 }
 

@@ -1,5 +1,4 @@
 // The Python module: addresses in, nothing out. Whoever calls has checked shapes, types and lifetimes.
-#include <cstdio>  // nanobind, with the stable ABI, writes to stderr and leaves this to the library
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>

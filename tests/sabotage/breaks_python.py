@@ -107,8 +107,8 @@ TORCH = of(
         (
             "a hook on the way of a scale",
             "_conversion/_consumers.py",
-            "for kind in HOOKS:",
-            "for kind in ():",
+            "for kind, hooks_of in _compat.HOOKS.items():",
+            "for kind, hooks_of in ():",
             "torch/test_scale_models.py::test_a_hook_on_the_way_leaves_the_scale_where_it_is",
         ),
         (
@@ -120,7 +120,7 @@ TORCH = of(
         ),
         (
             "the step between rows of a batch",
-            "_rows.py",
+            "_place.py",
             '"step": tuple(self.step if axis == dim',
             '"step": tuple(1 if axis == dim',
             "torch/test_rows.py",
@@ -235,6 +235,13 @@ JAX = of(
             "else jnp.moveaxis(x, axis, 0)",
             "else jnp.flip(jnp.moveaxis(x, axis, 0), 0)",
             "jax/test_transforms.py",
+        ),
+        (
+            "the halfword of a position, in the libraries' operators",
+            "_philox.py",
+            "(index & 1) * 16",
+            "(1 - (index & 1)) * 16",
+            "jax/test_dropout.py torch/test_dropout.py tensorflow/test_dropout.py",
         ),
         (
             "the upper counter word in jax.numpy",

@@ -13,6 +13,7 @@ ROOT = Path(thinned.contract.__file__).parent
 ROOMS = {
     "contract": [
         "contract",
+        "_philox",
         "_private",
         "_states",
         "_audit",

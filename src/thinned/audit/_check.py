@@ -157,7 +157,7 @@ def check_file(file: Path, codes: Collection[str] | None = None) -> list[Finding
     except (OSError, UnicodeDecodeError, SyntaxError) as error:
         why = "it is no UTF-8, and names no other encoding"
         if not isinstance(error, UnicodeDecodeError):
-            why = error.strerror if isinstance(error, OSError) else str(error)
+            why = str(error.strerror if isinstance(error, OSError) else error)
         return [_unreadable(str(file), f"The file cannot be read: {why}.")]
     if file.suffix != ".ipynb":
         return check_text(text.replace("\r\n", "\n"), str(file), codes)

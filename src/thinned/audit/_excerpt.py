@@ -40,7 +40,7 @@ def excerpt(text: str, rules: Iterable[Rule]) -> str:
         if not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)):
             if found and _imports(node):  # under another name, which may be used anywhere
                 return text
-            found = found or len(span) <= _LONG
+            found = found or len(span) <= _LONG or _imports(node)
         if found:
             kept.update(span)
         elif isinstance(node, ast.ClassDef):

@@ -98,7 +98,7 @@ def _dotted(node: cst.BaseExpression) -> str:
 
 
 def _bound(alias: cst.ImportAlias) -> str:
-    return "" if alias.asname is None else _dotted(alias.asname.name)  # type: ignore[arg-type]
+    return "" if alias.asname is None else _dotted(alias.asname.name)
 
 
 def _names(target: cst.CSTNode) -> Iterator[str]:

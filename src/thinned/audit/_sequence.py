@@ -97,7 +97,8 @@ def _layer(node: cst.BaseExpression, source: Source) -> Layer:
 def _lines(source: Source) -> Iterator[list[Layer]]:
     """`x = layer(x)` on lines that follow each other, and calls inside calls."""
     for block in (Place(source.module, ()), *source.all(cst.IndentedBlock)):
-        name, chain = "", []
+        name = ""
+        chain: list[Layer] = []
         for line in block.node.body:
             value, target = _assigned(line)
             layers, begin = _unfolded(value, Place(line, (*block.around, block.node)), source)

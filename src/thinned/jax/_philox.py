@@ -7,6 +7,7 @@ Element by element, so that no part of a sharded mask needs a neighbour's words.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from thinned.contract import KEY_INCREMENTS, MULTIPLIERS, PURPOSE_HIGH, PURPOSE_LOW, ROUNDS, WORD
+from thinned._philox import halfword as select
+from thinned._philox import rounds
+from thinned.contract import KEY_INCREMENTS, MULTIPLIERS, PURPOSE_HIGH, PURPOSE_LOW, WORD
 
 _LOW = np.uint64(WORD)
 
@@ -37,14 +40,10 @@ def wide(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]
 @wide
 def philox(counter: tuple[Any, Any, Any, Any], key0: Any, key1: Any) -> tuple[Any, Any, Any, Any]:
     """Philox4x32-10 of uint32 arrays that broadcast against each other (CONTRACT.md, section 2)."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = jnp.uint32(key0), jnp.uint32(key1)
-    for _ in range(ROUNDS):
-        high0, low0 = _product(c0, np.uint64(MULTIPLIERS[0]))
-        high1, low1 = _product(c2, np.uint64(MULTIPLIERS[1]))
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-        k0, k1 = k0 + np.uint32(KEY_INCREMENTS[0]), k1 + np.uint32(KEY_INCREMENTS[1])
-    return c0, c1, c2, c3
+    multipliers = (np.uint64(MULTIPLIERS[0]), np.uint64(MULTIPLIERS[1]))
+    increments = (np.uint32(KEY_INCREMENTS[0]), np.uint32(KEY_INCREMENTS[1]))
+    key = (jnp.uint32(key0), jnp.uint32(key1))
+    return rounds(counter, key, multipliers, increments, _product, lambda sum: sum)
 
 
 @wide
@@ -131,5 +130,4 @@ def halfword(position: Any, words: list[Any], purpose: int) -> Any:
     low, high = (block & _LOW).astype(np.uint32), (block >> np.uint64(32)).astype(np.uint32)
     out = philox((low, high + np.uint32(purpose << 28), words[2], words[3]), words[0], words[1])
     place = (position & np.uint64(7)).astype(np.uint32)
-    word = jnp.where(place < 4, jnp.where(place < 2, out[0], out[1]), jnp.where(place < 6, out[2], out[3]))
-    return word >> ((place & np.uint32(1)) << np.uint32(4)) & np.uint32(0xFFFF)
+    return select(out, place, jnp.where, operator.rshift)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import keras
 
+from thinned.keras import _compat
 from thinned.keras._backend import active
 from thinned.keras._dropout import Dropout
 from thinned.keras._site import Seeded, checked
@@ -21,7 +23,6 @@ class Heads(Seeded):
 
     name: str
     dtype_policy: Any
-    _tracker: Any
     _dropout_layer: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -36,7 +37,7 @@ class Heads(Seeded):
         super().build(query_shape, value_shape, key_shape)  # type: ignore[misc]
         self.__dict__["seed"] = seed
         kerass = self._dropout_layer
-        self._tracker.untrack(kerass)
+        _compat.tracker_of(self).untrack(kerass)
         self._dropout_layer = Dropout(kerass.rate, seed=seed, dtype=self.dtype_policy, name=self.name)
 
     def _compute_attention_mask(
@@ -57,7 +58,7 @@ class Heads(Seeded):
         )
 
     def _window(self) -> Any:
-        return getattr(self, "_sliding_window", None) or getattr(self, "sliding_window", None)
+        return _compat.window_of(self) or getattr(self, "sliding_window", None)
 
     def _compute_attention(
         self,
@@ -71,8 +72,9 @@ class Heads(Seeded):
     ) -> Any:
         causal = attention_mask is _CAUSAL or use_causal_mask
         mask = None if attention_mask is _CAUSAL else attention_mask
-        asked = return_attention_scores or getattr(self, "_return_attention_scores", False)
-        if training and not asked and self._recomputes(query):
+        asked = return_attention_scores or _compat.scores_asked(self)
+        both = causal and mask is not None
+        if training and not (asked or both) and self._recomputes(query):
             return self._recomputed(query, key, value, mask, causal), None
         options = {"return_attention_scores": True} if return_attention_scores else {}
         return super()._compute_attention(  # type: ignore[misc]
@@ -89,13 +91,9 @@ class Heads(Seeded):
         if mask is not None:
             while len(mask.shape) < 4:
                 mask = keras.ops.expand_dims(mask, -3)
-            if causal:
-                mask = mask & self._compute_causal_mask(query, value)  # type: ignore[attr-defined]
         layer = self._dropout_layer
-        scale = getattr(self, "_inverse_sqrt_key_dim", None) or self._inverse_sqrt_head_dim  # type: ignore[attr-defined]
-        output = active.attention(
-            query, key, value, mask, layer.rate, layer.mask_key(), scale, causal and mask is None
-        )
+        scale = 1.0 / math.sqrt(query.shape[-1])
+        output = active.attention(query, key, value, mask, layer.rate, layer.mask_key(), scale, causal)
         return keras.ops.cast(output, query.dtype)
 
 

@@ -28,6 +28,8 @@ torch_device: Any = (
 
 layers_of = ROOM.attribute("_flatten_layers", "reach the layers inside layers")
 tracker_of = ROOM.attribute("_tracker", "give a layer the seed generator of another")
+window_of = ROOM.attribute("_sliding_window", "see whether attention has a window", None)
+scores_asked = ROOM.attribute("_return_attention_scores", "see whether probabilities are asked for", False)
 noise_shape_of = ROOM.attribute("_get_noise_shape", "drop whole channels", None)
 context_arguments = ROOM.attribute("_call_context_args", "tell layers that they evaluate", {})
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from thinned.contract import KEY_INCREMENTS, MULTIPLIERS, PURPOSE_FOLD, ROUNDS, WORD
+from thinned._philox import rounds
+from thinned.contract import KEY_INCREMENTS, MULTIPLIERS, PURPOSE_FOLD, WORD
 
 
 def call(low: Any, high: Any, key: Any) -> tuple[Any, Any, Any, Any]:
@@ -21,19 +22,13 @@ def call(low: Any, high: Any, key: Any) -> tuple[Any, Any, Any, Any]:
     def upper(number: Any) -> Any:
         return tf.bitwise.right_shift(number, half) & word
 
+    def product(a: Any, b: Any) -> tuple[Any, Any]:
+        both = a * b
+        return upper(both), both & word
+
     lows, highs = key & word, upper(key)
-    k0, k1, c2, c3 = lows[0], highs[0], lows[1], highs[1]
-    c0, c1 = low, high
-    for _ in range(ROUNDS):
-        product0, product1 = c0 * m0, c2 * m1
-        c0, c1, c2, c3 = (
-            upper(product1) ^ c1 ^ k0,
-            product1 & word,
-            upper(product0) ^ c3 ^ k1,
-            product0 & word,
-        )
-        k0, k1 = (k0 + w0) & word, (k1 + w1) & word
-    return c0, c1, c2, c3
+    counter = (low, high, lows[1], highs[1])
+    return rounds(counter, (lows[0], highs[0]), (m0, m1), (w0, w1), product, lambda sum: sum & word)
 
 
 def fold(key: Any, data: Any) -> Any:

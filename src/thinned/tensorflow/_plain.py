@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from thinned._arguments import DROP_ALL
+from thinned._philox import halfword
 from thinned.contract import PURPOSE_HIGH, PURPOSE_LOW
 from thinned.tensorflow import _philox
 from thinned.tensorflow._place import Place, count
@@ -70,10 +71,8 @@ def _run(key: Any, base: Any, n: Any, drop: Any) -> Any:
 
 def _scattered(key: Any, position: Any, drop: Any) -> Any:
     """Of positions in any order, a vector."""
-    w0, w1, w2, w3 = _words(_philox.shift(position, 3), key, drop)
-    index = _philox.shift(position & 7, 1)
-    word = tf.where(index < 2, tf.where(index < 1, w0, w1), tf.where(index < 3, w2, w3))
-    return _at_least(_philox.shift(word, 16 * (position & 1)) & 0xFFFF, drop)
+    words = _words(_philox.shift(position, 3), key, drop)
+    return _at_least(halfword(words, position, tf.where, _philox.shift), drop)
 
 
 def _words(block: Any, key: Any, drop: Any) -> tuple[Any, Any, Any, Any]:

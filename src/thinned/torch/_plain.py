@@ -5,13 +5,14 @@ A 32-bit word travels in an int64; the product of two of them wraps as the contr
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from thinned import contract
+from thinned import _philox, contract
 from thinned.torch import _doubles
 
 _CHUNK = 1 << 22  # positions at a time: bounds the memory of the intermediate words
@@ -93,14 +94,10 @@ def _halfword(position: Tensor, key: tuple[Any, Any], purpose: int) -> Tensor:
     block = position >> 3
     seed, stream = key
     counter = (block & contract.WORD, (block >> 32) + (purpose << 28), *_words(stream))
-    words = _philox(*counter, _words(seed))
-    index = (position & 7) >> 1
-    word = torch.where(
-        index < 2,
-        torch.where(index == 0, words[0], words[1]),
-        torch.where(index == 2, words[2], words[3]),
+    words = _philox.rounds(
+        counter, _words(seed), contract.MULTIPLIERS, contract.KEY_INCREMENTS, _product, _low
     )
-    half: Tensor = (word >> (16 * (position & 1))) & 0xFFFF
+    half: Tensor = _philox.halfword(words, position, torch.where, operator.rshift)
     return half
 
 
@@ -109,17 +106,10 @@ def _words(number: Any) -> tuple[Any, Any]:
     return number & contract.WORD, (number >> 32) & contract.WORD
 
 
-def _philox(c0: Any, c1: Any, c2: Any, c3: Any, key: tuple[Any, Any]) -> tuple[Any, Any, Any, Any]:
-    k0, k1 = key
-    m0, m1 = contract.MULTIPLIERS
-    for _ in range(contract.ROUNDS):
-        product0, product1 = c0 * m0, c2 * m1
-        c0, c1, c2, c3 = (
-            (product1 >> 32 & contract.WORD) ^ c1 ^ k0,
-            product1 & contract.WORD,
-            (product0 >> 32 & contract.WORD) ^ c3 ^ k1,
-            product0 & contract.WORD,
-        )
-        k0 = (k0 + contract.KEY_INCREMENTS[0]) & contract.WORD
-        k1 = (k1 + contract.KEY_INCREMENTS[1]) & contract.WORD
-    return c0, c1, c2, c3
+def _product(a: Any, b: int) -> tuple[Any, Any]:
+    product = a * b
+    return product >> 32 & contract.WORD, product & contract.WORD
+
+
+def _low(number: Any) -> Any:
+    return number & contract.WORD

@@ -6,6 +6,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def _generators(model: torch.nn.Module) -> Iterator[tuple[Callable[[], Any], Cal
                 yield held.getstate, held.setstate
             elif isinstance(held, np.random.Generator):
                 bits = held.bit_generator
-                yield lambda bits=bits: bits.state, lambda state, bits=bits: setattr(bits, "state", state)
+                yield partial(getattr, bits, "state"), partial(setattr, bits, "state")
 
 
 @contextmanager
