@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from thinned.contract import check_integer, keep_probability, threshold
-from thinned.torch import nn
+from thinned.torch import _compat, nn
 from thinned.torch._conversion._report import Model
 from thinned.torch._conversion._walk import become, copied, foreign, named, torch_class
 from thinned.torch._site import Site
@@ -125,9 +125,10 @@ def unthin(model: Model) -> Model:
     """
     for module in model.modules():
         state = vars(module)
-        for number, hook in list(module._forward_pre_hooks.items()):
+        before = _compat.HOOKS["forward_pre"](module)
+        for number, hook in list(before.items()):
             if isinstance(hook, _branch.Enter):
-                del module._forward_pre_hooks[number]
+                del before[number]
         if isinstance(module, (_units.ThinSite, _branch.ThinPath)):
             module.__class__ = state.pop("_was")
             for name in ("link", "groups"):
