@@ -24,8 +24,8 @@ DEFINITION = of(
         (
             "the low halfword of the definition",
             "contract.py",
-            "PURPOSE_HIGH) << 16 | halfword(key, positions, PURPOSE_LOW)",
-            "PURPOSE_HIGH) << 16 | 0xFFFF",
+            "<< np.uint64(16) | halfword(key, positions, low)",
+            "<< np.uint64(16) | np.uint64(0xFFFF)",
             CONTRACT,
         ),
         (

@@ -86,7 +86,7 @@ def _parts(module: torch.nn.Module, name: str, problems: dict[str, str]) -> Iter
 
 def is_site(module: torch.nn.Module) -> bool:
     """Whether a module is one that drops, ours or torch.nn's."""
-    return isinstance(module, (Site, torch.nn.modules.dropout._DropoutNd))
+    return isinstance(module, (Site, _compat.DROPOUTS))
 
 
 def _read(root: torch.nn.Module, graph: fx.Graph) -> Graph:
