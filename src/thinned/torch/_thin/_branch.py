@@ -24,11 +24,18 @@ class BranchLink(Link):
     Attributes:
         others: sites inside. Those whose masks have a position for each sample let no branch be thinned
             while they drop.
+        ranks: of the residual stream, in which each sample was seen to be computed from itself.
     """
 
-    def __init__(self, site: Any, first: torch.nn.Module, others: tuple[torch.nn.Module, ...] = ()) -> None:
+    def __init__(
+        self,
+        site: Any,
+        first: torch.nn.Module,
+        others: tuple[torch.nn.Module, ...] = (),
+        ranks: frozenset[int] = frozenset(),
+    ) -> None:
         super().__init__(site, (first,), axis=0)
-        self.others = others
+        self.others, self.ranks = others, ranks
 
     def begin(self, module: torch.nn.Module, size: int, like: Tensor) -> Kept | None:
         """Which samples the branch is to compute; a key that is drawn is drawn here, thinned or not."""
@@ -76,6 +83,10 @@ class ThinPath(Site):
 
     link: BranchLink
 
+    def fits(self, input: Tensor) -> bool:
+        """Whether the branch of such a tensor computes each sample from itself."""
+        return input.dim() in self.link.ranks
+
     def mask_key(self, call: int | None = None, input: Tensor | None = None) -> Any:
         """The key of this call's mask: the one that was drawn where the branch began."""
         early = self.link._now.key
@@ -98,7 +109,8 @@ class ThinPath(Site):
 
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
         """The branch of all samples, that of the dropped ones 0."""
-        kept = self.link._now.kept
+        kept = self.link.at(self)
+        self.link._now.kept = None
         if kept is None or input.shape[0] != len(kept.parts[0]):
             return super().forward(input, call=call)  # type: ignore[no-any-return]
         if call is not None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from thinned.torch._thin._graphs import Graph, StaysError, check_hooks, is_site
 from thinned.torch._thin._pointwise import is_pointwise
+from thinned.torch._thin._samples import ranks_of
 
 # Modules that compute each sample from itself, whatever their options.
 _BY_SAMPLE = (
@@ -44,7 +45,10 @@ _SHAPES = {
 }
 _MOVES = {"transpose", "permute", "movedim", "swapaxes", "t", "mT"}
 _ALONG = {"softmax", "mean", "sum", "log_softmax", "norm", "chunk", "split", "unbind", "squeeze", "unsqueeze"}
-_ALONG |= {"amax", "cat", "max_pool2d", "normalize"}
+_ALONG |= {"amax", "cat", "normalize"}
+# Where a dimension stands among the arguments, and what it is if not given.
+_PLACE = {"norm": 2, "normalize": 2, "chunk": 2, "split": 2}
+_DEFAULT = {"normalize": 1, "chunk": 0, "split": 0, "cat": 0, "unbind": 0}
 _FUNCTIONS = {operator.matmul, operator.truediv, operator.floordiv, operator.neg, operator.add, operator.mul}
 _FUNCTIONS |= {torch.matmul, F.scaled_dot_product_attention, F.linear, F.layer_norm, torch.sqrt}
 _FUNCTIONS |= {F.conv1d, F.conv2d, F.conv3d, F.pad, operator.sub, operator.pow, torch.rsqrt, torch.exp}
@@ -55,11 +59,12 @@ _LISTS = {"chunk", "split", "unbind", "size"}  # what they give is indexed by a 
 
 @dataclass(frozen=True)
 class Branch:
-    """From a branch's first module to its site; `others` of its `members` drop."""
+    """From a branch's first module to its site; `others` of its `members` drop; of `ranks` is its input."""
 
     first: torch.nn.Module
     others: tuple[torch.nn.Module, ...]
     members: frozenset[torch.nn.Module]
+    ranks: frozenset[int]
 
 
 def branch(graph: Graph, site: torch.nn.Module) -> Branch:
@@ -89,7 +94,8 @@ def branch(graph: Graph, site: torch.nn.Module) -> Branch:
             raise StaysError(problem)
     check_hooks(graph, [*inside, call])
     members = frozenset(graph.calls[node] for node in inside if node in graph.calls)
-    return Branch(first, tuple(others), members)
+    inside.sort(key=graph.nodes.index)
+    return Branch(first, tuple(others), members, ranks_of(graph, inside, stream))
 
 
 def _region(call: fx.Node) -> tuple[list[fx.Node], fx.Node]:
@@ -144,6 +150,8 @@ def _mixes(graph: Graph, node: fx.Node, moved: bool) -> str | None:
         return None
     if node.target is getattr and node.args[1] in _ATTRIBUTES:
         return None
+    if _is_batch_size(node) and any(user in graph.inside and not _takes_sizes(user) for user in node.users):
+        return "the number of samples is a value in its branch"
     if node.target is operator.getitem:
         return None if _is_plain_index(node) else "an index in its branch may choose samples"
     if name == "flatten":
@@ -156,6 +164,24 @@ def _mixes(graph: Graph, node: fx.Node, moved: bool) -> str | None:
     if name in _ALONG:
         return None if _is_along_others(node, moved) else f"{name}(…) in its branch may run along the batch"
     return f"{name}(…) in its branch is not known to compute each sample from itself"
+
+
+def _is_batch_size(node: fx.Node) -> bool:
+    """Whether a node is the size of the first dimension."""
+    if node.target == "size":
+        return node.args[1:] == (0,)
+    return bool(node.target is operator.getitem and node.args[1] == 0 and _is_shape(node.args[0]))
+
+
+def _is_shape(node: Any) -> bool:
+    if node.target is getattr:
+        return str(node.args[1]) == "shape"
+    return node.target == "size" and len(node.args) == 1 and not node.kwargs
+
+
+def _takes_sizes(node: fx.Node) -> bool:
+    name = getattr(node.target, "__name__", str(node.target))
+    return name in ("view", "reshape", "expand", "unflatten")
 
 
 def _is_moved(node: Any) -> bool:
@@ -192,12 +218,9 @@ def _keeps_batch_in_front(node: fx.Node) -> bool:
 
 def _is_along_others(node: fx.Node, moved: bool) -> bool:
     """Whether a function with a dimension is told one, which is not the batch's."""
-    dims: Any = node.kwargs.get("dim", node.kwargs.get("axis"))
     name = getattr(node.target, "__name__", str(node.target))
-    if dims is None and name in ("unbind", "squeeze", "unsqueeze"):
-        dims = (*node.args[1:], 0)[0] if name != "squeeze" else (*node.args[1:], None)[0]
-    elif dims is None and len(node.args) > 1:
-        dims = node.args[-1]
+    given = (*node.args[_PLACE.get(name, 1) :], _DEFAULT.get(name))[0]
+    dims: Any = node.kwargs.get("dim", node.kwargs.get("axis", given))
     if name == "unbind" and dims == 0:
         source = node.args[0]
         return isinstance(source, fx.Node) and _is_moved(source)

@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from thinned.torch._thin._graphs import Graph, StaysError, check_hooks, is_site
-from thinned.torch._thin._pointwise import is_pointwise, keeps_scale, runs
+from thinned.torch._thin._pointwise import is_pointwise, keeps_scale, pools_others, runs
 
 _LINEAR = (torch.nn.Linear,)
 _CONVS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
@@ -30,8 +30,14 @@ class _Seen(Exception):
     """Why modules before a site do not thin: the site then takes what it keeps out of its input."""
 
 
-def chain(graph: Graph, site: torch.nn.Module, channels: bool) -> Chain:
+def chain(graph: Graph, site: torch.nn.Module, axes: int, groups: int) -> Chain:
     """The modules that a site's decision reaches in one graph.
+
+    Args:
+        graph: of the model, or of a part.
+        site: a layer that it calls.
+        axes: of a channel; 0 for units.
+        groups: of the batch.
 
     Raises:
         StaysError: if nothing behind it can read what it keeps alone.
@@ -42,17 +48,25 @@ def chain(graph: Graph, site: torch.nn.Module, channels: bool) -> Chain:
     call = calls[0]
     if len(call.args) != 1 or call.kwargs or not isinstance(call.args[0], fx.Node):
         raise StaysError("it is called with more than a tensor")
-    behind, sinks = _behind(graph, call, channels)
+    behind, sinks = _behind(graph, call, axes)
     check_hooks(graph, [call, *behind])
     try:
-        before, sources, norms = _before(graph, call, channels)
+        before, sources, norms = _before(graph, call, axes)
+        values = {node.args[:1] for node in sources}
+        if groups > 1 and len(values) > 1:  # one may be broadcast, and has rows of no group
+            raise _Seen
+        if len(before) > 2 and any(_is_in_place(graph, node) for node in behind):
+            raise _Seen  # the site's copy keeps what functions before it save for their gradients
+        maps = tuple(graph.calls[node] for node in sources)
+        if {one.weight.shape[0] for one in maps} != {sinks[0].weight.shape[1]}:  # type: ignore[index]
+            raise _Seen
         check_hooks(graph, [*before, call, *behind])
     except (_Seen, StaysError):
-        sources, norms = (), ()
-    return Chain(sources, tuple(dict.fromkeys(sinks)), norms)
+        maps, norms = (), ()
+    return Chain(maps, tuple(dict.fromkeys(sinks)), norms)
 
 
-def _behind(graph: Graph, call: fx.Node, channels: bool) -> tuple[list[fx.Node], list[torch.nn.Module]]:
+def _behind(graph: Graph, call: fx.Node, axes: int) -> tuple[list[fx.Node], list[torch.nn.Module]]:
     nodes, sinks, way = [], [], [call]
     for node in way:
         if not node.users:
@@ -61,20 +75,24 @@ def _behind(graph: Graph, call: fx.Node, channels: bool) -> tuple[list[fx.Node],
             module = graph.calls.get(user)
             if user.op == "output":
                 raise StaysError("its output is one of the model's, or of the part that could be traced")
-            if user.args[:1] == (node,) and keeps_scale(graph, user, channels):
-                way.append(user)
-            elif (
-                module is not None and user.args == (node,) and not user.kwargs and _is_map(module, channels)
+            if (
+                user.args[:1] == (node,)
+                and not pools_others(graph, user, axes)
+                and keeps_scale(graph, user, axes > 0)
             ):
+                way.append(user)
+            elif module is not None and user.args == (node,) and not user.kwargs and _is_map(module, axes):
                 _once(graph, module)
                 sinks.append(module)
             else:
                 raise StaysError(f"it feeds {_name(graph, user)}, which does not read units one by one")
             nodes.append(user)
+    if len({sink.weight.shape[1] for sink in sinks}) > 1:  # type: ignore[index]
+        raise StaysError("the maps behind it read different numbers of units")
     return nodes, sinks
 
 
-def _before(graph: Graph, call: fx.Node, channels: bool) -> tuple[Any, ...]:
+def _before(graph: Graph, call: fx.Node, axes: int) -> tuple[Any, ...]:
     inside: list[fx.Node] = [call]
     sources: list[fx.Node] = []
     norms: list[torch.nn.Module] = []
@@ -83,13 +101,13 @@ def _before(graph: Graph, call: fx.Node, channels: bool) -> tuple[Any, ...]:
             module = graph.calls.get(one)
             if one in inside:
                 continue
-            if module is not None and _is_map(module, channels):
+            if module is not None and _is_map(module, axes):
                 _once(graph, module)
                 sources.append(one)
-            elif module is not None and channels and runs(module, _NORMS) and module.track_running_stats:
+            elif module is not None and axes and runs(module, _NORMS) and module.track_running_stats:
                 _once(graph, module)
                 norms.append(module)
-            elif not is_pointwise(graph, one, channels):
+            elif not is_pointwise(graph, one, axes > 0) or pools_others(graph, one, axes):
                 raise _Seen
             inside.append(one)
     region = set(inside)
@@ -98,7 +116,7 @@ def _before(graph: Graph, call: fx.Node, channels: bool) -> tuple[Any, ...]:
     sources.sort(key=graph.nodes.index)
     if not sources or _draws_between(graph, sources[0], call):
         raise _Seen
-    return inside, tuple(graph.calls[node] for node in sources), tuple(norms)
+    return inside, sources, tuple(norms)
 
 
 def _draws_between(graph: Graph, first: fx.Node, last: fx.Node) -> bool:
@@ -113,12 +131,17 @@ def _once(graph: Graph, module: torch.nn.Module) -> None:
         raise StaysError(f"{type(module).__name__} next to it is called more than once in a forward pass")
 
 
-def _is_map(module: torch.nn.Module, channels: bool) -> bool:
+def _is_in_place(graph: Graph, node: fx.Node) -> bool:
+    module: Any = graph.calls.get(node)
+    return bool(getattr(module, "inplace", node.kwargs.get("inplace", True in node.args[1:])))
+
+
+def _is_map(module: torch.nn.Module, axes: int) -> bool:
     """Whether a module is a linear map of units, with a weight that it holds itself."""
-    if not runs(module, _CONVS if channels else _LINEAR):
+    if not runs(module, (_CONVS[axes - 1],) if axes else _LINEAR):
         return False
     weight = dict(module.named_parameters(recurse=False)).get("weight")
-    if channels and module.groups != 1:
+    if axes and module.groups != 1:
         return False
     return (
         weight is not None and not torch.nn.parameter.is_lazy(weight) and type(weight) is torch.nn.Parameter

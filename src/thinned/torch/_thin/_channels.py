@@ -40,7 +40,7 @@ class _ThinConv(Seen):
     def forward(self, input: Tensor) -> Tensor:
         """The convolution, on what is kept."""
         conv: Any = self
-        inward = None if self.in_link is None else self.in_link.read(input, conv.in_channels)
+        inward = None if self.in_link is None else self.in_link.read(self, input, conv.in_channels)
         out = None if self.out_link is None else self.out_link.begin(self, conv.out_channels, input)
         if out is None and inward is None:
             return _compat.convolution_of(conv)(input, conv.weight, conv.bias)  # type: ignore[no-any-return]
@@ -73,7 +73,7 @@ class _ThinNorm(Seen):
     def forward(self, input: Tensor) -> Tensor:
         """Batch normalisation, of the channels that are kept; those are thinned in evaluation alone."""
         norm: Any = self
-        kept = self.link.passed(input)
+        kept = self.link.passed(self, input)
         if kept is None or kept.whole:
             return super().forward(input)  # type: ignore[no-any-return]
 

@@ -26,11 +26,13 @@ class Graph:
         nodes: in the order in which they run.
         calls: the module that a node calls.
         inside: the modules in whose forward pass a node is.
+        root: the module that was traced.
     """
 
     nodes: tuple[fx.Node, ...]
     calls: dict[fx.Node, torch.nn.Module]
     inside: dict[fx.Node, frozenset[torch.nn.Module]]
+    root: torch.nn.Module
 
     def calls_of(self, module: torch.nn.Module) -> list[fx.Node]:
         """Where a module is called."""
@@ -96,7 +98,7 @@ def _read(root: torch.nn.Module, graph: fx.Graph) -> Graph:
         names = [name for name, _ in node.meta.get("nn_module_stack", {}).values()]
         names += [str(node.target)] if node.op == "call_module" else []
         inside[node] = frozenset(root.get_submodule(name) for name in names)
-    return Graph(tuple(graph.nodes), calls, inside)
+    return Graph(tuple(graph.nodes), calls, inside, root)
 
 
 def check_hooks(graph: Graph, nodes: list[fx.Node]) -> None:

@@ -50,6 +50,8 @@ def each(input: Tensor, groups: int, call: Callable[[Tensor, int], Tensor]) -> T
     """A call for each group's rows, one below the other."""
     if groups == 1:
         return call(input, 0)
+    if not input.shape[0]:
+        return call(input, 0)
     at = bounds(input.shape[0], groups)
     return torch.cat([call(input[at[g] : at[g + 1]], g) for g in range(groups) if at[g] < at[g + 1]])
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned.torch import _compat
+from thinned.torch import _compat, _recomputed
 from thinned.torch._draws._mode import THREAD
 from thinned.torch._site import traced
 from thinned.torch._thin._kept import Kept, masks_are_wanted
@@ -19,13 +19,16 @@ from thinned.torch._thin._kept import Kept, masks_are_wanted
 class _Now(threading.local):
     kept: Kept | None = None  # of the call under way
     key: Any = None  # that a branch drew when it began
+    unread: tuple[torch.nn.Module, ...] = ()  # modules behind that have not read it
 
 
 class Link:
     """A site with the modules before it, which compute what it keeps, and those behind, which read no more.
 
     A cycle is: the first module before the site draws, the site lets pass, those behind it read. Each step
-    begins where the one before it ended in the same thread, so that a recomputation is a cycle of its own.
+    begins where the one before it ended in the same thread, so that a recomputation is a cycle of its own. A
+    checkpoint that begins within a cycle goes by what was kept in its first run. After the last of those
+    behind has read, nothing is kept: a call of one alone is an ordinary one.
 
     Args:
         site: the layer that decides.
@@ -56,22 +59,33 @@ class Link:
     def begin(self, module: torch.nn.Module, size: int, like: Tensor) -> Kept | None:
         """What a module before the site is to compute; None for everything."""
         if not self.sources or module is self.sources[0]:
-            self._now.kept = None
+            self._now.kept, self._now.unread = None, self.sinks
             if self._applies(like):
                 with as_site(self.site):
                     self._now.kept = self.site.draw(size)
-        kept = self._now.kept
+            kept = self._now.kept
+        else:
+            kept = self.at(module)
         return None if kept is None or kept.whole else kept
 
-    def passed(self, input: Tensor) -> Kept | None:
-        """What a thinned tensor at the site, or a module between, holds; None where it is whole."""
-        kept = self._now.kept
+    def at(self, module: torch.nn.Module) -> Kept | None:
+        """What is kept in the call under way, or in that which a checkpoint computes again."""
+        if traced():
+            return None
+        return _recomputed.held((self, module), lambda: self._now.kept, lambda: self._now.kept)
+
+    def passed(self, module: torch.nn.Module, input: Tensor) -> Kept | None:
+        """What a thinned tensor at the site, or a module around, holds; None where it is whole."""
+        kept = self.at(module)
         return kept if kept is not None and input.shape[self.axis] == kept.width else None
 
-    def read(self, input: Tensor, size: int) -> Kept | None:
+    def read(self, module: torch.nn.Module, input: Tensor, size: int) -> Kept | None:
         """What of a module behind the site is in its input; None for everything."""
-        kept = self.passed(input)
-        if kept is None and input.shape[self.axis] != size:
+        kept = self.passed(module, input)
+        self._now.unread = tuple(one for one in self._now.unread if one is not module)
+        if not self._now.unread:
+            self._now.kept = None
+        if kept is None and self.site.fits(input) and input.shape[self.axis] != size:
             raise RuntimeError(
                 f"a thin layer of {size} inputs was given {input.shape[self.axis]}, which its site, "
                 f"{self.site._name}, has not kept: the modules around a site are called in the order of the "
@@ -83,7 +97,9 @@ class Link:
         """Whether this call is thinned: it drops, and no tool is at work that has to see the masks."""
         if masks_are_wanted() or not is_on(self.site) or any(norm.training for norm in self.norms):
             return False
-        return not traced() and type(like) in (Tensor, torch.nn.Parameter) and not like.is_meta
+        if traced() or not self.site.fits(like):
+            return False
+        return type(like) in (Tensor, torch.nn.Parameter) and not like.is_meta
 
 
 @contextmanager

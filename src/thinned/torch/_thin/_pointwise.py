@@ -29,15 +29,16 @@ _METHODS = {"relu", "tanh", "sigmoid", "square", "relu_", "tanh_", "sigmoid_", "
 _PAIRS = {operator.mul, operator.add, operator.sub, torch.mul, torch.add, torch.sub, operator.imul}
 _SCALING = (torch.nn.Identity, torch.nn.ReLU, torch.nn.LeakyReLU)
 _SCALING_FUNCTIONS = {torch.relu, F.relu, F.leaky_relu, "relu", "clone", "contiguous"}
-_POOLS = (
-    *(torch.nn.MaxPool1d, torch.nn.MaxPool2d, torch.nn.MaxPool3d),
-    *(torch.nn.AvgPool1d, torch.nn.AvgPool2d, torch.nn.AvgPool3d),
-    *(torch.nn.AdaptiveAvgPool1d, torch.nn.AdaptiveAvgPool2d, torch.nn.AdaptiveAvgPool3d),
-    *(torch.nn.AdaptiveMaxPool1d, torch.nn.AdaptiveMaxPool2d, torch.nn.AdaptiveMaxPool3d),
-)
-_POOL_FUNCTIONS = {
-    *(F.max_pool1d, F.max_pool2d, F.max_pool3d, F.avg_pool1d, F.avg_pool2d, F.avg_pool3d),
-    *(F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d),
+# With the number of their axes.
+_POOLS: dict[Any, int] = {
+    getattr(torch.nn, f"{kind}{axes}d"): axes
+    for kind in ("MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool")
+    for axes in (1, 2, 3)
+}
+_POOL_FUNCTIONS: dict[Any, int] = {
+    getattr(F, f"{kind}{axes}d"): axes
+    for kind in ("max_pool", "avg_pool", "adaptive_avg_pool")
+    for axes in (1, 2, 3)
 }
 
 
@@ -45,7 +46,7 @@ def is_pointwise(graph: Graph, node: fx.Node, channels: bool) -> bool:
     """Whether a node computes each unit of its result from those of its arguments, or each channel."""
     module = graph.calls.get(node)
     if module is not None:
-        return runs(module, _ELEMENTS + (_POOLS if channels else ()))
+        return runs(module, _ELEMENTS + (tuple(_POOLS) if channels else ()))
     if node.op == "call_method":
         return node.target in _METHODS
     if node.target in _FUNCTIONS or (channels and node.target in _POOL_FUNCTIONS):
@@ -57,8 +58,15 @@ def keeps_scale(graph: Graph, node: fx.Node, channels: bool) -> bool:
     """Whether f(s·x) = s·f(x), and f(0) = 0."""
     module = graph.calls.get(node)
     if module is not None:
-        return runs(module, _SCALING + (_POOLS if channels else ()))
+        return runs(module, _SCALING + (tuple(_POOLS) if channels else ()))
     return node.target in _SCALING_FUNCTIONS or (channels and node.target in _POOL_FUNCTIONS)
+
+
+def pools_others(graph: Graph, node: fx.Node, axes: int) -> bool:
+    """Whether a pool has other axes than these, and so may run along the channels."""
+    module = graph.calls.get(node)
+    pooled = _POOL_FUNCTIONS.get(node.target) if module is None else _POOLS.get(type(module))
+    return pooled not in (None, axes)
 
 
 def runs(module: torch.nn.Module, kinds: tuple[Any, ...]) -> bool:

@@ -114,6 +114,11 @@ def thin(model: Model, groups: int = 1, *, copy: bool = False) -> Thinning[Model
                 "in the whole batch: set its p to 0"
             )
             del done[site]
+        elif isinstance(plan, Branch) and groups > 1 and (outside := _reads_groups(plan, done)):
+            left[names[site]] = (
+                f"its branch reads {names[outside]}, whose groups are of the whole batch: take groups=1"
+            )
+            del done[site]
     shares: dict[torch.nn.Module, float] = {}
     thinned = {names[site]: _connect(site, plan, groups, names[site], shares) for site, plan in done.items()}
     return Thinning(model=model, thinned=thinned, left=left, share=_share(model, shares))
@@ -160,13 +165,17 @@ def _plan(site: torch.nn.Module, found: Graphs, groups: int) -> Chain | Branch:
     if noise is not None and (groups > 1 or noise[-1] == 1 or any(one != 1 for one in noise[:-1])):
         raise StaysError(f"its noise_shape {noise} is not one decision for each unit of the whole batch")
     plans = [
-        branch(graph, site) if kind in _PATHS else chain(graph, site, kind in _CHANNELS)
+        branch(graph, site) if kind in _PATHS else chain(graph, site, _axes_of(kind), groups)
         for graph in found.of(site)
         if graph.calls_of(site)
     ]
     if any(plan != plans[0] for plan in plans):
         raise StaysError("training and evaluation, or optional arguments, lead from it to other places")
     return plans[0]
+
+
+def _axes_of(kind: type[Any]) -> int:
+    return _CHANNELS[kind]._axes if kind in _CHANNELS else 0
 
 
 def _by_sample(plan: Branch, done: dict[torch.nn.Module, Any], groups: int) -> list[torch.nn.Module]:
@@ -176,6 +185,12 @@ def _by_sample(plan: Branch, done: dict[torch.nn.Module, Any], groups: int) -> l
         for other in plan.others
         if (groups > 1 or not isinstance(done.get(other), Chain)) and _branch.drops(other)
     ]
+
+
+def _reads_groups(plan: Branch, done: dict[torch.nn.Module, Any]) -> torch.nn.Module | None:
+    """The site of units from outside of a branch that a module in it reads."""
+    chains = ((site, other) for site, other in done.items() if isinstance(other, Chain))
+    return next((site for site, other in chains if plan.members.intersection(other.sinks)), None)
 
 
 def _connect(
@@ -191,7 +206,7 @@ def _connect(
         vars(site)["_name"] = name
     keep = keep_probability(threshold(site.p)) if isinstance(site.p, float) else 1.0
     if isinstance(plan, Branch):
-        way = _branch.BranchLink(site, plan.first, plan.others)
+        way = _branch.BranchLink(site, plan.first, plan.others, plan.ranks)
         vars(site)["link"] = way
         plan.first.register_forward_pre_hook(_branch.Enter(way))
         for module in plan.members:

@@ -23,11 +23,16 @@ class ThinSite(Site):
     groups: int
     _axes: ClassVar[int] = 0  # behind the units
 
+    def fits(self, input: Tensor) -> bool:
+        """Whether a tensor has units, or channels of a batch, where this site expects them."""
+        return input.dim() == self._axes + 2 if self._axes else input.dim() > (self.groups > 1)
+
     def draw(self, size: int) -> Kept | None:
         """Which units this call keeps; None where p is not one number."""
         p: Any = self.rate(self.p)
         if isinstance(p, Tensor) and p.numel() != 1:
             return None
+        self._check_rows()
         ones = torch.ones(self.groups, size, dtype=torch.float64, device="cpu")
         mode: Any = getattr(self, "mode", "inverted")
         return kept_of(functional.dropout(ones, p, self.training, key=self.mask_key(), mode=mode))
@@ -35,7 +40,7 @@ class ThinSite(Site):
     def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
         """Let a thinned tensor pass, or take what is kept out of a whole one; or mask."""
         link = self.link
-        kept = link.passed(input) if link.sources else link.begin(self, input.shape[link.axis], input)
+        kept = link.passed(self, input) if link.sources else link.begin(self, input.shape[link.axis], input)
         if kept is None:
             return self._mask(input, call)
         if call is not None:
@@ -59,6 +64,11 @@ class ThinSite(Site):
             return functional.dropout(
                 input, p, self.training, bool(self.inplace), key=key, noise_shape=noise, mode=mode
             )
+        if input.dim() < self._axes + 2:
+            raise ValueError(
+                f"groups={self.groups} are parts of a batch; input of shape {tuple(input.shape)} has none"
+            )
+        self._check_rows()
         size = input.shape[-1 - self._axes]
         ones = torch.ones(self.groups, size, dtype=torch.float64, device="cpu")
         key = self.mask_key(call, input)
@@ -72,6 +82,13 @@ class ThinSite(Site):
         factor = factor.reshape(-1, *rest[0], size, *rest[1])
         made = torch.where(factor == 0, 0.0, input.to(wide) * factor).to(input.dtype)
         return input.copy_(made) if self.inplace else made
+
+    def _check_rows(self) -> None:
+        if self.groups > 1 and self.training and self.has_rows and self.rows is not None:
+            raise RuntimeError(
+                f"set_rows with groups={self.groups}: a part of a batch does not tell in which group of the "
+                "whole its rows are; take thin(model, groups=1)"
+            )
 
     def extra_repr(self) -> str:
         """What it has become."""
@@ -90,7 +107,7 @@ class ThinLinear(Seen, torch.nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """`F.linear`, on what is kept."""
-        inward = None if self.in_link is None else self.in_link.read(input, self.in_features)
+        inward = None if self.in_link is None else self.in_link.read(self, input, self.in_features)
         out = None if self.out_link is None else self.out_link.begin(self, self.out_features, input)
         if out is None and inward is None:
             return F.linear(input, self.weight, self.bias)
