@@ -179,6 +179,7 @@ def test_gradients_accumulate(name):
         assert torch.allclose(twice[each], once[each] + first[each] + second[each], atol=1e-10)
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @every_family
 def test_half_floats(name, dtype):

@@ -12,7 +12,7 @@ from thinned.torch import masked, nn, thin
 UNITS = [name for name, family in FAMILIES.items() if family.groups]
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.full)])
 @pytest.mark.parametrize("name", UNITS)
 def test_samples_are_the_masked_ones(name, shared):
     model, x = made(name, 0.5)
