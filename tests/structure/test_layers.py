@@ -13,7 +13,8 @@ ROOT = Path(thinned.contract.__file__).parent
 ROOMS = {
     "contract": [
         "contract",
-        "_philox", "_private",
+        "_philox",
+        "_private",
         "_states",
         "_audit",
         "_quantile",
