@@ -1,6 +1,7 @@
 """The audit of a model: each fault is found by its rule alone, healthy models are silent, all is put back."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import thinned
+from thinned._audit._calls import sampled
 from thinned.torch import audit, keyed
 from thinned.torch._clock import Clock
 
@@ -350,3 +352,22 @@ def test_a_bert_of_transformers():
     result = audit(transformers.BertModel(config), words)
     assert [str(one) for one in result.findings] == []
     assert len(result.sites) == 7  # the embeddings', and three for each layer
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (0, 5), (3,), (4096, 512), (256, 197, 768), (8, 3, 1024, 1024), (1, 1, 2**22), (10,) * 7]
+)
+def test_a_large_array_is_looked_at_in_a_sample_that_keeps_samples_and_channels(shape):
+    cut = [len(range(*each.indices(size))) for each, size in zip(sampled(shape), shape, strict=True)]
+    assert math.prod(cut) <= 2**18
+    assert math.prod(cut) > 2**16 or cut == list(shape)
+    assert cut[:2] == list(shape[:2]) or len(shape) != 4
+
+
+@pytest.mark.parametrize("code", ["THN402", "THN403", "THN404", "THN407", "THN408"])
+def test_faults_are_found_in_a_sample_too(code):
+    model, _ = FAULTS[code]()
+    x = torch.randn(16384, 32, generator=torch.Generator().manual_seed(0))
+    result = audit(model, x, repeats=2)
+    assert {finding.code for finding in result.findings} == {code}
+    assert result.sites[0]["shape"] == (16384, 32)
