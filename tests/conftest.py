@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,13 @@ from order import slowest_first
 from tiers import mark_what_a_design_leaves
 
 from thinned import _kernel
+
+FRAMEWORKS = ("equinox", "flax", "jax", "keras", "tensorflow", "torch", "triton")
+# Without a framework its name would be found here, as folders of tests bear it: tests/torch is no torch.
+for name in FRAMEWORKS:
+    found = importlib.util.find_spec(name)
+    if found is not None and found.origin is None:
+        sys.modules[name] = None  # type: ignore[assignment]
 
 # Torch's threads sleep while they wait: spinning, they take the core of the other worker of pytest, and small
 # networks took five times the processor's time. Read when torch is loaded.

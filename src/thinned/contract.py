@@ -78,11 +78,19 @@ def block_words(key: Key, block: Any, purpose: int) -> tuple[Any, Any, Any, Any]
 def halfword(key: Key, positions: Any, purpose: int) -> UInt64s:
     """h_t(i): halfword i mod 8 of the block's output, low half first (section 2)."""
     i = np.asarray(positions, dtype=np.uint64)
+    if not i.ndim:  # NumPy 1 makes float64 of a uint64 without dimensions and a Python integer
+        return halfword(key, i[np.newaxis], purpose).reshape(())
     words = np.stack(np.broadcast_arrays(*block_words(key, i >> 3, purpose)))
     index = ((i & 7) >> 1).astype(np.intp)
     word = np.take_along_axis(words, index[np.newaxis], axis=0)[0]
     halves: UInt64s = word >> (16 * (i & 1)) & 0xFFFF
     return halves
+
+
+def _number(key: Key, positions: Any, high: int, low: int) -> UInt64s:
+    """The 32-bit number of two purposes' halfwords, u(i) or v(i)."""
+    number: UInt64s = halfword(key, positions, high) << np.uint64(16) | halfword(key, positions, low)
+    return number
 
 
 # Section 3: the mask.
@@ -113,7 +121,7 @@ def threshold(p: float) -> int:
 
 def keep(key: Key, positions: Any, drop_threshold: int) -> Bools:
     """Kept iff u(i) = h_0(i) · 2^16 + h_1(i) is at least the threshold (section 3)."""
-    u = halfword(key, positions, PURPOSE_HIGH) << 16 | halfword(key, positions, PURPOSE_LOW)
+    u = _number(key, positions, PURPOSE_HIGH, PURPOSE_LOW)
     kept: Bools = u >= drop_threshold
     return kept
 
@@ -279,7 +287,7 @@ def normal(key: Key, positions: Any) -> npt.NDArray[np.float32]:
         >>> normal(Key(0), [0, 1, 2]).tolist()
         [0.7659636735916138, -0.9756712317466736, -1.008414626121521]
     """
-    v = halfword(key, positions, PURPOSE_NOISE_HIGH) << 16 | halfword(key, positions, PURPOSE_NOISE_LOW)
+    v = _number(key, positions, PURPOSE_NOISE_HIGH, PURPOSE_NOISE_LOW)
     q = np.asarray((v.astype(np.float64) + 0.5) / 2.0**32 - 0.5)
     return normal_quantile(q.reshape(-1)).astype(np.float32).reshape(q.shape)
 

@@ -201,5 +201,26 @@ NATIVE = of(
             "(wide(start + 2 * k))",
             "jax/test_mesh.py",
         ),
+        (
+            "where a row of a tile of attention begins",
+            "attention_tile.h",
+            "*s.row++ = s.to + before;",
+            "*s.row++ = s.to;",
+            "torch/test_attention_masks.py::test_the_mask_is_the_contracts",
+        ),
+        (
+            "the mask of a tile of attention, backward",
+            "attention_kernel.h",
+            "fill(kernels, c, h, t, *b.keeps);",
+            "fill(kernels, c, h, {t.i, t.rows, t.j + 8, t.columns}, *b.keeps);",
+            "torch/test_attention_masks.py::test_the_mask_is_the_contracts",
+        ),
+        (
+            "the sum of a row of attention where its largest score grows",
+            "attention_kernel.h",
+            "sum[r] *= shrink;",
+            "",
+            "torch/test_attention_tiles.py::test_outputs_and_gradients_equal_the_formula_in_float64",
+        ),
     ],
 )

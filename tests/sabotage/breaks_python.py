@@ -24,8 +24,8 @@ DEFINITION = of(
         (
             "the low halfword of the definition",
             "contract.py",
-            "PURPOSE_HIGH) << 16 | halfword(key, positions, PURPOSE_LOW)",
-            "PURPOSE_HIGH) << 16 | 0xFFFF",
+            "<< np.uint64(16) | halfword(key, positions, low)",
+            "<< np.uint64(16) | np.uint64(0xFFFF)",
             CONTRACT,
         ),
         (
@@ -194,6 +194,27 @@ TORCH = of(
             "    position += base\n    if KEY_HERE:\n        seed, stream = tl.load(key + key_at), tl",
             "    if KEY_HERE:\n        seed, stream = tl.load(key + key_at), tl",
             "triton/test_kernels.py::test_interpreted[kernels]",
+        ),
+        (
+            "where a score of FlexAttention stands",
+            "_flex.py",
+            "h.long() * of_head",
+            "b.long() * of_head",
+            "torch/test_flex.py::test_identity_for_v_gives_the_reference_mask",
+        ),
+        (
+            "the key of MultiheadAttention's weights",
+            "nn/_heads.py",
+            "functional.dropout(probabilities, p, True, key=dropout_key, **place)",
+            "functional.dropout(probabilities, p, True, **place)",
+            "torch/test_multihead.py::test_the_weights_are_dropped_by_the_mask_of_their_shape",
+        ),
+        (
+            "the key of an attention that is handed over",
+            "_conversion/_handed.py",
+            "dropout_key=self.mask_key(None, query)",
+            "dropout_key=None",
+            "torch/test_transformers.py::test_an_attention_that_is_handed_over_gets_a_site",
         ),
         (
             "where a tile of Triton's attention stands, backward",

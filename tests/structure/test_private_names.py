@@ -27,6 +27,7 @@ DOCUMENTED = {"_fields", "_replace", "_asdict", "_getframe"}
 # Names by which another package calls us.
 HOOKS = {
     "torch/_tools.py": {"_call_impl", "_slow_forward"},
+    "keras/_attention.py": {"_compute_attention", "_compute_attention_mask", "_dropout_layer"},
     "keras/_cells.py": {"_create_dropout_mask"},
     "mc/keras/_patching.py": {"_create_dropout_mask"},
     "tensorflow/_graph.py": {"_c_func"},

@@ -13,7 +13,8 @@ from thinned.torch import keyed, nn, schedules, set_step
 from thinned.torch.functional import scaled_dot_product_attention as attend
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+# With AMX probabilities and their gradients are rounded to bfloat16 too, 8 bits each, before products.
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12, torch.float16: 2e-3, torch.bfloat16: 4e-2}
 
 
 def inputs(*batch, length=5, keys=7, size=4, seed=0, dtype=torch.float32):

@@ -10,7 +10,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 import thinned
-from thinned import Key
+from thinned import Key, _kernel
 from thinned.torch.functional import scaled_dot_product_attention as attend
 
 KEY = Key(3, 4)
@@ -76,12 +76,15 @@ def test_outputs_and_gradients_equal_the_formula_in_float64(path, case):
     expected_gradients = torch.autograd.grad(expected, doubles, upstream.double())
     for one, other in zip((got, *gradients), (expected, *expected_gradients), strict=True):
         assert one.dtype == dtype
-        assert float((one.double() - other).abs().max() / other.abs().max()) < TOLERANCE[dtype]
+        apart = (one.double() - other).detach().abs().max() / other.detach().abs().max()
+        assert float(apart) < TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("sizes", [(1, 3, 1, 150, 270, 16, 24), (1, 1, 1, 70, 2100, 8, 8)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_no_bit_depends_on_the_threads(path, sizes, dtype):
+    if path == _kernel.REFERENCE:
+        pytest.skip("the products are torch's, whose sums its threads divide")
     results = []
     before = torch.get_num_threads()
     for threads in (1, 2, 3):
@@ -149,14 +152,12 @@ def peak():
 )
 def test_memory_beside_inputs_and_outputs(length, allowed):
     """Where the probabilities would take 128 MiB and 2 GiB."""
-    if thinned.torch._attention._operator._native._kernel.path() == "reference":
+    if _kernel.path() == _kernel.REFERENCE:
         pytest.skip("the reference has no kernel")
     arguments = operands(1, 8, 8, 64, 64, 64, 64)
     attend(*arguments, None, 0.1, training=True).sum().backward()  # what is loaded once
     arguments = operands(1, 8, 8, length, length, 64, 64)
     upstream = torch.ones(1, 8, length, 64)
-    results = [torch.zeros_like(each) for each in (*arguments, arguments[0])]
-    del results[:]
     gc.collect()
     REFRESH.write_text("5")
     before = peak()

@@ -47,7 +47,8 @@ def test_no_float64_is_sent_there_and_the_bits_are_equal(name, which):
         with device() as (there, here):
             got = here(VERBS[name](there(x), there(p) if "there" in which else p))
         if name == "scaled_dot_product_attention":  # sums in another order than the kernel's
-            torch.testing.assert_close(got, expected)
+            tolerance = 1e-5 if dtype == torch.float32 else 4e-2
+            torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
         else:
             assert torch.equal(got, expected)
 

@@ -29,12 +29,13 @@ ROWS = (
     *_elementwise.ROWS,
     *_layouts.ROWS,
     *_autograd.ROWS,
-    *_attention.ROWS,
     *_steps.ROWS,
     *_thin.ROWS,
     *_monte_carlo.ROWS,
     *_averages.ROWS,
     *_frameworks.ROWS,
+    *_attention.ROWS,
+    _steps.FUSED,
     *_gpu.ROWS,
 )
 

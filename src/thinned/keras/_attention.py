@@ -15,6 +15,9 @@ from thinned.keras._site import Seeded, checked
 _CAUSAL: Final = object()  # in place of a mask that is the causal one alone, which then is not made
 
 
+_compat.check_heads()
+
+
 class Heads(Seeded):
     """A mixin in front of Keras's layers of several heads.
 
@@ -36,7 +39,7 @@ class Heads(Seeded):
         self.__dict__["seed"] = 0  # for Keras's layer, which draws a seed where it has none
         super().build(query_shape, value_shape, key_shape)  # type: ignore[misc]
         self.__dict__["seed"] = seed
-        kerass = self._dropout_layer
+        kerass = _compat.dropout_layer_of(self)
         _compat.tracker_of(self).untrack(kerass)
         self._dropout_layer = Dropout(kerass.rate, seed=seed, dtype=self.dtype_policy, name=self.name)
 

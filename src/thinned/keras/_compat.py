@@ -28,6 +28,12 @@ torch_device: Any = (
 
 layers_of = ROOM.attribute("_flatten_layers", "reach the layers inside layers")
 tracker_of = ROOM.attribute("_tracker", "give a layer the seed generator of another")
+# Layers of several heads: what ours call and what they override.
+_HEADS = ("_compute_attention", "_compute_attention_mask")
+for _layer in ("MultiHeadAttention", "GroupQueryAttention"):
+    for _method in _HEADS:
+        ROOM.name(f"keras.layers.{_layer}.{_method}", "drop attention's probabilities")
+dropout_layer_of = ROOM.attribute("_dropout_layer", "drop attention's probabilities")
 window_of = ROOM.attribute("_sliding_window", "see whether attention has a window", None)
 scores_asked = ROOM.attribute("_return_attention_scores", "see whether probabilities are asked for", False)
 noise_shape_of = ROOM.attribute("_get_noise_shape", "drop whole channels", None)
@@ -47,6 +53,15 @@ def check_cells() -> None:
         ImportError: naming what this Keras lacks.
     """
     ROOM.check(_CELLS)
+
+
+def check_heads() -> None:
+    """Refuse a Keras whose layers of several heads would go on with probabilities dropped by its own masks.
+
+    Raises:
+        ImportError: naming what this Keras lacks.
+    """
+    ROOM.check(*(name.path for name in ROOM.names if name.path.rpartition(".")[2] in _HEADS))
 
 
 def device_of_torch() -> Any:

@@ -46,6 +46,13 @@ buffers_of = private_attribute(
     "_buffers", "put a model back after a trial run", instead="Module.named_buffers, which leaves out None"
 )
 forward_pre_hooks_of = private_attribute("_forward_pre_hooks", "remove the hook of an earlier counting")
+# Of the package transformers: a model's configuration.
+attention_asked_for = private_attribute(
+    "_attn_implementation", "see by what attention a model computes", None
+)
+convolution_of = private_attribute(
+    "_conv_forward", "run a convolution, padding modes too, with a part of its weight"
+)
 version_of = private_attribute("_version", "tell whether a weight was updated between two calls")
 
 # Layers by the classes that they derive from.

@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import flex_attention as _torchs
+from torch.nn.attention import flex_attention as _module
 
 from thinned._position import positions, row_major
 from thinned.contract import Key
 from thinned.torch import _operator, _plain, functional
 from thinned.torch._place import Place, Where
+
+_torchs: Any = _module  # whose names differ from version to version
 
 ScoreMod = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 # Whether the logsumexp is asked for, the largest score, and both in a structure.

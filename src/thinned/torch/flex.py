@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 import torch
 from torch import Tensor
-from torch.nn.attention import flex_attention as _torchs
+from torch.nn.attention import flex_attention as _module
 
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key, check_probability
@@ -16,6 +16,8 @@ from thinned.torch._overrides import overridable
 from thinned.torch._place import Place, as_lists
 
 __all__ = ["flex_attention"]
+
+_torchs: Any = _module  # whose arguments differ from version to version
 
 
 @overridable
@@ -106,8 +108,8 @@ def flex_attention(
         )
     if not drops:
         more = {} if return_aux is None else {"return_aux": return_aux}  # which older ones have not
-        options = (scale, enable_gqa, return_lse, kernel_options)
-        return _torchs.flex_attention(query, key, value, score_mod, block_mask, *options, **more)
+        rest = (scale, enable_gqa, return_lse, kernel_options)
+        return _torchs.flex_attention(query, key, value, score_mod, block_mask, *rest, **more)
     bits, rate = _key.as_tensor(dropout_key, generator), _rate.as_tensor(dropout_p, drop)
     wanted, options = _flex.wanted(return_lse, return_aux), (scale, enable_gqa)
     found = _flex.two_passes(

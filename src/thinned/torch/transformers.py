@@ -21,6 +21,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from thinned.torch import functional
 from thinned.torch._conversion import _handed
 from thinned.torch.nn._part_keys import is_off
 
@@ -70,11 +71,13 @@ def attention(
     Example:
         >>> import torch, thinned
         >>> from transformers import BertConfig, BertModel
-        >>> config = BertConfig(99, 16, 1, 2, 32, attn_implementation="thinned")
+        >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        >>> config = BertConfig(vocab_size=9, **sizes, intermediate_size=32, attn_implementation="thinned")
         >>> model = thinned.torch.convert(BertModel(config)).model.train()
         >>> words = torch.arange(6).reshape(2, 3)
         >>> model = thinned.torch.keyed(model, seed=1, check={"input_ids": words})
-        >>> a, b = (model(words).last_hidden_state.detach() for _ in range(2))
+        >>> with torch.no_grad():
+        ...     a, b = model(words).last_hidden_state, model(words).last_hidden_state
         >>> torch.equal(a, b)
         True
     """
@@ -97,9 +100,9 @@ def attention(
     if position_bias is not None:
         bias = position_bias[..., : key.shape[2]]
         attention_mask, causal = _biased(bias, attention_mask, causal, query, key), False
-    site = _handed.site_of(module) or _handed.HandedAttention()
-    enable_gqa = getattr(module, "num_key_value_groups", 1) > 1
-    output = site(query, key, value, attention_mask, dropout, causal, scaling, enable_gqa)
+    site, enable_gqa = _handed.site_of(module), getattr(module, "num_key_value_groups", 1) > 1
+    call = (query, key, value, attention_mask, dropout, causal, scaling, enable_gqa)
+    output = functional.scaled_dot_product_attention(*call, training=True) if site is None else site(*call)
     return output.transpose(1, 2).contiguous(), None
 
 

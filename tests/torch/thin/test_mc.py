@@ -1,4 +1,4 @@
-"""Monte Carlo prediction of thin models: the samples of the masked ones, by smaller passes."""
+"""Monte Carlo prediction of thin models: the samples are those of the masked ones."""
 
 import numpy as np
 import pytest
@@ -24,14 +24,6 @@ def test_samples_are_the_masked_ones(name, shared):
     assert np.allclose(thinly, whole, atol=1e-10)
     assert thinly.std(0).max() > 0
     assert not model.training
-
-
-def test_shared_samples_are_computed_by_smaller_passes():
-    model, x = made("units", 0.5)
-    seen = []
-    model[2].register_forward_hook(lambda module, args, output: seen.append(output.shape))
-    predict(model.eval(), x, samples=4, shared=True)
-    assert sum(shape[0] == len(x) and shape[1] < 20 for shape in seen) == 4
 
 
 class Mixing(torch.nn.Module):

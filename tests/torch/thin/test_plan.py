@@ -106,6 +106,10 @@ LEFT = {
         "noise_shape",
     ),
     "alpha": (torch.nn.Sequential(Linear(4, 8), torch.nn.AlphaDropout(0.5), Linear(8, 4)), "AlphaDropout"),
+    "elements in a branch": (
+        path(torch.nn.Sequential(torch.nn.LayerNorm(4), Linear(4, 4), Dropout(0.1))),
+        "inner.2",
+    ),
     "batch norm in a branch": (path(torch.nn.BatchNorm1d(4)), "all samples"),
     "the mean of a batch": (Mixing(lambda x: x - x.mean(0, keepdim=True)), "along the batch"),
     "softmax of a batch": (Mixing(lambda x: x.softmax(0)), "along the batch"),

@@ -85,36 +85,6 @@ class Traced:
         return drawn
 
 
-class Thinned(Traced):
-    """Inputs for a model whose sites are all thin, where they share their networks: a smaller pass each."""
-
-    def __init__(
-        self,
-        forward: Callable[..., Tensor],
-        program: Program,
-        leaves: list[Any],
-        numbers: Tensor,
-        settings: Settings,
-    ) -> None:
-        super().__init__(program, leaves, numbers, settings)
-        self._forward = forward
-        self._whole = [one for one in leaves if isinstance(one, Tensor)]
-
-    def draw(self, first: int, stop: int) -> npt.NDArray[Any]:
-        """Samples number first … stop − 1; by the trace if the model's own pass mixes inputs."""
-        keys = [self._settings.key.fold(number) for number in range(first, stop)]
-        one = as_array(self._forward(*self._whole, keys[0]))
-        wanted = super().draw(first, first + 1)[0]
-        loose = 1e-3 if one.dtype in (np.float32, np.float64) else 0.1
-        if one.shape != wanted.shape or not np.allclose(one, wanted, loose, loose, equal_nan=True):
-            return super().draw(first, stop)
-        drawn = np.empty((len(keys), *one.shape), one.dtype)
-        drawn[0] = one
-        for place, key in enumerate(keys[1:], 1):
-            drawn[place] = as_array(self._forward(*self._whole, key))
-        return drawn
-
-
 class Direct:
     """Inputs for the model itself: one at a time, one sample at a time."""
 

@@ -14,14 +14,13 @@ from thinned.contract import Key
 from thinned.mc._collect import WITHOUT_EFFECT, check_last
 from thinned.mc.torch import _data_dependence, _inputs
 from thinned.mc.torch._active import unreached
-from thinned.mc.torch._batch import Direct, Thinned, Traced
-from thinned.mc.torch._outputs import meant, of_one
+from thinned.mc.torch._batch import Direct, Traced
+from thinned.mc.torch._outputs import of_one
 from thinned.mc.torch._program import Program
 from thinned.mc.torch._sampling import Sampling
 from thinned.mc.torch._training_flags import Also, switched
 from thinned.torch import _compat, _key
 from thinned.torch._draws import watching
-from thinned.torch._thin import is_shared
 
 
 class Run:
@@ -93,20 +92,10 @@ class Run:
         for begin in range(0, rows, most):
             stop = min(begin + most, rows)
             part = _inputs.cut(leaves, begin, stop, self.batch_dim)
-            if self.shared and self._all_thin():
-                whole = self._forward(spec, part, stop - begin)
-                yield Thinned(whole, program, part, numbers[begin:stop], self)
-            else:
-                yield Traced(program, part, numbers[begin:stop], self)
+            yield Traced(program, part, numbers[begin:stop], self)
 
-    def _all_thin(self) -> bool:
-        """Whether every site that drew is a thin one that the whole batch shares."""
-        modules = dict(self.model.named_modules())
-        sites = [modules.get(site.name) for site in self.draws.found]
-        return bool(sites) and all(is_shared(site) for site in sites)
-
-    def _forward(self, spec: Any, leaves: list[Any], rows: int | None = None) -> Callable[..., Tensor]:
-        """The model as a function of tensors with a batch of one, or of so many rows, and a key."""
+    def _forward(self, spec: Any, leaves: list[Any]) -> Callable[..., Tensor]:
+        """The model as a function of tensors with a batch of one, and a key."""
         fixed = {k: one for k, one in enumerate(leaves) if not isinstance(one, Tensor)}
 
         def forward(*tensors_and_key: Any) -> Tensor:
@@ -116,10 +105,7 @@ class Run:
             args, kwargs = _compat.pytree.tree_unflatten(full, spec)
             self.draws.start(key)
             with self.draws:
-                result = self.model(*args, **kwargs)
-                if rows is not None:
-                    return meant(result).movedim(self.batch_dim, 0)
-                return of_one(result, self.batch_dim)
+                return of_one(self.model(*args, **kwargs), self.batch_dim)
 
         return forward
 

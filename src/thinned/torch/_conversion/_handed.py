@@ -7,7 +7,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from thinned.torch import functional
+from thinned.torch import _compat, functional
 from thinned.torch._conversion import _functional
 from thinned.torch._site import Probability, Site
 
@@ -63,12 +63,12 @@ def hands_over(module: torch.nn.Module) -> bool:
 def is_ours(module: torch.nn.Module) -> bool:
     """Whether it asks by our name."""
     config = getattr(module, "config", None)
-    return hands_over(module) and getattr(config, "_attn_implementation", None) == IMPLEMENTATION
+    return hands_over(module) and _compat.attention_asked_for(config) == IMPLEMENTATION
 
 
 def site_of(module: torch.nn.Module) -> HandedAttention | None:
     """The site that `convert` gave it."""
-    site = module._modules.get(CHILD)
+    site = getattr(module, CHILD, None)
     return site if isinstance(site, HandedAttention) else None
 
 
@@ -80,4 +80,4 @@ def give_site(module: torch.nn.Module) -> None:
 
 def take_site(module: torch.nn.Module) -> None:
     """Take it away."""
-    del module._modules[CHILD]
+    delattr(module, CHILD)

@@ -35,7 +35,7 @@ class BranchLink(Link):
         site = self.site
         self._now.key = None
         draws = site.training and site.key is None and not THREAD.entered and not traced()
-        if draws and any(drops(other) for other in self.others):
+        if draws and any(drops(other) and other.training for other in self.others):
             self._now.key = Key(*_key.as_words(None))
         return super().begin(module, size, like)
 
@@ -43,14 +43,14 @@ class BranchLink(Link):
         return (
             super()._applies(like)
             and not samples_are_drawn()
-            and not any(drops(other) for other in self.others if not is_shared(other))
+            and not any(drops(other) and other.training for other in self.others if not is_shared(other))
         )
 
 
 def drops(site: Any) -> bool:
-    """Whether a site in a branch drops."""
+    """Whether a site in a branch drops in training."""
     p = getattr(site, "p", 1.0)
-    return bool(site.training) and (not isinstance(p, (int, float)) or p > 0)
+    return not isinstance(p, (int, float)) or p > 0
 
 
 def is_shared(site: Any) -> bool:

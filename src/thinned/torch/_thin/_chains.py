@@ -117,7 +117,7 @@ def _is_map(module: torch.nn.Module, channels: bool) -> bool:
     """Whether a module is a linear map of units, with a weight that it holds itself."""
     if not runs(module, _CONVS if channels else _LINEAR):
         return False
-    weight = module._parameters.get("weight")
+    weight = dict(module.named_parameters(recurse=False)).get("weight")
     if channels and module.groups != 1:
         return False
     return (

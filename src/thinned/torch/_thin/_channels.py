@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from thinned.torch import nn
+from thinned.torch import _compat, nn
 from thinned.torch._thin import _groups
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._units import ThinSite
@@ -43,14 +43,14 @@ class _ThinConv(Seen):
         inward = None if self.in_link is None else self.in_link.read(input, conv.in_channels)
         out = None if self.out_link is None else self.out_link.begin(self, conv.out_channels, input)
         if out is None and inward is None:
-            return conv._conv_forward(input, conv.weight, conv.bias)  # type: ignore[no-any-return]
+            return _compat.convolution_of(conv)(input, conv.weight, conv.bias)  # type: ignore[no-any-return]
         if inward is not None:
             input = _groups.without_empty(input, inward)
 
         def call(rows: Tensor, group: int) -> Tensor:
             weight = _groups.block(conv.weight, out, inward, group)
             bias = None if conv.bias is None else _groups.block(conv.bias, out, None, group)
-            return conv._conv_forward(rows, weight, bias)  # type: ignore[no-any-return]
+            return _compat.convolution_of(conv)(rows, weight, bias)  # type: ignore[no-any-return]
 
         return _groups.each(input, _groups.groups_of(out, inward), call)
 

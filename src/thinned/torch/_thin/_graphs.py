@@ -64,22 +64,18 @@ class Graphs:
 def graphs(model: torch.nn.Module) -> Graphs:
     """The graphs of a model: of the whole, or else of the largest parts of it that can be traced."""
     found = Graphs([], {})
-    for name, module in _parts(model, "", found.problems):
-        traced = [_read(module, graph) for graph in _trace.whole(module)]
-        found.parts.append(tuple(traced))
-        del name
+    for module in _parts(model, "", found.problems):
+        found.parts.append(tuple(_read(module, graph) for graph in _trace.whole(module)))
     return found
 
 
-def _parts(
-    module: torch.nn.Module, name: str, problems: dict[str, str]
-) -> Iterator[tuple[str, torch.nn.Module]]:
+def _parts(module: torch.nn.Module, name: str, problems: dict[str, str]) -> Iterator[torch.nn.Module]:
     if not any(is_site(one) for one in module.modules()):
         return
     if not is_site(module):
         try:
             _trace.whole(module)
-            yield name, module
+            yield module
             return
         except Exception as error:  # a model's own code may raise anything
             text = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
@@ -90,7 +86,7 @@ def _parts(
 
 def is_site(module: torch.nn.Module) -> bool:
     """Whether a module is one that drops, ours or torch.nn's."""
-    return isinstance(module, (Site, torch.nn.modules.dropout._DropoutNd))
+    return isinstance(module, (Site, _compat.DROPOUTS))
 
 
 def _read(root: torch.nn.Module, graph: fx.Graph) -> Graph:
@@ -120,5 +116,5 @@ def check_hooks(graph: Graph, nodes: list[fx.Node]) -> None:
                     what = getattr(hook, "__qualname__", type(hook).__name__)
                     raise StaysError(
                         f"{type(module).__name__} on its way has a {kind.replace('_', ' ')} hook, {what}: it "
-                        "would see thinned tensors: remove it first"
+                        "would see thinned tensors; remove it first"
                     )

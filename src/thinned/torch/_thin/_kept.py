@@ -77,10 +77,10 @@ def masked() -> Iterator[None]:
         >>> model = torch.nn.Sequential(*layers)
         >>> _ = thinned.torch.thin(model), thinned.torch.keyed(model, seed=1)
         >>> x = torch.randn(5, 8)
-        >>> with masked():
+        >>> with masked(), torch.no_grad():
         ...     expected = model(x)
-        >>> torch.allclose(model(x), expected, atol=1e-6), model[0](x).shape[1] < 64
-        (True, True)
+        >>> torch.allclose(model(x), expected, atol=1e-6)
+        True
     """
     _switch.masks += 1
     try:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from thinned.contract import check_integer, keep_probability, threshold
-from thinned.torch import nn
+from thinned.torch import _compat, nn
 from thinned.torch._conversion._report import Model
 from thinned.torch._conversion._walk import become, copied, foreign, named, torch_class
 from thinned.torch._site import Site
@@ -97,7 +97,8 @@ def thin(model: Model, groups: int = 1, *, copy: bool = False) -> Thinning[Model
     names: dict[torch.nn.Module, str] = {}
     for name, module in named(model):
         names.setdefault(module, name)
-    found, done = graphs(model), {}
+    found = graphs(model)
+    done: dict[torch.nn.Module, Chain | Branch] = {}
     left: dict[str, str] = {}
     for module, name in names.items():
         if not is_site(module) or isinstance(module, (_units.ThinSite, _branch.ThinPath)):
@@ -106,6 +107,13 @@ def thin(model: Model, groups: int = 1, *, copy: bool = False) -> Thinning[Model
             done[module] = _plan(module, found, groups)
         except StaysError as reason:
             left[name] = str(reason)
+    for site, plan in list(done.items()):
+        if isinstance(plan, Branch) and (inside := _by_sample(plan, done, groups)):
+            left[names[site]] = (
+                f"its branch holds {', '.join(names[other] for other in inside)}, with a mask of positions "
+                "in the whole batch: set its p to 0"
+            )
+            del done[site]
     shares: dict[torch.nn.Module, float] = {}
     thinned = {names[site]: _connect(site, plan, groups, names[site], shares) for site, plan in done.items()}
     return Thinning(model=model, thinned=thinned, left=left, share=_share(model, shares))
@@ -125,9 +133,10 @@ def unthin(model: Model) -> Model:
     """
     for module in model.modules():
         state = vars(module)
-        for number, hook in list(module._forward_pre_hooks.items()):
+        before = _compat.HOOKS["forward_pre"](module)
+        for number, hook in list(before.items()):
             if isinstance(hook, _branch.Enter):
-                del module._forward_pre_hooks[number]
+                del before[number]
         if isinstance(module, (_units.ThinSite, _branch.ThinPath)):
             module.__class__ = state.pop("_was")
             for name in ("link", "groups"):
@@ -158,6 +167,15 @@ def _plan(site: torch.nn.Module, found: Graphs, groups: int) -> Chain | Branch:
     if any(plan != plans[0] for plan in plans):
         raise StaysError("training and evaluation, or optional arguments, lead from it to other places")
     return plans[0]
+
+
+def _by_sample(plan: Branch, done: dict[torch.nn.Module, Any], groups: int) -> list[torch.nn.Module]:
+    """Which sites in a branch drop, and do not share their decision with all samples."""
+    return [
+        other
+        for other in plan.others
+        if (groups > 1 or not isinstance(done.get(other), Chain)) and _branch.drops(other)
+    ]
 
 
 def _connect(

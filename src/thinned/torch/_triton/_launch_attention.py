@@ -79,12 +79,12 @@ def backward(
     logsumexp = logsumexp.contiguous()
     call.tensors |= {"out": _readable(out), "grad": _readable(grad), "lse": logsumexp}
     call.tensors |= {"grad_q": _rows(of_query), "grad_k": _rows(of_key), "grad_v": _rows(of_value)}
-    rest = {"delta": torch.empty_like(logsumexp)}
+    rest: dict[str, Any] = {"delta": torch.empty_like(logsumexp)}
     call.run(_attention_queries.queries, "out", "lse", "grad", "grad_q", tiled=["BM"], **rest)
     call.run(
         *(_attention_keys.keys_and_values, "lse", "grad", "grad_k", "grad_v"),
         tiled=["BN"],
-        shared=("k", "v"),
+        shared=("grad_k", "grad_v"),
         **rest,
     )
     for target, name in ((of_query, "grad_q"), (of_key, "grad_k"), (of_value, "grad_v")):
@@ -99,7 +99,7 @@ def backward(
         call.run(
             *(_attention_masks.attn_masks, "lse", "grad", "grad_mask"),
             tiled=["BM", "BN"],
-            shared=("mask",),
+            shared=("grad_mask",),
             **rest,
         )
         found = call.tensors["grad_mask"]
@@ -161,7 +161,9 @@ class _Call:
         self.flags |= flags | {"HOW": how.value}
 
     def problems(self, names: Sequence[str]) -> Problems:
-        steps = {name: _steps(self.tensors[name], -1 if name == "lse" else -2) for name in names}
+        steps: dict[str, Sequence[int]] = {
+            name: _steps(self.tensors[name], -1 if name == "lse" else -2) for name in names
+        }
         if not self.flags["MASK"]:
             steps["mask"] = (0,) * len(self.batch)
         return problems(self.batch, self.groups, steps | self.extra, _OF_KEYS)
