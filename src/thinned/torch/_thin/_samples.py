@@ -32,10 +32,13 @@ def ranks_of(graph: Graph, inside: list[fx.Node], stream: fx.Node) -> frozenset[
     """
     apart: set[int] = set()
     mixed: set[int] = set()
+    tried: set[int] = set()
     modules = [graph.calls[node] for node in inside if node in graph.calls]
     with masked(), _evaluating(modules), torch.no_grad():
         for x in _inputs(modules):
-            if x.dim() not in apart | mixed:
+            again = x.dim() in tried
+            tried.add(x.dim())
+            if not (again and apart | mixed):  # a second size only where none ran
                 found = _keeps_apart(graph, inside, stream, x)
                 if found is not None:
                     (apart if found else mixed).add(x.dim())
