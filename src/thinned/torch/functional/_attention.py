@@ -37,7 +37,7 @@ def scaled_dot_product_attention(
 
     Where nothing is dropped it is torch's, by the fastest of its ways. In training, softmax(query · keyᵀ ·
     scale + mask) is dropped by the mask of its own shape (…, L, S), tile by tile: nothing of that size is
-    stored. For the backward pass the result and a number for each query are kept; the rest is recomputed.
+    stored. For the backward pass the result and two numbers for each query are kept; the rest is recomputed.
 
     Args:
         query: (…, L, E); float32, float64, float16 or bfloat16.
@@ -162,7 +162,9 @@ def _threshold(
         return _rate.threshold(check_probability(p, "dropout_p"), query)
     if not p.dim():
         return _rate.threshold(p, query)
-    fronts = [query.shape[:-2]] if attn_mask is None else [query.shape[:-2], attn_mask.shape[:-2]]
+    fronts: list[tuple[int, ...]] = (
+        [query.shape[:-2]] if attn_mask is None else [query.shape[:-2], attn_mask.shape[:-2]]
+    )
     for each in others:
         heads = query.shape[-3:-2] if enable_gqa else each.shape[-3:-2]  # each is repeated for query's
         fronts.append((*each.shape[:-3], *heads))
