@@ -21,6 +21,8 @@ RIGHT = {
         "        return self.dropout(x)",
         "y = F.dropout(x, 0.5) if model.training else x",
         "def train_step(x):\n    return F.dropout(x, 0.5)",
+        "def thin(x, depth):\n    return thin(F.dropout(x, 0.5), depth - 1) if depth else x\n"
+        "def f(x, training):\n    return thin(x, 2) if training else x",
         "class A(nn.Module):\n    def forward(self, inputs):\n        x, use_dropout = inputs\n"
         "        return F.dropout(x, 0.5) if use_dropout else x",
         "def f(q, p=0.1):\n    if p > 0.0:\n        q = F.dropout(q, p=p)\n    return q",
@@ -252,6 +254,9 @@ RIGHT = {
         "import haiku as hk\ndef f(x, is_training):\n    if is_training:\n"
         "        x = hk.dropout(hk.next_rng_key(), 0.5, x)\n    return x",
         "import haiku as hk\ndef f(x, rate):\n    return hk.dropout(hk.next_rng_key(), rate, x)",
+        "import haiku as hk\nclass A(hk.Module):\n    def _thin(self, x):\n"
+        "        return hk.dropout(hk.next_rng_key(), 0.5, x)\n    def __call__(self, x, is_training):\n"
+        "        if is_training:\n            x = self._thin(x)\n        return x",
     ],
     "THN308": [
         "import equinox as eqx, jax\nclass A(eqx.Module):\n    def __call__(self, x, seed):\n"
@@ -272,6 +277,8 @@ WRONG = {
         "from torch import nn\nclass A(nn.Module):\n    def forward(self, x):\n"
         "        return nn.functional.dropout2d(x, self.p)",
         "import torch\ny = torch.nn.functional.dropout(x, p=0.3)",
+        "from torch.nn.functional import dropout\ndef thin(x):\n    return dropout(x)\n"
+        "def f(x, training):\n    return thin(x) if training else x\ndef g(x):\n    return thin(x)",
         STARS + "y = dropout(x)",
         STARS + "class A(Module):\n    def forward(self, x):\n        return dropout(x, self.p)",
     ],

@@ -90,3 +90,56 @@ def test_wrong_arguments_are_named():
         audit(3, {}, X)
     with pytest.raises(ValueError, match="repeats must be at least 2, got 1"):
         audit(HEALTHY["flax"], {}, X, repeats=1)
+
+
+class Scanned(nn.Module):
+    @nn.compact
+    def __call__(self, x, deterministic):
+        class Block(nn.Module):
+            @nn.compact
+            def __call__(self, x, deterministic):
+                return nn.Dropout(0.5)(nn.Dense(32)(x), deterministic=deterministic), None
+
+        rngs = {"params": True, "dropout": True}
+        scan = nn.scan(Block, variable_axes={"params": 0}, split_rngs=rngs, length=2, in_axes=nn.broadcast)
+        return scan()(x, deterministic)[0]
+
+
+class Compiled(nn.Module):
+    @nn.compact
+    def __call__(self, x, deterministic):
+        class Block(nn.Module):
+            @nn.compact
+            def __call__(self, x):
+                return nn.Dropout(0.5)(x, deterministic=deterministic)
+
+        return nn.jit(Block)()(x)
+
+
+@pytest.mark.parametrize("module", [Scanned(), Compiled()], ids=["scan", "jit"])
+def test_sites_inside_of_a_scan_or_a_compiled_function_are_seen(module):
+    variables = module.init(jax.random.key(0), X, True)
+    result = audit(module, variables, X, repeats=2)
+    assert [str(finding) for finding in result.findings] == []
+    assert result.sites
+
+
+def test_what_draws_in_evaluation_inside_is_found():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, deterministic):
+            noise = jax.random.normal(self.make_rng("noise"), x.shape)
+            return {"y": (nn.Dropout(0.5)(x, deterministic=deterministic) + noise,)}
+
+    result = audit(Net(), {}, X, streams=["dropout", "noise"], repeats=2)
+    assert [finding.code for finding in result.findings] == ["THN401"]
+
+
+def test_a_module_that_raises_says_so_itself():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, deterministic):
+            raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        audit(Net(), {}, X)

@@ -1,5 +1,8 @@
 """The audit of a Keras model: faults are found, each by its rule alone; healthy models are silent."""
 
+import contextlib
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -109,3 +112,53 @@ def test_wrong_arguments_are_named():
         audit(3, X)
     with pytest.raises(ValueError, match="repeats must be at least 2, got 1"):
         audit(net(), X, repeats=1)
+
+
+class Drawn(L.Layer):
+    """Draws from Keras's own generator, in evaluation too; fails in training where it is told to."""
+
+    def __init__(self, fails=False):
+        super().__init__()
+        self.fails = fails
+
+    def call(self, x, training=False):
+        np.random.rand(), random.random()  # noqa: NPY002 - the global generators are meant
+        y = x * keras.ops.cast(keras.random.uniform((64, 32)) < 0.5, x.dtype)
+        if training and self.fails:
+            raise RuntimeError("boom")
+        return y
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_generators_of_the_process_are_put_back_after_a_failure_too(fails):
+    def draws():
+        return [*keras.ops.convert_to_numpy(keras.random.normal((3,))), np.random.rand(), random.random()]  # noqa: NPY002
+
+    model = net(Drawn(fails), L.Dropout(0.5))
+    model.build((64, 32))
+    keras.utils.set_random_seed(1)
+    wanted = draws()
+    keras.utils.set_random_seed(1)
+    with pytest.raises(RuntimeError, match="boom") if fails else contextlib.nullcontext():
+        assert "THN401" in {one.code for one in audit(model, X, repeats=2).findings}
+    assert draws() == wanted
+    assert "call" not in vars(model.layers[2])
+
+
+def shared():
+    x = L.Input((32,))
+    drop = L.Dropout(0.5)
+    return keras.Model(x, {"sum": L.Add()([drop(L.Dense(8)(x)), drop(L.Dense(8)(x))]), "x": (x,)})
+
+
+def test_a_shared_layer_and_a_mapping_of_outputs():
+    result = audit(shared(), X, repeats=2)
+    assert not result.findings
+    assert [site["name"].rpartition(" (")[2] for site in result.sites][1:] == ["call 1)"]
+
+
+def test_a_mapping_of_inputs_in_mixed_precision():
+    a, b = L.Input((32,), name="a"), L.Input((32,), name="b")
+    drop = L.Dropout(0.1, dtype="mixed_bfloat16")
+    model = keras.Model({"a": a, "b": b}, [drop(L.Concatenate()([a, b])), a])
+    assert [one.code for one in audit(model, {"a": X, "b": X}).findings] == ["THN415"]

@@ -1,6 +1,7 @@
 """The audit of a model: each fault is found by its rule alone, healthy models are silent, all is put back."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import thinned
+from thinned._audit._calls import sampled
 from thinned.torch import audit, keyed
 from thinned.torch._clock import Clock
 
@@ -275,6 +277,99 @@ def test_a_healthy_model_is_silent(name):
     assert [str(finding) for finding in audit(model, x).findings] == []
 
 
+class Restoring(Zeroing):
+    """As Zeroing, by a local variable."""
+
+    def forward(self, x):
+        p = self.p if self.training else 0.0
+        return F.dropout(x, p, self.training)
+
+
+class Same(Counting):
+    """As Counting, with the mask of the forward pass."""
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.mask = torch.bernoulli(torch.full_like(x, 0.5)) * 2
+            return x * ctx.mask
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad * ctx.mask
+
+
+def keyed_apart():
+    model = nn.Sequential(thinned.torch.nn.Dropout(0.5), linear(), thinned.torch.nn.Dropout(0.5), linear())
+    return keyed(model, 1, calls="count")
+
+
+# What comes near a rule's fault and is right.
+NEAR = {
+    "THN401": lambda: (net(lambda self, x: self.fc(F.dropout(x, 0.5, self.training)), fc=linear()), ROWS),
+    "THN402": lambda: (nn.Sequential(linear(), nn.Dropout(0.0), linear()), ROWS),
+    "THN403": lambda: (nn.Sequential(linear(), type("ScaledDropout", (DropPath,), {})(0.3), linear()), ROWS),
+    "THN404": lambda: (nn.Sequential(linear(), nn.Dropout(0.9), linear()), ROWS),
+    "THN405": lambda: (keyed_apart(), ROWS),
+    "THN406": lambda: (
+        keyed(
+            net(
+                lambda self, x: self.drop(x) + self.drop(self.fc(x)),
+                drop=thinned.torch.nn.Dropout(0.5),
+                fc=linear(),
+            ),
+            1,
+            calls="count",
+        ),
+        ROWS,
+    ),
+    "THN407": lambda: (
+        keyed(nn.Sequential(linear(), thinned.torch.nn.Dropout(0.5), linear()), 1, calls="count"),
+        ROWS,
+    ),
+    "THN408": lambda: (nn.Sequential(linear(), thinned.torch.nn.DropPath(0.3), linear()), ROWS),
+    "THN409": lambda: (nn.Sequential(linear(), nn.Dropout(0.5), nn.Linear(32, 5), nn.Softmax(1)), ROWS),
+    "THN410": lambda: (
+        nn.Sequential(linear(), nn.Dropout(0.5), nn.ReLU(), linear(), nn.Dropout(0.5), linear()),
+        ROWS,
+    ),
+    "THN411": lambda: (nn.Sequential(linear(), nn.Dropout(0.5), nn.LayerNorm(32), linear()), ROWS),
+    "THN412": lambda: (
+        net(lambda self, x: self.drop(self.norm(x)), norm=nn.BatchNorm1d(32), drop=nn.Dropout(0.5)),
+        ROWS,
+    ),
+    "THN413": lambda: (nn.Sequential(linear(), Restoring(), linear()), ROWS),
+    "THN414": lambda: (nn.Sequential(linear(), type("Dropout", (Same,), {})(), linear()), ROWS),
+    "THN415": HEALTHY["bfloat16 of ours"],
+    "THN417": lambda: (nn.Sequential(linear(), nn.Dropout(0.5, inplace=True), linear()), ROWS),
+}
+
+
+@pytest.mark.parametrize("code", NEAR)
+def test_what_comes_near_a_rule_is_silent(code):
+    model, x = NEAR[code]()
+    assert [str(finding) for finding in audit(model, x).findings] == []
+
+
+def test_ranks_with_masks_of_their_own_are_silent(monkeypatch):
+    def gather(gathered, mine):
+        gathered[:] = [mine, [(name, "other", "other bits") for name, _, _ in mine]]
+
+    for name, value in {
+        "is_initialized": lambda: True,
+        "get_world_size": lambda: 2,
+        "all_gather_object": gather,
+    }.items():
+        monkeypatch.setattr(torch.distributed, name, value)
+    assert not audit(nn.Sequential(linear(), nn.Dropout(0.5), linear()), ROWS).findings
+
+
+def test_every_rule_has_a_fault_and_what_comes_near():
+    rules = {f"THN{number}" for number in range(401, 418)}
+    assert {name.split()[0] for name in FAULTS} == rules - {"THN416", "THN417"}  # ranks; the zoo
+    assert set(NEAR) == rules - {"THN416"}
+
+
 def test_everything_is_put_back():
     model = nn.Sequential(linear(), nn.BatchNorm1d(32), nn.Dropout(0.5), Zeroing(), linear())
     model[2].eval()
@@ -350,3 +445,22 @@ def test_a_bert_of_transformers():
     result = audit(transformers.BertModel(config), words)
     assert [str(one) for one in result.findings] == []
     assert len(result.sites) == 7  # the embeddings', and three for each layer
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (0, 5), (3,), (4096, 512), (256, 197, 768), (8, 3, 1024, 1024), (1, 1, 2**22), (10,) * 7]
+)
+def test_a_large_array_is_looked_at_in_a_sample_that_keeps_samples_and_channels(shape):
+    cut = [len(range(*each.indices(size))) for each, size in zip(sampled(shape), shape, strict=True)]
+    assert math.prod(cut) <= 2**18
+    assert math.prod(cut) > 2**16 or cut == list(shape)
+    assert cut[:2] == list(shape[:2]) or len(shape) != 4
+
+
+@pytest.mark.parametrize("code", ["THN402", "THN403", "THN404", "THN407", "THN408"])
+def test_faults_are_found_in_a_sample_too(code):
+    model, _ = FAULTS[code]()
+    x = torch.randn(16384, 32, generator=torch.Generator().manual_seed(0))
+    result = audit(model, x, repeats=2)
+    assert {finding.code for finding in result.findings} == {code}
+    assert result.sites[0]["shape"] == (16384, 32)

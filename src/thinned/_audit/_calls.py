@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from thinned.contract import check_integer
 # What a mask shares: nothing; a channel; a sample; a dimension; or its output does not show it.
 ELEMENTS, CHANNELS, PATHS, LOCKED, OTHER = "elements", "channels", "paths", "locked", "other"
 
+_POSITIONS: Final = 2**18
 _RATE_NAMES: Final = ("p", "drop_prob", "drop_rate", "rate", "dropout", "drop", "prob", "dropout_p")
 DROPS: Final = re.compile(r"(?i)drop|stochastic.?depth")
 _PATHS = re.compile(r"(?i)drop.?path|stochastic.?depth")
@@ -32,11 +34,12 @@ class Call:
         kind: what its mask shares.
         p: its drop probability, where it says one.
         training: whether it was told to drop; None where nobody says.
-        input: as it was before, float32 or float64.
+        input: as it was before, float32 or float64, where it was looked at.
         output: likewise.
         dtype: of the input, such as "bfloat16".
         seconds: how long it took.
         by_function: not by a layer that somebody wrote by hand.
+        shape: of the whole input; that of `input` if empty.
         again: in the backward pass, where a checkpoint computes again.
         given: what was handed in, for who made it.
         made: what was handed out, for who takes it.
@@ -52,6 +55,7 @@ class Call:
     dtype: str = "float32"
     seconds: float = 0.0
     by_function: bool = True
+    shape: tuple[int, ...] = ()
     again: bool = False
     given: Any = None
     made: Any = None
@@ -65,6 +69,13 @@ class Run:
     outputs: list[Any] = field(default_factory=list)
     seconds: float = 0.0
     backward: bool = False
+
+    def without_tensors(self) -> Any:
+        """This run without what it handed around, which would be kept in memory."""
+        for call in self.calls:
+            call.given = call.made = None
+        self.outputs = []
+        return self
 
 
 @dataclass
@@ -97,6 +108,20 @@ class Evidence:
     def by_batch(self, name: str) -> bool:
         """Whether a layer says that it drops whole batches."""
         return False
+
+
+def sampled(shape: Sequence[int]) -> tuple[slice, ...]:
+    """Where a large array is looked at: every n-th position along its last dimensions, the first one last.
+
+    At most 262,144 positions are left, and of a dimension at least 8 as long as others can give way.
+    """
+    steps = [1] * len(shape)
+    for least in (8, 1):
+        for dim in range(len(shape) - 1, -1, -1):
+            left = math.prod(-(-size // step) for size, step in zip(shape, steps, strict=True))
+            most = max(shape[dim] // least, steps[dim], 1)
+            steps[dim] = min(steps[dim] * -(-left // _POSITIONS), most) if left else 1
+    return tuple(slice(None, None, step) for step in steps)
 
 
 def check_repeats(repeats: Any) -> None:

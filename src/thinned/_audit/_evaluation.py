@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from thinned._audit._calls import OTHER, Call, Evidence
 from thinned._audit._masks import drops
 from thinned._audit._report import Finding
@@ -62,6 +64,19 @@ def leaves_traces(evidence: Evidence) -> Iterator[Finding]:
                 "An evaluation changes it, and leaves it changed.",
                 "Put it back afterwards, or do not change it.",
             )
+
+
+def differs(evidence: Evidence) -> Iterator[Finding]:
+    """THN401: two evaluations differ, and no site shows why."""
+    first, second = evidence.evaluations
+    if any(True for _ in drops_in_evaluation(evidence)):
+        return
+    if not all(
+        np.array_equal(*pair, equal_nan=True) for pair in zip(first.outputs, second.outputs, strict=False)
+    ):
+        yield Finding(
+            "THN401", "", "Two evaluations with equal inputs differ.", "Let it draw in training only."
+        )
 
 
 RULES = (drops_in_evaluation, moves_statistics, leaves_traces)

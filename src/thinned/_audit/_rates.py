@@ -109,7 +109,7 @@ def low_precision(evidence: Evidence) -> Iterator[Finding]:
                 "THN415",
                 name,
                 f"What is kept is off by {bias:+.2%}: {seen[0].dtype} rounds the scale before it acts.",
-                "thinned.torch.convert(model) rounds once.",
+                "The dropout of thinned rounds once.",
                 {"bias": bias},
             )
 

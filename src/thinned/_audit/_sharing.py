@@ -58,7 +58,7 @@ def axes(evidence: Evidence) -> Iterator[Finding]:
         seen = [call for call in calls if drops(call)]
         if number or not seen:
             continue
-        shared, shape = shared_dims(seen), tuple(seen[0].input.shape)
+        shared, shape = shared_dims(seen), seen[0].shape or tuple(seen[0].input.shape)
         rest = [dim for dim in range(1, len(shape)) if shape[dim] > 1]
         what = ""
         if seen[0].kind == PATHS and not all(shared[dim] for dim in rest):

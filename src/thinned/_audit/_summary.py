@@ -26,7 +26,7 @@ def sites_of(evidence: Evidence) -> list[dict[str, Any]]:
                 "kind": first.kind,
                 "p": first.p,
                 "dropped": dropped_share(calls),
-                "shape": tuple(first.input.shape),
+                "shape": first.shape or tuple(first.input.shape),
                 "seconds": sum(call.seconds for call in calls) / len(calls),
             }
         )

@@ -6,6 +6,7 @@ LibCST takes about a millisecond a line, Python's own parser a fiftieth of it.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
 
 from thinned.audit._rule import Rule
@@ -17,7 +18,8 @@ _LONG = 100  # lines of a statement: a longer one is a table
 def excerpt(text: str, rules: Iterable[Rule]) -> str:
     """A text in which definitions that no rule could find anything in are empty lines.
 
-    Short statements that define nothing stay, such as imports, and of every class its name and its bases.
+    Short statements that define nothing stay, such as imports, what calls a function that stays, and of every
+    class its name and its bases.
 
     Args:
         text: Python source; one that Python cannot parse is given back as it is.
@@ -32,6 +34,8 @@ def excerpt(text: str, rules: Iterable[Rule]) -> str:
     covered: set[int] = set()
     kept: set[int] = set()
     classes: dict[int, str] = {}
+    others: list[range] = []
+    functions: list[str] = []
     for node in tree.body:
         begin = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))]) - 1
         span = range(begin, node.end_lineno or node.lineno)
@@ -43,9 +47,16 @@ def excerpt(text: str, rules: Iterable[Rule]) -> str:
             found = found or len(span) <= _LONG or _imports(node)
         if found:
             kept.update(span)
-        elif isinstance(node, ast.ClassDef):
+            functions += [node.name] if isinstance(node, ast.FunctionDef) else []
+            continue
+        others.append(span)
+        if isinstance(node, ast.ClassDef):
             bases = ", ".join(ast.unparse(base) for base in node.bases)
             classes[begin] = f"class {node.name}({bases}): ..."
+    calls = re.compile(rf"\b({'|'.join(map(re.escape, functions))})\s*\(") if functions else None
+    for span in others:
+        if calls and calls.search("".join(all_lines[span.start : span.stop])):
+            kept.update(span)
     return "".join(
         line if number in kept or number not in covered else classes.get(number, "") + "\n"
         for number, line in enumerate(all_lines)

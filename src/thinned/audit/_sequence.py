@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import libcst as cst
 from libcst import matchers as m
 
-from thinned.audit._ask import argument, assigned_in, is_self, last_word, layers_of, number
 from thinned.audit._names import FUNCTIONS, LAYERS, RATES, SEQUENTIALS
+from thinned.audit._nodes import argument, assigned_in, is_self, last_word, layers_of, number
 from thinned.audit._source import Place, Source
 
 

@@ -18,6 +18,9 @@ DropoutRNNCell: Any = ROOM.name(
 Functional: Any = ROOM.name(
     "keras.src.models.functional.Functional", "run what precedes the first mask once", instead="keras.Model"
 )
+global_seed_generator: Any = ROOM.name(
+    "keras.src.random.seed_generator.global_seed_generator", "put back what layers without a seed draw from"
+)
 _CELLS = "keras.src.layers.rnn.dropout_rnn_cell.DropoutRNNCell._create_dropout_mask"
 ROOM.name(_CELLS, "give recurrent cells its masks")
 torch_device: Any = (

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any, TypeVar
 
+import torch
+
 from thinned.torch import _compat
 
 Value = TypeVar("Value")
@@ -79,7 +81,8 @@ def notes(make: Callable[[], Value]) -> tuple[list[Value], tuple[Value, int] | N
         None outside of all regions. Else the notes of first runs, and the note of the innermost region that
         is computed again with the number of the backward pass; a fresh note where it is not known.
     """
-    if _compat.outside_checkpoints():
+    # A compiler makes one graph of a region, and computes it again with the keys that it has.
+    if torch.compiler.is_compiling() or _compat.outside_checkpoints():
         return None
     again, begun = _regions(sys._getframe(1))
     first = [_kept(region).setdefault(notes, make()) for region in begun]

@@ -6,20 +6,10 @@ from collections.abc import Iterable
 
 import libcst as cst
 
-from thinned.audit._ask import (
-    TRAINING,
-    UNKNOWN,
-    argument,
-    assigned_in,
-    guarded,
-    module_class,
-    number,
-    parameters,
-    says,
-    told_by_caller,
-)
 from thinned.audit._finding import Fix
+from thinned.audit._guards import TRAINING, guarded, told_by_caller
 from thinned.audit._names import ATTENTION, MULTI_HEAD, TORCH_ALPHA_FUNCTIONS, TORCH_FUNCTIONS
+from thinned.audit._nodes import UNKNOWN, argument, assigned_in, module_class, number, parameters, says
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Place, Source
 

@@ -9,8 +9,9 @@ from typing import Any
 import libcst as cst
 from libcst import matchers as m
 
-from thinned.audit._ask import UNKNOWN, argument, assigned_in, guarded, is_layer, number
+from thinned.audit._guards import guarded
 from thinned.audit._names import HAIKU_FUNCTION
+from thinned.audit._nodes import UNKNOWN, argument, assigned_in, is_layer, number
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Place, Source
 

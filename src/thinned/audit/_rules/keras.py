@@ -9,8 +9,9 @@ from collections.abc import Iterable
 import libcst as cst
 from libcst import matchers as m
 
-from thinned.audit._ask import UNKNOWN, argument, assigned_in, guarded, last_word, number, told_by_caller
+from thinned.audit._guards import guarded, told_by_caller
 from thinned.audit._names import KERAS_LAYERS, TF1_LAYER_FUNCTION, TF_FUNCTION
+from thinned.audit._nodes import UNKNOWN, argument, assigned_in, last_word, number
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Place, Source
 

@@ -8,19 +8,19 @@ from collections.abc import Iterable
 import libcst as cst
 from libcst import matchers as m
 
-from thinned.audit._ask import (
+from thinned.audit._finding import Edit, Fix
+from thinned.audit._guards import guarded
+from thinned.audit._names import FUNCTIONS, KERAS_LAYERS, LAYERS, TORCH_LAYERS, TORCH_RNNS
+from thinned.audit._nodes import (
     UNKNOWN,
     argument,
     assigned_in,
     dropped,
-    guarded,
     is_torch_module,
     layers_of,
     module_class,
     number,
 )
-from thinned.audit._finding import Edit, Fix
-from thinned.audit._names import FUNCTIONS, KERAS_LAYERS, LAYERS, TORCH_LAYERS, TORCH_RNNS
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Place, Source
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import libcst as cst
 from libcst import matchers as m
 
-from thinned.audit._ask import UNKNOWN, argument, last_word, number
 from thinned.audit._finding import Edit, Fix
 from thinned.audit._names import TORCH_LAYERS
+from thinned.audit._nodes import UNKNOWN, argument, last_word, number
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Place, Source
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 import libcst as cst
 from libcst import matchers as m
 
-from thinned.audit._ask import dropped, last_word
 from thinned.audit._names import BATCH_NORMS
+from thinned.audit._nodes import dropped, last_word
 from thinned.audit._rule import rule
 from thinned.audit._sequence import Layer, sequences
 from thinned.audit._source import Found, Place, Source

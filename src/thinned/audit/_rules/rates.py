@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import libcst as cst
 
-from thinned.audit._ask import UNKNOWN, argument, is_drop, is_keep, number
 from thinned.audit._finding import Edit, Fix
 from thinned.audit._names import KERAS_RNNS, RATES, TF1_FUNCTION, TF_FUNCTION
+from thinned.audit._nodes import UNKNOWN, argument, is_drop, is_keep, number
 from thinned.audit._rule import rule
 from thinned.audit._source import Found, Source
 
@@ -90,9 +90,12 @@ def _everything(source: Source) -> Iterable[Found]:
             yield Found(given, what, "Pass the probability to drop, 0 for none.")
 
 
-@rule("THN201", "keep-prob-in-tensorflow-2", r"keep_prob\s*=", r"tensorflow")
+@rule("THN201", "keep-prob-in-tensorflow-2", r"keep_prob\s*=", r"tensorflow", default=False)
 def _keep_prob(source: Source) -> Iterable[Found]:
-    """`tf.nn.dropout` of TensorFlow 2 has no `keep_prob`."""
+    """`tf.nn.dropout` of TensorFlow 2 has no `keep_prob`.
+
+    Off by default: code that runs is for TensorFlow 1, as the call fails in TensorFlow 2.
+    """
     if _TF1.search(source.text):
         return  # code for TensorFlow 1, where the name is right
     for place, _ in source.called(TF_FUNCTION):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned._audit import ELEMENTS, SHARED, Audit, Call, Evidence, Run, report
-from thinned._audit._calls import DROPS, check_repeats, is_thinned, kind_of, rate_of
+from thinned._audit._calls import DROPS, check_repeats, is_thinned, kind_of, rate_of, sampled
+from thinned._audit._evaluation import differs
 
 _MODE = "deterministic"
 
@@ -23,12 +25,15 @@ def audit(
     *inputs: Any,
     train: dict[str, Any] | None = None,
     evaluate: dict[str, Any] | None = None,
+    streams: Sequence[str] = ("dropout",),
     repeats: int = 8,
 ) -> Audit:
     """Apply a linen module a few times, and report what is wrong with its dropout.
 
-    It is applied twice in evaluation and `repeats` times in training, each time with another key for the
-    stream `dropout`; there is no backward pass, and the variables are left as they are.
+    It is applied twice in evaluation and `repeats` times in training, each time with other keys, and nothing
+    is compiled. What is inside of other transformations, such as `nn.remat`, is not looked at. There is no
+    backward pass, and the variables are left as they are. Of a large input or output at most 262,144
+    positions are looked at, spread over all of it.
 
     Args:
         module: a linen module.
@@ -36,6 +41,7 @@ def audit(
         *inputs: what it is called with: a batch like those of its training.
         train: keyword arguments that have it train; `{"deterministic": False}` if None.
         evaluate: those that have it evaluate; `{"deterministic": True}` if None.
+        streams: names of the streams of keys that the module draws from.
         repeats: training passes, at least 2.
 
     Returns:
@@ -65,15 +71,21 @@ def audit(
     evaluations: list[Run] = []
     changed: list[str] = []
     for number in range(2):
-        run, after = _run(module, variables, inputs, silent, number)
+        run, after = _run(module, variables, inputs, silent, _keys(streams, number))
         evaluations.append(run)
         changed = changed or _changed(variables, after)
-    trainings = [_run(module, variables, inputs, loud, number)[0] for number in range(repeats)]
-    return report(Evidence(evaluations, trainings, changed), SHARED)
+    trainings = [
+        _run(module, variables, inputs, loud, _keys(streams, number))[0] for number in range(repeats)
+    ]
+    return report(Evidence(evaluations, trainings, changed), (*SHARED, differs))
+
+
+def _keys(streams: Sequence[str], number: int) -> dict[str, Any]:
+    return dict(zip(streams, jax.random.split(jax.random.key(number), len(streams)), strict=True))
 
 
 def _run(
-    module: nn.Module, variables: Any, inputs: tuple[Any, ...], options: dict[str, Any], number: int
+    module: nn.Module, variables: Any, inputs: tuple[Any, ...], options: dict[str, Any], rngs: dict[str, Any]
 ) -> tuple[Run, Any]:
     run = Run()
 
@@ -86,10 +98,9 @@ def _run(
         _note(run, site, args[0], result, time.perf_counter() - begin)
         return result
 
-    rngs = {"dropout": jax.random.fold_in(jax.random.key(0), number)}
     held = [name for name in variables if name != "params"]
     begin = time.perf_counter()
-    with nn.intercept_methods(watch):
+    with jax.disable_jit(), nn.intercept_methods(watch):
         outputs, after = module.apply(variables, *inputs, rngs=rngs, mutable=held, **options)
     run.seconds = time.perf_counter() - begin
     run.outputs = [_array(one) for one in jax.tree.leaves(outputs)]
@@ -97,7 +108,9 @@ def _run(
 
 
 def _note(run: Run, site: nn.Module, given: Any, made: Any, seconds: float) -> None:
-    x, y = _array(given), _array(made)
+    if isinstance(made, jax.core.Tracer):  # inside a transformation, such as a checkpoint
+        return
+    x, y = (_array(one[sampled(one.shape)]) for one in (given, made))
     plain = isinstance(site, nn.Dropout) and not site.broadcast_dims
     if not plain and not is_thinned(x, y):
         return
@@ -108,6 +121,7 @@ def _note(run: Run, site: nn.Module, given: Any, made: Any, seconds: float) -> N
     call = Call(
         name, number, kind, rate_of(site), None if mode is None else not mode, x, y, given=given, made=made
     )
+    call.shape = given.shape
     call.dtype, call.seconds, call.by_function = str(given.dtype), seconds, plain
     run.calls.append(call)
 

@@ -17,12 +17,13 @@ def audit(model: torch.nn.Module, *inputs: Any, repeats: int = 8, **kwargs: Any)
     """Run a model a few times, and report what is wrong with its dropout.
 
     It is run twice in evaluation and `repeats` times in training, once with a backward pass. Modes,
-    parameters, buffers, gradients and generators are put back.
+    parameters, buffers, gradients and generators are put back. Of a large input or output at most 262,144
+    positions are looked at, spread over all of it.
 
     Args:
         model: any module.
         *inputs: what it is called with: a batch like those of its training. The larger it is, the smaller the
-            faults that can be seen.
+            faults that can be seen, up to that number.
         repeats: training passes, at least 2.
         **kwargs: keyword arguments of the model.
 

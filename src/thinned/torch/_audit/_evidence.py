@@ -66,7 +66,7 @@ def _evaluated(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, 
 
 
 def _trained(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], backward: bool) -> Run:
-    watch = Watch(model)
+    watch = Watch(model, gradients=backward)
     with torch.enable_grad(), unnoticed(model), watch.watching() as run:
         run.outputs = _tensors(model(*_copied(args), **_copied(kwargs)))
         roots = [one for one in run.outputs if one.requires_grad and one.is_floating_point()]
@@ -78,7 +78,7 @@ def _trained(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
                 torch.autograd.backward(roots, weights)
             except RuntimeError as error:
                 run.failed = str(error).partition(".")[0]
-    return run
+    return run if backward else run.without_tensors()
 
 
 def _silenced(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Run:
@@ -88,7 +88,7 @@ def _silenced(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
     watch = Watch(model, quiet=True)
     with torch.no_grad(), watch.watching() as run:
         model(*_copied(args), **_copied(kwargs))
-    return run
+    return run.without_tensors()
 
 
 def _tensors(value: Any) -> list[Tensor]:

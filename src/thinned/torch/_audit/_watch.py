@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from thinned import _audit
 from thinned._audit import ELEMENTS, OTHER, kind_of, rate_of
-from thinned._audit._calls import DROPS, is_thinned
+from thinned._audit._calls import DROPS, is_thinned, sampled
 from thinned.torch import _compat
 from thinned.torch._audit._verbs import ATTENTION, VERBS, Verb
 
@@ -51,6 +51,13 @@ class Run(_audit.Run):
     steps: list[Step] = field(default_factory=list)
     failed: str = ""
 
+    def without_tensors(self) -> Run:
+        """This run without what it handed around, which would be kept in memory."""
+        for step in self.steps:
+            step.inputs, step.outputs = [], []
+        super().without_tensors()
+        return self
+
 
 class Watch(TorchFunctionMode):
     """Record a run of a model.
@@ -59,10 +66,19 @@ class Watch(TorchFunctionMode):
         model: its modules' names are the sites' names.
         copies: whether inputs and outputs of all modules are kept, to find the first that differs.
         quiet: whether nothing is dropped, though the model trains.
+        gradients: whether each site's gradient is asked for.
     """
 
-    def __init__(self, model: torch.nn.Module, *, copies: bool = False, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        *,
+        copies: bool = False,
+        quiet: bool = False,
+        gradients: bool = False,
+    ) -> None:
         super().__init__()
+        self._gradients = gradients
         self._quiet = quiet
         self.run = Run()
         self.backward = False
@@ -87,7 +103,7 @@ class Watch(TorchFunctionMode):
             return (
                 func(*args, **kwargs) if verb.training is None else _silent(func, verb, args, kwargs, given)
             )
-        before, begin = given.detach().clone(), time.perf_counter()
+        before, begin = _array(given), time.perf_counter()
         result = func(*args, **kwargs)
         seconds = 0.0 if func in ATTENTION else time.perf_counter() - begin
         output = result[0] if isinstance(result, tuple) else result
@@ -109,17 +125,18 @@ class Watch(TorchFunctionMode):
         kind: str,
         p: float | None,
         training: bool | None,
-        before: Tensor,
+        before: npt.NDArray[Any],
         given: Tensor,
         output: Tensor,
         seconds: float,
     ) -> None:
         number = self._counts.get((name, self.backward), 0)
         self._counts[name, self.backward] = number + 1
-        call = Call(name, number, kind, p, training, _array(before), _array(output), given=given, made=output)
-        call.dtype, call.seconds = str(before.dtype).removeprefix("torch."), seconds
-        call.again = self.backward
-        if output.requires_grad and given.requires_grad and output is not given and not _hooked():
+        call = Call(name, number, kind, p, training, before, _array(output), given=given, made=output)
+        call.dtype, call.seconds = str(given.dtype).removeprefix("torch."), seconds
+        call.again, call.shape = self.backward, () if given.is_nested else tuple(given.shape)
+        graph = self._gradients and output.requires_grad and given.requires_grad
+        if graph and output is not given and not _hooked():
             ones = torch.ones_like(output)
             [found] = torch.autograd.grad(output, given, ones, retain_graph=True, allow_unused=True)
             call.gradient = None if found is None else _array(found)
@@ -147,7 +164,7 @@ class Watch(TorchFunctionMode):
         self._inside.append(len(self.run.calls))
         if is_handwritten(module):
             first = next((one for one in _compat.pytree.tree_leaves(args) if isinstance(one, Tensor)), None)
-            module.__dict__["_thinned_before"] = None if first is None else first.detach().clone()
+            module.__dict__["_thinned_before"] = None if first is None else _array(first)
 
     def _leave(self, module: torch.nn.Module, args: Any, result: Any) -> None:
         self._stack.pop()
@@ -161,13 +178,13 @@ class Watch(TorchFunctionMode):
         before = module.__dict__.pop("_thinned_before", None)
         if before is not None and len(self.run.calls) == calls and len(outputs) == 1:
             output = outputs[0]
-            if output.is_floating_point() and is_thinned(_array(before), _array(output)):
+            if output.is_floating_point() and is_thinned(before, _array(output)):
                 kind, rate = kind_of(type(module).__name__), rate_of(module)
                 self._note(self._names[module], kind, rate, module.training, before, inputs[0], output, 0.0)
                 self.run.calls[-1].by_function = False
         if self._copies:
-            inputs = [one.detach().clone() for one in inputs]
-            outputs = [one.detach().clone() for one in outputs]
+            inputs = [_sample(one).clone() for one in inputs]
+            outputs = [_sample(one).clone() for one in outputs]
         step = Step(self._names[module], module, inputs, outputs)
         if isinstance(module, _compat.NORMS) and inputs and inputs[0].dim() > 1:
             values = inputs[0].detach().float()
@@ -188,12 +205,18 @@ def _silent(
     return func(*rest, **kwargs)
 
 
+def _sample(tensor: Tensor) -> Tensor:
+    """A tensor where it is looked at, without its gradient."""
+    plain = tensor.layout == torch.strided and not tensor.is_nested
+    return tensor.detach()[sampled(tensor.shape)] if plain else tensor.detach()
+
+
 def _array(tensor: Tensor) -> npt.NDArray[Any]:
-    """A tensor's values, exactly; none of a tensor that is not one piece of memory."""
+    """A tensor's values where it is looked at; none of a tensor that is not one piece of memory."""
     if tensor.layout != torch.strided or tensor.is_nested:
         return np.zeros(0, np.float32)
     wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-    values: npt.NDArray[Any] = tensor.detach().to("cpu", wide, copy=True).numpy()
+    values: npt.NDArray[Any] = _sample(tensor).to("cpu", wide, copy=True).numpy()
     return values
 
 

@@ -32,7 +32,7 @@ def features_last(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 "THN408",
                 name,
-                f"It drops dimension 1 of {seen[0].input.shape}, and its features are in the last one.",
+                f"It drops dimension 1 of {seen[0].shape}, and its features are in the last one.",
                 "See which dimension is the batch, and which the features.",
             )
 

@@ -1,4 +1,4 @@
-"""Questions about a node that several rules ask."""
+"""What a node of a file is: a constant, a layer, a name that says something."""
 
 from __future__ import annotations
 
@@ -26,12 +26,6 @@ _KEEP = re.compile(
 )
 _DROP = re.compile(
     r"(^|_)(drop|dropout|drop_?(p|prob|rate|out_?rate)|dropout_?(p|prob|rate))$", re.IGNORECASE
-)
-# What asks for the mode; a switch that somebody hands over, and no setting of self, asks for it too.
-TRAINING = re.compile(
-    r"train|determin|eval|infer|is_test|test_mode|is_dev|phase|mode\b"
-    r"|(?<![.\w])(?:(?:use|apply|do|enable|with)_drop\w*|drop\w*_(?:switch|on|flag))\b",
-    re.IGNORECASE,
 )
 
 
@@ -193,51 +187,6 @@ def is_layer(node: cst.CSTNode, place: Place, source: Source, kinds: frozenset[s
     return False
 
 
-def guarded(place: Place, source: Source, word: re.Pattern[str] = TRAINING) -> bool:
-    """Whether a condition around a node, or an early return before it, asks for the mode."""
-    inner: cst.CSTNode = place.node
-    for outer in reversed(place.around):
-        if (
-            isinstance(outer, (cst.If, cst.IfExp))
-            and inner is not outer.test
-            and says(outer.test, word, source)
-        ):
-            return True
-        if isinstance(outer, cst.IndentedBlock) and _left_early(outer, inner, word, source):
-            return True
-        if isinstance(outer, cst.FunctionDef):
-            return bool(word.search(outer.name.value))
-        if isinstance(outer, cst.Lambda):
-            return False
-        inner = outer
-    return False
-
-
-def _left_early(block: cst.IndentedBlock, inner: cst.CSTNode, word: re.Pattern[str], source: Source) -> bool:
-    for statement in block.body:
-        if statement is inner:
-            return False
-        if isinstance(statement, cst.If) and says(statement.test, word, source):
-            last = statement.body.body[-1] if statement.body.body else None
-            if m.matches(last, m.SimpleStatementLine(body=[m.ZeroOrMore(), m.Return() | m.Raise()])):  # type: ignore[arg-type]
-                return True
-    return False
-
-
 def assigned_in(function: cst.FunctionDef | None, name: str, source: Source) -> Sequence[cst.BaseExpression]:
     """What a function assigns to a name of its own."""
     return source.assigned.get((function, name), ())
-
-
-def told_by_caller(rate: Any, place: Place, source: Source) -> bool:
-    """Whether a rate is a parameter or made of one, or was set by the mode: in evaluation it may be 0."""
-    if not isinstance(rate, cst.Name) or place.function is None:
-        return False
-    handed_over = parameters(place.function) - {"self"}
-    values = assigned_in(place.function, rate.value, source)
-    names = {one.value for value in values for one in m.findall(value, m.Name())}  # type: ignore[attr-defined]
-    return (
-        rate.value in handed_over
-        or bool(names & handed_over)
-        or any(says(one, TRAINING, source) for one in values)
-    )

@@ -1,0 +1,78 @@
+"""Whether code runs in training alone: conditions around it, early returns, rates of a caller."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import libcst as cst
+from libcst import matchers as m
+
+from thinned.audit._nodes import assigned_in, last_word, parameters, says
+from thinned.audit._source import Place, Source
+
+# What a framework calls, whoever else does.
+_ENTRIES = frozenset({"forward", "call", "__call__", "apply"})
+# What asks for the mode; a switch that somebody hands over, and no setting of self, asks for it too.
+TRAINING = re.compile(
+    r"train|determin|eval|infer|is_test|test_mode|is_dev|phase|mode\b"
+    r"|(?<![.\w])(?:(?:use|apply|do|enable|with)_drop\w*|drop\w*_(?:switch|on|flag))\b",
+    re.IGNORECASE,
+)
+
+
+def guarded(
+    place: Place, source: Source, word: re.Pattern[str] = TRAINING, seen: tuple[cst.FunctionDef, ...] = ()
+) -> bool:
+    """Whether a condition around a node, an early return before it, or all that call it ask for the mode."""
+    inner: cst.CSTNode = place.node
+    for outer in reversed(place.around):
+        if (
+            isinstance(outer, (cst.If, cst.IfExp))
+            and inner is not outer.test
+            and says(outer.test, word, source)
+        ):
+            return True
+        if isinstance(outer, cst.IndentedBlock) and _left_early(outer, inner, word, source):
+            return True
+        if isinstance(outer, cst.FunctionDef):
+            return bool(word.search(outer.name.value)) or _called_guarded((*seen, outer), source, word)
+        if isinstance(outer, cst.Lambda):
+            return False
+        inner = outer
+    return False
+
+
+def _called_guarded(seen: tuple[cst.FunctionDef, ...], source: Source, word: re.Pattern[str]) -> bool:
+    """Whether the last function seen is called, and each time behind a condition that asks for the mode."""
+    name = seen[-1].name.value
+    if name in _ENTRIES:
+        return False
+    calls = [one for one in source.all(cst.Call) if last_word(one.node.func) == name]
+    outside = [one for one in calls if one.function not in seen]
+    return bool(outside) and all(guarded(one, source, word, seen) for one in outside)
+
+
+def _left_early(block: cst.IndentedBlock, inner: cst.CSTNode, word: re.Pattern[str], source: Source) -> bool:
+    for statement in block.body:
+        if statement is inner:
+            return False
+        if isinstance(statement, cst.If) and says(statement.test, word, source):
+            last = statement.body.body[-1] if statement.body.body else None
+            if m.matches(last, m.SimpleStatementLine(body=[m.ZeroOrMore(), m.Return() | m.Raise()])):  # type: ignore[arg-type]
+                return True
+    return False
+
+
+def told_by_caller(rate: Any, place: Place, source: Source) -> bool:
+    """Whether a rate is a parameter or made of one, or was set by the mode: in evaluation it may be 0."""
+    if not isinstance(rate, cst.Name) or place.function is None:
+        return False
+    handed_over = parameters(place.function) - {"self"}
+    values = assigned_in(place.function, rate.value, source)
+    names = {one.value for value in values for one in m.findall(value, m.Name())}  # type: ignore[attr-defined]
+    return (
+        rate.value in handed_over
+        or bool(names & handed_over)
+        or any(says(one, TRAINING, source) for one in values)
+    )
