@@ -145,7 +145,8 @@ def _backward(
     if not results[3].numel() and _native.serves(query, value, p, *where[2:]):
         _native.backward(grad, *operands, out, logsumexp, *results[:3])
         return results
-    found = _blocks.backward(grad, *operands, mask_grad=bool(results[3].numel()))
+    wanted: Any = (bool(results[3].numel()),)
+    found = _blocks.backward(grad, *operands, *wanted)
     for result, one in zip(results, found, strict=True):
         if one is not None:
             result.copy_(one)
