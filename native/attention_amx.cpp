@@ -15,14 +15,14 @@ struct Amx {
   const Kernels& kernels;
   const Attention& c;
   const int64_t width, value_width;  // padded to whole tiles
-  const float factor;                // of scores, in powers of two
+  const float factor;                // of scores
 
   Amx(const Kernels& kernels_, const Attention& call)
       : kernels(kernels_),
         c(call),
         width(up(call.width, 32)),
         value_width(up(call.value_width, 32)),
-        factor(float(call.scale) * kLog2e) {}
+        factor(float(call.scale)) {}
 
   static int64_t padded(int64_t n) { return up(n, 32); }
 
@@ -73,7 +73,7 @@ struct Amx {
     }
     for (int64_t i = 0; i < n; ++i) {
       Floats::times_row(o + i * value_width, value_width, sum[i] == 0 ? 0 : h.factor / sum[i]);
-      h.logsumexp[(first + i) * c.logsumexp.row] = (most[i] + std::log2(sum[i])) * kLn2;
+      put_sum(c, h, first + i, {most[i], std::log(sum[i])});
     }
     scatter(c.dtype, o, value_width, n, c.value_width, 1.0f, h.out, first, c.out.row);
   }
@@ -84,7 +84,7 @@ struct Amx {
     hide<S>(c, h, t, r, s, seen);
     const float now = std::max(most, Floats::most_of(s, seen)), least = now == -kInfinity ? 0 : now;
     if (most != now && most != -kInfinity) {
-      const float shrink = one_exp2<S>(most - least);
+      const float shrink = one_exp<S>(most, least);
       sum *= shrink;
       Floats::times_row(o, value_width, shrink);
     }
@@ -92,7 +92,7 @@ struct Amx {
     const __m512 m = S::set(least);
     __m512 all = S::zero();
     for (int64_t j = 0; j < seen; j += 16) {
-      const __m512 x = exp2<S>(S::sub(S::load(s + j), m));
+      const __m512 x = exp_from<S>(S::load(s + j), m);
       all = S::add(all, x);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + j), rounded(S::kept(keep + j, x)));
     }
@@ -101,7 +101,7 @@ struct Amx {
 
   static int64_t backward_room(const Attention& c, int64_t keys) {
     const int64_t e = padded(c.width), v = padded(c.value_width), queries = up(c.queries, kRows);
-    return up(keys, kColumns) * (e + v) + queries * (2 * e + v + e) + 2 * queries + kColumns * (e + v) +
+    return up(keys, kColumns) * (e + v) + queries * (2 * e + v + e) + 3 * queries + kColumns * (e + v) +
            kAcross * (e + v + 2 * kRows) + kRows * (kColumns + kAcrossBrain) + int64_t(sizeof(Keeps)) / 4 + 16 * 20;
   }
 
@@ -111,7 +111,8 @@ struct Amx {
     float *s, *dp, *dv_turned, *dk_turned;
     uint32_t *p_pairs, *ds_pairs;
     uint16_t* ds;
-    float *dq, *dk, *dv, *lse, *delta;
+    float *dq, *dk, *dv, *delta;
+    Sum* lse;
     Keeps* keeps;
   };
 
@@ -123,7 +124,7 @@ struct Amx {
     b.dk = room.take(up(n, kColumns) * width);
     b.dv = room.take(up(n, kColumns) * value_width);
     b.dq = room.take(queries * width);
-    b.lse = room.take(queries);
+    b.lse = room.take_sums(queries);
     b.delta = room.take(queries);
     b.q = take<uint16_t>(room, queries * width);
     b.q_turned = take<uint16_t>(room, queries * width);
@@ -215,7 +216,7 @@ struct Amx {
       for (int n = 0; n < rows; ++n) {
         const int64_t row = r + n;
         const uint8_t* keep = b.keeps->row[row] + j;
-        const __m512 x = exp2<S>(S::sub(S::load(b.s + row * kAcross + j), S::set(b.lse[t.i + row])));
+        const __m512 x = probability<S>(S::load(b.s + row * kAcross + j), b.lse[t.i + row]);
         const __m512 d = S::kept(keep, S::mul(S::load(b.dp + row * kAcross + j), factor_));
         p[n] = S::kept(keep, S::mul(x, factor_));
         ds[n] = S::mul(x, S::sub(d, S::set(b.delta[t.i + row])));

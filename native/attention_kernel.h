@@ -14,7 +14,14 @@ struct Room {
     next += up(n, 16);
     return here;
   }
+  Sum* take_sums(int64_t n) { return reinterpret_cast<Sum*>(take(2 * n)); }
 };
+
+inline void put_sum(const Attention& c, const Head& h, int64_t i, Sum sum) {
+  float* to = h.logsumexp + i * c.logsumexp.row;
+  to[0] = sum.most;
+  to[c.logsumexp.column] = sum.log;
+}
 
 template <class S>
 struct Pass {
@@ -35,7 +42,7 @@ struct Pass {
     const V m = S::set(most);
     V total_ = S::zero();
     for (int64_t j = 0; j < n; j += S::lanes) {
-      const V p = exp2<S>(S::sub(S::load(s + j), m));
+      const V p = exp_from<S>(S::load(s + j), m);
       total_ = S::add(total_, p);
       S::store(s + j, S::kept(keep + j, p));
     }
@@ -67,7 +74,7 @@ struct Pass {
           *s = room.take(kRows * kColumns);
     Keeps& keeps = *reinterpret_cast<Keeps*>(room.take(int64_t(sizeof(Keeps)) / 4 + 1));
     const int64_t n = last - first;
-    gather(c.dtype, h.q, first, c.q.row, n, c.width, float(c.scale) * kLog2e, q, width);
+    gather(c.dtype, h.q, first, c.q.row, n, c.width, float(c.scale), q, width);
     std::fill(o, o + n * value_width, 0.0f);
     std::fill(most, most + n, -kInfinity);
     std::fill(sum, sum + n, 0.0f);
@@ -86,7 +93,7 @@ struct Pass {
     }
     for (int64_t i = 0; i < n; ++i) {
       times_row(o + i * value_width, value_width, sum[i] == 0 ? 0 : h.factor / sum[i]);
-      h.logsumexp[(first + i) * c.logsumexp.row] = (most[i] + std::log2(sum[i])) * kLn2;
+      put_sum(c, h, first + i, {most[i], std::log(sum[i])});
     }
     scatter(c.dtype, o, value_width, n, c.value_width, 1.0f, h.out, first, c.out.row);
   }
@@ -103,7 +110,7 @@ struct Pass {
       most[r] = now;
       const float from = now == -kInfinity ? 0 : now;
       if (before != now && before != -kInfinity) {
-        const float shrink = one_exp2<S>(before - from);
+        const float shrink = one_exp<S>(before, from);
         sum[r] *= shrink;
         times_row(o + r * value_width, value_width, shrink);
       }
@@ -114,7 +121,7 @@ struct Pass {
 
   static int64_t backward_room(const Attention& c, int64_t keys) {
     const int64_t e = padded(c.width), v = padded(c.value_width);
-    return up(keys, kColumns) * (e + v) + c.queries * (e + 2) + kColumns * (2 * e + 2 * v) + kRows * (e + v) +
+    return up(keys, kColumns) * (e + v) + c.queries * (e + 3) + kColumns * (2 * e + 2 * v) + kRows * (e + v) +
            2 * kRows * kColumns + int64_t(sizeof(Keeps)) / 4 + 16 * 16;
   }
 
@@ -122,7 +129,8 @@ struct Pass {
     float *rows, *turned, *values, *turned_values;  // a tile of keys
     float *q, *grad, *s, *ds;
     float *dq, *dk, *dv;  // of a head, and of all keys of the task
-    float *lse, *delta;
+    Sum* lse;
+    float* delta;
     Keeps* keeps;
   };
 
@@ -133,7 +141,7 @@ struct Pass {
     b.dk = room.take(up(n, kColumns) * width);
     b.dv = room.take(up(n, kColumns) * value_width);
     b.dq = room.take(c.queries * width);
-    b.lse = room.take(c.queries);
+    b.lse = room.take_sums(c.queries);
     b.delta = room.take(c.queries);
     b.rows = room.take(kColumns * width);
     b.turned = room.take(kColumns * width);
@@ -152,13 +160,13 @@ struct Pass {
       of_head(heads[g], first, last, b);
       if (!partial) scatter(c.dtype, b.dq, width, c.queries, c.width, float(c.scale), heads[g].dq, 0, c.dq.row);
     }
-    // q was packed times scale * log2(e).
-    scatter(c.dtype, b.dk, width, n, c.width, kLn2, heads->dk, first, c.dk.row);
+    // q was packed times scale.
+    scatter(c.dtype, b.dk, width, n, c.width, 1.0f, heads->dk, first, c.dk.row);
     scatter(c.dtype, b.dv, value_width, n, c.value_width, 1.0f, heads->dv, first, c.dv.row);
   }
 
-  // Of each query the logsumexp in powers of two, and the sum of gradient times result.
-  static void sums(const Attention& c, const Head& h, float* lse, float* delta) {
+  // Of each query the logsumexp, and the sum of gradient times result.
+  static void sums(const Attention& c, const Head& h, Sum* lse, float* delta) {
     const int64_t width = padded(c.value_width);
     std::vector<float> grad(static_cast<size_t>(width)), out(grad);
     for (int64_t i = 0; i < c.queries; ++i) {
@@ -167,9 +175,10 @@ struct Pass {
       V sum = S::zero();
       for (int64_t j = 0; j < width; j += S::lanes)
         sum = S::fma(S::load(grad.data() + j), S::load(out.data() + j), sum);
-      const float found = h.logsumexp[i * c.logsumexp.row];
       delta[i] = total<S>(sum);
-      lse[i] = found == -kInfinity ? kInfinity : found * kLog2e;
+      const float* found = h.logsumexp + i * c.logsumexp.row;
+      lse[i] = {found[0], found[c.logsumexp.column]};
+      if (lse[i].log == -kInfinity) lse[i] = {kInfinity, 0};  // it looks nowhere
     }
   }
 
@@ -192,7 +201,7 @@ struct Pass {
 
   void backward_tile(const Head& h, const Tile& t, int64_t at, Backward& b) const {
     const int64_t across = up(t.columns, S::lanes);
-    gather(c.dtype, h.q, t.i, c.q.row, t.rows, c.width, float(c.scale) * kLog2e, b.q, width);
+    gather(c.dtype, h.q, t.i, c.q.row, t.rows, c.width, float(c.scale), b.q, width);
     gather(c.dtype, h.grad, t.i, c.grad.row, t.rows, c.value_width, 1.0f, b.grad, value_width);
     fill(kernels, c, h, t, *b.keeps);
     product<S>({b.q, width, 1}, {b.turned, kWide, c.width * kWide}, b.s, kColumns, t.rows, across, c.width, false);
@@ -203,9 +212,10 @@ struct Pass {
       float *s = b.s + r * kColumns, *ds = b.ds + r * kColumns;
       hide<S>(c, h, t, r, s, across);
       const uint8_t* keep = b.keeps->row[r];
-      const V lse = S::set(b.lse[t.i + r]), delta = S::set(b.delta[t.i + r]);
+      const Sum lse = b.lse[t.i + r];
+      const V delta = S::set(b.delta[t.i + r]);
       for (int64_t j = 0; j < across; j += S::lanes) {
-        const V p = exp2<S>(S::sub(S::load(s + j), lse)), scaled = S::mul(p, factor);
+        const V p = probability<S>(S::load(s + j), lse), scaled = S::mul(p, factor);
         const V d = S::kept(keep + j, S::mul(S::load(ds + j), factor));
         S::store(s + j, S::kept(keep + j, scaled));
         S::store(ds + j, S::mul(p, S::sub(d, delta)));

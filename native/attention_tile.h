@@ -14,7 +14,7 @@
 namespace thinned {
 namespace {
 
-constexpr float kLog2e = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
+constexpr float kLog2e = 1.4426950408889634f;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 constexpr int64_t kRows = 64, kColumns = 256;  // of a tile: queries by keys
@@ -35,12 +35,24 @@ inline typename S::V exp2(typename S::V x) {
   return S::scaled(p, whole, x);
 }
 
+// e^(x - most). The difference comes first: times log2(e), large scores would lose what is between them, or overflow.
 template <class S>
-inline float one_exp2(float x) {
+inline typename S::V exp_from(typename S::V x, typename S::V most) {
+  return exp2<S>(S::mul(S::sub(x, most), S::set(kLog2e)));
+}
+
+template <class S>
+inline float one_exp(float x, float most) {
   float all[S::lanes];
-  S::store(all, exp2<S>(S::set(x)));
+  S::store(all, exp_from<S>(S::set(x), S::set(most)));
   return all[0];
 }
+
+// A row's logsumexp in two parts: its largest score, and the logarithm of the sum of exponentials from there. Beside a
+// score of -1e9 or less, as masks make them, one number has no place for that.
+struct Sum {
+  float most, log;
+};
 
 // Of a row of S::lanes-wide sums, in one order.
 template <class S>
@@ -114,6 +126,12 @@ void turn(const float* x, int64_t from, int64_t keys, int64_t width, float* out)
   }
 }
 
+// e^(x - most - log).
+template <class S>
+inline typename S::V probability(typename S::V x, const Sum& sum) {
+  return exp2<S>(S::fma(S::sub(x, S::set(sum.most)), S::set(kLog2e), S::set(-kLog2e * sum.log)));
+}
+
 // One tile: queries [i, i + rows) by keys [j, j + columns).
 struct Tile {
   int64_t i, rows, j, columns;
@@ -154,7 +172,7 @@ inline void fill(const Kernels& kernels, const Attention& c, const Head& h, cons
 template <class T>
 void add_row(const void* mask, int64_t step, int64_t n, float* s) {
   const T* bias = static_cast<const T*>(mask);
-  for (int64_t j = 0; j < n; ++j) s[j] += widen(bias[j * step]) * kLog2e;
+  for (int64_t j = 0; j < n; ++j) s[j] += widen(bias[j * step]);
 }
 
 // What a query may not see becomes -inf, and what stands beyond the tile, up to `end`; a bias is added.

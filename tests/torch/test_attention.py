@@ -329,3 +329,24 @@ def test_a_p_for_each_head_of_query_where_key_has_fewer(heads):
     torch.testing.assert_close(got, attend(q, *each, None, p, **options))
     with pytest.raises(ValueError, match=r"p of shape \(1, 4, 1, 1\) does not fit"):
         attend(q, k, v, None, p[:, :4], enable_gqa=True, **options)
+
+
+def test_forward_and_second_derivatives_within_torch_func():
+    query, key, value = (each.detach() for each in inputs(1, length=2, keys=4, size=2, dtype=torch.float64))
+    kept = torch.from_numpy(thinned.keep_mask((*query.shape[:-1], key.shape[-2]), 0.4, key=Key(3)))
+
+    def ours(x):
+        return attend(x, key, value, None, 0.4, training=True, dropout_key=Key(3)).square().sum()
+
+    def plain(x):
+        weights = (x @ key.mT / math.sqrt(x.shape[-1])).softmax(-1)
+        return (torch.where(kept, weights * thinned.scale(0.4), 0.0) @ value).square().sum()
+
+    for derivative in (
+        lambda f: torch.func.jvp(f, (query,), (query,))[1],
+        lambda f: torch.func.grad(lambda x: torch.func.jvp(f, (x,), (x,))[1])(query),
+        lambda f: torch.func.hessian(f)(query),
+        lambda f: torch.func.jacrev(torch.func.jacfwd(f))(query),
+        lambda f: torch.func.jacfwd(torch.func.jacfwd(f))(query),
+    ):
+        torch.testing.assert_close(derivative(ours), derivative(plain))

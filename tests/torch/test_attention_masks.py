@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import thinned
 from thinned import Key
+from thinned.torch.functional import dropout
 from thinned.torch.functional import scaled_dot_product_attention as attend
 
 KEY = Key(2**63 + 5, 2**40 + 1)
@@ -124,3 +125,12 @@ def test_many_keys_in_one_call(path):
     for n in range(3):
         kept = torch.from_numpy(thinned.keep_mask((2, 5, 9), 0.5, key=KEY.fold(n)))
         assert torch.equal(shown[n], kept)
+
+
+def test_p_fits_what_mask_and_value_add_to_the_batch():
+    query, key, values = torch.zeros(1, 3, 4), torch.zeros(1, 5, 4), torch.eye(5)[None]
+    p = torch.tensor([0.0, 1.0, 0.5]).reshape(3, 1, 1)
+    expected = dropout(torch.full((3, 3, 5), 0.2), p, True, key=KEY)
+    for mask, value in ((torch.ones(3, 3, 5, dtype=torch.bool), values), (None, values.expand(3, 5, 5))):
+        y = attend(query, key, value, mask, p, training=True, dropout_key=KEY)
+        torch.testing.assert_close(y, expected)

@@ -165,3 +165,40 @@ def test_memory_beside_inputs_and_outputs(length, allowed):
     gradients = torch.autograd.grad(y, arguments, upstream)
     outputs = sum(each.nbytes for each in (y, *gradients))
     assert peak() - before - outputs <= allowed
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("hidden", [-1e6, -1e9, 1e9, torch.finfo(torch.float32).min])
+def test_a_row_hidden_by_a_large_number_has_the_gradients_of_its_average(path, hidden, dtype):
+    """Its scores are all equal, or nearly: where padding is all of a row, and its number is not -inf."""
+    arguments = operands(1, 2, 1, 9, 40, 8, 6, dtype)
+    mask = torch.zeros(9, 40)
+    mask[4] = hidden
+    mask[5, :20] = hidden
+    y = attend(*arguments, mask, 0.3, enable_gqa=True, training=True, dropout_key=KEY)
+    found = (y, *torch.autograd.grad(y, arguments, torch.ones_like(y)))
+    wide = [each.detach().float().requires_grad_() for each in arguments]
+    expected = exact(*wide, mask, 0.3, False)  # in float32, where a score of 1 is lost beside 1e9
+    others = (expected, *torch.autograd.grad(expected, wide, torch.ones_like(expected)))
+    for one, other in zip(found, others, strict=True):
+        torch.testing.assert_close(one.float(), other, rtol=0, atol=TOLERANCE[dtype] * 10)
+
+
+def test_large_scores_have_gradients_as_right_as_the_result(path):
+    arguments = [(300 * each.detach()).requires_grad_() for each in operands(1, 2, 2, 9, 40, 64, 6)]
+    y = attend(*arguments, None, 0.3, scale=4.0, training=True, dropout_key=KEY)
+    (gradient,) = torch.autograd.grad(y.sum(), arguments[2:])
+    # In each row one probability is 1 and the others 0: each query gives to one key, times the scale or not.
+    shares = gradient / thinned.scale(0.3)
+    torch.testing.assert_close(shares, shares.round(), rtol=0, atol=1e-5)
+
+
+def test_rows_of_nan_have_gradients_of_nan(path):
+    query, key, value = operands(1, 1, 1, 3, 5, 4, 4)
+    with torch.no_grad():
+        query[0, 0, 1] = math.nan
+    y = attend(query, key, value, None, 0.2, training=True, dropout_key=KEY)
+    (gradient,) = torch.autograd.grad(y[0, 0, [0, 2]].sum(), query)
+    assert y[0, 0, 1].isnan().all()
+    assert gradient[0, 0, 1].isnan().all()
+    assert gradient[0, 0, [0, 2]].isfinite().all()

@@ -113,6 +113,10 @@ interpreter = private(
 _key_set = private("torch._C.DispatchKeySet", "call an operator below vmap's mode")
 _key = private("torch._C.DispatchKey", "call an operator below vmap's mode")
 vmap_mode = _key_set(_key.FuncTorchVmapMode)
+leaves_allowed: Callable[[bool], Any] = private(
+    "torch._functorch.eager_transforms.enable_inplace_requires_grad",
+    "differentiate forward within torch.func",
+)
 is_batched = private("torch._C._functorch.is_batchedtensor", "see which tensors vmap maps over")
 level_of = private("torch._C._functorch.maybe_get_level", "see which tensors vmap maps over")
 add_batch_dim = private("torch._C._functorch._add_batch_dim", "give each example of vmap its key")

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from thinned.torch import _compat
 
@@ -62,10 +63,7 @@ def differentiable(
         def jvp(ctx: Any, _layer: None, *tangents: Any) -> Results:
             watched = [at for at in range(tensors) if isinstance(tangents[at], Tensor)]
             run, primals = _of(formula, ctx.saved_tensors, ctx.constants, watched)
-            # torch does not nest forward derivatives: the gradient of the gradient, which is linear.
-            results, vjp = _vjp(run, *primals)
-            _, again = _vjp(lambda *grads: vjp(grads), *(torch.zeros_like(one) for one in results))
-            found = again(tuple(tangents[at] for at in watched))
+            found = _forward(run, primals, tuple(tangents[at] for at in watched))
             return (*found, *(None for _ in range(beside)))
 
     def _by_formula(ctx: Any, grads: Any) -> Results:
@@ -87,6 +85,23 @@ def differentiable(
             return apply((keys, torch.is_grad_enabled()), *args)
 
     library.impl(name, call, "Autograd", with_keyset=True)
+
+
+def _forward(run: Callable[..., Results], primals: Any, tangents: Any) -> Results:
+    """The forward derivative: the gradient of the gradient, which is linear.
+
+    torch does not nest forward derivatives, and in the rule of one opens no new level of `torch.func`.
+    """
+    with torch.enable_grad(), _compat.leaves_allowed(True), _compat.set_forward_grad(True):
+        # Without this level's tangents alone, and views, as to detach would detach from the outer levels too.
+        bare = [forward_ad.unpack_dual(x).primal for x in primals]
+        each = [x.view_as(x) if x.requires_grad else x.view_as(x).requires_grad_() for x in bare]
+        results = run(*each)
+        depend = [one for one in results if one.requires_grad]
+        ones = [torch.zeros_like(one).requires_grad_() for one in depend]
+        back = torch.autograd.grad(depend, each, ones, create_graph=True, materialize_grads=True)
+        found = iter(torch.autograd.grad(back, ones, tangents, create_graph=True, materialize_grads=True))
+    return tuple(next(found) if one.requires_grad else torch.zeros_like(one) for one in results)
 
 
 def _of(

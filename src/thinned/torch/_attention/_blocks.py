@@ -26,13 +26,19 @@ def forward(
     logsumexp: Tensor,
 ) -> None:
     """Write the result and each row's logsumexp of the scores."""
-    key, value = key.to(logsumexp.dtype), value.to(logsumexp.dtype)
+    wide = torch.promote_types(query.dtype, torch.float32)
+    key, value = key.to(wide), value.to(wide)
     for rows, columns in _blocks(query, key, is_causal):
-        q = query[..., rows, :].to(logsumexp.dtype)
+        q = query[..., rows, :].to(wide)
         k, v = key[..., columns, :], value[..., columns, :]
         mask = _part(attn_mask, rows)
         scores, probabilities = _formula.weights(q, k, mask, is_causal, scale, rows.start)
-        logsumexp[..., rows] = scores.logsumexp(-1)
+        if logsumexp.dim() == query.dim():  # in two parts
+            most = scores.amax(-1)
+            log = (scores - most.nan_to_num()[..., None]).exp().sum(-1).log()
+            logsumexp[..., rows, :] = torch.stack([most, log], -1)
+        else:
+            logsumexp[..., rows] = scores.logsumexp(-1)
         dropped = drop.rows(probabilities, rows.start, query.shape[-2], key.shape[-2])
         out[..., rows, :] = _formula.times(dropped, v)
 
@@ -46,10 +52,10 @@ def backward(
     is_causal: bool,
     scale: float | None,
     drop: Drop,
-    wide: torch.dtype,
     mask_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Gradients of query, key, value and, where it is wanted, of the mask; in the dtype `wide`."""
+    """Gradients of query, key, value and, where it is wanted, of the mask; as sums are kept."""
+    wide = torch.promote_types(query.dtype, torch.float32)
     of_query = torch.zeros_like(query, dtype=wide)
     of_key, of_value = (torch.zeros_like(each, dtype=wide) for each in (key, value))
     of_mask = torch.zeros_like(attn_mask, dtype=wide) if attn_mask is not None and mask_grad else None

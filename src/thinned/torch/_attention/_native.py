@@ -136,7 +136,7 @@ class _Call:
         for at, each in enumerate(operands):
             if at < 4 or at == 5:
                 each = operands[at] = _by_rows(each)
-            strides = [*each.stride(), 1] if at == 4 else each.stride()
+            strides = each.stride()
             steps.append([*self._spread(strides[:-2], at not in of_key), *strides[-2:]])
         data = [each.data_ptr() for each in operands]
         beside = [0 if each is None else each.data_ptr() for each, _ in self.beside]

@@ -37,7 +37,7 @@ def scaled_dot_product_attention(
 
     Where nothing is dropped it is torch's, by the fastest of its ways. In training, softmax(query · keyᵀ ·
     scale + mask) is dropped by the mask of its own shape (…, L, S), tile by tile: nothing of that size is
-    stored. For the backward pass the result and a number for each query are kept; the rest is recomputed.
+    stored. For the backward pass the result and two numbers for each query are kept; the rest is recomputed.
 
     Args:
         query: (…, L, E); float32, float64, float16 or bfloat16.
@@ -82,7 +82,7 @@ def scaled_dot_product_attention(
     _native.check_dtype(query, training)
     _check_mask(attn_mask, is_causal, query)
     _operands.one_device("query", query, key=key, value=value, attn_mask=attn_mask)
-    drop = _threshold(dropout_p, query, key, enable_gqa)
+    drop = _threshold(dropout_p, query, (key, value), attn_mask, enable_gqa)
     dropout_key = _key.check_source(dropout_key, generator, "dropout_key")
     if training and drop == DROP_ALL:
         # Zeros go in, lest a NaN of value reach a gradient.
@@ -155,11 +155,18 @@ def _check_groups(heads: Tensor, query: Tensor) -> None:
         )
 
 
-def _threshold(p: Any, query: Tensor, key: Tensor, enable_gqa: bool) -> int | None:
+def _threshold(
+    p: Any, query: Tensor, others: tuple[Tensor, Tensor], attn_mask: Tensor | None, enable_gqa: bool
+) -> int | None:
     if not isinstance(p, Tensor):
         return _rate.threshold(check_probability(p, "dropout_p"), query)
     if not p.dim():
         return _rate.threshold(p, query)
-    heads = query.shape[-3:-2] if enable_gqa else key.shape[-3:-2]  # each of key's is repeated for query's
-    batch = torch.broadcast_shapes(query.shape[:-2], (*key.shape[:-3], *heads))
-    return _rate.threshold(p, query.new_empty(()).expand(*batch, query.shape[-2], key.shape[-2]))
+    fronts: list[tuple[int, ...]] = (
+        [query.shape[:-2]] if attn_mask is None else [query.shape[:-2], attn_mask.shape[:-2]]
+    )
+    for each in others:
+        heads = query.shape[-3:-2] if enable_gqa else each.shape[-3:-2]  # each is repeated for query's
+        fronts.append((*each.shape[:-3], *heads))
+    shape = (*torch.broadcast_shapes(*fronts), query.shape[-2], others[0].shape[-2])
+    return _rate.threshold(p, query.new_empty(()).expand(shape))
