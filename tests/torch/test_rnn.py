@@ -156,8 +156,8 @@ def test_training_equals_torchs_layers_with_numpys_masks(case, locked):
 def test_weights_alone_are_dropped_in_one_call_of_the_kernel(kind, monkeypatch):
     """The layers of a stack are one call, unless something is dropped between them."""
     calls = []
-    fused = getattr(torch._VF, kind.__name__.lower())
-    monkeypatch.setattr(torch._VF, kind.__name__.lower(), lambda *a: calls.append(a[4]) or fused(*a))
+    fused = getattr(torch, kind.__name__.lower())
+    monkeypatch.setattr(torch, kind.__name__.lower(), lambda *a: calls.append(a[4]) or fused(*a))
     kind(F, H, 3, weight_p=0.5)(torch.randn(T, B, F))
     assert calls == [3]
     kind(F, H, 3, weight_p=0.5, dropout=0.1)(torch.randn(T, B, F))
