@@ -183,7 +183,7 @@ def dropping(p, key=KEY, **place):
 
 
 def forward(q, k, v, mask, causal, scale, drop):
-    out, sums = q.new_empty(*q.shape[:-1], v.shape[-1]), torch.empty(q.shape[:-1])
+    out, sums = q.new_empty(*q.shape[:-1], v.shape[-1]), torch.empty(*q.shape[:-1], 2)
     _launch_attention.forward(q, k, v, mask, causal, scale, drop, out, sums)
     return out, sums
 
@@ -201,21 +201,24 @@ def close(ours, theirs, dtype, times=1.0):
     return ours.isfinite().all() and error <= times * TOLERANCE[dtype] * max(1.0, theirs.abs().max().item())
 
 
-def check(q, k, v, mask=None, causal=False, scale=None, p=0.3, drop=None, weights=None):
-    """Result and all gradients; a scale multiplies the roundings of scores, and of gradients once more."""
+def check(q, k, v, mask=None, causal=False, scale=None, p=0.3, drop=None, weights=None, wide=torch.float64):
+    """Result and all gradients; a scale multiplies the roundings of scores, and of gradients once more.
+
+    The plain formula is computed in the dtype `wide`.
+    """
     times = max(1.0, abs(scale or 0.0))
     drop = dropping(p) if drop is None else drop
     if weights is None:
         weights = weights_of((*q.shape[:-1], k.shape[-2]), p)
-    operands = [each.detach().double().requires_grad_() for each in (q, k, v)]
+    operands = [each.detach().to(wide).requires_grad_() for each in (q, k, v)]
     added = mask is not None and mask.is_floating_point()
-    wide = mask.double().requires_grad_() if added else mask
-    expected = plain(*operands, wide, causal, scale, weights)
+    bias = mask.to(wide, copy=True).requires_grad_() if added else mask
+    expected = plain(*operands, bias, causal, scale, weights.to(wide))
     out, sums = forward(q, k, v, mask, causal, scale, drop)
     assert close(out, expected, q.dtype, times)
     grad = numbers(out.shape, q.dtype, 9)
     found = backward(grad, q, k, v, mask, causal, scale, drop, out, sums)
-    wanted = torch.autograd.grad(expected, [*operands, wide] if added else operands, grad.double())
+    wanted = torch.autograd.grad(expected, [*operands, bias] if added else operands, grad.to(wide))
     for name, ours, theirs in zip(("query", "key", "value", "mask"), found, wanted, strict=False):
         assert close(ours, theirs, q.dtype, times**2), name
 
@@ -362,6 +365,41 @@ def test_an_empty_batch_and_no_query():
 @pytest.mark.parametrize("scale", [0.0, -0.5, 30.0])
 def test_scales_and_great_scores(scale):
     check(*operands(), scale=scale)
+
+
+LOWEST = torch.finfo(torch.float32).min
+
+
+@pytest.mark.parametrize(
+    ("hidden", "dtype", "wide"),
+    [
+        (-1e9, torch.float32, torch.float32),  # in float64, scores are not lost beside it
+        (1e9, torch.float32, torch.float32),
+        (LOWEST, torch.float32, torch.float64),
+        (torch.finfo(torch.bfloat16).min, torch.bfloat16, torch.float64),
+    ],
+)
+def test_a_row_biased_by_a_large_number_has_the_result_and_gradients_of_its_average(hidden, dtype, wide):
+    """As where padding is all of a row, and its number is not -inf; beside what is seen, and what is not."""
+    mask = torch.zeros(1, 1, 5, 40, dtype=dtype)
+    mask[..., 1, :] = hidden
+    mask[..., 2, :35] = hidden
+    mask[..., 3, :] = torch.where(torch.arange(40) < 33, -torch.inf, hidden)
+    mask[..., 4, :] = -torch.inf
+    check(*operands((1, 1), L=5, dtype=dtype), mask, wide=wide)
+
+
+def test_large_scores_have_gradients_as_right_as_the_result():
+    """They are whole numbers, each twice: in each row two probabilities are 1 / 2 and the others are 0."""
+    q, k, v = ((300 * each).round() for each in operands((1, 1), L=20, E=64, EV=6))
+    k[..., 20:, :] = k[..., :20, :]
+    drop, weights = dropping(0.3), weights_of((1, 1, 20, 40), 0.3)
+    out, sums = forward(q, k, v, None, False, 4.0, drop)
+    _, _, gradient = backward(torch.ones_like(out), q, k, v, None, False, 4.0, drop, out, sums)
+    scores = q.double() @ k.double().mT
+    weights *= (scores == scores.amax(-1, keepdim=True)) / 2
+    assert close(out, weights @ v.double(), torch.float32)
+    assert close(gradient, weights.mT @ torch.ones(20, 6).double(), torch.float32)
 
 
 @pytest.mark.parametrize("p", [2.0**-32, 1e-6, 1 - 2.0**-32])

@@ -24,7 +24,7 @@ MOST_INSTRUCTIONS = {_tile.ALIGNED.value: 11.5, _tile.CONSECUTIVE.value: 14.5}
 def compiled(E, dtype, S=512, mask=None, causal=False, backward=True):
     q = torch.empty(1, 2, 512, E, dtype=dtype)
     k, v = torch.empty(1, 2, S, E, dtype=dtype), torch.empty(1, 2, S, E, dtype=dtype)
-    out, sums = torch.empty_like(q), torch.empty(1, 2, 512)
+    out, sums = torch.empty_like(q), torch.empty(1, 2, 512, 2)
     operands = (q, k, v, mask, causal, None, DROP, out, sums)
     _launch_attention.forward(*operands)
     if backward:

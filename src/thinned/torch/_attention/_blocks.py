@@ -33,12 +33,9 @@ def forward(
         k, v = key[..., columns, :], value[..., columns, :]
         mask = _part(attn_mask, rows)
         scores, probabilities = _formula.weights(q, k, mask, is_causal, scale, rows.start)
-        if logsumexp.dim() == query.dim():  # in two parts
-            most = scores.amax(-1)
-            log = (scores - most.nan_to_num()[..., None]).exp().sum(-1).log()
-            logsumexp[..., rows, :] = torch.stack([most, log], -1)
-        else:
-            logsumexp[..., rows] = scores.logsumexp(-1)
+        most = scores.amax(-1)
+        log = (scores - most.nan_to_num()[..., None]).exp().sum(-1).log()
+        logsumexp[..., rows, :] = torch.stack([most, log], -1)
         dropped = drop.rows(probabilities, rows.start, query.shape[-2], key.shape[-2])
         out[..., rows, :] = _formula.times(dropped, v)
 

@@ -24,9 +24,9 @@ _library = torch.library.Library("thinned", "FRAGMENT")
 # p have for each dimension of the probabilities (…, H, L, S) their size or 1; p may have no dimension.
 # Dimensions of dropout_key in front of its last are the probabilities' first ones, one key each; positions,
 # and the three sizes, count in what remains. No scale means 1 / √E. Results: (…, H, L, Ev) in query's dtype,
-# and logsumexp of the scores (…, H, L), −inf in rows that may look nowhere: in float64 for float64, else in
-# float32. On a CPU it is (…, H, L, 2): each row's largest score, and the logarithm of its sum of exponentials
-# from there. Beside scores of −1e9, as masks make them, one number has no place for that.
+# and logsumexp of the scores (…, H, L, 2): each row's largest score, and the logarithm of its sum of
+# exponentials from there; −inf in rows that may look nowhere. In float64 for float64, else in float32. Beside
+# scores of −1e9, as masks make them, one number has no place for both.
 _library.define(
     "attention(Tensor query, Tensor key, Tensor value, Tensor? attn_mask, Tensor dropout_key, Tensor p, "
     "bool is_causal=False, float? scale=None, SymInt[]? global_shape=None, SymInt[]? start=None, "
@@ -56,8 +56,7 @@ def empty_results(query: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     width = value.shape[-1]
     wide = torch.promote_types(query.dtype, torch.float32)
     out = torch.empty_like(query) if query.shape[-1] == width else query.new_empty((*query.shape[:-1], width))
-    parts = (2,) if query.is_cpu else ()
-    return out, query.new_empty((*query.shape[:-1], *parts), dtype=wide)
+    return out, query.new_empty((*query.shape[:-1], 2), dtype=wide)
 
 
 def empty_gradients(

@@ -7,14 +7,15 @@ import triton.language as tl
 
 from thinned.torch._triton._attention_parts import (
     ANY_VALUE,
-    LN_2,
     at,
     drawn,
     ends,
+    exponentials,
     kept_in,
     masked,
     rows_of,
     store_rows,
+    store_sums,
 )
 
 
@@ -70,7 +71,7 @@ def forward(
     INVERTED: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """BM queries of a problem: the dropped probabilities times v, and of each query the log of its sum."""
+    """BM queries of a problem: the dropped probabilities times v, and of each query the sum."""
     tiles = tl.cdiv(L, BM)
     problem = (tl.program_id(0) // tiles).to(tl.int64)
     tile = tl.program_id(0) % tiles
@@ -106,8 +107,7 @@ def forward(
 
     nowhere = total == 0.0
     result *= (tl.where(nowhere, 0.0, factor.to(tl.float32)) / tl.where(nowhere, 1.0, total))[:, None]
-    logarithm = tl.where(nowhere, float("-inf"), most * LN_2 + tl.log(total))
-    tl.store(lse + at(problem, sizes, lse_steps) + m, logarithm, mask=m < L)
+    store_sums(lse + 2 * at(problem, sizes, lse_steps), m, most, total, m < L)
     store_rows(out + at(problem, sizes, out_steps), m, out_row, result, L, EV, WV)
 
 
@@ -130,8 +130,8 @@ def _step(
     before = most
     most = tl.maximum(most, tl.max(scores, 1))
     finite = tl.where(most == float("-inf"), 0.0, most)
-    probabilities = tl.exp2(scores - finite[:, None])
-    shrunk = tl.exp2(before - finite)
+    probabilities = exponentials(scores, finite[:, None])
+    shrunk = exponentials(before, finite)
     total = total * shrunk + tl.sum(probabilities, 1)
     value = rows_of(values, column, v_row, EV, WV, EVEN)
     weights = tl.where(kept, probabilities, 0.0).to(value.dtype)

@@ -10,10 +10,11 @@ from thinned.torch._triton._attention_parts import (
     at,
     drawn,
     kept_in,
-    logarithms,
     masked,
+    probabilities_of,
     rows_of,
     store_rows,
+    sums_of,
     without,
 )
 
@@ -107,14 +108,14 @@ def keys_and_values(
         begins = at(problem, sizes, lse_steps)
         for m0 in range(begin, whole, BM):
             of_keys, of_values = _keys_step(
-                of_keys, of_values, m0, n0, n, column, one, value, queries_, grads, lse + begins,
+                of_keys, of_values, m0, n0, n, column, one, value, queries_, grads, lse + 2 * begins,
                 delta + begins, seen, position, q_row, grad_row, mask_row, mask_column, position_row,
                 position_column, scale, own_seed, own_stream, own_drop, own, L, S, E, EV, BM, BN, WE, WV,
                 CALLS, HOW, MASK, True, EVEN, PRECISION,
             )  # fmt: skip
         for m0 in range(whole, L, BM):
             of_keys, of_values = _keys_step(
-                of_keys, of_values, m0, n0, n, column, one, value, queries_, grads, lse + begins,
+                of_keys, of_values, m0, n0, n, column, one, value, queries_, grads, lse + 2 * begins,
                 delta + begins, seen, position, q_row, grad_row, mask_row, mask_column, position_row,
                 position_column, scale, own_seed, own_stream, own_drop, own, L, S, E, EV, BM, BN, WE, WV,
                 CALLS, HOW, MASK, False, EVEN, PRECISION,
@@ -143,7 +144,8 @@ def _keys_step(
         scores, scale, (seen + row * mask_row)[None, :], (column * mask_column)[:, None], m[None, :],
         n[:, None], S, MASK, CAUSAL, CAUSAL,
     )  # fmt: skip
-    probabilities = tl.exp2(scores - logarithms(tl.load(lse + row), m < L)[None, :])
+    most, log = sums_of(lse, row, m < L)
+    probabilities = probabilities_of(scores, most[None, :], log[None, :])
     upstream = rows_of(grads, row, grad_row, EV, WV, EVEN)
     weights = tl.where(kept, probabilities, 0.0).to(upstream.dtype)
     of_values = tl.dot(weights, upstream, of_values, input_precision=PRECISION)

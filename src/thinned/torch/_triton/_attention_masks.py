@@ -11,10 +11,11 @@ from thinned.torch._triton._attention_parts import (
     at,
     drawn,
     kept_in,
-    logarithms,
     masked,
+    probabilities_of,
     rows_of,
     store_rows,
+    sums_of,
 )
 
 
@@ -100,7 +101,8 @@ def attn_masks(
             ADDED, False, False,
         )  # fmt: skip
         begins = at(problem, sizes, lse_steps)
-        probabilities = tl.exp2(scores - logarithms(tl.load(lse + begins + row), m < L)[:, None])
+        most, log = sums_of(lse + 2 * begins, row, m < L)
+        probabilities = probabilities_of(scores, most[:, None], log[:, None])
         upstream = rows_of(grad + at(problem, sizes, grad_steps), row, grad_row, EV, WV, EVEN)
         value = rows_of(v + at(problem, sizes, v_steps), column, v_row, EV, WV, EVEN)
         of_scores = tl.dot(upstream, tl.trans(value), input_precision=PRECISION)

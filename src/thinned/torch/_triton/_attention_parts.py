@@ -20,7 +20,6 @@ BOOL = tl.constexpr(1)
 ADDED = tl.constexpr(2)
 
 LOG2_E = tl.constexpr(1.4426950408889634)
-LN_2 = tl.constexpr(0.6931471805599453)
 
 # Specialised on its value, a key or a position would compile anew.
 ANY_VALUE = ["seed", "stream", "drop", "factor", "base", "scale"]
@@ -89,10 +88,10 @@ def kept_in(
 def masked(
     scores, scale, seen, columns, m, n, S, MASK: tl.constexpr, CAUSAL: tl.constexpr, PARTIAL: tl.constexpr
 ):
-    """Scores in powers of two, with the mask; -inf where a query may not look."""
-    scores *= scale * LOG2_E
+    """Scores with the mask; -inf where a query may not look."""
+    scores *= scale
     if MASK == ADDED:
-        scores += tl.load(seen + columns).to(tl.float32) * LOG2_E
+        scores += tl.load(seen + columns).to(tl.float32)
     if MASK == BOOL:
         scores = tl.where(tl.load(seen + columns) != 0, scores, float("-inf"))
     if PARTIAL:
@@ -109,6 +108,26 @@ def without(factor, of_rows):
 
 
 @triton.jit
-def logarithms(sums, inside):
-    """In powers of two, and such that a query that looks nowhere or is none has probabilities of 0."""
-    return tl.where((sums == float("-inf")) | (inside == 0), float("inf"), sums * LOG2_E)
+def exponentials(scores, most):
+    """Of the differences to `most`, which come first: multiplied, large scores lose them, or overflow."""
+    return tl.exp2((scores - most) * LOG2_E)
+
+
+@triton.jit
+def store_sums(lse, row, most, total, inside):
+    """Each row's logsumexp in two parts: the largest score, and the logarithm of the sum from there."""
+    tl.store(lse + 2 * row, most, mask=inside)
+    tl.store(lse + 2 * row + 1, tl.log(total), mask=inside)
+
+
+@triton.jit
+def sums_of(lse, row, inside):
+    """Largest scores, and logarithms to base 2: `probabilities_of` what looks nowhere, or is none, are 0."""
+    most, log = tl.load(lse + 2 * row), tl.load(lse + 2 * row + 1)
+    nowhere = (log == float("-inf")) | (inside == 0)
+    return tl.where(nowhere, float("inf"), most), tl.where(nowhere, 0.0, log * LOG2_E)
+
+
+@triton.jit
+def probabilities_of(scores, most, log):
+    return tl.exp2((scores - most) * LOG2_E - log)

@@ -15,10 +15,11 @@ from thinned.torch._triton._attention_parts import (
     drawn,
     ends,
     kept_in,
-    logarithms,
     masked,
+    probabilities_of,
     rows_of,
     store_rows,
+    sums_of,
     without,
 )
 
@@ -99,7 +100,7 @@ def queries(
     of_rows = tl.sum(upstream.to(tl.float32) * result.to(tl.float32), 1)
     tl.store(delta + at(problem, sizes, lse_steps) + m, of_rows, mask=m < L)
     factor, of_rows = without(factor, of_rows)
-    sums = logarithms(tl.load(lse + at(problem, sizes, lse_steps) + row), m < L)
+    most, log = sums_of(lse + 2 * at(problem, sizes, lse_steps), row, m < L)
 
     query = rows_of(q + at(problem, sizes, q_steps), row, q_row, E, WE, EVEN)
     keys, values = k + at(problem, sizes, k_steps), v + at(problem, sizes, v_steps)
@@ -109,13 +110,13 @@ def queries(
     end, whole = ends(tile * BM, S, BM, BN, CAUSAL)
     for n0 in range(0, whole, BN):
         total = _queries_step(
-            total, n0, m, query, keys, values, seen, positions, upstream, sums, of_rows, k_row, v_row,
+            total, n0, m, query, keys, values, seen, positions, upstream, most, log, of_rows, k_row, v_row,
             mask_column, position_column, scale, seed, stream, drop, S, E, EV, BN, WE, WV, CALLS, HOW, MASK,
             CAUSAL, EVEN, False, PRECISION,
         )  # fmt: skip
     for n0 in range(whole, end, BN):
         total = _queries_step(
-            total, n0, m, query, keys, values, seen, positions, upstream, sums, of_rows, k_row, v_row,
+            total, n0, m, query, keys, values, seen, positions, upstream, most, log, of_rows, k_row, v_row,
             mask_column, position_column, scale, seed, stream, drop, S, E, EV, BN, WE, WV, CALLS, HOW, MASK,
             CAUSAL, EVEN, True, PRECISION,
         )  # fmt: skip
@@ -125,7 +126,7 @@ def queries(
 
 @triton.jit
 def _queries_step(
-    total, n0, m, query, keys, values, seen, positions, upstream, sums, of_rows, k_row, v_row,
+    total, n0, m, query, keys, values, seen, positions, upstream, most, log, of_rows, k_row, v_row,
     mask_column, position_column, scale, seed, stream, drop, S, E, EV, BN: tl.constexpr,
     WE: tl.constexpr, WV: tl.constexpr, CALLS: tl.constexpr, HOW: tl.constexpr, MASK: tl.constexpr,
     CAUSAL: tl.constexpr, EVEN: tl.constexpr, PARTIAL: tl.constexpr, PRECISION: tl.constexpr,
@@ -142,5 +143,5 @@ def _queries_step(
     value = rows_of(values, column, v_row, EV, WV, EVEN)
     of_scores = tl.dot(upstream, tl.trans(value), input_precision=PRECISION)
     of_scores = tl.where(kept, of_scores, 0.0) - of_rows[:, None]
-    of_scores *= tl.exp2(scores - sums[:, None])
+    of_scores *= probabilities_of(scores, most[:, None], log[:, None])
     return tl.dot(of_scores.to(one.dtype), one, total, input_precision=PRECISION)

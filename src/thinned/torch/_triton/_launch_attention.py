@@ -51,7 +51,7 @@ def forward(
     out: Tensor,
     logsumexp: Tensor,
 ) -> None:
-    """Write the result and each row's logsumexp of the scores."""
+    """Write the result and each row's logsumexp of the scores, in two parts."""
     call = _Call(query, key, value, attn_mask, is_causal, scale, drop)
     call.tensors |= {"out": _rows(out), "lse": logsumexp}
     call.run(_attention.forward, "out", "lse", tiled=["BM"])
@@ -79,7 +79,7 @@ def backward(
     logsumexp = logsumexp.contiguous()
     call.tensors |= {"out": _readable(out), "grad": _readable(grad), "lse": logsumexp}
     call.tensors |= {"grad_q": _rows(of_query), "grad_k": _rows(of_key), "grad_v": _rows(of_value)}
-    rest: dict[str, Any] = {"delta": torch.empty_like(logsumexp)}
+    rest: dict[str, Any] = {"delta": logsumexp.new_empty(logsumexp.shape[:-1])}
     call.run(_attention_queries.queries, "out", "lse", "grad", "grad_q", tiled=["BM"], **rest)
     call.run(
         *(_attention_keys.keys_and_values, "lse", "grad", "grad_k", "grad_v"),
@@ -161,9 +161,9 @@ class _Call:
         self.flags |= flags | {"HOW": how.value}
 
     def problems(self, names: Sequence[str]) -> Problems:
-        steps: dict[str, Sequence[int]] = {
-            name: _steps(self.tensors[name], -1 if name == "lse" else -2) for name in names
-        }
+        steps: dict[str, Sequence[int]] = {name: _steps(self.tensors[name], -2) for name in names}
+        if "lse" in steps:  # they count queries: each has two numbers here, and one in delta
+            steps["lse"] = tuple(step // 2 for step in steps["lse"])
         if not self.flags["MASK"]:
             steps["mask"] = (0,) * len(self.batch)
         return problems(self.batch, self.groups, steps | self.extra, _OF_KEYS)
