@@ -22,7 +22,7 @@ def tile(kernel: str, width: int, itemsize: int) -> Tile:
 
 _TILES = {
     ("forward", 2): {
-        64: Tile(128, 64, 4, 8, 3),
+        64: Tile(128, 64, 4, 8, 2),
         128: Tile(128, 64, 4, 8, 2),
         256: Tile(64, 32, 2, 8, 2),
     },
@@ -32,8 +32,8 @@ _TILES = {
         256: Tile(64, 32, 2, 8, 1),
     },
     ("keys_and_values", 2): {
-        64: Tile(64, 64, 4, 4, 2),
-        128: Tile(64, 64, 2, 8, 2),
+        64: Tile(32, 64, 2, 4, 2),
+        128: Tile(32, 64, 2, 8, 2),
         256: Tile(32, 64, 2, 8, 1),
     },
     ("attn_masks", 2): {
