@@ -208,18 +208,26 @@ def test_a_planted_fault_is_found_by_its_rule_alone(name):
     assert {finding.code for finding in audit(model, x).findings} == {name.split()[0]}
 
 
-def test_all_ranks_with_one_mask(monkeypatch):
-    """Two ranks, of which the other has other samples and the same masks."""
+@pytest.fixture
+def two_ranks(monkeypatch):
+    """Two ranks, of which the other has other samples and masks as a function makes them of this one's."""
 
-    def gather(gathered, mine):
-        gathered[:] = [mine, [(name, "other", bits) for name, _, bits in mine]]
+    def begin(masks):
+        def gather(gathered, mine):
+            gathered[:] = [mine, [(name, "other", masks(bits)) for name, _, bits in mine]]
 
-    for name, value in {
-        "is_initialized": lambda: True,
-        "get_world_size": lambda: 2,
-        "all_gather_object": gather,
-    }.items():
-        monkeypatch.setattr(torch.distributed, name, value)
+        for name, value in {
+            "is_initialized": lambda: True,
+            "get_world_size": lambda: 2,
+            "all_gather_object": gather,
+        }.items():
+            monkeypatch.setattr(torch.distributed, name, value)
+
+    return begin
+
+
+def test_all_ranks_with_one_mask(two_ranks):
+    two_ranks(lambda bits: bits)
     model = nn.Sequential(linear(), nn.Dropout(0.5), linear())
     assert [one.code for one in audit(model, ROWS).findings] == ["THN416"]
 
@@ -351,16 +359,8 @@ def test_what_comes_near_a_rule_is_silent(code):
     assert [str(finding) for finding in audit(model, x).findings] == []
 
 
-def test_ranks_with_masks_of_their_own_are_silent(monkeypatch):
-    def gather(gathered, mine):
-        gathered[:] = [mine, [(name, "other", "other bits") for name, _, _ in mine]]
-
-    for name, value in {
-        "is_initialized": lambda: True,
-        "get_world_size": lambda: 2,
-        "all_gather_object": gather,
-    }.items():
-        monkeypatch.setattr(torch.distributed, name, value)
+def test_ranks_with_masks_of_their_own_are_silent(two_ranks):
+    two_ranks(lambda bits: "other bits")
     assert not audit(nn.Sequential(linear(), nn.Dropout(0.5), linear()), ROWS).findings
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch.nn.functional import linear, pad
 
 from thinned.contract import Key
 from thinned.torch import functional
+from thinned.torch._attention import _formula
 from thinned.torch._place import Place
 
 
@@ -142,18 +142,6 @@ def weighted(
     place: Place,
 ) -> tuple[Tensor, Tensor]:
     """What `scaled_dot_product_attention` gives, and its dropped probabilities (N, heads, L, S)."""
-    scores = (query * math.sqrt(1.0 / query.shape[-1])) @ key.mT
-    nowhere = None
-    if mask is not None:
-        allowed = mask if mask.dtype == torch.bool else mask != -torch.inf
-        nowhere = ~allowed.any(-1, keepdim=True)
-        # Rows that may look nowhere stay finite, lest their gradients become NaN.
-        if mask.dtype == torch.bool:
-            scores = scores.masked_fill(~(mask | nowhere), -torch.inf)
-        else:
-            scores = scores + mask.masked_fill(nowhere, 0.0)
-    probabilities = scores.softmax(-1)
-    if nowhere is not None:
-        probabilities = probabilities.masked_fill(nowhere, 0.0)
+    _, probabilities = _formula.weights(query, key, mask, False, None)
     dropped = functional.dropout(probabilities, p, True, key=dropout_key, **place)
     return dropped.to(value.dtype) @ value, dropped
