@@ -120,7 +120,7 @@ TORCH = of(
         ),
         (
             "a hook on the way of a scale",
-            "_conversion/_consumers.py",
+            "_conversion/_walk.py",
             "for kind, hooks_of in _compat.HOOKS.items():",
             "for kind, hooks_of in ():",
             "torch/test_scale_models.py::test_a_hook_on_the_way_leaves_the_scale_where_it_is",

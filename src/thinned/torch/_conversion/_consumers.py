@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from torch.nn.parameter import UninitializedParameter
 
 from thinned.torch import _compat
-from thinned.torch._clock import Clock
 from thinned.torch._conversion import _trace
+from thinned.torch._conversion._walk import foreign_hooks
 from thinned.torch._site import Site
 
 _LINEAR = (
@@ -177,14 +177,8 @@ def _check_hooks(model: torch.nn.Module, stacks: list[set[str]]) -> None:
         module = model.get_submodule(name)
         if isinstance(_own_weight(module), UninitializedParameter):
             continue  # its own hook gives it values
-        for kind, hooks_of in _compat.HOOKS.items():
-            for hook in hooks_of(module).values():
-                if not isinstance(getattr(hook, "__self__", None), Clock):
-                    what = getattr(hook, "__qualname__", type(hook).__name__)
-                    raise StaysError(
-                        f"{name} has a {kind.replace('_', ' ')} hook, {what}, which may change what passes: "
-                        "remove it first"
-                    )
+        for hook in foreign_hooks(module):
+            raise StaysError(f"{name} has a {hook}, which may change what passes: remove it first")
 
 
 def _passes(model: torch.nn.Module, node: fx.Node, user: fx.Node, site: str, graph: _Graph) -> bool:

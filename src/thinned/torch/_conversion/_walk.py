@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import torch
 
+from thinned.torch import _compat
+from thinned.torch._clock import Clock
 from thinned.torch._conversion._report import Model
 from thinned.torch._site import Site
 
@@ -21,6 +23,15 @@ HOLDERS: Final[tuple[type[Any], ...]] = (torch.nn.MultiheadAttention,)
 
 # What any site may hold and no module of torch.nn does.
 OF_SITES: Final = ("key", "_bits", "_clock", "_name", "rows")
+
+
+def foreign_hooks(module: torch.nn.Module) -> Iterator[str]:
+    """A module's hooks, each by its kind and its name, but for those of a keyed model's clock."""
+    for kind, hooks_of in _compat.HOOKS.items():
+        for hook in hooks_of(module).values():
+            if not isinstance(getattr(hook, "__self__", None), Clock):
+                what = getattr(hook, "__qualname__", type(hook).__name__)
+                yield f"{kind.replace('_', ' ')} hook, {what}"
 
 
 def named(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:

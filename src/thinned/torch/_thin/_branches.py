@@ -73,12 +73,7 @@ def branch(graph: Graph, site: torch.nn.Module) -> Branch:
     Raises:
         StaysError: if it has no single beginning, or something in it may see more than one sample.
     """
-    calls = graph.calls_of(site)
-    if len(calls) != 1:
-        raise StaysError(f"it is called {len(calls)} times in a forward pass, and has one decision")
-    call = calls[0]
-    if len(call.args) != 1 or call.kwargs or not isinstance(call.args[0], fx.Node):
-        raise StaysError("it is called with more than a tensor")
+    call = graph.only_call(site)
     inside, stream = _region(call)
     entries = [node for node in inside if stream in node.all_input_nodes]
     if len(entries) != 1 or entries[0] not in graph.calls or entries[0].args[:1] != (stream,):

@@ -42,12 +42,7 @@ def chain(graph: Graph, site: torch.nn.Module, axes: int, groups: int) -> Chain:
     Raises:
         StaysError: if nothing behind it can read what it keeps alone.
     """
-    calls = graph.calls_of(site)
-    if len(calls) != 1:
-        raise StaysError(f"it is called {len(calls)} times in a forward pass, and has one decision")
-    call = calls[0]
-    if len(call.args) != 1 or call.kwargs or not isinstance(call.args[0], fx.Node):
-        raise StaysError("it is called with more than a tensor")
+    call = graph.only_call(site)
     behind, sinks = _behind(graph, call, axes)
     check_hooks(graph, [call, *behind])
     try:

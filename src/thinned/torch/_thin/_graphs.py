@@ -9,8 +9,8 @@ import torch
 from torch import fx
 
 from thinned.torch import _compat
-from thinned.torch._clock import Clock
 from thinned.torch._conversion import _trace
+from thinned.torch._conversion._walk import foreign_hooks
 from thinned.torch._site import Site
 
 
@@ -37,6 +37,20 @@ class Graph:
     def calls_of(self, module: torch.nn.Module) -> list[fx.Node]:
         """Where a module is called."""
         return [node for node, called in self.calls.items() if called is module]
+
+    def only_call(self, site: torch.nn.Module) -> fx.Node:
+        """Where a site is called, with a tensor alone.
+
+        Raises:
+            StaysError: if it is called more than once, or with more.
+        """
+        calls = self.calls_of(site)
+        if len(calls) != 1:
+            raise StaysError(f"it is called {len(calls)} times in a forward pass, and has one decision")
+        call = calls[0]
+        if len(call.args) != 1 or call.kwargs or not isinstance(call.args[0], fx.Node):
+            raise StaysError("it is called with more than a tensor")
+        return call
 
 
 @dataclass
@@ -112,11 +126,8 @@ def check_hooks(graph: Graph, nodes: list[fx.Node]) -> None:
     stacks = [graph.inside[node] for node in nodes]
     around = frozenset.intersection(*stacks)
     for module in set().union(*stacks) - around:
-        for kind, hooks_of in _compat.HOOKS.items():
-            for hook in hooks_of(module).values():
-                if not isinstance(getattr(hook, "__self__", None), Clock):
-                    what = getattr(hook, "__qualname__", type(hook).__name__)
-                    raise StaysError(
-                        f"{type(module).__name__} on its way has a {kind.replace('_', ' ')} hook, {what}: it "
-                        "would see thinned tensors; remove it first"
-                    )
+        for hook in foreign_hooks(module):
+            raise StaysError(
+                f"{type(module).__name__} on its way has a {hook}: it would see thinned tensors; "
+                "remove it first"
+            )
