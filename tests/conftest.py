@@ -84,6 +84,17 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
     _kernel._threads = before
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch works with one thread."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(params=["float32", "float64", "float16", "bfloat16"])
 def dtype_name(request: pytest.FixtureRequest) -> str:
     """The four element types."""

@@ -19,13 +19,8 @@ KEY = Key(2**63 + 5, 11)
 NAMES = ("mean", "std", "predictive_entropy", "mutual_information", "variation_ratio")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As a worker has it: a matrix product rounds by its threads too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+# As a worker has it: a matrix product rounds by its threads too.
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def mlp():

@@ -45,14 +45,8 @@ SWAPPED = {
 SUSPECTS = {"gpt": {"h.0.attn", "h.1.attn"}}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """These matrices are too small for two, which wait for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
+# These matrices are too small for two, which wait for each other on a busy machine.
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 every_model = pytest.mark.parametrize("name", MODELS)
 

@@ -17,6 +17,7 @@ from thinned.torch._site import Site
 from thinned.torch.schedules import Late
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),  # these matrices are too small for two
     pytest.mark.filterwarnings("ignore:enable_nested_tensor is True:UserWarning"),
     pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning"),
 ]
@@ -47,15 +48,6 @@ MASKS = {
     "causal and padding": {"attn_mask": CAUSAL, "key_padding_mask": PADDED, "is_causal": True},
     "additive padding": {"key_padding_mask": torch.where(PADDED, -torch.inf, 0.5)},
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """These matrices are too small for two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def pair(variant, p=0.4):

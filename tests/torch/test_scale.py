@@ -11,15 +11,8 @@ from thinned import Key
 from thinned.torch import keyed, to_classic, to_inverted
 from thinned.torch.nn import Dropout, Dropout2d
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """These matrices are too small for two, which wait for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
+# These matrices are too small for two, which wait for each other on a busy machine.
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # Name: the model, an input, and for each site the weights that take its scale.
 MOVED = {

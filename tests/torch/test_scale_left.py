@@ -12,14 +12,8 @@ from thinned.torch import to_classic
 from thinned.torch.nn import Dropout, Dropout2d
 from thinned.torch.schedules import Late
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """These matrices are too small for two, which wait for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+# These matrices are too small for two, which wait for each other on a busy machine.
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def tied():

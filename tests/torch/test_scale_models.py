@@ -12,15 +12,8 @@ from torch_scaled_models import ROUNDING, lin, modes, outputs, weights
 from thinned.torch import convert, strip, to_classic, to_inverted
 from thinned.torch.nn import Dropout, Dropout2d, drop_connect
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """These matrices are too small for two, which wait for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
+# These matrices are too small for two, which wait for each other on a busy machine.
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 MODEL_SITES = {
     "resnet": (
