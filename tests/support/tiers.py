@@ -16,11 +16,11 @@ from covering import covering
 
 
 def mark_what_a_design_leaves(items: list[pytest.Item]) -> None:
-    """Give `full` to the cases that no covering design needs."""
+    """Give `full` to the cases that no covering design needs; those that have it already are in no design."""
     families = defaultdict(list)
     for item in items:
         mark = item.get_closest_marker("covering")
-        if mark is not None:
+        if mark is not None and item.get_closest_marker("full") is None:
             named, others = _values(item, mark.args)
             families[item.nodeid.partition("[")[0], others].append((item, named, mark.kwargs))
     for family in families.values():
