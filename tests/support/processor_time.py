@@ -1,7 +1,9 @@
 """Writes what each test, and each file's collection, costs: seconds of processor time, children included.
 
-`PROCESSOR_TIME=folder PYTEST_ADDOPTS="-p processor_time" PYTHONPATH=tests/support make test` writes a file for each
-process of the run, nested suites' included; `python tests/support/processor_time.py folder` adds them up.
+    PROCESSOR_TIME=folder PYTEST_ADDOPTS="-p processor_time" PYTHONPATH=tests/support make test
+
+writes a file for each process of the run, those of nested suites included.
+`python tests/support/processor_time.py folder` adds them up by folder, and names the slowest tests.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 import os
 import resource
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +42,7 @@ def measured(kind: str, name: str) -> Iterator[Any]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    write("start", " ".join(sys.argv[:3]), *spent())
+    write("start", "nested" if config.pluginmanager.has_plugin("nested_cases") else "", *spent())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -54,3 +57,33 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
 
 def pytest_unconfigure() -> None:
     write("end", "", *spent())
+
+
+def table(folder: Path) -> None:
+    """By folder: seconds and tests, then the slowest; what a nested suite took is its starter's."""
+    seconds: Counter[str] = Counter()
+    tests: Counter[str] = Counter()
+    slowest: Counter[str] = Counter()
+    beside = 0.0
+    for file in folder.glob("*.jsonl"):
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        nested = lines[0][0] == "start" and lines[0][1] == "nested"
+        for kind, name, own, children in lines:
+            if kind == "test":
+                slowest[name] += own + children
+                if not nested:
+                    seconds["/".join(name.split("/")[:2])] += own + children
+                    tests["/".join(name.split("/")[:2])] += 1
+            elif not nested and (kind == "start" or (kind == "collect" and not name)):
+                beside += own
+    for name, spent_there in seconds.most_common():
+        print(f"{spent_there:8.1f} s {tests[name]:6d} tests  {name}")
+    print(
+        f"{sum(seconds.values()):8.1f} s {sum(tests.values()):6d} tests, and {beside:.1f} s to start and collect"
+    )
+    for name, spent_there in slowest.most_common(40):
+        print(f"{spent_there:8.2f} s  {name}")
+
+
+if __name__ == "__main__":
+    table(Path(sys.argv[1]))
