@@ -47,7 +47,7 @@ def test_known_ties(path, threads):
     assert mask[list(TIES)].astype(int).tolist() == list(TIES.values())
 
 
-# So few elements are one thread's, however many are allowed: `test_threads_and_…` has those that are shared out.
+# So few elements are one thread's, however many are allowed: another test has those that are shared out.
 SMALL = pytest.mark.covering("threads", "base", strength=1)
 
 

@@ -79,7 +79,7 @@ def table(folder: Path) -> None:
     for name, spent_there in seconds.most_common():
         print(f"{spent_there:8.1f} s {tests[name]:6d} tests  {name}")
     print(
-        f"{sum(seconds.values()):8.1f} s {sum(tests.values()):6d} tests, and {beside:.1f} s to start and collect"
+        f"{sum(seconds.values()):8.1f} s {sum(tests.values()):6d} tests, and {beside:.1f} s to start, collect"
     )
     for name, spent_there in slowest.most_common(40):
         print(f"{spent_there:8.2f} s  {name}")

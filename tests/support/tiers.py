@@ -14,6 +14,11 @@ from typing import Any
 import pytest
 from covering import covering
 
+# Backends of torch.compile. Generated code takes a C++ compiler seconds for each function, and calls our
+# operators as the graph of `aot_eager` does; in the quick tier test_one_mask.py, test_compile.py and
+# test_operator.py have it.
+BACKENDS = ["aot_eager", pytest.param("inductor", marks=pytest.mark.full)]
+
 
 def mark_what_a_design_leaves(items: list[pytest.Item]) -> None:
     """Give `full` to the cases that no covering design needs; those that have it already are in no design."""
