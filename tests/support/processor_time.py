@@ -74,13 +74,12 @@ def table(folder: Path) -> None:
                 if not nested:
                     seconds["/".join(name.split("/")[:2])] += own + children
                     tests["/".join(name.split("/")[:2])] += 1
-            elif not nested and (kind == "start" or (kind == "collect" and not name)):
-                beside += own
+            elif kind == "end" and not nested:
+                beside += own + (children if any(line[0] == "test" for line in lines) else 0)
     for name, spent_there in seconds.most_common():
         print(f"{spent_there:8.1f} s {tests[name]:6d} tests  {name}")
-    print(
-        f"{sum(seconds.values()):8.1f} s {sum(tests.values()):6d} tests, and {beside:.1f} s to start, collect"
-    )
+    of_tests = sum(seconds.values())
+    print(f"{of_tests:8.1f} s {sum(tests.values()):6d} tests, and {beside - of_tests:.1f} s beside them")
     for name, spent_there in slowest.most_common(40):
         print(f"{spent_there:8.2f} s  {name}")
 
