@@ -49,7 +49,7 @@ class ThinSite(Site):
             return input
         return _groups.columns(input, kept, link.axis)
 
-    def _mask(self, input: Tensor, key: MaskKey, call: int | None) -> Tensor:
+    def _mask(self, input: Tensor, key: MaskKey = None, call: int | None = None) -> Tensor:
         """The same decision by a mask: one for each group."""
         rest = (1,) * (input.dim() - 2 - self._axes), (1,) * self._axes
         p: Any = self.rate(self.p)
