@@ -25,10 +25,10 @@ REQUIRED: Final[Any] = _Required()
 IDENTITY: Final = (0, 1.0)
 
 
-def check_key(key: Any) -> Key:
+def check_key(key: Any, name: str = "key") -> Key:
     """The key, if it is one."""
     if not isinstance(key, Key):
-        raise TypeError(f"key must be a thinned.Key, got {key!r}: make one with thinned.Key(seed)")
+        raise TypeError(f"{name} must be a thinned.Key, got {key!r}: make one with thinned.Key(seed)")
     return key
 
 

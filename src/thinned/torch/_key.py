@@ -33,13 +33,13 @@ _library.define(
 _library.define("fold(Tensor key, Tensor data) -> Tensor")
 
 
-def check(key: Any) -> Key | Tensor:
+def check(key: Any, name: str = "key") -> Key | Tensor:
     """A key, or the tensor of one."""
     if not isinstance(key, Tensor):
-        return check_key(key)
+        return check_key(key, name)
     if key.dtype != torch.int64 or key.shape != (2,):
         raise TypeError(
-            f"key as a tensor must be int64 of shape (2,), its seed and stream, got {key.dtype} of shape "
+            f"{name} as a tensor must be int64 of shape (2,), its seed and stream, got {key.dtype} of shape "
             f"{tuple(key.shape)}"
         )
     return key
@@ -49,7 +49,7 @@ def check_source(key: Any, generator: torch.Generator | None, name: str = "key")
     """The key if there is one, and then no generator to draw from."""
     if key is None:
         return None
-    checked = check(key)
+    checked = check(key, name)
     if generator is not None:
         raise TypeError(f"pass {name} or generator, not both")
     return checked

@@ -62,9 +62,9 @@ class Keys(Watched):
         """What was given a key keeps it."""
         return key is None and self.drops(training)
 
-    def key_of_parts(self, site: Any, call: int | None = None) -> Key | Tensor:
-        """The layer's own key, if it has one."""
-        own: Key | Tensor | None = site.mask_key(call)
+    def key_of_parts(self, site: Any, call: int | None = None, key: Any = None) -> Key | Tensor:
+        """The key that the call was given, or the layer's own, if there is one."""
+        own: Key | Tensor | None = site.mask_key(call, given=key)
         kind = type(site).__name__
         return self.site(kind.lower(), math.nan, (), f"the module {kind}") if own is None else own
 

@@ -17,6 +17,7 @@ from thinned.torch._tools import Seen
 from thinned.torch.schedules import Schedule
 
 Probability = float | Tensor | Schedule
+MaskKey = Key | Tensor | None
 
 # What the layers call them.
 RATES = ("p", "dropout_p", "weight_p", "input_p", "dropout", "output_p")
@@ -61,13 +62,27 @@ class Site(Seen):
         self._clock = Clock() if self._clock is None else copy.copy(self._clock)
         self._clock.step = step
 
-    def mask_key(self, call: int | None = None, input: Tensor | None = None) -> Key | Tensor | None:
+    def mask_key(
+        self,
+        call: int | None = None,
+        input: Tensor | None = None,
+        given: MaskKey = None,
+        name: str = "key",
+    ) -> MaskKey:
         """The key of this call's mask, a tensor in traced code; None where one is drawn, or none needed.
 
         Args:
             call: which of its calls in one step this is.
             input: what is dropped, where a mask that is drawn twice for it is worth a warning.
+            given: the key that this call was given, in place of the layer's own.
+            name: of the argument that gave it.
+
+        Raises:
+            TypeError: `key must be a thinned.Key, got …`; `pass key or call, not both …`.
         """
+        if given is not None:
+            given = check_given(given, call, name)
+            return given if self.training else None
         if call is not None:
             _check_call(call)
         if not self.training:
@@ -170,6 +185,15 @@ def check_p(p: Any, name: str = "p") -> Any:
         _rate.check_range(p, name)
         return p
     return p if isinstance(p, Schedule) else check_probability(p, name)
+
+
+def check_given(key: MaskKey, call: int | None, name: str = "key") -> MaskKey:
+    """The key that a call was given, which leaves its number nothing to tell apart."""
+    if key is not None and call is not None:
+        raise TypeError(
+            f"pass {name} or call={call!r}, not both: a call's number is folded into the layer's own key"
+        )
+    return None if key is None else _key.check(key, name)
 
 
 def _check_call(call: Any) -> None:

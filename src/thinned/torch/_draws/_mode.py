@@ -126,7 +126,7 @@ class Draws(TorchFunctionMode):
         """Whether the draw of a function of ours is taken over, which may have a key of its own."""
         return self.drops(training)
 
-    def key_of_parts(self, site: Any, call: int | None = None) -> Key | Tensor:
+    def key_of_parts(self, site: Any, call: int | None = None, key: Any = None) -> Key | Tensor:
         """The key of a call of a layer of ours whose parts have a key each."""
         raise NotImplementedError
 

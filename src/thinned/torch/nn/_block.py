@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from thinned.torch import functional
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch._site import MaskKey, Probability, Site, check_p
 from thinned.torch.functional._block import check_block_size
 
 _DEFAULTS = {"gamma_scale": 1.0, "with_noise": False, "couple_channels": False, "scale_by_keep": True}
@@ -53,8 +53,8 @@ class _DropBlock(Site):
         """P by timm's name."""
         return self.p  # type: ignore[no-any-return]
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
-        """Drop in training, the input itself otherwise; `call` tells calls of one step apart."""
+    def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
+        """Drop in training, by `key` if given; `call` tells calls of a keyed layer in one step apart."""
         p = self.rate(self.p)
         return type(self).verb(
             input,
@@ -62,7 +62,7 @@ class _DropBlock(Site):
             self.block_size,
             self.training,
             self.inplace,
-            key=self.mask_key(call, input),
+            key=self.mask_key(call, input, key),
             scale_by_keep=self.scale_by_keep,
             couple_channels=self.couple_channels,
             with_noise=self.with_noise,

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from thinned.torch import _onnx, functional
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch._site import MaskKey, Probability, Site, check_p
 
 Layer = TypeVar("Layer", bound=torch.nn.Module)
 
@@ -52,11 +52,13 @@ class DropConnect(Site):
         super().__init__()
         self.p = check_p(p)
 
-    def forward(self, weight: Tensor, *, call: int | None = None) -> Tensor:
+    def forward(self, weight: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
         """The weight of one reading."""
         if self.training:
             _onnx.refuse("dropped weights")
-        return functional.dropout(weight, self.rate(self.p), self.training, key=self.mask_key(call, weight))
+        return functional.dropout(
+            weight, self.rate(self.p), self.training, key=self.mask_key(call, weight, key)
+        )
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """What is assigned to the parameter is the trained weight."""
@@ -178,10 +180,10 @@ class DropConnectLinear(Site, torch.nn.Linear):
         super().__init__(in_features, out_features, bias, device, dtype)
         self.p = check_p(p)
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
+    def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
         """(N, …, in_features) to (N, …, out_features); `call` tells calls of one step apart."""
         place = self.place(input, 0, (*input.shape[:1], *self.weight.shape))
-        key = self.mask_key(call, input if input.requires_grad else self.weight)
+        key = self.mask_key(call, input if input.requires_grad else self.weight, key)
         return functional.drop_connect_linear(
             input, self.weight, self.bias, self.rate(self.p), self.training, key=key, **place
         )

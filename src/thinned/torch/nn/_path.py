@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from thinned.torch import functional
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch._site import MaskKey, Probability, Site, check_p
 from thinned.torch.functional._path import check_rows
 
 
@@ -44,14 +44,14 @@ class DropPath(Site):
         """P by timm's name."""
         return self.p  # type: ignore[no-any-return]
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
-        """Drop samples in training; `call` tells calls of a keyed layer in one step apart."""
+    def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
+        """Drop samples in training, by `key` if given; `call` tells calls of one step apart."""
         return functional.drop_path(
             input,
             self.rate(self.p),
             self.training,
             self.scale_by_keep,
-            key=self.mask_key(call, input),
+            key=self.mask_key(call, input, key),
             **self.place(input, 0),
         )
 
@@ -85,11 +85,11 @@ class StochasticDepth(Site):
         self.p = check_p(p)
         self.mode: Literal["row", "batch"] = mode
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
-        """Drop in training; `call` tells calls of a keyed layer in one step apart."""
+    def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
+        """Drop in training, by `key` if given; `call` tells calls of a keyed layer in one step apart."""
         place = self.place(input, 0) if self.mode == "row" else {}
         return functional.stochastic_depth(
-            input, self.rate(self.p), self.mode, self.training, key=self.mask_key(call, input), **place
+            input, self.rate(self.p), self.mode, self.training, key=self.mask_key(call, input, key), **place
         )
 
     def extra_repr(self) -> str:

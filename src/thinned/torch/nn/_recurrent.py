@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from thinned.contract import Key, check_probability, fold_number
 from thinned.torch import _compat, functional
-from thinned.torch._site import Site, check_p
+from thinned.torch._site import MaskKey, Site, check_given, check_p
 from thinned.torch.nn._part_keys import call_key, is_off, part_key
 from thinned.torch.nn._recurrent_weights import in_one_chunk, needs_chunk
 from thinned.torch.nn._sequences import Sequences
@@ -60,22 +60,23 @@ class Recurrent(Site, torch.nn.RNNBase):
         # Hashed here, since a graph cannot.
         self._parts = {name: fold_number(name) for name in ("input", "output", *layers, *weights)}
 
-    def forward(self, input: Any, hx: Any = None, *, call: int | None = None) -> Any:
-        """Output and last state, as torch's; `call` tells calls of a keyed layer in one step apart."""
+    def forward(self, input: Any, hx: Any = None, *, key: MaskKey = None, call: int | None = None) -> Any:
+        """Output and last state, as torch's; `key` and `call` as in `Dropout`."""
         # Where dynamo refuses to trace a recurrent module it goes on to compile each function of it.
         if "torch._dynamo" in sys.modules and not torch.compiler.is_compiling():
-            return _undivided()(self, input, hx, call)
-        return self._forward(input, hx, call)
+            return _undivided()(self, input, hx, key, call)
+        return self._forward(input, hx, key, call)
 
-    def _forward(self, input: Any, hx: Any, call: int | None) -> Any:
+    def _forward(self, input: Any, hx: Any, key: MaskKey, call: int | None) -> Any:
         if not torch.compiler.is_compiling():  # there it would put a graph's stand-ins into the module
             _compat.flat_weights_updater(self)()
         packed = input if isinstance(input, PackedSequence) else None
         data, state, unbatched = self._open(input, packed, hx)
         rates = {name: self._rate_of(name) for name in _RATES}
         on = self.training and not all(is_off(p) for p in rates.values())
-        key = call_key(self, call) if on else None
-        self.notice(call, data)
+        if check_given(key, call) is None:
+            self.notice(call, data)
+        key = call_key(self, call, key) if on else None
         sequences = Sequences(self.batch_first, self.locked, packed, self.place)
 
         def drop(x: Tensor, rate: str, part: str) -> Tensor:

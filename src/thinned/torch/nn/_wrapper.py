@@ -11,13 +11,13 @@ from torch import Tensor
 from thinned.contract import Key, check_integer, check_probability, fold_number
 from thinned.torch import functional
 from thinned.torch._clock import Clock
-from thinned.torch._site import Probability, check_p
+from thinned.torch._site import MaskKey, Probability, check_given, check_p
 from thinned.torch.nn._cells import CellSite, advance, is_lstm
 from thinned.torch.nn._part_keys import is_off, part_key
 from thinned.torch.nn._states import all_but_c, all_but_c_of_a_pair, change
 
 _KEEP = ("input_keep_prob", "output_keep_prob", "state_keep_prob")
-_INPUT, _OUTPUT, _STATE = (fold_number(name) for name in ("input", "output", "state"))
+_CELL, _INPUT, _OUTPUT, _STATE = (fold_number(name) for name in ("cell", "input", "output", "state"))
 
 
 class DropoutWrapper(CellSite):
@@ -102,14 +102,21 @@ class DropoutWrapper(CellSite):
             self.give_key(Key(seed), Clock())
 
     def forward(
-        self, input: Tensor, state: Any = None, *, time: int | None = None, call: int | None = None
+        self,
+        input: Tensor,
+        state: Any = None,
+        *,
+        time: int | None = None,
+        key: MaskKey = None,
+        call: int | None = None,
     ) -> tuple[Tensor, Any]:
-        """Output and new state of one step; keyed, `time` tells steps apart and `call` sequences."""
+        """Output and new state of one step, by `key` if given; `time` tells steps apart, `call` sequences."""
         self._check(input)
         drop_input, drop_output, drop_state = self._rates()
-        key = self._masks_key(time, call) if self._on() else None
+        inner = part_key(check_given(key, call), _CELL)
+        key = self._masks_key(time, call, key) if self._on() else None
         input = self._drop(input, drop_input, part_key(key, _INPUT))
-        output, state = advance(self.cell, input, state, time, call)
+        output, state = advance(self.cell, input, state, time, call, inner)
         if self.training and not is_off(drop_state):
             state = self._drop_state(state, drop_state, part_key(key, _STATE))
         return self._drop(output, drop_output, part_key(key, _OUTPUT)), state
@@ -120,10 +127,11 @@ class DropoutWrapper(CellSite):
         shown = [f"{name}={keep}" for name, keep in keeps if isinstance(keep, Tensor) or keep != 1]
         return ", ".join(shown + ["variational_recurrent=True"] * self.variational_recurrent)
 
-    def _masks_key(self, time: int | None, call: int | None) -> Any:
+    def _masks_key(self, time: int | None, call: int | None, given: MaskKey) -> Any:
         if not self.variational_recurrent:
-            return self._step_key(time, call)
-        key = self.mask_key(call) if self._sequence is None else self._sequence
+            return self._step_key(time, call, given)
+        held = self._sequence if given is None else None
+        key = self.mask_key(call, given=given) if held is None else held
         if key is None:
             raise RuntimeError(
                 "variational_recurrent=True needs one key for the sequence: call wrapper.unroll(inputs), "
