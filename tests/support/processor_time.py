@@ -74,8 +74,9 @@ def table(folder: Path) -> None:
                 if not nested:
                     seconds["/".join(name.split("/")[:2])] += own + children
                     tests["/".join(name.split("/")[:2])] += 1
-            elif kind == "end" and not nested:
-                beside += own + (children if any(line[0] == "test" for line in lines) else 0)
+        _, _, own, children = lines[-1]
+        if not nested:  # the process that hands out tests has the workers for children
+            beside += own + (children if len(lines) > 2 else 0)
     for name, spent_there in seconds.most_common():
         print(f"{spent_there:8.1f} s {tests[name]:6d} tests  {name}")
     of_tests = sum(seconds.values())
