@@ -44,7 +44,7 @@ FOLDERS_tensorflow := tensorflow
 FOLDERS_keras := keras
 FOLDERS := $(addprefix tests/,contract kernel numpy $(FOLDERS_$(FRAMEWORK)))
 
-.PHONY: demo test test-all ruff lint compat sabotage fuzz bench pictures native-test sanitize clean
+.PHONY: demo test test-all ruff lint compat sabotage fuzz bench gpu pictures native-test sanitize clean
 
 demo: $(DEMO)
 	$(BIN)/thinned demo
@@ -90,6 +90,10 @@ compat:
 
 bench: $(BUILT)
 	$(BIN)/thinned bench --out benchmarks/results.json --out benchmarks/results.md
+
+# Everything that a machine with a GPU has to show, in eight minutes; DRY=1 shows on any machine that it runs.
+gpu: .venv/.torch
+	$(BIN)/python benchmarks/gpu/run.py $(if $(DRY),--dry --into build/gpu)
 
 pictures: $(BUILT)
 	$(BIN)/python docs/torch/pictures.py

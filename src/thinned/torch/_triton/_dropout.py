@@ -40,18 +40,23 @@ def rows(
     P_HERE: tl.constexpr,
     INVERTED: tl.constexpr,
     ADD: tl.constexpr,
+    ONE: tl.constexpr,
 ):
     """Rows of `width` elements, consecutive in input, output and mask: eight positions to a call."""
     SPAN: tl.constexpr = 8 * CALLS
     program = tl.program_id(0)
-    x_at, out_at, position, key_at = _offsets(
-        (program // chunks).to(tl.int64), sizes, x_steps, out_steps, position_steps, key_steps
-    )
-    position += base
+    position = base.to(tl.int64)
+    x_at, out_at, key_at = position * 0, position * 0, position * 0
+    if not ONE:  # a division is 25 instructions of each thread
+        x_at, out_at, position, key_at = _offsets(
+            (program // chunks).to(tl.int64), sizes, x_steps, out_steps, position_steps, key_steps
+        )
+        position += base
+        program %= chunks
     if KEY_HERE:
         seed, stream = tl.load(key + key_at), tl.load(key + key_at + 1)
     drop, factor = rate(p, drop, factor, INVERTED, P_HERE)
-    begin = (program % chunks).to(tl.int64) * SPAN
+    begin = program.to(tl.int64) * SPAN
     block = (position + begin) >> 3
     lane = tl.arange(0, SPAN)
     if not ALIGNED:

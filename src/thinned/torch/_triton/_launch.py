@@ -113,6 +113,7 @@ def _rows(
         *(input, residual, out, *what, base, *found.columns(), found.width, chunks),
         CALLS=size,
         ALIGNED=aligned,
+        ONE=input.numel() == found.width,
         **flags,
         num_warps=max(1, size // a_warp),
         **_EXACT,
