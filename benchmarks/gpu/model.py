@@ -168,8 +168,8 @@ def page(found: list[Row]) -> str:
 Written by `python benchmarks/gpu/model.py --out benchmarks/gpu/model.md`, with Triton {triton.__version__}.
 **Nothing here was measured.** Instructions are those of a thread along the usual way (ties are sought, none
 is found), for one element. "Time / copy" has all overlap: the greatest of memory and the pipes, over the
-bytes of a copy at the published bandwidth. "Nothing overlaps" is the other end: all programs that fit wait for
-memory, then compute, then the next. A launch too small to fill the GPU is bound by that, as a copy is.
+bytes of a copy at the published bandwidth. "Nothing overlaps" is the other end: all programs that fit wait
+for memory, then compute, then the next. A launch too small to fill the GPU is bound by that, as a copy is.
 
 | | chip | multiprocessors | clock | memory | latency assumed |
 |---|---|---|---|---|---|

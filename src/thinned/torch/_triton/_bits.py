@@ -82,9 +82,9 @@ def keeps_at(position, seed, stream, drop):
     high, low = (drop >> 16).to(tl.int32), (drop & 0xFFFF).to(tl.int32)
     h = halfword_at(position, seed, stream, 0)
     kept = h >= high
-    if low != 0:  # noqa: SIM102 (Triton evaluates both sides of an `and`)
-        if tl.max((h == high).to(tl.int32), 0) != 0:
-            kept = kept & ((h != high) | (halfword_at(position, seed, stream, 1) >= low))
+    tied = (h == high) & (low != 0)
+    if tl.max(tied.to(tl.int32), 0) != 0:
+        kept = kept & ((h != high) | (halfword_at(position, seed, stream, 1) >= low))
     return kept
 
 
