@@ -9,7 +9,7 @@ import torch
 
 import thinned
 from thinned import Key
-from thinned.torch import keyed, nn, schedules, set_step
+from thinned.torch import keyed, keys, nn, schedules, set_step
 from thinned.torch.functional import drop_path, stochastic_depth
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -163,3 +163,20 @@ def test_compiled_equals_eager_with_one_graph_for_all_steps():
         grads = [torch.autograd.grad(y.sum(), x)[0] for y in (expected, got)]
         assert torch.equal(*grads)
     assert compiled == 1
+
+
+def test_the_probability_has_timms_name_too():
+    x = torch.ones(16, 3)
+    expected = drop_path(x, 0.3, True, key=Key(1))
+    assert torch.equal(drop_path(x, drop_prob=0.3, training=True, key=Key(1)), expected)
+    assert torch.equal(nn.DropPath(drop_prob=0.3)(x, key=Key(1)), expected)
+    with keys(torch.nn.Identity(), 1), pytest.raises(TypeError, match=r"got p=0\.3 and drop_prob=0\.3"):
+        drop_path(x, 0.3, True, drop_prob=0.3)
+    with pytest.raises(
+        TypeError, match="pass p, or drop_prob as timm names it, got p=None and drop_prob=None"
+    ):
+        nn.DropPath()
+    model = torch.nn.Sequential(torch.nn.Flatten())
+    model.forward = lambda x: drop_path(x, drop_prob=0.3, training=True)
+    with keys(model, 1):
+        assert torch.equal(model(x), drop_path(x, 0.3, True, key=Key(1).fold("").fold(0)))

@@ -1,4 +1,8 @@
-"""Dropout as functions of tensors, in the manner of `torch.nn.functional`."""
+"""Dropout as functions of tensors, in the manner of `torch.nn.functional`.
+
+A verb takes tensors, `training` and a key, and is offered to torch's overrides. Each file has one family;
+`nn` has the layers of the same names.
+"""
 
 from thinned.torch.functional._alpha import alpha_dropout, feature_alpha_dropout
 from thinned.torch.functional._attention import scaled_dot_product_attention

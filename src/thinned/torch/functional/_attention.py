@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from thinned._arguments import DROP_ALL, REQUIRED, check_training
+from thinned._arguments import DROP_ALL, check_training, requires_training
 from thinned.contract import Key, check_probability
 from thinned.torch import _autocast, _key, _mesh, _native, _operands, _rate
 from thinned.torch._attention import _formula, attention
@@ -18,6 +18,7 @@ from thinned.torch.functional._dropout import dropout
 
 
 @overridable
+@requires_training
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,
@@ -28,7 +29,7 @@ def scaled_dot_product_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
     *,
-    training: bool = REQUIRED,
+    training: bool,
     dropout_key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
     **place: Unpack[Place],

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from thinned._arguments import DROP_ALL, REQUIRED, check_training
+from thinned._arguments import DROP_ALL, check_training, requires_training
 from thinned.contract import Key, check_integer, threshold
 from thinned.torch import _block, _gaussian, _in_place, _key, _mesh, _native, _nested, _rate
 from thinned.torch._overrides import overridable
@@ -19,11 +19,12 @@ _LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
 
 
 @overridable
+@requires_training
 def drop_block1d(
     input: Tensor,
     p: float | Tensor,
     block_size: int | Sequence[int],
-    training: bool = REQUIRED,
+    training: bool,
     inplace: bool = False,
     *,
     key: Key | Tensor | None = None,
@@ -46,11 +47,12 @@ def drop_block1d(
 
 
 @overridable
+@requires_training
 def drop_block2d(
     input: Tensor,
     p: float | Tensor,
     block_size: int | Sequence[int],
-    training: bool = REQUIRED,
+    training: bool,
     inplace: bool = False,
     *,
     key: Key | Tensor | None = None,
@@ -112,11 +114,12 @@ def drop_block2d(
 
 
 @overridable
+@requires_training
 def drop_block3d(
     input: Tensor,
     p: float | Tensor,
     block_size: int | Sequence[int],
-    training: bool = REQUIRED,
+    training: bool,
     inplace: bool = False,
     *,
     key: Key | Tensor | None = None,

@@ -1,4 +1,8 @@
-"""Dropout as modules, in the manner of `torch.nn`."""
+"""Dropout as modules, in the manner of `torch.nn`.
+
+A layer is a `Site`, which has p, a key and a step; it calls the verb of its name in `functional`. Layers
+of torch.nn are subclassed, so that `isinstance` and `state_dict` are as users know them.
+"""
 
 from thinned.torch.nn._alpha import AlphaDropout, FeatureAlphaDropout
 from thinned.torch.nn._attention import ScaledDotProductAttention
