@@ -227,6 +227,12 @@ def test_rows_are_numbered_in_their_order():
         thinned.mc.ray.numbered(data, "id")
 
 
+@pytest.fixture(scope="module")
+def single(cluster):
+    """A row, of which Ray reads the columns once."""
+    return ray.data.from_items([{"x": 1.0, "index": 0}])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -241,8 +247,8 @@ def test_rows_are_numbered_in_their_order():
     ],
     ids=str,
 )
-def test_wrong_arguments_are_refused_before_anything_runs(options, message):
-    data = ray.data.from_items([{"x": 1.0, "index": 0}])
+def test_wrong_arguments_are_refused_before_anything_runs(single, options, message):
+    data = single
     with pytest.raises(ValueError, match=message):
         started(data, mlp(), **options)
     with pytest.raises(
