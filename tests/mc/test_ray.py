@@ -147,6 +147,7 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path, want):
     check(table.sort_values("index"), want)
 
 
+@pytest.mark.full  # three processes that import torch; with two, one of which is killed, the rows are the same
 def test_the_page_s_example_on_three_workers(folder, want, monkeypatch, tmp_path):
     """The example of docs/mc/ray.md, as it stands but for the sizes."""
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -248,10 +249,9 @@ def single(cluster):
     ids=str,
 )
 def test_wrong_arguments_are_refused_before_anything_runs(single, options, message):
-    data = single
     with pytest.raises(ValueError, match=message):
-        started(data, mlp(), **options)
+        started(single, mlp(), **options)
     with pytest.raises(
         TypeError, match=r"model must be a torch.nn.Module or a function that makes one, got str"
     ):
-        started(data, "a model")
+        started(single, "a model")
