@@ -147,7 +147,7 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path, want):
     check(table.sort_values("index"), want)
 
 
-@pytest.mark.full  # three processes that import torch; with two, one of which is killed, the rows are the same
+@pytest.mark.full  # three processes import torch; with two, one of which is killed, the rows are the same
 def test_the_page_s_example_on_three_workers(folder, want, monkeypatch, tmp_path):
     """The example of docs/mc/ray.md, as it stands but for the sizes."""
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
