@@ -1,4 +1,4 @@
-"""What LSTM and GRU share: torch's fused kernels, given dropped weights, one layer or all in a call."""
+"""The base of LSTM and GRU: torch's fused kernels, given dropped weights, one layer or all in a call."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class Recurrent(Site, torch.nn.RNNBase):
         return state if order is None else tuple(s.index_select(1, order) for s in state)
 
     def extra_repr(self) -> str:
-        """What differs from the defaults is shown."""
+        """Show what differs from the defaults."""
         shown = f"{self.input_size}, {self.hidden_size}"
         for name, default in _SHOWN.items():
             value = getattr(self, name)

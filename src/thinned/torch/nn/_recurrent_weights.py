@@ -1,4 +1,4 @@
-"""What the fused recurrent kernels take beside their input: dropped weights, in memory as cuDNN wants it."""
+"""Weights of the fused recurrent kernels: dropped weights, in memory as cuDNN wants it."""
 
 from __future__ import annotations
 

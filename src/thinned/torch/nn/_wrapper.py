@@ -122,7 +122,7 @@ class DropoutWrapper(CellSite):
         return self._drop(output, drop_output, part_key(key, _OUTPUT)), state
 
     def extra_repr(self) -> str:
-        """What differs from the defaults."""
+        """Return what differs from the defaults."""
         keeps = [(name, getattr(self, name)) for name in _KEEP]
         shown = [f"{name}={keep}" for name, keep in keeps if isinstance(keep, Tensor) or keep != 1]
         return ", ".join(shown + ["variational_recurrent=True"] * self.variational_recurrent)
