@@ -61,6 +61,11 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHES / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHES / "inductor"))
+# Within this process: the pool that torch would start has nothing to do where each core has a worker.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+# A processor that says what it has is believed: else a process imports torch, and tries it, for each set
+# of instructions. With an empty cache one function then takes 20 s of a processor instead of 40.
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 # TensorFlow's notes on what it was built with.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

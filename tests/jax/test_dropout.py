@@ -26,6 +26,7 @@ def values(shape, dtype, seed=0):
         return x.astype(DTYPES[dtype])
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("mode", ["inverted", "classic"])
 @pytest.mark.parametrize("noise_shape", [None, (None, 1, None), (1, 9, 1)], ids=str)
 def test_both_ways_give_numpys_bits(way, dtype_name, noise_shape, mode):

@@ -49,17 +49,21 @@ def test_masks_are_numpys(shared):
 SHARED = [False, pytest.param(True, marks=pytest.mark.full)]
 
 
+CHUNKS = (
+    {"batch_size": 7},
+    {"memory": 5_000},
+    {"batch_size": 1},
+    {"batch_size": 64},
+    {"memory": 20_000, "batch_size": 7},
+)
+
+
 @pytest.mark.parametrize("shared", SHARED)
 def test_batches_and_chunks_change_nothing(shared):
     whole = predict(mlp, X, samples=25, key=KEY, keep=True, outputs="logits", shared=shared)
     assert whole.draws.shape == (25, 20, 4)
-    for options in (
-        {"batch_size": 1},
-        {"batch_size": 7},
-        {"batch_size": 64},
-        {"memory": 5_000},
-        {"memory": 20_000, "batch_size": 7},
-    ):
+    # A program for each: the quick tier has one of rows that leave a rest, and one of samples in chunks.
+    for options in CHUNKS[: 5 if shared else 2]:
         options = {"samples": 25, "key": KEY, "keep": True, "outputs": "logits", "shared": shared, **options}
         other = predict(mlp, X, **options)
         np.testing.assert_allclose(other.draws, whole.draws, atol=1e-6, err_msg=str(options))

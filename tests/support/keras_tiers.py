@@ -20,7 +20,10 @@ ASKED = {
         "rates_of_one_drop_all[SimpleRNN]",
         "drop_connect_keeps_what_the_layer_adds_and_trains_what_is_kept",
     },
-    "attention": {"call_n_has_the_mask_of_seed_name_and_n", "attention_without_projections"},
+    "attention": {
+        "call_n_has_the_mask_of_seed_name_and_n[MultiHeadAttention-none]",
+        "attention_without_projections[Attention]",
+    },
     "models": {"masks_in_fit_are_numpys"},
     "audits": {"a_healthy_model_is_silent[ours]"},
     "mc_keras_checks": {

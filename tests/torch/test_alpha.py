@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 import torch
+from tiers import BACKENDS
 
 import thinned
 from thinned import Key
@@ -266,14 +267,15 @@ def test_the_layers_are_torchs_own_by_type_name_and_state():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-def test_compiled_equals_eager_with_one_graph_for_all_steps():
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_compiled_equals_eager_with_one_graph_for_all_steps(backend):
     torch.compiler.reset()
     compiled = 0
 
     def counting(graph, inputs):
         nonlocal compiled
         compiled += 1
-        return torch._dynamo.lookup_backend("inductor")(graph, inputs)
+        return torch._dynamo.lookup_backend(backend)(graph, inputs)
 
     model = keyed(
         torch.nn.Sequential(

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from tiers import BACKENDS
 
 import thinned
 from thinned import Key
@@ -231,7 +232,7 @@ def test_under_autocast():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_compiled_code_equals_eager_over_steps(backend):
     layer = keyed(nn.ScaledDotProductAttention(schedules.Linear(0.0, 0.5, 4), is_causal=True), 7)
     torch._dynamo.reset()

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from tiers import BACKENDS
 from torch.library import opcheck
 from torch_plain_blocks import VERBS, covering, plain, plain_dropped
 
@@ -175,7 +176,7 @@ def test_p_of_each_sample():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_compiled_code_equals_eager_over_steps(backend):
     """One graph for all steps of a schedule."""
     model = keyed(torch.nn.Sequential(nn.DropBlock2d(schedules.Linear(0.0, 0.5, 4), 3)), 7)

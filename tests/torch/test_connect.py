@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
+from tiers import BACKENDS
 from torch.nn.utils import parametrize
 
 import thinned
@@ -339,7 +340,7 @@ def test_p_zero_p_one_and_no_training():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_compiled_code_equals_eager_over_steps(backend):
     """Both kinds; one graph for all steps."""
     p = schedules.Linear(0.0, 0.5, 4)
