@@ -1,4 +1,4 @@
-"""What every front end asks of the arguments that all of them share."""
+"""This file has what every front end asks of the arguments that all of them share."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def one_p(
 
 
 def effect(drop: int, training: bool, inverted: bool) -> tuple[int, float]:
-    """What a call does (CONTRACT.md, section 4): drop by this threshold, multiply the rest by this factor.
+    """A call's effect (CONTRACT.md, section 4): drop by this threshold, multiply the rest by this factor.
 
     `IDENTITY` is x itself. Classic evaluation at p = 1 is zero, as everything it averages is.
     """

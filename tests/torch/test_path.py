@@ -9,7 +9,7 @@ import torch
 
 import thinned
 from thinned import Key
-from thinned.torch import keyed, keys, nn, schedules, set_step
+from thinned.torch import keyed, keys, nn, set_step
 from thinned.torch.functional import drop_path, stochastic_depth
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -137,32 +137,6 @@ def test_names_of_others():
     assert repr(nn.DropPath(0.5, False)) == "DropPath(p=0.5, scale_by_keep=False)"
     assert repr(nn.StochasticDepth(0.5, "batch")) == "StochasticDepth(p=0.5, mode=batch)"
     assert layer.state_dict() == {}
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-def test_compiled_equals_eager_with_one_graph_for_all_steps():
-    torch.compiler.reset()
-    compiled = 0
-
-    def counting(graph, inputs):
-        nonlocal compiled
-        compiled += 1
-        return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
-
-    model = torch.nn.Sequential(
-        nn.DropPath(schedules.Linear(0.1, 0.5, steps=3)),
-        nn.DropPath(0.3, scale_by_keep=False),
-        nn.StochasticDepth(0.1, "batch"),
-    )
-    fast = torch.compile(keyed(model, 1), fullgraph=True, backend=counting)
-    for step in range(4):
-        set_step(model, step)
-        x = torch.randn(8, 6, requires_grad=True)
-        expected, got = model(x), fast(x)
-        assert torch.equal(got, expected)
-        grads = [torch.autograd.grad(y.sum(), x)[0] for y in (expected, got)]
-        assert torch.equal(*grads)
-    assert compiled == 1
 
 
 def test_the_probability_has_timms_name_too():

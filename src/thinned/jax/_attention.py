@@ -234,7 +234,7 @@ def _grouped(array: Any, groups: int) -> Any:
 
 
 def _blind(query: Any, key: Any, mask: Any, is_causal: bool, window: Any, key_lengths: Any) -> Any:
-    """Which queries may look nowhere, (B, T, N) or what broadcasts to it; None where none can be."""
+    """Return which queries may look nowhere, (B, T, N) or what broadcasts to it; None where none can be."""
     if mask is None and window is None and key_lengths is None:
         return None
     row = jnp.arange(query.shape[1])[None, None, :, None]

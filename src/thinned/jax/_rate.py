@@ -123,7 +123,7 @@ def scale(threshold: Any, dtype: np.dtype[Any]) -> Any:
 
 @wide
 def dropped(threshold: Any, dtype: Any) -> Any:
-    """What stands where a position is dropped: 0, or NaN where p was outside [0, 1] and keeps nothing."""
+    """The value of a dropped position: 0, or NaN where p was outside [0, 1] and keeps nothing."""
     return jnp.where(pair(threshold) > np.uint64(2**32), np.nan, 0.0).astype(dtype)
 
 

@@ -1,4 +1,4 @@
-"""What TensorFlow's arguments mean: rate and keep_prob as a drop probability, seed as a key."""
+"""This file has what TensorFlow's arguments mean: rate and keep_prob as a drop probability, seed as a key."""
 
 from __future__ import annotations
 

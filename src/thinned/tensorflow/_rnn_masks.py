@@ -10,7 +10,7 @@ from thinned.tensorflow import _dropout, _key, _rate, _rnn_states
 
 @dataclass(frozen=True)
 class Masks:
-    """What is dropped in a step, and how.
+    """Holds what is dropped in a step, and how.
 
     Attributes:
         key: the step's, a `Key` or a tensor; None where nothing is dropped.

@@ -1,4 +1,4 @@
-"""Where a tensor stands in a larger one, as the keyword arguments that every verb takes."""
+"""This file says where a tensor stands in a larger one, as the keyword arguments that every verb takes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Place(TypedDict, total=False):
 
 
 class Source(Place, total=False):
-    """What most verbs take: a place, a key, or a generator to draw one from."""
+    """Holds what most verbs take: a place, a key, or a generator to draw one from."""
 
     key: Key | Tensor | None
     generator: torch.Generator | None

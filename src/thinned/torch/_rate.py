@@ -45,7 +45,7 @@ def check_range(p: Tensor, name: str = "p") -> None:
 
 
 def as_tensor(p: Any, drop: int | None) -> Tensor:
-    """What an operator takes that drops: in an exported program, until that is turned to evaluation."""
+    """The p of an operator that drops: in an exported program, until that is turned to evaluation."""
     _onnx.refuse("this layer's way of dropping")
     return _export.rate(exactly(p, drop))
 

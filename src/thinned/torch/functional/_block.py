@@ -201,7 +201,7 @@ def _noise(input: Tensor, arguments: tuple[Any, ...], place: Place) -> Tensor:
 
 
 def _rows(place: Place, input: Tensor) -> tuple[int, int]:
-    """Where in the whole batch the input's samples stand: the first one, and how far apart they are."""
+    """The place of the input's samples in the whole batch: the first one, and how far apart they are."""
     whole, start, step = as_lists(place, input.shape)
     if whole is None:
         return 0, 1

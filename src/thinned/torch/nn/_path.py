@@ -64,7 +64,7 @@ class DropPath(Site):
         )
 
     def extra_repr(self) -> str:
-        """What differs from the default is shown."""
+        """Show what differs from the default."""
         return f"p={self.p}" + ("" if self.scale_by_keep else ", scale_by_keep=False")
 
 
