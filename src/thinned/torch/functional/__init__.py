@@ -12,6 +12,8 @@ from thinned.torch.functional._connect import drop_connect_linear
 from thinned.torch.functional._dropout import dropout, keep_mask
 from thinned.torch.functional._embedding import embedding_dropout
 from thinned.torch.functional._gaussian import gaussian_dropout
+from thinned.torch.functional._head import drop_head
+from thinned.torch.functional._layer import layer_drop
 from thinned.torch.functional._locked import locked_dropout
 from thinned.torch.functional._norm import dropout_add_layer_norm, dropout_add_rms_norm
 from thinned.torch.functional._path import drop_path, stochastic_depth
@@ -24,6 +26,7 @@ __all__ = [
     "drop_block2d",
     "drop_block3d",
     "drop_connect_linear",
+    "drop_head",
     "drop_path",
     "dropout",
     "dropout1d",
@@ -36,6 +39,7 @@ __all__ = [
     "feature_alpha_dropout",
     "gaussian_dropout",
     "keep_mask",
+    "layer_drop",
     "locked_dropout",
     "scaled_dot_product_attention",
     "stochastic_depth",
