@@ -1,7 +1,7 @@
 """Build the documentation site into build/docs/site: `build.py`, or `build.py --stage` for the pages alone.
 
-The Markdown files of docs/ stay as a code forge shows them. What differs on the site is changed in a copy: links that
-leave docs/, equations, prompts, and names of the interface, which become links to the reference.
+The Markdown files of docs/ stay as a code forge shows them. What differs on the site is changed in a copy:
+links that leave docs/, equations, prompts, and public names, which become links to the reference.
 """
 
 from __future__ import annotations
@@ -47,13 +47,15 @@ def targets(public: dict[str, list[str]]) -> set[str]:
 
 
 def on_the_site(page: str, text: str, names: set[str]) -> str:
-    """A page's Markdown with what the site shows otherwise; `page` is its path in docs/, or in the repository."""
+    """A page's Markdown with what the site shows otherwise; `page` is its path in the repository."""
     pieces = CODE.split(text)
     for place, piece in enumerate(pieces):
         if piece.startswith("```"):
             pieces[place] = example(piece)
         elif not piece.startswith("`"):
-            pieces[place] = LINK.sub(lambda link: link[1] + leading(page, link[2]) + link[3], equations(piece))
+            pieces[place] = LINK.sub(
+                lambda link: link[1] + leading(page, link[2]) + link[3], equations(piece)
+            )
     return "\n".join(linked(line, names) for line in "".join(pieces).split("\n"))
 
 
@@ -93,7 +95,9 @@ def leading(page: str, link: str) -> str:
     target = (ROOT / page).parent.joinpath(path).resolve().relative_to(ROOT).as_posix()
     if target in BROUGHT:
         there = BROUGHT[target]
-    elif target.startswith("docs/") and (ROOT / target).suffix in (".md", ".svg") and (ROOT / target).is_file():
+    elif (
+        target.startswith("docs/") and (ROOT / target).suffix in (".md", ".svg") and (ROOT / target).is_file()
+    ):
         there = target.removeprefix("docs/")
     else:
         return FORGE + target + mark + anchor
@@ -119,10 +123,14 @@ def stage() -> None:
 
 def sources(names: set[str]) -> None:
     """Copy the sources, whose docstrings become the reference."""
-    shutil.copytree(ROOT / "src" / "thinned", BUILD / "sources" / "thinned", ignore=shutil.ignore_patterns("*.so"))
+    shutil.copytree(
+        ROOT / "src" / "thinned", BUILD / "sources" / "thinned", ignore=shutil.ignore_patterns("*.so")
+    )
     for file in (BUILD / "sources").rglob("*.py"):
         text = re.sub(r"^( +)Example:$", r"\1Examples:", file.read_text(), flags=re.MULTILINE)
-        file.write_text(EXACT_NAME.sub(lambda name: f"[`{name[1]}`][{name[1]}]" if name[1] in names else name[0], text))
+        file.write_text(
+            EXACT_NAME.sub(lambda name: f"[`{name[1]}`][{name[1]}]" if name[1] in names else name[0], text)
+        )
 
 
 def reference(public: dict[str, list[str]]) -> list[str]:
@@ -138,8 +146,12 @@ def reference(public: dict[str, list[str]]) -> list[str]:
         listed = "".join(f"\n        - {name}" for name in here)
         text = f"::: {module}\n    options:\n      members:{listed or ' []'}\n"
         inner = [f"[`{module}.{name}`]({module}.{name}.md)" for name in names if f"{module}.{name}" in public]
-        (folder / f"{module}.md").write_text(text + ("\nModules: " + ", ".join(inner) + "\n" if inner else ""))
-        index += f"- [{module}]({module}.md): " + ", ".join(f"[`{one}`][{module}.{one}]" for one in here) + "\n"
+        (folder / f"{module}.md").write_text(
+            text + ("\nModules: " + ", ".join(inner) + "\n" if inner else "")
+        )
+        index += (
+            f"- [{module}]({module}.md): " + ", ".join(f"[`{one}`][{module}.{one}]" for one in here) + "\n"
+        )
         pages.append(f"api/{module}.md")
     (folder / "README.md").write_text(index)
     return pages

@@ -40,7 +40,9 @@ def broken(site: Path = SITE) -> list[str]:
                 continue
             target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
             target = target / "index.html" if target.is_dir() else target
-            found = pages[target].anchors if target in pages else {parts.fragment} if target.is_file() else set()
+            found = (
+                pages[target].anchors if target in pages else {parts.fragment} if target.is_file() else set()
+            )
             if unquote(parts.fragment) not in found:
                 wrong.append(f"{file.relative_to(site)}: {link}")
     return wrong
@@ -53,6 +55,11 @@ def not_found(words: list[str], site: Path = SITE) -> list[str]:
 
 
 if __name__ == "__main__":
-    errors = [*broken(), *(f"the search does not find {word}" for word in not_found(["keep_prob", "noise_shape"]))]
-    print("\n".join(errors) or f"{len(list(SITE.rglob('*.html')))} pages, all links and anchors lead somewhere")
+    errors = [
+        *broken(),
+        *(f"the search does not find {word}" for word in not_found(["keep_prob", "noise_shape"])),
+    ]
+    print(
+        "\n".join(errors) or f"{len(list(SITE.rglob('*.html')))} pages, all links and anchors lead somewhere"
+    )
     sys.exit(bool(errors))

@@ -44,7 +44,6 @@ def test_the_paths_are_those_that_linux_says_the_processor_has():
     assert {"avx2", "avx512"} & set(_kernel.paths()) == expected
 
 
-
 @pytest.mark.parametrize(("shape", "p", "key", "kept", "digest"), DIGESTS)
 def test_known_digests(path, threads, shape, p, key, kept, digest):
     mask = thinned.keep_mask(shape, p, key=key)

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from torch import nn
 
 import thinned.torch
+from thinned._installed import install
 from thinned.cli import main
 from thinned.cli._model import load
 
@@ -235,7 +236,7 @@ def test_it_names_the_extra_it_needs(folder):
     program += f"main(['mc', 'compare', {str(folder / 'evaluation.pt2')!r}, {str(folder / 'data.npz')!r}])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert 'torchmetrics is not installed, and this needs it: pip install "thinned[mc]"' in result.stderr
+    assert f"torchmetrics is not installed, and this needs it: {install('mc')}" in result.stderr
 
 
 def test_predict_names_the_extra_it_needs():
@@ -243,7 +244,7 @@ def test_predict_names_the_extra_it_needs():
     program += "main(['mc', 'predict', 'a.py:make', 'b.parquet', '--out', 'c'])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert 'ray is not installed, and this needs it: pip install "thinned[ray]"' in result.stderr
+    assert f"ray is not installed, and this needs it: {install('ray')}" in result.stderr
 
 
 def test_help_of_the_group_and_its_command():

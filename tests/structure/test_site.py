@@ -34,7 +34,7 @@ def test_the_nav_names_every_page_once_and_no_other():
 
 
 def test_the_reference_has_every_public_name():
-    """Of each module whose names test_public.py lists, which asks for docstrings too; build.py reads the sources."""
+    """Those of test_public.py, which asks for docstrings too; build.py reads them from the sources."""
     text = (ROOT / "tests" / "structure" / "test_public.py").read_text()
     public = ast.literal_eval(re.search(r"^PUBLIC = (\{.*?^\})", text, re.DOTALL | re.MULTILINE)[1])
     named = built().public_names()
@@ -44,7 +44,9 @@ def test_the_reference_has_every_public_name():
 
 def anchors(text):
     """The anchors of a page's headings, as a code forge makes them."""
-    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    )
     plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
     return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
 

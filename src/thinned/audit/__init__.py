@@ -1,5 +1,9 @@
 """Find what is wrong with dropout in a code base: files are read, never imported."""
 
+from thinned._installed import needs
+
+needs("thinned.audit", "libcst", "audit")
+
 from thinned.audit._check import DEFAULT, check, check_file, check_text
 from thinned.audit._finding import Edit, Finding, Fix, Position
 from thinned.audit._rules import RULES

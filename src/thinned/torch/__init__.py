@@ -3,6 +3,10 @@
 `import thinned.torch.transformers` registers `attn_implementation="thinned"` with the package transformers.
 """
 
+from thinned._installed import needs
+
+needs("thinned.torch", "torch", "torch")
+
 from thinned.torch import flex, functional, nn, quantization, schedules
 from thinned.torch._audit import audit
 from thinned.torch._batch import set_rows
