@@ -4,6 +4,10 @@ A mask is a function of a layer's seed, its name and the number of the call. The
 does the work: `thinned.torch`, `thinned.jax` or `thinned.tensorflow`; no other is loaded.
 """
 
+from thinned._installed import needs
+
+needs("thinned.keras", "keras", "keras")
+
 from thinned.keras._alpha import AlphaDropout
 from thinned.keras._attention import GroupQueryAttention, MultiHeadAttention
 from thinned.keras._audit import audit

@@ -4,6 +4,10 @@ On a CPU a native operator does the work, eagerly and in functions. Under XLA, o
 sessions of TensorFlow 1 and in saved models it is TensorFlow's own operators, with the same bits.
 """
 
+from thinned._installed import needs
+
+needs("thinned.tensorflow", "tensorflow", "tensorflow")
+
 from thinned.tensorflow import compat, nn
 from thinned.tensorflow._dropout import dropout, keep_mask
 

@@ -6,6 +6,10 @@ The operators are in `_operator`, `_attention` and `_triton`; `_site`, `_keyed` 
 their keys; `_conversion`, `_draws` and `_thin` change or run whole models. docs/design.md has a table.
 """
 
+from thinned._installed import needs
+
+needs("thinned.torch", "torch", "torch")
+
 from thinned.torch import flex, functional, nn, quantization, schedules
 from thinned.torch._audit import audit
 from thinned.torch._batch import set_rows

@@ -4,6 +4,10 @@
 `_batch` draws samples of it, and `_sampling` gives each stochastic call its key.
 """
 
+from thinned._installed import needs
+
+needs("thinned.mc.torch", "torch", "mc")
+
 from thinned.mc.torch._active import active, sites
 from thinned.mc.torch._predict import predict
 
