@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 
@@ -21,3 +22,21 @@ def missing(packages: Iterable[str]) -> str:
     """Which of these there are not, in words; nothing where all are installed."""
     lacking = [package for package in packages if find_spec(package) is None]
     return f"not installed: {', '.join(lacking)}" if lacking else ""
+
+
+@contextmanager
+def needs(package: str, extra: str) -> Iterator[None]:
+    """Around an import: a package that is not there names the extra that brings it.
+
+    Raises:
+        ModuleNotFoundError: `… needs …, which is not installed: pip install 'thinned[…]'`.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != package.split(".")[0]:
+            raise  # something that the package itself needs
+        raise ModuleNotFoundError(
+            f"this part of thinned needs {package}, which is not installed: pip install 'thinned[{extra}]'",
+            name=error.name,
+        ) from error
