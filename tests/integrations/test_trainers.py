@@ -85,12 +85,13 @@ class Resumable:
         return len(self.digits) // BATCH
 
     def __iter__(self):
+        if self.batch == len(self):  # the last epoch was not asked for more
+            self.epoch, self.batch = self.epoch + 1, 0
         order = torch.randperm(len(self.digits), generator=torch.Generator().manual_seed(self.epoch))
         for number in range(self.batch, len(self)):
             self.batch = number + 1
             picked = order[number * BATCH : (number + 1) * BATCH]
             yield self.digits.tensors[0][picked], self.digits.tensors[1][picked]
-        self.epoch, self.batch = self.epoch + 1, 0
 
     def state_dict(self):
         return {"epoch": self.epoch, "batch": self.batch}

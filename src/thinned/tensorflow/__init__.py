@@ -6,5 +6,6 @@ sessions of TensorFlow 1 and in saved models it is TensorFlow's own operators, w
 
 from thinned.tensorflow import compat, nn
 from thinned.tensorflow._dropout import dropout, keep_mask
+from thinned.tensorflow._key import fold
 
-__all__ = ["compat", "dropout", "keep_mask", "nn"]
+__all__ = ["compat", "dropout", "fold", "keep_mask", "nn"]
