@@ -1,4 +1,4 @@
-"""Which other packages are installed, and in which versions, without importing them."""
+"""This file says which other packages are installed, and in which versions, without importing them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def versions(modules: Iterable[str]) -> dict[str, str | None]:
 
 
 def missing(packages: Iterable[str]) -> str:
-    """Which of these there are not, in words; nothing where all are installed."""
+    """Return which of these there are not, in words; nothing where all are installed."""
     lacking = [package for package in packages if find_spec(package) is None]
     return f"not installed: {', '.join(lacking)}" if lacking else ""
 

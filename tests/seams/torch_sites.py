@@ -78,6 +78,7 @@ LAYERS: dict[str, Layer] = {
     "DropBlock3d": blocks(3),
     "DropConnect": Layer(connected, lambda: (floats(4, 6),)),
     "DropConnectLinear": Layer(lambda: nn.DropConnectLinear(6, 5, p=0.5), lambda: (floats(4, 6),)),
+    "DropHead": elements(nn.DropHead, 0.5),
     "DropPath": elements(nn.DropPath, 0.5, shape=(16, 3, 2)),
     "Dropout": elements(nn.Dropout, 0.5, inplace=True),
     "Dropout1d": channels(1),
@@ -102,6 +103,9 @@ LAYERS: dict[str, Layer] = {
     "LSTM": Layer(
         lambda: nn.LSTM(6, 5, 2, dropout=0.5, weight_p=0.5, output_p=0.5),
         lambda: (floats(3, 4, 6),),
+    ),
+    "LayerDrop": Layer(
+        lambda: nn.LayerDrop([torch.nn.Tanh(), torch.nn.Softplus()] * 4, 0.5), lambda: (floats(4, 6),)
     ),
     "LockedDropout": Layer(
         lambda: nn.LockedDropout(0.5, batch_first=True),
@@ -158,6 +162,7 @@ VERBS: dict[str, Verb] = {
         ),
         lambda: (floats(4, 6), floats(5, 6)),
     ),
+    "drop_head": verb("drop_head", 4, 6, 3),
     "drop_path": verb("drop_path", 16, 3),
     "dropout": verb("dropout", 4, 6),
     "dropout1d": verb("dropout1d", 4, 6, 3),
@@ -185,6 +190,12 @@ VERBS: dict[str, Verb] = {
     ),
     "feature_alpha_dropout": verb("feature_alpha_dropout", 4, 6, 3),
     "gaussian_dropout": verb("gaussian_dropout", 4, 6),
+    "layer_drop": Verb(
+        lambda x, training, key=None: functional.layer_drop(
+            x, [torch.tanh, torch.nn.functional.softplus] * 4, 0.5, training, key=key
+        ),
+        lambda: (floats(4, 6),),
+    ),
     "locked_dropout": verb("locked_dropout", 4, 6, 5, batch_first=True),
     "scaled_dot_product_attention": Verb(attend, lambda: (floats(2, 4, 8), floats(2, 6, 8), floats(2, 6, 3))),
     "stochastic_depth": verb("stochastic_depth", 16, 3, p=(0.5, "row")),

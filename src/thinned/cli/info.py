@@ -65,7 +65,7 @@ def gather() -> dict[str, Any]:
 
 
 def _source() -> str:
-    """Where this package was installed from, as pip takes it."""
+    """Return where this package was installed from, as pip takes it."""
     try:
         record = distribution("thinned").read_text("direct_url.json")
     except PackageNotFoundError:

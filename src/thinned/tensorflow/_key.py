@@ -10,6 +10,7 @@ from thinned import _kernel
 from thinned._arguments import check_key, signed
 from thinned.contract import Key, fold_number
 from thinned.tensorflow import _operation
+from thinned.tensorflow._autograph import as_written
 
 
 def check(key: Any) -> Any:
@@ -40,7 +41,7 @@ def as_key(seed: Any) -> Any:
     return draw(seed) if seed is None or isinstance(seed, int) else check(seed)
 
 
-@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
+@as_written
 def draw(seed: int | None = None) -> Any:
     """128 fresh bits at each execution, from TensorFlow's stateful generator: `tf.random.set_seed` holds."""
     bits = tf.random.uniform((2,), tf.int64.min, tf.int64.max, tf.int64, seed)
@@ -48,7 +49,7 @@ def draw(seed: int | None = None) -> Any:
     return bits if replicas == 1 else fold(bits, number)
 
 
-@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
+@as_written
 def fold(key: Any, data: Any) -> Any:
     """Derive a key from a key, as `Key.fold` does, where either may be a tensor, of a graph too.
 

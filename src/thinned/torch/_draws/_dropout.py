@@ -105,6 +105,8 @@ def _ours(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     """A function of `thinned.torch.functional`."""
     arguments = given(func, args, kwargs)
     attends = "dropout_p" in arguments
+    if arguments.get("drop_prob") is not None:
+        arguments["p"] = arguments.pop("drop_prob")
     p = arguments["dropout_p" if attends else "p"]
     names = ("dropout_key", "generator") if attends else ("key", "generator")
     if is_off(p) or not draws.takes(arguments["training"], arguments.get(names[0])):

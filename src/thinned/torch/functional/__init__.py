@@ -1,4 +1,8 @@
-"""Dropout as functions of tensors, in the manner of `torch.nn.functional`."""
+"""Dropout as functions of tensors, in the manner of `torch.nn.functional`.
+
+A verb takes tensors, `training` and a key, and is offered to torch's overrides. Each file has one family;
+`nn` has the layers of the same names.
+"""
 
 from thinned.torch.functional._alpha import alpha_dropout, feature_alpha_dropout
 from thinned.torch.functional._attention import scaled_dot_product_attention
@@ -8,6 +12,8 @@ from thinned.torch.functional._connect import drop_connect_linear
 from thinned.torch.functional._dropout import dropout, keep_mask
 from thinned.torch.functional._embedding import embedding_dropout
 from thinned.torch.functional._gaussian import gaussian_dropout
+from thinned.torch.functional._head import drop_head
+from thinned.torch.functional._layer import layer_drop
 from thinned.torch.functional._locked import locked_dropout
 from thinned.torch.functional._norm import dropout_add_layer_norm, dropout_add_rms_norm
 from thinned.torch.functional._path import drop_path, stochastic_depth
@@ -20,6 +26,7 @@ __all__ = [
     "drop_block2d",
     "drop_block3d",
     "drop_connect_linear",
+    "drop_head",
     "drop_path",
     "dropout",
     "dropout1d",
@@ -32,6 +39,7 @@ __all__ = [
     "feature_alpha_dropout",
     "gaussian_dropout",
     "keep_mask",
+    "layer_drop",
     "locked_dropout",
     "scaled_dot_product_attention",
     "stochastic_depth",

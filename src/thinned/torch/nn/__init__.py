@@ -1,4 +1,8 @@
-"""Dropout as modules, in the manner of `torch.nn`."""
+"""Dropout as modules, in the manner of `torch.nn`.
+
+A layer is a `Site`, which has p, a key and a step; it calls the verb of its name in `functional`. Layers
+of torch.nn are subclassed, so that `isinstance` and `state_dict` are as users know them.
+"""
 
 from thinned.torch.nn._alpha import AlphaDropout, FeatureAlphaDropout
 from thinned.torch.nn._attention import ScaledDotProductAttention
@@ -8,6 +12,8 @@ from thinned.torch.nn._connect import DropConnect, DropConnectLinear, drop_conne
 from thinned.torch.nn._dropout import Dropout
 from thinned.torch.nn._embedding import EmbeddingDropout
 from thinned.torch.nn._gaussian import GaussianDropout
+from thinned.torch.nn._head import DropHead
+from thinned.torch.nn._layer import LayerDrop
 from thinned.torch.nn._locked import LockedDropout
 from thinned.torch.nn._multihead import MultiheadAttention
 from thinned.torch.nn._norm import DropoutAddLayerNorm, DropoutAddRMSNorm
@@ -26,6 +32,7 @@ __all__ = [
     "DropBlock3d",
     "DropConnect",
     "DropConnectLinear",
+    "DropHead",
     "DropPath",
     "Dropout",
     "Dropout1d",
@@ -38,6 +45,7 @@ __all__ = [
     "EmbeddingDropout",
     "FeatureAlphaDropout",
     "GaussianDropout",
+    "LayerDrop",
     "LockedDropout",
     "MultiheadAttention",
     "ScaledDotProductAttention",
