@@ -10,26 +10,31 @@ from thinned._installed import needs
 
 needs("thinned.torch", "torch", "torch")
 
-from thinned.torch import flex, functional, nn, quantization, schedules
+from thinned.torch import flex, functional, integrations, nn, quantization, schedules
 from thinned.torch._audit import audit
 from thinned.torch._batch import set_rows
 from thinned.torch._conversion import convert, strip, to_classic, to_inverted, unconvert
 from thinned.torch._keyed import count_steps, keyed, set_step
 from thinned.torch._keys import keys
+from thinned.torch._ranks import set_rank
+from thinned.torch._steps import Steps
 from thinned.torch._thin import masked, thin, unthin
 
 __all__ = [
+    "Steps",
     "audit",
     "convert",
     "count_steps",
     "flex",
     "functional",
+    "integrations",
     "keyed",
     "keys",
     "masked",
     "nn",
     "quantization",
     "schedules",
+    "set_rank",
     "set_rows",
     "set_step",
     "strip",

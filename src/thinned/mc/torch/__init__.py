@@ -10,5 +10,6 @@ needs("thinned.mc.torch", "torch", "mc")
 
 from thinned.mc.torch._active import active, sites
 from thinned.mc.torch._predict import predict
+from thinned.mc.torch._predictor import Predictor
 
-__all__ = ["active", "predict", "sites"]
+__all__ = ["Predictor", "active", "predict", "sites"]
