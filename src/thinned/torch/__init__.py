@@ -16,9 +16,12 @@ from thinned.torch._batch import set_rows
 from thinned.torch._conversion import convert, strip, to_classic, to_inverted, unconvert
 from thinned.torch._keyed import count_steps, keyed, set_step
 from thinned.torch._keys import keys
+from thinned.torch._r_drop import r_drop, twice
 from thinned.torch._ranks import set_rank
 from thinned.torch._steps import Steps
 from thinned.torch._thin import masked, thin, unthin
+from thinned.torch.nn._learned import regularization
+from thinned.torch.nn._members import members
 
 __all__ = [
     "Steps",
@@ -31,8 +34,11 @@ __all__ = [
     "keyed",
     "keys",
     "masked",
+    "members",
     "nn",
     "quantization",
+    "r_drop",
+    "regularization",
     "schedules",
     "set_rank",
     "set_rows",
@@ -41,6 +47,7 @@ __all__ = [
     "thin",
     "to_classic",
     "to_inverted",
+    "twice",
     "unconvert",
     "unthin",
 ]
