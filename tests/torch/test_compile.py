@@ -176,6 +176,7 @@ def test_an_exported_training_model_keeps_its_operator():
     assert "thinned.dropout.default" in operators(program)
 
 
+@pytest.mark.full  # tests/seams export models in evaluation to ONNX too
 @pytest.mark.filterwarnings("ignore")  # the exporter's own
 def test_onnx_of_an_eval_model_is_arithmetic_alone():
     onnx = pytest.importorskip("onnx")
