@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,21 @@ from tiers import mark_what_a_design_leaves
 from thinned import _kernel
 
 FRAMEWORKS = ("equinox", "flax", "jax", "keras", "tensorflow", "torch", "triton")
-# Without a framework its name would be found here, as folders of tests bear it: tests/torch is no torch.
-for name in FRAMEWORKS:
-    found = importlib.util.find_spec(name)
-    if found is not None and found.origin is None:
-        sys.modules[name] = None  # type: ignore[assignment]
+
+
+class Finder(PathFinder):
+    """Finds no folder of tests in place of a framework that is not installed: tests/torch is no torch.
+
+    An entry None in `sys.modules` would be taken for a torch that is loaded: SciPy looks there.
+    """
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        found = super().find_spec(name, path, target)
+        return None if name in FRAMEWORKS and found is not None and found.origin is None else found
+
+
+sys.meta_path[:] = [Finder if each is PathFinder else each for each in sys.meta_path]
 
 # Torch's threads sleep while they wait: spinning, they take the core of the other worker of pytest, and small
 # networks took five times the processor's time. Read when torch is loaded.

@@ -14,7 +14,7 @@ import thinned.flax.linen
 import thinned.flax.nnx
 from thinned import Key
 from thinned.jax import dropout, fold, keep_mask
-from thinned.mc import _keys
+from thinned.mc import _chunks, _keys
 from thinned.mc.jax import predict
 
 
@@ -181,3 +181,8 @@ def test_tolerance_stops_each_input_by_itself():
 def test_a_jax_key_is_the_key_that_it_is_elsewhere():
     assert (draws(mlp, key=jax.random.key(7)) == draws(mlp, key=Key(7))).all()
     assert (draws(mlp, key=None) != draws(mlp, key=None)).any()
+
+
+def test_a_chunk_begins_where_the_one_before_ends():
+    block = _chunks.Block(2, 5, _chunks.Size(3, 2), KEY, False, lambda streams: streams)
+    np.testing.assert_array_equal(block.draw(4, 11), _keys.of_examples(KEY, range(4, 11), range(5, 7), False))

@@ -334,3 +334,14 @@ def test_nothing_to_do_returns_x_itself():
     x = tf.ones(3)
     assert dropout(x, 0.0, key=KEY, training=True) is x
     assert dropout(x, 0.5, key=KEY, training=False) is x
+
+
+def test_the_probability_has_three_names():
+    x = tf.ones(64)
+    expected = dropout(x, 0.25, key=Key(1), training=True)
+    for options in ({"rate": 0.25}, {"keep_prob": 0.75}, {"keep_prob": tf.constant(0.75)}):
+        assert (dropout(x, **options, key=Key(1), training=True) == expected).numpy().all()
+    with pytest.raises(TypeError, match=r"pass exactly one of p, rate .* got none of them"):
+        dropout(x, key=Key(1), training=True)
+    with pytest.raises(ValueError, match=r"rate must be in \[0, 1\], got 75"):
+        dropout(x, rate=75, key=Key(1), training=True)

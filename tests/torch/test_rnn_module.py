@@ -11,7 +11,7 @@ from torch_recurrent_cases import RATES, B, F, H, T, flat, gradients, same
 
 from thinned.torch import keyed, set_step
 from thinned.torch.nn import GRU, LSTM
-from thinned.torch.nn._recurrent_weights import in_one_chunk
+from thinned.torch.nn._recurrent import _in_one_chunk
 from thinned.torch.schedules import Late, Linear
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")  # torch's own
@@ -108,7 +108,7 @@ def test_other_arguments_are_checked_as_torch_checks_them():
 def test_weights_in_one_chunk():
     """What cuDNN asks: all matrices, then all biases, without a gap; each gets its own gradient."""
     weights = list(LSTM(F, H, bidirectional=True, proj_size=3).parameters())
-    pieces = in_one_chunk(weights)
+    pieces = _in_one_chunk(weights)
     assert same(pieces, weights)
     order = sorted(pieces, key=lambda w: w.dim() == 1)
     start = order[0].data_ptr()
