@@ -6,10 +6,11 @@ import warnings
 
 import numpy as np
 import pytest
-import thinned
 import torch
-from thinned import mc
 from torch import nn
+
+import thinned
+from thinned import mc
 
 KEY = thinned.Key(5)
 

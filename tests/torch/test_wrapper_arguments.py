@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 import torch._dynamo.testing
-from torch_wrapped_cells import CELLS, KEEPS, B, F, H, T, a_state, both_ways, each_kind, flat, masked, same
+from torch_wrapped_cells import CELLS, KEEPS, B, F, H, T, a_state, each_kind, flat, masked, same
 
 from thinned import Key
 from thinned.torch import keyed, set_step
