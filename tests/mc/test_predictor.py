@@ -6,11 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
-
 import thinned
+import torch
 from thinned import mc
+from torch import nn
 
 KEY = thinned.Key(5)
 
