@@ -177,8 +177,8 @@ TORCH = of(
         (
             "kept where u is above D only, in torch's operators",
             "_plain.py",
-            "(high << 16 | low) >= drop",
-            "(high << 16 | low) > drop",
+            "word(position, key) >= drop",
+            "word(position, key) > drop",
             "torch/test_dropout.py",
         ),
         (

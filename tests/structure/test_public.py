@@ -304,10 +304,15 @@ def test_commands_in_documents(name):
         main.commands[command].make_context(command, arguments)
 
 
+# XLA compiles for six seconds; mc/test_jax.py and test_jax_modules.py have what it shows.
+SLOW = ("docs/mc/jax.md",)
+
+
 def with_examples():
     for page in sorted((ROOT / "docs").rglob("*.md")):
         if ">>> " in page.read_text():
-            yield str(page.relative_to(ROOT))
+            name = str(page.relative_to(ROOT))
+            yield pytest.param(name, marks=pytest.mark.full) if name in SLOW else name
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # the compiler's own
