@@ -1,4 +1,4 @@
-"""A transformer whose layers are one scanned nnx module: each layer has masks of its own, and a run repeats itself."""
+"""A transformer whose layers are one scanned nnx module: each has its own masks, and a run repeats itself."""
 
 import jax
 import jax.numpy as jnp

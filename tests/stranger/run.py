@@ -1,8 +1,8 @@
 """The path of somebody who has a wheel and the documents, and nothing else of this repository.
 
-`run.py [WHEEL]`: in a fresh folder and a fresh environment, the examples of the pages as they stand; a small GPT that is
-killed and resumed; a script of TensorFlow 1; a Keras LSTM; scanned layers of nnx; Monte Carlo dropout. Without a
-wheel one is built. It takes some minutes and gigabytes.
+`run.py [WHEEL]`: in a fresh folder and environment, the examples of the pages as they stand; a small GPT that
+is killed and resumed; a script of TensorFlow 1; a Keras LSTM; scanned layers of nnx; Monte Carlo dropout.
+Without a wheel one is built. It takes some minutes and gigabytes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ for page in sys.argv[1:]:
 
 
 def run(python: Path, *arguments: object, **environment: str) -> str:
-    """A command of the stranger's, in the folder of the environment; its output. It fails where the command does."""
+    """A command of the stranger's, in their folder; its output. Where the command fails, so does this."""
     command = [str(python), *map(str, arguments)]
     folder = python.parents[2]
     done = subprocess.run(
