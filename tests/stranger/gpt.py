@@ -1,6 +1,6 @@
 """A small GPT: converted, keyed, trained by accumulated gradients, with a checkpoint after each step.
 
-`gpt.py FOLDER STEPS`: goes on from FOLDER's checkpoint if there is one; prints the weights' digest at the end.
+`gpt.py FOLDER STEPS`: goes on from FOLDER's checkpoint if there is one; prints the digest at the end.
 """
 
 import hashlib

@@ -85,7 +85,7 @@ def test_what_is_swapped_left_and_suspected(name):
     assert report.model is model
     assert set(report.swapped) == SWAPPED[name] == before
     assert report.left == {}
-    assert set(report.suspects) == SUSPECTS.get(name, set())
+    assert set(report.possible) == SUSPECTS.get(name, set())
     assert not torchs(model)
     for site in report.swapped:
         module = model.get_submodule(site)
@@ -179,7 +179,7 @@ def test_strip(name, ours_first):
     holders = {path: f"{path}.dropout" for path in SWAPPED[name] if path.endswith("self_attn")}
     assert set(report.removed) == {holders.get(path, path) for path in SWAPPED[name]}
     assert not report.left
-    assert set(report.suspects) == SUSPECTS.get(name, set())
+    assert set(report.possible) == SUSPECTS.get(name, set())
     assert not any(isinstance(m, nn.modules.dropout._DropoutNd) for m in model.modules())
     assert same_state(model, original)
     assert equal(evaluations(model, x), evaluations(original, x))
@@ -363,21 +363,21 @@ def test_suspects():
     model = nn.ModuleDict(
         {"path": DropPath(0.1), "off": DropPath(0.0), "calls": Derived(), "none": Harmless()}
     )
-    suspects = convert(model, copy=True).suspects
+    suspects = convert(model, copy=True).possible
     assert set(suspects) == {"path", "calls"}
     assert "DropPath holds drop_prob=0.1 as a number" in suspects["path"]
     for call in ("one calls F.dropout", "two calls torch.nn.functional.alpha_dropout"):
         assert f"Calls.{call}" in suspects["calls"]
     assert "Calls.three calls F.scaled_dot_product_attention" in suspects["calls"]
     for verb in (unconvert, strip):
-        assert "Calls.forward passes call= to self.drop" in verb(model, copy=True).suspects["calls"]
+        assert "Calls.forward passes call= to self.drop" in verb(model, copy=True).possible["calls"]
 
 
 def test_the_report_can_be_read():
     report = convert(nn.Sequential(nn.Dropout(0.5), nn.LSTM(3, 4, 2, dropout=0.2), DropPath(0.1)))
     lines = str(report).splitlines()
     assert lines[:4] == ["swapped: 1", "  0: thinned.torch.nn.Dropout", "left: 1", f"  1: {report.left['1']}"]
-    assert lines[4:6] == ["suspects: 1", f"  2: {report.suspects['2']}"]
+    assert lines[4:6] == ["possible: 1", f"  2: {report.possible['2']}"]
     # A report of what was read does not say that nothing is missing.
     assert lines[6:] == [report.proof]
     assert "keyed(model, seed, check=inputs) names every draw" in report.proof
@@ -517,3 +517,9 @@ def test_a_converted_model_trains_as_well():
     difference = scores[:, 1].mean() - scores[:, 0].mean()
     t = difference / np.sqrt(scores.var(axis=0, ddof=1).sum() / 5)
     assert abs(t) < 4, f"t = {t:.2f}: {scores}"
+
+
+def test_the_old_name_of_what_is_possible_warns():
+    report = convert(torch.nn.Sequential(torch.nn.LSTM(4, 4)))
+    with pytest.warns(DeprecationWarning, match=r"report\.suspects is now report\.possible"):
+        assert report.suspects is report.possible
