@@ -1,7 +1,7 @@
 """Build the documentation site into build/docs/site: `build.py`, or `build.py --stage` for the pages alone.
 
 The Markdown files of docs/ stay as a code forge shows them. What differs on the site is changed in a copy:
-links that leave docs/, equations, prompts, and public names, which become links to the reference.
+links that leave docs/, equations, prompts, and names of the interface, which become links to the reference.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def targets(public: dict[str, list[str]]) -> set[str]:
 
 
 def on_the_site(page: str, text: str, names: set[str]) -> str:
-    """A page's Markdown with what the site shows otherwise; `page` is its path in the repository."""
+    """A page's Markdown with what differs on the site; `page` is its path in docs/ or in the repository."""
     pieces = CODE.split(text)
     for place, piece in enumerate(pieces):
         if piece.startswith("```"):

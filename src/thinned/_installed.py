@@ -1,4 +1,4 @@
-"""Which other packages are installed, in which versions, and how to get one that is not; none is imported."""
+"""This file says which other packages are installed, and how to get one that is not. It imports none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def versions(modules: Iterable[str]) -> dict[str, str | None]:
 
 
 def missing(packages: Iterable[str]) -> str:
-    """Which of these there are not, in words; nothing where all are installed."""
+    """Return which of these there are not, in words; nothing where all are installed."""
     lacking = [package for package in packages if find_spec(package) is None]
     return f"not installed: {', '.join(lacking)}" if lacking else ""
 
@@ -43,7 +43,7 @@ def needs(module: str, package: str, extra: str) -> None:
 
 
 def install(extra: str) -> str:
-    """The line that adds an extra to this installation, from where it came."""
+    """Return the line that adds an extra to this installation, from where it came."""
     came, path = origin()
     if path is None or not path.exists():
         return f'pip install "thinned[{extra}]"'
@@ -53,7 +53,7 @@ def install(extra: str) -> str:
 
 
 def origin() -> tuple[dict[str, Any], Path | None]:
-    """What pip recorded of where this package came from, and its path if that is on this machine."""
+    """Return what pip recorded of this package's origin, and its path if it is on this machine."""
     try:
         record = distribution("thinned").read_text("direct_url.json")
     except PackageNotFoundError:

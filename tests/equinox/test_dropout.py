@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
-import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax_masks import equal, numpys
@@ -177,28 +176,26 @@ def test_nothing_of_equinoxs_own_random_code_runs(monkeypatch):
     Dropout(0.5)(X, key=KEY)
 
 
+@pytest.mark.full  # the gradient's mask is held above, and other layers learn in the quick tier
 def test_training_on_the_digits():
     digits = load_digits()
     x, y = jnp.asarray(digits.data / 16, jnp.float32), jnp.asarray(digits.target)
     first, second = jax.random.split(jax.random.key(0))
     layers = [eqx.nn.Linear(64, 64, key=first), Dropout(0.3), eqx.nn.Linear(64, 10, key=second)]
     model = eqx.nn.Sequential([layers[0], eqx.nn.Lambda(jax.nn.relu), *layers[1:]])
-    optimizer = optax.adam(2e-2)
-    state = optimizer.init(eqx.filter(model, eqx.is_array))
 
     @eqx.filter_jit
-    def step(model, state, key):
+    def step(model, key):
         def loss(model):
             logits = jax.vmap(lambda x, key: model(x, key=key))(x[:1400], jax.random.split(key, 1400))
-            return optax.softmax_cross_entropy_with_integer_labels(logits, y[:1400]).mean()
+            return -jax.nn.log_softmax(logits)[jnp.arange(1400), y[:1400]].mean()
 
         value, gradient = eqx.filter_value_and_grad(loss)(model)
-        updates, state = optimizer.update(gradient, state)
-        return eqx.apply_updates(model, updates), state, value
+        return eqx.apply_updates(model, jax.tree.map(lambda slope: -slope, gradient)), value
 
     losses = []
-    for key in jax.random.split(KEY, 30):
-        model, state, value = step(model, state, key)
+    for key in jax.random.split(KEY, 80):
+        model, value = step(model, key)
         losses.append(float(value))
     assert losses[-1] < 0.2 * losses[0]
     logits = jax.vmap(eqx.nn.inference_mode(model))(x[1400:])

@@ -62,6 +62,11 @@ def test_known_ties(path, threads):
     assert mask[list(TIES)].astype(int).tolist() == list(TIES.values())
 
 
+# So few elements are one thread's, however many are allowed: another test has those that are shared out.
+SMALL = pytest.mark.covering("threads", "base", strength=1)
+
+
+@SMALL
 @pytest.mark.parametrize("base", BASES)
 def test_every_alignment_and_length(path, threads, base):
     """Starts 0…15 and lengths 0…300, across the places where a counter word turns over."""
@@ -75,6 +80,7 @@ def test_every_alignment_and_length(path, threads, base):
             assert np.array_equal(got, expected[alignment : alignment + n]), (alignment, n)
 
 
+@SMALL
 @pytest.mark.parametrize("base", BASES)
 def test_values_at_every_alignment(path, threads, base, dtype_name):
     dtype = np_dtype(dtype_name)
@@ -91,6 +97,7 @@ def test_values_at_every_alignment(path, threads, base, dtype_name):
             assert got.tobytes() == expected[part].tobytes(), (alignment, n)
 
 
+@pytest.mark.covering("threads", "middle", strength=1)
 @pytest.mark.parametrize("width", [1, 3, 8, 13, 40, 64, 70, 200])
 @pytest.mark.parametrize("middle", [0, 2**31, 2**35, 2**60])
 def test_short_runs(path, threads, width, middle):

@@ -1,7 +1,6 @@
 """`thinned mc compare`: saved programs and factories, what it writes, and what it says when it cannot."""
 
 import json
-import subprocess
 import sys
 
 import numpy as np
@@ -231,20 +230,18 @@ def test_a_model_that_fails_is_named_with_the_shape(folder, tmp_path):
     assert "fails on x of shape (3, 5)" in " ".join(result.stderr.split())
 
 
-def test_it_names_the_extra_it_needs(folder):
-    program = "import sys; sys.modules['torchmetrics'] = None\nfrom thinned.cli import main\n"
-    program += f"main(['mc', 'compare', {str(folder / 'evaluation.pt2')!r}, {str(folder / 'data.npz')!r}])"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert result.returncode == 1
-    assert f"torchmetrics is not installed, and this needs it: {install('mc')}" in result.stderr
-
-
-def test_predict_names_the_extra_it_needs():
-    program = "import sys; sys.modules['ray'] = None\nfrom thinned.cli import main\n"
-    program += "main(['mc', 'predict', 'a.py:make', 'b.parquet', '--out', 'c'])"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert result.returncode == 1
-    assert f"ray is not installed, and this needs it: {install('ray')}" in result.stderr
+@pytest.mark.parametrize(
+    ("package", "command", "extra"),
+    [
+        ("torchmetrics", ("compare", "{}/evaluation.pt2", "{}/data.npz"), "mc"),
+        ("ray", ("predict", "a.py:make", "{}/data.npz", "--out", "c"), "ray"),
+    ],
+)
+def test_it_names_the_extra_it_needs(folder, monkeypatch, package, command, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    result = CliRunner().invoke(main, ["mc", *(word.format(folder) for word in command)])
+    assert result.exit_code == 1
+    assert f"{package} is not installed, and this needs it: {install(extra)}" in result.stderr
 
 
 def test_help_of_the_group_and_its_command():

@@ -436,7 +436,7 @@ PREDICTION = of(
             "_chunks.py",
             "samples = range(start, start + self.size.samples)",
             "samples = range(first, first + self.size.samples)",
-            "mc/test_jax.py::test_batches_and_chunks_change_nothing",
+            "mc/test_jax.py::test_a_chunk_begins_where_the_one_before_ends",
         ),
     ],
 )

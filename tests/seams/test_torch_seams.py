@@ -4,6 +4,7 @@ import copy
 import functools
 import inspect
 import pickle
+import re
 import threading
 
 import pytest
@@ -87,6 +88,63 @@ def test_a_layer_drops(layer):
     assert not equal(site(*x), keyed(site.train(), 1)(*x))
 
 
+def key_name(site):
+    """How a call of this layer spells its key: attention's `key` is a tensor of its own."""
+    return "dropout_key" if "dropout_key" in inspect.signature(site.forward).parameters else "key"
+
+
+def called(site, x, key, **options):
+    """The layer with a key in its call; the weights' own parametrization where a layer wraps one."""
+    if torch.nn.utils.parametrize.is_parametrized(site):
+        connect = site.parametrizations.weight[0]
+        weight = connect(site.parametrizations.weight.original, key=key, **options)
+        return torch.nn.functional.linear(*x, weight, site.bias)
+    return site(*x, **{key_name(site): key}, **options)
+
+
+@every_layer
+def test_a_key_in_a_call_is_the_masks_key(layer):
+    """In place of the layer's own, without touching torch's generator; nothing is folded into it."""
+    site, x, key = keyed(layer.make(), 1), layer.inputs(), Key(5, 3)
+    before = torch.get_rng_state()
+    found = called(site, x, key)
+    assert torch.equal(before, torch.get_rng_state())
+    assert equal(found, called(site, x, torch.tensor([5, 3])))
+    assert not equal(found, called(site, x, Key(6, 3)))
+    own = copy.deepcopy(site)
+    for module in own.modules():
+        if isinstance(module, Site):
+            module._clock = None
+            module.give_key(key, None)
+    assert equal(found, own(*x))
+    assert equal(called(site.eval(), x, key), site(*x))
+
+
+@every_layer
+def test_a_key_in_a_call_is_checked(layer):
+    site, x = layer.make(), layer.inputs()
+    for _ in (site.train(), site.eval()):
+        with pytest.raises(TypeError, match=r"key must be a thinned\.Key, got 5: make one with thinned\.Key"):
+            called(site, x, 5)
+        with pytest.raises(TypeError, match=r"pass (dropout_)?key or call=1, not both"):
+            called(site, x, Key(5), call=1)
+
+
+def verb_of(name):
+    """The verb of a layer's name, DropoutAddRMSNorm's as dropout_add_rms_norm."""
+    return VERBS.get(re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower())
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if LAYERS[name].alone and verb_of(name)])
+def test_a_layer_with_a_key_is_the_verb_with_it(name):
+    verb, layer = verb_of(name), LAYERS[name].make()
+    x = LAYERS[name].inputs()
+    tables = [*layer.parameters()][: len(verb.inputs()) - len(x)]
+    if tables and getattr(layer, "bias", None) is not None:
+        torch.nn.init.zeros_(layer.bias)
+    assert equal(called(layer, x, Key(5, 3)), verb.call(*x, *tables, training=True, key=Key(5, 3)))
+
+
 @every_layer
 def test_evaluation_is_identity(layer):
     if layer.identity:
@@ -152,7 +210,11 @@ def switched(program, training):
     return program
 
 
-@every_layer
+@pytest.mark.parametrize(
+    "layer",
+    [one for one in LAYERS.values() if one.turns],
+    ids=[name for name, one in LAYERS.items() if one.turns],
+)
 def test_an_exported_program_can_be_turned(layer):
     site, x = layer.make(), layer.inputs()
     program = torch.export.export(site, x).module()
@@ -163,7 +225,7 @@ def test_an_exported_program_can_be_turned(layer):
     assert not equal(switched(program, True)(*x), site(*x))
 
 
-@every_verb
+@pytest.mark.parametrize("verb", [VERBS[name] for name in VERBS if name != "patch_dropout"])
 def test_an_exported_verb_can_be_turned(verb):
     class Calls(torch.nn.Module):
         def forward(self, *x):

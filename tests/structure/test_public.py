@@ -132,6 +132,7 @@ PUBLIC = {
         "drop_block2d",
         "drop_block3d",
         "drop_connect_linear",
+        "drop_head",
         "drop_path",
         "dropout",
         "dropout1d",
@@ -144,6 +145,7 @@ PUBLIC = {
         "feature_alpha_dropout",
         "gaussian_dropout",
         "keep_mask",
+        "layer_drop",
         "locked_dropout",
         "scaled_dot_product_attention",
         "stochastic_depth",
@@ -156,6 +158,7 @@ PUBLIC = {
         "DropBlock3d",
         "DropConnect",
         "DropConnectLinear",
+        "DropHead",
         "DropPath",
         "Dropout",
         "Dropout1d",
@@ -170,6 +173,7 @@ PUBLIC = {
         "GRU",
         "GaussianDropout",
         "LSTM",
+        "LayerDrop",
         "LockedDropout",
         "MultiheadAttention",
         "ScaledDotProductAttention",
@@ -237,24 +241,23 @@ FRAMEWORKS = {
 }
 
 
-# The second takes 10 s, and tests/structure/test_layers.py reads in the sources who imports whom.
-BACKWARD = pytest.param(list(FRAMEWORKS)[::-1], id="backward", marks=pytest.mark.full)
-
-
-@pytest.mark.parametrize("order", [pytest.param(list(FRAMEWORKS), id="forward"), BACKWARD])
-def test_importing_loads_no_other_framework_and_no_tool(order):
-    none = [("pass", "import thinned, thinned.mc, thinned.mc.ray")]
-    tools = [("pass", "import thinned.cli.mc, thinned.mc.torch")]
-    steps = [(f"import {framework}", FRAMEWORKS[framework]) for framework in order]
-    own, *of_frameworks, of_tools = loaded_by(*none, *steps, *tools)
+def test_importing_loads_numpy_alone_and_a_worker_of_ray_no_torch():
+    own, of_worker = loaded_by(
+        ("pass", "import thinned, thinned.mc, thinned.mc.ray"),
+        ("pass", "import thinned.mc.ray._read, thinned.mc.ray._row_numbers"),
+    )
     assert own == {"numpy", "thinned"}
+    assert "torch" not in of_worker
+
+
+@pytest.mark.full  # 10 s each; tests/structure/test_layers.py reads in the sources who imports whom
+@pytest.mark.parametrize("order", [list(FRAMEWORKS), list(FRAMEWORKS)[::-1]], ids=["forward", "backward"])
+def test_importing_loads_no_other_framework_and_no_tool(order):
+    tools = [("pass", "import thinned.cli.mc, thinned.mc.torch")]
+    steps = [("pass", "import thinned"), *((f"import {one}", FRAMEWORKS[one]) for one in order)]
+    _, *of_frameworks, of_tools = loaded_by(*steps, *tools)
     assert dict(zip(order, of_frameworks, strict=True)) == {name: set() for name in order}
     assert "ray" not in of_tools
-
-
-def test_a_worker_of_ray_reads_its_part_without_torch():
-    (loaded,) = loaded_by(("pass", "import thinned.mc.ray._read, thinned.mc.ray._row_numbers"))
-    assert "torch" not in loaded
 
 
 # In the quick tier tests/keras asks the same of each backend's process, of frameworks alone.

@@ -23,6 +23,7 @@ def ran(
     command: list[str], environment: dict[str, str], path: list[Path], limit: float | None = None
 ) -> dict[str, Any]:
     """A process that has ended: its cases, what it printed, and how it broke off where no case says so."""
+    outer = filter(None, [os.environ.get("PYTHONPATH")])  # where tests/sabotage has its copy of the package
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "cases"
         file.touch()
@@ -36,7 +37,7 @@ def ran(
                 **os.environ,
                 **environment,
                 "NESTED_CASES": str(file),
-                "PYTHONPATH": os.pathsep.join(map(str, [*path, HERE])),
+                "PYTHONPATH": os.pathsep.join(map(str, [*path, HERE, *outer])),
             },
         )
         cases = [json.loads(line) for line in file.read_text().splitlines()]

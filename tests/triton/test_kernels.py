@@ -15,12 +15,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 HERE = Path(__file__).parent
-# What shares a process takes about as long as the other.
-CHECKS = {
-    "kernels": ("defects", "layouts", "masks", "norms"),
-    "operators": ("operators",),
-    "attention": ("attention",),
-}
+# Two processes, which take about as long: one starts in 4 s of a processor's time.
+CHECKS = {"kernels": ("defects", "layouts", "masks", "norms", "operators"), "attention": ("attention",)}
 # torch's own, where a derivative of its own is compiled.
 WARNINGS = ["-W", "ignore:.torch.jit.script. is deprecated:DeprecationWarning"]
 

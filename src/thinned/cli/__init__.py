@@ -1,4 +1,8 @@
-"""The command line, `thinned`: one file a command."""
+"""The command line, `thinned`: one file a command.
+
+Public files are the commands. `_console` prints and reports errors, `_model` finds a model by its name,
+`_drawing` has the options that commands of prediction share.
+"""
 
 from thinned._installed import install
 

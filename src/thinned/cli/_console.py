@@ -1,4 +1,4 @@
-"""What the commands say, and where: results on stdout, progress on stderr, errors in one line."""
+"""Output of the commands: results on stdout, progress on stderr, errors in one line."""
 
 from __future__ import annotations
 

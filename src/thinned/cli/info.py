@@ -61,7 +61,7 @@ def gather() -> dict[str, Any]:
 
 
 def _source() -> str:
-    """Where this package was installed from, as pip takes it."""
+    """Return where this package was installed from, as pip takes it."""
     came, path = origin()
     folder = came.get("dir_info")
     if folder is None or path is None:

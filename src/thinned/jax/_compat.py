@@ -58,13 +58,13 @@ set_current_trace: Any = ROOM.name(
 )
 
 
-def check_kernel() -> bool:
-    """Whether JAX has all that the kernel needs; a warning names what it lacks."""
-    missing = ROOM.lacks(*_OF_KERNEL)
+def check_kernel(lacked: str | None = None) -> bool:
+    """Whether JAX has all that the kernel needs; a warning names what it lacks, `lacked` among it."""
+    missing = [*ROOM.lacks(*_OF_KERNEL), *filter(None, [lacked])]
     if missing:
         warnings.warn(
             f"JAX {jax.__version__} lacks {', '.join(missing)}: dropout on a CPU runs in jax.numpy, with "
-            "equal bits, but slower than by the native kernel. thinned was tested with JAX 0.10",
+            "equal bits, but slower than by the native kernel. thinned was tested with JAX 0.10 and 0.12",
             RuntimeWarning,
             stacklevel=2,
         )

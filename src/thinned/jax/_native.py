@@ -21,18 +21,20 @@ from thinned import _kernel
 from thinned.jax import _compat, _philox
 
 _TARGET = "thinned_dropout"
-_MINORS = range(
-    1, 4
-)  # of the interface's version 0.minor: those whose structures the handler was written for
+# Of the interface's version 0.minor: those in whose header the structures that the handler reads are as it
+# declares them. JAX 0.10 has minor 3, JAX 0.12 has 5.
+_MINORS = range(1, 6)
 
 
 @functools.cache
 def register() -> bool:
     """Make the kernel known to XLA; False where no native one is in use, or XLA speaks another version."""
     minor = _interface()
-    if _kernel._native is None or _kernel.path() == _kernel.REFERENCE or minor not in _MINORS:
+    if _kernel._native is None or _kernel.path() == _kernel.REFERENCE:
         return False
-    if not _compat.check_kernel():
+    if not _compat.check_kernel(
+        None if minor in _MINORS else f"a known version of XLA's interface ({minor=})"
+    ):
         return False
     jax.ffi.register_ffi_target(_TARGET, _kernel._native.xla_handler(minor), platform="cpu")
     return True

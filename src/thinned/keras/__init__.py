@@ -16,6 +16,7 @@ from thinned.keras._connect import DropConnect
 from thinned.keras._dropout import Dropout
 from thinned.keras._functional import dropout, keep_mask
 from thinned.keras._gaussian import GaussianDropout
+from thinned.keras._keyed import Keyed, keyed
 from thinned.keras._rnn import GRU, LSTM, SimpleRNN
 from thinned.keras._scores import AdditiveAttention, Attention
 from thinned.keras._spatial import SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
@@ -31,6 +32,7 @@ __all__ = [
     "GRUCell",
     "GaussianDropout",
     "GroupQueryAttention",
+    "Keyed",
     "LSTMCell",
     "MultiHeadAttention",
     "SimpleRNN",
@@ -41,4 +43,5 @@ __all__ = [
     "audit",
     "dropout",
     "keep_mask",
+    "keyed",
 ]

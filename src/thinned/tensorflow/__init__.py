@@ -10,5 +10,6 @@ needs("thinned.tensorflow", "tensorflow", "tensorflow")
 
 from thinned.tensorflow import compat, nn
 from thinned.tensorflow._dropout import dropout, keep_mask
+from thinned.tensorflow._key import fold
 
-__all__ = ["compat", "dropout", "keep_mask", "nn"]
+__all__ = ["compat", "dropout", "fold", "keep_mask", "nn"]

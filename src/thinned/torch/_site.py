@@ -17,6 +17,7 @@ from thinned.torch._tools import Seen
 from thinned.torch.schedules import Schedule
 
 Probability = float | Tensor | Schedule
+MaskKey = Key | Tensor | None
 
 # What the layers call them.
 RATES = ("p", "dropout_p", "weight_p", "input_p", "dropout", "output_p")
@@ -61,13 +62,27 @@ class Site(Seen):
         self._clock = Clock() if self._clock is None else copy.copy(self._clock)
         self._clock.step = step
 
-    def mask_key(self, call: int | None = None, input: Tensor | None = None) -> Key | Tensor | None:
+    def mask_key(
+        self,
+        call: int | None = None,
+        input: Tensor | None = None,
+        given: MaskKey = None,
+        name: str = "key",
+    ) -> MaskKey:
         """The key of this call's mask, a tensor in traced code; None where one is drawn, or none needed.
 
         Args:
             call: which of its calls in one step this is.
             input: what is dropped, where a mask that is drawn twice for it is worth a warning.
+            given: the key that this call was given, in place of the layer's own.
+            name: of the argument that gave it.
+
+        Raises:
+            TypeError: `key must be a thinned.Key, got …`; `pass key or call, not both …`.
         """
+        if given is not None:
+            given = check_given(given, call, name)
+            return given if self.training else None
         if call is not None:
             _check_call(call)
         if not self.training:
@@ -127,7 +142,7 @@ class Site(Seen):
         return "rows" in vars(self)
 
     def place(self, input: Tensor, dim: int | None = None, shape: Sequence[int] | None = None) -> Place:
-        """Where the input's rows stand in the whole batch: arguments of a verb, none where nobody said.
+        """The place of the input's rows in the whole batch: arguments of a verb, none where nobody said.
 
         Args:
             input: what is dropped.
@@ -172,6 +187,15 @@ def check_p(p: Any, name: str = "p") -> Any:
     return p if isinstance(p, Schedule) else check_probability(p, name)
 
 
+def check_given(key: MaskKey, call: int | None, name: str = "key") -> MaskKey:
+    """The key that a call was given, which leaves its number nothing to tell apart."""
+    if key is not None and call is not None:
+        raise TypeError(
+            f"pass {name} or call={call!r}, not both: a call's number is folded into the layer's own key"
+        )
+    return None if key is None else _key.check(key, name)
+
+
 def _check_call(call: Any) -> None:
     if isinstance(call, Tensor):
         if call.dim() or call.is_floating_point() or call.is_complex() or call.dtype == torch.bool:
@@ -183,7 +207,7 @@ def _check_call(call: Any) -> None:
 
 
 def _refuse_per_sample() -> None:
-    """What computes a layer again for each sample, in a backward pass, cannot have the masks of the batch."""
+    """Refuse to compute a layer again for each sample in a backward pass, without the masks of the batch."""
     if _compat.transforms_active() and _compat.backward_task() != -1 and _compat.vmap_is_on():
         raise RuntimeError(
             "a layer that drops is computed again for each sample in a backward pass, as samplers of "

@@ -36,6 +36,6 @@ class Sampling(Watched):
         self.number += 1
         return key
 
-    def key_of_parts(self, site: Any, call: int | None = None) -> Key:
+    def key_of_parts(self, site: Any, call: int | None = None, key: Any = None) -> Key:
         """None that is used: each part gets its own."""
         return Key(0)

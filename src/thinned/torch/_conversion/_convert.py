@@ -155,13 +155,13 @@ def _swap(module: Any, torchs: type[Any]) -> None:
 
 
 def _is_inplace(module: Any) -> bool:
-    """What a module's inplace means: torch's alpha dropout has the argument, and never writes in place."""
+    """A module's inplace: torch's alpha dropout has the argument, and never writes in place."""
     alpha = isinstance(module, (torch.nn.AlphaDropout, torch.nn.FeatureAlphaDropout))
     return bool(module.inplace) and not alpha
 
 
 def _note(name: str, module: torch.nn.Module, left: dict[str, str], possible: dict[str, str]) -> None:
-    """What of a module that is no dropout module drops nevertheless."""
+    """Note what drops in a module that is no dropout module."""
     kind = type(module).__name__
     held = " and ".join(f"{attribute}={rate}" for attribute, rate in rates(module).items())
     if isinstance(module, torch.nn.RNNBase):

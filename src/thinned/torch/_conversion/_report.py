@@ -1,4 +1,4 @@
-"""What was done to a model, what was left and why: as data, and as text."""
+"""This file has what was done to a model, what was left and why: as data, and as text."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -105,7 +106,9 @@ def _ours(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     """A function of `thinned.torch.functional`."""
     arguments = given(func, args, kwargs)
     attends = "dropout_p" in arguments
-    p = arguments["dropout_p" if attends else "p"]
+    if arguments.get("drop_prob") is not None:
+        arguments["p"] = arguments.pop("drop_prob")
+    p = arguments["dropout_p"] if attends else arguments.get("p", math.nan)
     names = ("dropout_key", "generator") if attends else ("key", "generator")
     if is_off(p) or not draws.takes(arguments["training"], arguments.get(names[0])):
         return func(*args, **kwargs)

@@ -11,11 +11,12 @@ from thinned.contract import Key
 from thinned.torch import _key, functional, nn
 from thinned.torch._draws._mode import THREAD
 from thinned.torch._place import Rows
-from thinned.torch._site import Site, traced
+from thinned.torch._site import MaskKey, Site, traced
+from thinned.torch._switch import samples_are_drawn
 from thinned.torch._thin._kept import Kept, kept_of
-from thinned.torch._thin._link import Link, samples_are_drawn
+from thinned.torch._thin._link import Link
 from thinned.torch._thin._submatrix import spread, take
-from thinned.torch._thin._units import ThinSite
+from thinned.torch._thin._units import ThinSite, refuse_late
 
 
 class BranchLink(Link):
@@ -87,10 +88,17 @@ class ThinPath(Site):
         """Whether the branch of such a tensor computes each sample from itself."""
         return input.dim() in self.link.ranks
 
-    def mask_key(self, call: int | None = None, input: Tensor | None = None) -> Any:
+    def mask_key(
+        self,
+        call: int | None = None,
+        input: Tensor | None = None,
+        given: MaskKey = None,
+        name: str = "key",
+    ) -> MaskKey:
         """The key of this call's mask: the one that was drawn where the branch began."""
-        early = self.link._now.key
-        return super().mask_key(call, input) if early is None or self.key is not None else early
+        early: Key | None = self.link._now.key
+        own = early is None or self.key is not None or given is not None
+        return super().mask_key(call, input, given, name) if own else early
 
     def draw(self, size: int) -> Kept | None:
         """Which samples this call keeps."""
@@ -107,17 +115,13 @@ class ThinPath(Site):
         scaled = getattr(self, "scale_by_keep", True)
         return kept_of(functional.drop_path(ones, p, self.training, scaled, key=self.mask_key(), **where))
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
+    def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
         """The branch of all samples, that of the dropped ones 0."""
         kept = self.link.at(self)
         self.link._now.kept = None
         if kept is None or input.shape[0] != len(kept.parts[0]):
-            return super().forward(input, call=call)  # type: ignore[no-any-return]
-        if call is not None:
-            raise RuntimeError(
-                "call= reaches a thin branch when its samples are already chosen: count calls by "
-                'thinned.torch.keyed(model, seed, calls="count"), or take unthin(model)'
-            )
+            return super().forward(input, key=key, call=call)  # type: ignore[no-any-return]
+        refuse_late(key, call, "a thin branch when its samples are")
         self.notice(None, input)
         if kept.whole:
             return input

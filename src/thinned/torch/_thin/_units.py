@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from thinned.torch import functional, nn
-from thinned.torch._site import Site
+from thinned.torch._site import MaskKey, Site
 from thinned.torch._thin import _groups
 from thinned.torch._thin._kept import Kept, kept_of
 from thinned.torch._thin._link import Link
@@ -37,30 +37,26 @@ class ThinSite(Site):
         mode: Any = getattr(self, "mode", "inverted")
         return kept_of(functional.dropout(ones, p, self.training, key=self.mask_key(), mode=mode))
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
+    def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
         """Let a thinned tensor pass, or take what is kept out of a whole one; or mask."""
         link = self.link
         kept = link.passed(self, input) if link.sources else link.begin(self, input.shape[link.axis], input)
         if kept is None:
-            return self._mask(input, call)
-        if call is not None:
-            raise RuntimeError(
-                "call= reaches a thin site when its units are already chosen: count calls by "
-                'thinned.torch.keyed(model, seed, calls="count"), or take unthin(model)'
-            )
+            return self._mask(input, key, call)
+        refuse_late(key, call, "a thin site when its units are")
         self.notice(None, input)
         if link.sources or kept.whole:
             return input
         return _groups.columns(input, kept, link.axis)
 
-    def _mask(self, input: Tensor, call: int | None) -> Tensor:
+    def _mask(self, input: Tensor, key: MaskKey = None, call: int | None = None) -> Tensor:
         """The same decision by a mask: one for each group."""
         rest = (1,) * (input.dim() - 2 - self._axes), (1,) * self._axes
         p: Any = self.rate(self.p)
         mode: Any = getattr(self, "mode", "inverted")
         if self.groups == 1:
             noise = (1, *rest[0], None, *rest[1]) if input.dim() > self._axes + 1 else (None, *rest[1])
-            key = self.mask_key(call, input)
+            key = self.mask_key(call, input, key)
             return functional.dropout(
                 input, p, self.training, bool(self.inplace), key=key, noise_shape=noise, mode=mode
             )
@@ -71,7 +67,7 @@ class ThinSite(Site):
         self._check_rows()
         size = input.shape[-1 - self._axes]
         ones = torch.ones(self.groups, size, dtype=torch.float64, device="cpu")
-        key = self.mask_key(call, input)
+        key = self.mask_key(call, input, key)
         values = functional.dropout(ones, p, self.training, key=key, mode=mode)
         if values is ones:
             return input
@@ -99,11 +95,21 @@ class ThinDropout(ThinSite, nn.Dropout):
     """A dropout layer whose units are shared by the batch, or by each group of it."""
 
 
+def refuse_late(key: MaskKey, call: int | None, where: str) -> None:
+    """Refuse a key or a number of a call that says too late what was to be kept."""
+    if key is not None or call is not None:
+        raise RuntimeError(
+            f"{'call=' if key is None else 'key='} reaches {where} already chosen: count calls by "
+            'thinned.torch.keyed(model, seed, calls="count"), or take unthin(model)'
+        )
+
+
 class ThinLinear(Seen, torch.nn.Linear):
     """A linear layer beside thin sites: it computes what one keeps of what another kept."""
 
     out_link: Link | None = None
     in_link: Link | None = None
+    sparse = False  # of the gradient
 
     def forward(self, input: Tensor) -> Tensor:
         """`F.linear`, on what is kept."""
@@ -111,4 +117,4 @@ class ThinLinear(Seen, torch.nn.Linear):
         out = None if self.out_link is None else self.out_link.begin(self, self.out_features, input)
         if out is None and inward is None:
             return F.linear(input, self.weight, self.bias)
-        return _groups.linear(input, self.weight, self.bias, out, inward)
+        return _groups.linear(input, self.weight, self.bias, out, inward, self.sparse)

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from thinned.torch import functional
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch.nn._in_place import InPlace
 
 
-class _Alpha(Site):
-    """What the two have in common."""
-
-    def __init__(self, p: Probability = 0.5, inplace: bool = False) -> None:
-        super().__init__(inplace=inplace)
-        self.p = check_p(p)
-
-
-class AlphaDropout(_Alpha, torch.nn.AlphaDropout):
+class AlphaDropout(InPlace, torch.nn.AlphaDropout):
     """Equivalent to `torch.nn.AlphaDropout`, of which it is a subclass.
 
     Args:
@@ -36,19 +27,10 @@ class AlphaDropout(_Alpha, torch.nn.AlphaDropout):
         torch.Size([20, 16])
     """
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
-        """Drop in training; `call` tells calls of a keyed layer in one step apart."""
-        return functional.alpha_dropout(
-            input,
-            self.rate(self.p),
-            self.training,
-            self.inplace,
-            key=self.mask_key(call, input),
-            **self.place(input),
-        )
+    _verb = functional.alpha_dropout
 
 
-class FeatureAlphaDropout(_Alpha, torch.nn.FeatureAlphaDropout):
+class FeatureAlphaDropout(InPlace, torch.nn.FeatureAlphaDropout):
     """Equivalent to `torch.nn.FeatureAlphaDropout`, of which it is a subclass: whole channels of (N, C, …).
 
     Args:
@@ -67,13 +49,5 @@ class FeatureAlphaDropout(_Alpha, torch.nn.FeatureAlphaDropout):
         torch.Size([20, 16, 4, 8, 8])
     """
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
-        """Drop channels in training; `call` tells calls of a keyed layer in one step apart."""
-        return functional.feature_alpha_dropout(
-            input,
-            self.rate(self.p),
-            self.training,
-            self.inplace,
-            key=self.mask_key(call, input),
-            **self.place(input, 0),
-        )
+    _verb = functional.feature_alpha_dropout
+    _batch = 0

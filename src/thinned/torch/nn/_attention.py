@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from thinned.torch import functional
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch._site import MaskKey, Probability, Site, check_p
 
 
 class ScaledDotProductAttention(Site):
@@ -56,9 +56,10 @@ class ScaledDotProductAttention(Site):
         value: Tensor,
         attn_mask: Tensor | None = None,
         *,
+        dropout_key: MaskKey = None,
         call: int | None = None,
     ) -> Tensor:
-        """(…, L, Ev); `call` tells calls of a keyed layer in one step apart."""
+        """(…, L, Ev), dropped by `dropout_key` if given; `call` tells calls of one step apart."""
         batch = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2]) if self.has_rows else ()
         probabilities = (*batch, query.shape[-2], key.shape[-2])
         return functional.scaled_dot_product_attention(
@@ -71,12 +72,12 @@ class ScaledDotProductAttention(Site):
             self.scale,
             self.enable_gqa,
             training=self.training,
-            dropout_key=self.mask_key(call, query),
+            dropout_key=self.mask_key(call, query, dropout_key, "dropout_key"),
             **self.place(query, 0, probabilities),
         )
 
     def extra_repr(self) -> str:
-        """What differs from torch's defaults is shown."""
+        """Show what differs from torch's defaults."""
         shown = f"dropout_p={self.dropout_p}"
         for name, default in (("is_causal", False), ("scale", None), ("enable_gqa", False)):
             if getattr(self, name) != default:

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from thinned.torch import functional
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch._rate import p_of_timm
+from thinned.torch._site import MaskKey, Probability, Site, check_p
 from thinned.torch.functional._block import check_block_size
 
 _DEFAULTS = {"gamma_scale": 1.0, "with_noise": False, "couple_channels": False, "scale_by_keep": True}
@@ -35,11 +36,9 @@ class _DropBlock(Site):
         **others: Any,
     ) -> None:
         super().__init__()
-        if (p is None) == (drop_prob is None):
-            raise TypeError(f"pass p, or drop_prob as timm names it, got p={p} and drop_prob={drop_prob}")
         for name in others.keys() - _WITHOUT_EFFECT:
             warnings.warn(f"{type(self).__name__}() got unexpected keyword argument {name!r}", stacklevel=2)
-        self.p = check_p(drop_prob if p is None else p)
+        self.p = check_p(p_of_timm(p, drop_prob))
         check_block_size(block_size, self.rank)
         self.block_size = block_size
         self.inplace = inplace
@@ -53,8 +52,8 @@ class _DropBlock(Site):
         """P by timm's name."""
         return self.p  # type: ignore[no-any-return]
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
-        """Drop in training, the input itself otherwise; `call` tells calls of one step apart."""
+    def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
+        """Drop in training, by `key` if given; `call` tells calls of a keyed layer in one step apart."""
         p = self.rate(self.p)
         return type(self).verb(
             input,
@@ -62,7 +61,7 @@ class _DropBlock(Site):
             self.block_size,
             self.training,
             self.inplace,
-            key=self.mask_key(call, input),
+            key=self.mask_key(call, input, key),
             scale_by_keep=self.scale_by_keep,
             couple_channels=self.couple_channels,
             with_noise=self.with_noise,

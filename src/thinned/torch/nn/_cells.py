@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from thinned.contract import Key
-from thinned.torch._site import Site
+from thinned.contract import Key, fold_number
+from thinned.torch._site import MaskKey, Site, check_given
 from thinned.torch.nn._part_keys import call_key, is_off, part_key
 
 
@@ -30,15 +30,21 @@ class CellSite(Site):
         self._sequence: Key | Tensor | None = None
 
     @contextmanager
-    def sequence(self, call: int | None = None) -> Iterator[None]:
+    def sequence(self, call: int | None = None, *, key: MaskKey = None) -> Iterator[None]:
         """Hold one key for the steps of a sequence that is looped over by hand.
 
-        Every cell inside this one holds its own. `call` tells sequences of one step apart where keyed.
+        Every cell inside this one holds its own, of a key that is given by its name: `key.fold("cell")`.
+        `call` tells sequences of one step apart where keyed.
         """
-        held = [module for module in self.modules() if isinstance(module, CellSite)]
+        check_given(key, call)
+        named = {name: module for name, module in self.named_modules() if isinstance(module, CellSite)}
+        held = list(named.values())
         before = [site._sequence for site in held]
-        for site in held:
-            site._sequence = call_key(site, call) if site._on() else None
+        for name, site in named.items():
+            own = key
+            for part in name.split(".") if name else ():
+                own = part_key(own, fold_number(part))
+            site._sequence = call_key(site, call, own) if site._on() else None
         try:
             yield
         finally:
@@ -46,7 +52,13 @@ class CellSite(Site):
                 site._sequence = key
 
     def unroll(
-        self, inputs: Tensor, state: Any = None, *, batch_first: bool = False, call: int | None = None
+        self,
+        inputs: Tensor,
+        state: Any = None,
+        *,
+        batch_first: bool = False,
+        key: MaskKey = None,
+        call: int | None = None,
     ) -> tuple[Tensor, Any]:
         """Run over a sequence, with the keys that its times and masks need.
 
@@ -54,6 +66,7 @@ class CellSite(Site):
             inputs: (T, B, F), (B, T, F) with batch_first, or (T, F) for one sequence.
             state: the cell's first state; its own default if not given.
             batch_first: whether the batch comes before time.
+            key: of the sequence's masks, in place of the cell's own.
             call: tells sequences of one step apart where keyed.
 
         Returns:
@@ -66,7 +79,7 @@ class CellSite(Site):
                 f"time, got shape {tuple(inputs.shape)}"
             )
         outputs = []
-        with self.sequence(call):
+        with self.sequence(call, key=key):
             for time, input in enumerate(inputs.unbind(axis)):
                 output, state = advance(self, input, state, time)
                 outputs.append(output)
@@ -80,19 +93,24 @@ class CellSite(Site):
         """Whether a call drops."""
         return self.training and not all(is_off(p) for p in self._rates())
 
-    def _step_key(self, time: int | None, call: int | None) -> Key | Tensor | None:
+    def _step_key(self, time: int | None, call: int | None, key: MaskKey) -> MaskKey:
         """The key of one time's masks."""
-        if time is None:
-            return call_key(self, call)
-        return part_key(self._sequence if self._sequence is not None else call_key(self, call), time)
+        held = None if key is not None or time is None else self._sequence
+        whole = call_key(self, call, key) if held is None else held
+        return whole if time is None else part_key(whole, time)
 
 
 def advance(
-    cell: torch.nn.Module, input: Tensor, state: Any, time: int | None = None, call: int | None = None
+    cell: torch.nn.Module,
+    input: Tensor,
+    state: Any,
+    time: int | None = None,
+    call: int | None = None,
+    key: MaskKey = None,
 ) -> tuple[Tensor, Any]:
     """One step of any cell: its output and its new state."""
     if isinstance(cell, CellSite):
-        result = cell(input, state, time=time, call=call)
+        result = cell(input, state, time=time, call=call, key=key)
         returns_state = cell.returns_state
     else:
         result = cell(input, state)

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from thinned.torch import functional
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch.nn._in_place import InPlace
 
 
-class _Channels(Site):
-    """What the three have in common: they differ in the number of dimensions that a channel has."""
-
-    def __init__(self, p: Probability = 0.5, inplace: bool = False) -> None:
-        super().__init__(inplace=inplace)
-        self.p = check_p(p)
-
-
-class Dropout1d(_Channels, torch.nn.Dropout1d):
+class Dropout1d(InPlace, torch.nn.Dropout1d):
     """Equivalent to `torch.nn.Dropout1d`, of which it is a subclass: it drops channels of one axis.
 
     Args:
@@ -36,19 +27,11 @@ class Dropout1d(_Channels, torch.nn.Dropout1d):
         torch.Size([20, 16, 32])
     """
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
-        """Drop channels in training; `call` tells calls of a keyed layer in one step apart."""
-        return functional.dropout1d(
-            input,
-            self.rate(self.p),
-            self.training,
-            self.inplace,
-            key=self.mask_key(call, input),
-            **self.place(input, 0),
-        )
+    _verb = functional.dropout1d
+    _batch = 0
 
 
-class Dropout2d(_Channels, torch.nn.Dropout2d):
+class Dropout2d(InPlace, torch.nn.Dropout2d):
     """Equivalent to `torch.nn.Dropout2d`, of which it is a subclass, but that three dimensions are an error.
 
     torch takes them for (N, C, L) and warns that they will be (C, H, W): `Dropout1d` is for the first, a
@@ -70,19 +53,11 @@ class Dropout2d(_Channels, torch.nn.Dropout2d):
         torch.Size([20, 16, 8, 8])
     """
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
-        """Drop channels in training; `call` tells calls of a keyed layer in one step apart."""
-        return functional.dropout2d(
-            input,
-            self.rate(self.p),
-            self.training,
-            self.inplace,
-            key=self.mask_key(call, input),
-            **self.place(input, 0),
-        )
+    _verb = functional.dropout2d
+    _batch = 0
 
 
-class Dropout3d(_Channels, torch.nn.Dropout3d):
+class Dropout3d(InPlace, torch.nn.Dropout3d):
     """Equivalent to `torch.nn.Dropout3d`, of which it is a subclass: it drops channels of three axes.
 
     Args:
@@ -101,13 +76,5 @@ class Dropout3d(_Channels, torch.nn.Dropout3d):
         torch.Size([20, 16, 4, 8, 8])
     """
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
-        """Drop channels in training; `call` tells calls of a keyed layer in one step apart."""
-        return functional.dropout3d(
-            input,
-            self.rate(self.p),
-            self.training,
-            self.inplace,
-            key=self.mask_key(call, input),
-            **self.place(input, 0),
-        )
+    _verb = functional.dropout3d
+    _batch = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from thinned.torch import _onnx, functional
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch._site import MaskKey, Probability, Site, check_p
 
 Layer = TypeVar("Layer", bound=torch.nn.Module)
 
@@ -52,14 +53,16 @@ class DropConnect(Site):
         super().__init__()
         self.p = check_p(p)
 
-    def forward(self, weight: Tensor, *, call: int | None = None) -> Tensor:
+    def forward(self, weight: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
         """The weight of one reading."""
         if self.training:
             _onnx.refuse("dropped weights")
-        return functional.dropout(weight, self.rate(self.p), self.training, key=self.mask_key(call, weight))
+        return functional.dropout(
+            weight, self.rate(self.p), self.training, key=self.mask_key(call, weight, key)
+        )
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """What is assigned to the parameter is the trained weight."""
+        """Return the weight itself: what is assigned to the parameter is the trained one."""
         return weight
 
     def extra_repr(self) -> str:
@@ -91,7 +94,14 @@ def drop_connect(module: Layer, name: str = "weight", p: Probability = 0.5) -> L
         >>> bool((layer.weight == 0).any()), bool((layer.eval().weight == 0).any())
         (True, False)
     """
-    site = DropConnect(p)
+    p = check_p(p)
+    if _sites(module, name):
+        raise ValueError(f"{name} of {type(module).__name__} drops already: remove_drop_connect it first")
+    return register(module, name, lambda _: DropConnect(p))
+
+
+def register(module: Layer, name: str, make: Callable[[Tensor], Site]) -> Layer:
+    """Register the parametrization that is made of a parameter; the module itself."""
     if isinstance(module, torch.nn.RNNBase):
         raise TypeError(
             f"{type(module).__name__} keeps its weights in a list that a parametrization does not reach: "
@@ -101,9 +111,8 @@ def drop_connect(module: Layer, name: str = "weight", p: Probability = 0.5) -> L
         module.named_parameters(recurse=False, remove_duplicate=False)
     ) and not parametrize.is_parametrized(module, name):
         raise ValueError(f"module has no parameter {name!r}: {type(module).__name__}")
-    if _sites(module, name):
-        raise ValueError(f"{name} of {type(module).__name__} drops already: remove_drop_connect it first")
-    parametrize.register_parametrization(module, name, site, unsafe=True)  # safe, and without a trial run
+    # Safe, and without a trial run.
+    parametrize.register_parametrization(module, name, make(getattr(module, name)), unsafe=True)
     return module
 
 
@@ -178,10 +187,10 @@ class DropConnectLinear(Site, torch.nn.Linear):
         super().__init__(in_features, out_features, bias, device, dtype)
         self.p = check_p(p)
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
+    def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
         """(N, …, in_features) to (N, …, out_features); `call` tells calls of one step apart."""
         place = self.place(input, 0, (*input.shape[:1], *self.weight.shape))
-        key = self.mask_key(call, input if input.requires_grad else self.weight)
+        key = self.mask_key(call, input if input.requires_grad else self.weight, key)
         return functional.drop_connect_linear(
             input, self.weight, self.bias, self.rate(self.p), self.training, key=key, **place
         )

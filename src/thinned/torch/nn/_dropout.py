@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thinned._arguments import check_mode
 from thinned.torch import functional
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch._site import MaskKey, Probability, Site, check_p
 
 
 class Dropout(Site, torch.nn.Dropout):
@@ -51,21 +51,21 @@ class Dropout(Site, torch.nn.Dropout):
         self.noise_shape = noise_shape
         self.mode: Literal["inverted", "classic"] = mode
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
-        """Drop in training, evaluate otherwise; `call` tells calls of a keyed layer in one step apart."""
+    def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
+        """Drop in training, by `key` if given; `call` tells calls of a keyed layer in one step apart."""
         return functional.dropout(
             input,
             self.rate(self.p),
             self.training,
             self.inplace,
-            key=self.mask_key(call, input),
+            key=self.mask_key(call, input, key),
             noise_shape=self.noise_shape,
             mode=self.mode,
             **self.place(input),
         )
 
     def extra_repr(self) -> str:
-        """What differs from torch's defaults is shown."""
+        """Show what differs from torch's defaults."""
         shown = super().extra_repr()
         if self.noise_shape is not None:
             shown += f", noise_shape={self.noise_shape}"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from thinned.torch import functional
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch._site import MaskKey, Probability, Site, check_p
 
 
 class EmbeddingDropout(Site):
@@ -52,7 +52,7 @@ class EmbeddingDropout(Site):
         """Features."""
         return self.embedding.embedding_dim
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
+    def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
         """Look up, with words dropped in training; `call` tells calls of one step apart."""
         table = self.embedding
         return functional.embedding_dropout(
@@ -65,7 +65,7 @@ class EmbeddingDropout(Site):
             norm_type=table.norm_type,
             scale_grad_by_freq=table.scale_grad_by_freq,
             sparse=table.sparse,
-            key=self.mask_key(call, table.weight),
+            key=self.mask_key(call, table.weight, key),
         )
 
     def extra_repr(self) -> str:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from thinned.torch import functional
 from thinned.torch._gaussian import check_finite
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch._site import MaskKey, Probability, Site, check_p
 from thinned.torch.schedules import Schedule
 
 
@@ -40,14 +40,14 @@ class GaussianDropout(Site):
             check_finite(self.p)
         self.inplace = inplace
 
-    def forward(self, input: Tensor, *, call: int | None = None) -> Tensor:
-        """Multiply in training; `call` tells calls of a keyed layer in one step apart."""
+    def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
+        """Multiply in training, by `key` if given; `call` tells calls of a keyed layer in one step apart."""
         return functional.gaussian_dropout(
             input,
             self.rate(self.p),
             self.training,
             self.inplace,
-            key=self.mask_key(call, input),
+            key=self.mask_key(call, input, key),
             **self.place(input),
         )
 

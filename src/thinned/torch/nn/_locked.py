@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from thinned.torch import functional
 from thinned.torch._place import Place
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch._site import MaskKey, Probability, Site, check_p
 from thinned.torch.functional._locked import check_batch_first
 
 Sequence = TypeVar("Sequence", Tensor, PackedSequence)
@@ -44,14 +44,14 @@ class LockedDropout(Site):
         self.p = check_p(p)
         self.batch_first = batch_first
 
-    def forward(self, input: Sequence, *, call: int | None = None) -> Sequence:
-        """Drop in training; `call` tells calls of a keyed layer in one step apart."""
+    def forward(self, input: Sequence, *, key: MaskKey = None, call: int | None = None) -> Sequence:
+        """Drop in training, by `key` if given; `call` tells calls of a keyed layer in one step apart."""
         return functional.locked_dropout(
             input,
             self.rate(self.p),
             self.training,
             batch_first=self.batch_first,
-            key=self.mask_key(call, input.data if isinstance(input, PackedSequence) else input),
+            key=self.mask_key(call, input.data if isinstance(input, PackedSequence) else input, key),
             **self._place(input),
         )
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from thinned.torch import functional
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch._site import MaskKey, Probability, Site, check_given, check_p
 from thinned.torch.nn import _heads
 
 
@@ -81,9 +81,11 @@ class MultiheadAttention(Site, torch.nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
         *,
+        dropout_key: MaskKey = None,
         call: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Output and weights, as torch's; `call` tells calls of a keyed layer in one step apart."""
+        """Output and weights, as torch's; `dropout_key` and `call` as in `ScaledDotProductAttention`."""
+        check_given(dropout_key, call, "dropout_key")
         if not self.training:
             return super().forward(
                 query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
@@ -101,7 +103,8 @@ class MultiheadAttention(Site, torch.nn.MultiheadAttention):
         if is_causal and attn_mask is None:
             raise ValueError("pass attn_mask too: is_causal=True only says that it is the causal mask")
         p, place = self.rate(self.dropout), self.place(q, 0, shape)
-        dropout_key = self.mask_key(call, query if query.requires_grad else self.out_proj.weight)
+        dropped = query if query.requires_grad else self.out_proj.weight
+        dropout_key = self.mask_key(call, dropped, dropout_key, "dropout_key")
         weights = None
         if need_weights:
             output, weights = _heads.weighted(q, k, v, mask, p, dropout_key, place)

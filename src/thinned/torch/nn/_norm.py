@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thinned._position import Shape
 from thinned.torch import functional
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch._site import MaskKey, Probability, Site, check_p
 
 
 class DropoutAddLayerNorm(Site, torch.nn.LayerNorm):
@@ -52,13 +52,13 @@ class DropoutAddLayerNorm(Site, torch.nn.LayerNorm):
         self.p = check_p(p)
 
     def forward(  # type: ignore[override]
-        self, input: Tensor, residual: Tensor, *, call: int | None = None
+        self, input: Tensor, residual: Tensor, *, key: MaskKey = None, call: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """The normed sum, and the sum; `call` tells calls of one step apart."""
         return functional.dropout_add_layer_norm(
             *(input, residual, self.normalized_shape, self.weight, self.bias, self.eps),
             *(self.rate(self.p), self.training),
-            key=self.mask_key(call, input),
+            key=self.mask_key(call, input, key),
             **self.place(input),
         )
 
@@ -105,13 +105,13 @@ class DropoutAddRMSNorm(Site, torch.nn.RMSNorm):
         self.p = check_p(p)
 
     def forward(  # type: ignore[override]
-        self, input: Tensor, residual: Tensor, *, call: int | None = None
+        self, input: Tensor, residual: Tensor, *, key: MaskKey = None, call: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """The normed sum, and the sum; `call` tells calls of one step apart."""
         return functional.dropout_add_rms_norm(
             *(input, residual, self.normalized_shape, self.weight, self.eps),
             *(self.rate(self.p), self.training),
-            key=self.mask_key(call, input),
+            key=self.mask_key(call, input, key),
             **self.place(input),
         )
 

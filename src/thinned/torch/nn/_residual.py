@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from thinned.torch import functional
-from thinned.torch._site import Probability, Site, check_p
+from thinned.torch._site import MaskKey, Probability, Site, check_p
 
 
 class DropoutAdd(Site):
@@ -31,14 +31,16 @@ class DropoutAdd(Site):
         super().__init__()
         self.p = check_p(p)
 
-    def forward(self, input: Tensor, residual: Tensor, *, call: int | None = None) -> Tensor:
+    def forward(
+        self, input: Tensor, residual: Tensor, *, key: MaskKey = None, call: int | None = None
+    ) -> Tensor:
         """Drop the input in training and add the residual; `call` tells calls of one step apart."""
         return functional.dropout_add(
             input,
             residual,
             self.rate(self.p),
             self.training,
-            key=self.mask_key(call, input),
+            key=self.mask_key(call, input, key),
             **self.place(input),
         )
 

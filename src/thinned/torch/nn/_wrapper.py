@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thinned import _states
 from thinned.contract import Key, check_integer, check_probability, fold_number
 from thinned.torch import functional
 from thinned.torch._clock import Clock
-from thinned.torch._site import Probability, check_p
+from thinned.torch._site import MaskKey, Probability, check_given, check_p
 from thinned.torch.nn._cells import CellSite, advance, is_lstm
 from thinned.torch.nn._part_keys import is_off, part_key
-from thinned.torch.nn._states import all_but_c, all_but_c_of_a_pair, change
 
 _KEEP = ("input_keep_prob", "output_keep_prob", "state_keep_prob")
-_INPUT, _OUTPUT, _STATE = (fold_number(name) for name in ("input", "output", "state"))
+_CELL, _INPUT, _OUTPUT, _STATE = (fold_number(name) for name in ("cell", "input", "output", "state"))
 
 
 class DropoutWrapper(CellSite):
@@ -102,28 +102,36 @@ class DropoutWrapper(CellSite):
             self.give_key(Key(seed), Clock())
 
     def forward(
-        self, input: Tensor, state: Any = None, *, time: int | None = None, call: int | None = None
+        self,
+        input: Tensor,
+        state: Any = None,
+        *,
+        time: int | None = None,
+        key: MaskKey = None,
+        call: int | None = None,
     ) -> tuple[Tensor, Any]:
-        """Output and new state of one step; keyed, `time` tells steps apart and `call` sequences."""
+        """Output and new state of one step, by `key` if given; `time` tells steps apart, `call` sequences."""
         self._check(input)
         drop_input, drop_output, drop_state = self._rates()
-        key = self._masks_key(time, call) if self._on() else None
+        inner = part_key(check_given(key, call), _CELL)
+        key = self._masks_key(time, call, key) if self._on() else None
         input = self._drop(input, drop_input, part_key(key, _INPUT))
-        output, state = advance(self.cell, input, state, time, call)
+        output, state = advance(self.cell, input, state, time, call, inner)
         if self.training and not is_off(drop_state):
             state = self._drop_state(state, drop_state, part_key(key, _STATE))
         return self._drop(output, drop_output, part_key(key, _OUTPUT)), state
 
     def extra_repr(self) -> str:
-        """What differs from the defaults."""
+        """Return what differs from the defaults."""
         keeps = [(name, getattr(self, name)) for name in _KEEP]
         shown = [f"{name}={keep}" for name, keep in keeps if isinstance(keep, Tensor) or keep != 1]
         return ", ".join(shown + ["variational_recurrent=True"] * self.variational_recurrent)
 
-    def _masks_key(self, time: int | None, call: int | None) -> Any:
+    def _masks_key(self, time: int | None, call: int | None, given: MaskKey) -> Any:
         if not self.variational_recurrent:
-            return self._step_key(time, call)
-        key = self.mask_key(call) if self._sequence is None else self._sequence
+            return self._step_key(time, call, given)
+        held = self._sequence if given is None else None
+        key = self.mask_key(call, given=given) if held is None else held
         if key is None:
             raise RuntimeError(
                 "variational_recurrent=True needs one key for the sequence: call wrapper.unroll(inputs), "
@@ -143,12 +151,12 @@ class DropoutWrapper(CellSite):
     def _drop_state(self, state: Any, p: Any, key: Any) -> Any:
         visitor = self.dropout_state_filter_visitor
         if visitor is None:
-            visitor = all_but_c_of_a_pair if is_lstm(self.cell) else all_but_c
+            visitor = _all_but_c_of_a_pair if is_lstm(self.cell) else _all_but_c
 
         def drop(part: Tensor, index: int) -> Tensor:
             return self._drop(part, p, part_key(key, index))
 
-        return change(state, visitor, drop)
+        return _change(state, visitor, drop)
 
     def _check(self, input: Tensor) -> None:
         if self.dtype is not None and input.dtype != self.dtype:
@@ -162,3 +170,20 @@ class DropoutWrapper(CellSite):
 def _as_size(size: Any) -> tuple[int, ...]:
     sizes = size if isinstance(size, (tuple, list)) else (size,)
     return tuple(check_integer("input_size", one, "an integer or a shape") for one in sizes)
+
+
+def _change(state: Any, visitor: Callable[[Any], Any], by: Callable[[Tensor, int], Tensor]) -> Any:
+    """The state with `by(leaf, index)` for each leaf that is wanted."""
+    flags = _states.wanted(state, visitor)
+    kept = enumerate(zip(_states.leaves(state), flags, strict=True))
+    return _states.replaced(state, [by(leaf, index) if yes else leaf for index, (leaf, yes) in kept])
+
+
+def _all_but_c(part: Any) -> Any:
+    """Floating tensors, but no field c of a named tuple."""
+    return _states.all_but_c(part, part.is_floating_point() if isinstance(part, Tensor) else None)
+
+
+def _all_but_c_of_a_pair(part: Any) -> Any:
+    """The same for a cell whose state is torch's (h, c)."""
+    return (True, False) if isinstance(part, tuple) and len(part) == 2 else _all_but_c(part)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thinned.contract import fold_number
 from thinned.torch import functional
-from thinned.torch._site import Probability, check_p
+from thinned.torch._site import MaskKey, Probability, check_given, check_p
 from thinned.torch.nn._cells import CellSite
 from thinned.torch.nn._part_keys import is_off, part_key
 
@@ -55,14 +55,21 @@ class ZoneoutCell(CellSite):
             raise ValueError(f"cell_p is for an LSTMCell, which has a c: {type(cell).__name__} has none")
 
     def forward(
-        self, input: Tensor, state: Any = None, *, time: int | None = None, call: int | None = None
+        self,
+        input: Tensor,
+        state: Any = None,
+        *,
+        time: int | None = None,
+        key: MaskKey = None,
+        call: int | None = None,
     ) -> Any:
-        """The new state of one step; keyed, `time` tells steps apart and `call` sequences."""
+        """The new state of one step, by `key` if given; `time` tells steps apart, `call` sequences."""
+        check_given(key, call)
         lstm = isinstance(self.cell, torch.nn.LSTMCell)
         new = self.cell(input, state)
         news = new if lstm else (new,)
         olds = tuple(map(torch.zeros_like, news)) if state is None else state if lstm else (state,)
-        key = self._step_key(time, call) if self._on() else None
+        key = self._step_key(time, call, key) if self._on() else None
         kept = tuple(
             functional.zoneout(
                 after, before, p, self.training, key=part_key(key, part), **self.place(after, 0)
