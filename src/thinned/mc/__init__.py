@@ -21,17 +21,7 @@ if TYPE_CHECKING:
     from thinned.mc._measures import measures
     from thinned.mc.torch import Predictor, active, predict, sites
 
-__all__ = [
-    "Comparison",
-    "Prediction",
-    "Predictor",
-    "SilentError",
-    "active",
-    "compare",
-    "measures",
-    "predict",
-    "sites",
-]
+__all__ = ["Comparison", "Prediction", "Predictor", "SilentError", "active", "compare", "measures", "predict", "sites"]
 
 _LATER = {
     "Comparison": "thinned.mc._comparison",

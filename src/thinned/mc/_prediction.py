@@ -170,9 +170,7 @@ class Prediction(Statistics):
 def check_outputs(outputs: Any) -> Outputs:
     """One of the kinds of outputs."""
     if outputs not in OUTPUTS:
-        raise ValueError(
-            f'outputs must be "values", "logits", "probabilities" or "gaussian", got {outputs!r}'
-        )
+        raise ValueError(f'outputs must be "values", "logits", "probabilities" or "gaussian", got {outputs!r}')
     return outputs  # type: ignore[no-any-return]
 
 

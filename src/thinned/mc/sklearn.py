@@ -120,7 +120,7 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         ((60,), (60,))
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803 (scikit-learn's name)
         """Train on rows of numbers and their values."""
         x, targets = validate_data(
             self, X, y, dtype=np.float64, y_numeric=True, multi_output=True, ensure_min_samples=2
@@ -133,18 +133,16 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         self._train(x, scaled, values.shape[1], torch.nn.functional.mse_loss)
         return self
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    def predict(self, X: Any, return_std: bool = False) -> Any:  # noqa: N803
         """The mean of the thinned networks; with `return_std` their spread too, which holds no noise."""
         found = self.sample(X)
         mean, std = (one[:, 0] if self._one else one for one in (found.mean, found.std))
         return (mean, std) if return_std else mean
 
-    def sample(self, X: Any) -> Prediction:
+    def sample(self, X: Any) -> Prediction:  # noqa: N803
         """The whole prediction, in units of the targets: `interval`, `measures`, `to_pandas`."""
         found = self._averaged(X, "values")
-        errors = type(found.standard_error)(
-            *(one * self.target_scale_ for one in _pair(found.standard_error))
-        )
+        errors = type(found.standard_error)(*(one * self.target_scale_ for one in _pair(found.standard_error)))
         mean, std = found.mean * self.target_scale_ + self.target_mean_, found.std * self.target_scale_
         return Prediction(mean, std, standard_error=errors, samples=found.samples)
 
@@ -168,7 +166,7 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         (60, 2)
     """
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
         """Train on rows of numbers and their labels."""
         x, targets = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
         check_classification_targets(targets)
@@ -179,15 +177,15 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         self._train(x, labels, len(self.classes_), torch.nn.functional.cross_entropy)
         return self
 
-    def predict_proba(self, X: Any) -> Any:
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803
         """The mean of the thinned networks' probabilities, shape (n, classes)."""
         return self.sample(X).mean
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any) -> Any:  # noqa: N803
         """The likeliest class."""
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
-    def sample(self, X: Any) -> Prediction:
+    def sample(self, X: Any) -> Prediction:  # noqa: N803
         """The whole prediction: entropies, standard errors, `to_pandas`."""
         return self._averaged(X, "logits")
 

@@ -123,3 +123,4 @@ class Direct:
         key = key if settings.shared else key.fold(self._numbers[row])
         inputs = cut(self._tensors, row, row + 1, settings.batch_dim)
         return as_array(self._forward(*inputs, key).squeeze(settings.batch_dim))
+
