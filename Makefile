@@ -107,6 +107,11 @@ docs: .venv-docs/.built
 	$(subst .venv/,.venv-docs/,$(PIP)) $$($(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
 	@touch $@
 
+# A stranger's path in a fresh folder from a wheel: the pages' examples, a run that is killed and resumed, and scripts
+# of each framework. Some minutes, gigabytes of downloads.
+stranger:
+	$(PYTHON) tests/stranger/run.py $(WHEEL)
+
 pictures: $(BUILT)
 	$(BIN)/python docs/torch/pictures.py
 

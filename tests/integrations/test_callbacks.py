@@ -5,9 +5,10 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
-import thinned
 import torch
 from keyed_runs import BATCH, Noting, assert_masks
+
+import thinned
 from thinned.torch.integrations import _run
 
 

@@ -4,12 +4,13 @@ import itertools
 import warnings
 
 import pytest
-import thinned
 import torch
 from keyed_runs import BATCH, Noting, assert_equal_weights, assert_masks, of_step
-from thinned.torch import Steps, set_rank
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
+
+import thinned
+from thinned.torch import Steps, set_rank
 
 PARTS = 3  # batches of which gradients are accumulated
 

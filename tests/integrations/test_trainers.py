@@ -6,8 +6,9 @@ import importlib.util
 import pytest
 import torch
 from keyed_runs import BATCH, Noting, assert_equal_weights, assert_masks
-from thinned.torch import Steps
 from torch.utils.data import DataLoader
+
+from thinned.torch import Steps
 
 pytestmark = pytest.mark.full
 PARTS = 3
@@ -26,8 +27,9 @@ class HuggingFace:
     """transformers.Trainer, a checkpoint every second step."""
 
     def __init__(self, digits, folder, kill_at=None):
-        from thinned.torch.integrations.transformers import Keyed
         from transformers import Trainer, TrainerCallback, TrainingArguments
+
+        from thinned.torch.integrations.transformers import Keyed
 
         class Kill(TrainerCallback):
             def on_substep_end(self, args, state, control, **rest):
@@ -106,6 +108,7 @@ class Lightning:
     def __init__(self, digits, folder, kill_at=None):
         import lightning
         from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
         from thinned.torch.integrations.lightning import Keyed
 
         class Module(lightning.LightningModule):

@@ -230,6 +230,6 @@ def test_gru_names_whose_proj_size_is():
 def test_convert_does_not_promise_torch_jit_script():
     scripted = torch.jit.script(torch.nn.Sequential(torch.nn.Dropout(0.5)))
     (reason,) = {
-        why for name, why in thinned.torch.convert(scripted).suspects.items() if name == "(the model)"
+        why for name, why in thinned.torch.convert(scripted).possible.items() if name == "(the model)"
     }
     assert "torch.jit.script takes none of ours" in reason

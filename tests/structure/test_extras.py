@@ -25,6 +25,8 @@ NEEDS = {
     "thinned.mc.torch": ("torch", "mc"),
     "thinned.tensorflow": ("tensorflow", "tensorflow"),
     "thinned.torch": ("torch", "torch"),
+    "thinned.torch.integrations.lightning": ("lightning", "integrations"),
+    "thinned.torch.integrations.transformers": ("transformers", "integrations"),
     "thinned.torch.transformers": ("transformers", "transformers"),
 }
 

@@ -81,7 +81,7 @@ def test_what_is_swapped_left_and_suspected(name):
     assert report.model is model
     assert set(report.swapped) == SWAPPED[name] == before
     assert report.left == {}
-    assert set(report.suspects) == SUSPECTS.get(name, set())
+    assert set(report.possible) == SUSPECTS.get(name, set())
     assert not torchs(model)
     for site in report.swapped:
         module = model.get_submodule(site)
@@ -175,7 +175,7 @@ def test_strip(name, ours_first):
     holders = {path: f"{path}.dropout" for path in SWAPPED[name] if path.endswith("self_attn")}
     assert set(report.removed) == {holders.get(path, path) for path in SWAPPED[name]}
     assert not report.left
-    assert set(report.suspects) == SUSPECTS.get(name, set())
+    assert set(report.possible) == SUSPECTS.get(name, set())
     assert not any(isinstance(m, nn.modules.dropout._DropoutNd) for m in model.modules())
     assert same_state(model, original)
     assert equal(evaluations(model, x), evaluations(original, x))
@@ -305,3 +305,9 @@ def test_numbers_are_named_with_their_remedy():
         "attention.dropout": "0.1",
     }
     assert not any(module.dropout for module in model.values())
+
+
+def test_the_old_name_of_what_is_possible_warns():
+    report = convert(torch.nn.Sequential(torch.nn.LSTM(4, 4)))
+    with pytest.warns(DeprecationWarning, match=r"report\.suspects is now report\.possible"):
+        assert report.suspects is report.possible

@@ -65,21 +65,21 @@ def test_suspects():
     model = nn.ModuleDict(
         {"path": DropPath(0.1), "off": DropPath(0.0), "calls": Derived(), "none": Harmless()}
     )
-    suspects = convert(model, copy=True).suspects
+    suspects = convert(model, copy=True).possible
     assert set(suspects) == {"path", "calls"}
     assert "DropPath holds drop_prob=0.1 as a number" in suspects["path"]
     for call in ("one calls F.dropout", "two calls torch.nn.functional.alpha_dropout"):
         assert f"Calls.{call}" in suspects["calls"]
     assert "Calls.three calls F.scaled_dot_product_attention" in suspects["calls"]
     for verb in (unconvert, strip):
-        assert "Calls.forward passes call= to self.drop" in verb(model, copy=True).suspects["calls"]
+        assert "Calls.forward passes call= to self.drop" in verb(model, copy=True).possible["calls"]
 
 
 def test_the_report_can_be_read():
     report = convert(nn.Sequential(nn.Dropout(0.5), nn.LSTM(3, 4, 2, dropout=0.2), DropPath(0.1)))
     lines = str(report).splitlines()
     assert lines[:4] == ["swapped: 1", "  0: thinned.torch.nn.Dropout", "left: 1", f"  1: {report.left['1']}"]
-    assert lines[4:6] == ["suspects: 1", f"  2: {report.suspects['2']}"]
+    assert lines[4:6] == ["possible: 1", f"  2: {report.possible['2']}"]
     # A report of what was read does not say that nothing is missing.
     assert lines[6:] == [report.proof]
     assert "keyed(model, seed, check=inputs) names every draw" in report.proof

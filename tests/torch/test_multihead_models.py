@@ -69,7 +69,7 @@ def test_torchs_models_are_keyed_completely(name):
     make, of = MODELS[name]
     model, original, x = make(), make(), of()
     report = convert(model)
-    assert report.left == report.suspects == {}
+    assert report.left == report.possible == {}
     keyed(model, 7, check=x)
     first, other = model(*x), set_step(model, 1)(*x)
     assert torch.equal(set_step(model, 0)(*x), first)

@@ -23,7 +23,6 @@ from thinned.keras._spatial import SpatialDropout1D, SpatialDropout2D, SpatialDr
 
 __all__ = [
     "GRU",
-    "Keyed",
     "LSTM",
     "AdditiveAttention",
     "AlphaDropout",
@@ -33,6 +32,7 @@ __all__ = [
     "GRUCell",
     "GaussianDropout",
     "GroupQueryAttention",
+    "Keyed",
     "LSTMCell",
     "MultiHeadAttention",
     "SimpleRNN",

@@ -80,7 +80,9 @@ def keyed(model: Model, seed: int | Key, *, stacked: Mapping[str, int] | None = 
     stacks = dict(stacked or {})
     for path in stacks:
         if not any(_inside(name, path) for name in sites):
-            raise ValueError(f"stacked names {path!r}, which no path of a site begins with: {', '.join(sites)}")
+            raise ValueError(
+                f"stacked names {path!r}, which no path of a site begins with: {', '.join(sites)}"
+            )
     for name, site in sites.items():
         own = root.fold(name)
         layers = next((count for path, count in stacks.items() if _inside(name, path)), None)
