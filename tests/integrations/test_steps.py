@@ -4,12 +4,13 @@ import itertools
 import warnings
 
 import pytest
-import thinned
 import torch
 from keyed_runs import BATCH, Noting, assert_equal_weights, assert_masks, of_step
-from thinned.torch import Steps, set_rank
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
+
+import thinned
+from thinned.torch import Steps, set_rank
 
 PARTS = 3  # batches of which gradients are accumulated
 
@@ -58,7 +59,7 @@ def test_masks_are_those_of_the_batchs_number(digits):
 
 @pytest.mark.parametrize("until", [5, 6, 10, 14], ids="killed after {}".format)
 def test_a_resumed_run_is_the_run_that_never_stopped(digits, until):
-    """Also in the middle of an accumulation (5, 14), whose gradients are in the checkpoint; 10 ends an epoch."""
+    """Also in the middle of an accumulation (5, 14), with its gradients; 10 ends an epoch."""
     whole, begun, resumed = Run(digits), Run(digits), Run(digits)
     whole.train()
     begun.train(until)

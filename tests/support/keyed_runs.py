@@ -1,8 +1,9 @@
 """A keyed network whose masks are noted, and what they should be."""
 
-import thinned
 import torch
 from torch import nn
+
+import thinned
 
 BATCH = 8
 

@@ -7,3 +7,7 @@ Flax's own folding by path and count applies; or a key of your own, given to the
 from thinned.flax import linen, nnx
 
 __all__ = ["linen", "nnx"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -19,7 +19,6 @@ from thinned.keras._spatial import SpatialDropout1D, SpatialDropout2D, SpatialDr
 
 __all__ = [
     "GRU",
-    "Keyed",
     "LSTM",
     "AdditiveAttention",
     "AlphaDropout",
@@ -29,6 +28,7 @@ __all__ = [
     "GRUCell",
     "GaussianDropout",
     "GroupQueryAttention",
+    "Keyed",
     "LSTMCell",
     "MultiHeadAttention",
     "SimpleRNN",
@@ -41,3 +41,7 @@ __all__ = [
     "keep_mask",
     "keyed",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

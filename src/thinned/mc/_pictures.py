@@ -32,7 +32,9 @@ def intervals(prediction: Prediction, targets: Any, level: float, noise: Any, ax
         raise ValueError(f"plot_intervals draws one output, got outputs of shape {prediction.mean.shape[1:]}")
     order = np.argsort(prediction.mean.ravel())
     place = np.arange(len(order))
-    axes.fill_between(place, low.ravel()[order], high.ravel()[order], alpha=0.3, label=f"{level:.0%} interval")
+    axes.fill_between(
+        place, low.ravel()[order], high.ravel()[order], alpha=0.3, label=f"{level:.0%} interval"
+    )
     axes.plot(place, prediction.mean.ravel()[order], label="mean")
     if targets is not None:
         y = _regression._targets(prediction, targets)

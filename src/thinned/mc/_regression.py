@@ -69,7 +69,9 @@ def estimate_noise(prediction: Prediction, targets: Any) -> Noise:
     """
     y = _targets(prediction, targets)
     if len(y) < _LEAST:
-        raise ValueError(f"targets must hold at least {_LEAST} inputs, got {len(y)}: a noise of fewer is a guess")
+        raise ValueError(
+            f"targets must hold at least {_LEAST} inputs, got {len(y)}: a noise of fewer is a guess"
+        )
     apart = np.square(y - prediction.mean)
     if wrong := int((~np.isfinite(apart)).sum()):
         raise ValueError(f"targets and predictions must be numbers, got NaN or infinity in {wrong} of them")
@@ -96,7 +98,9 @@ def measure(prediction: Prediction, targets: Any, level: float, noise: Any) -> R
     low, high = interval(prediction, level, noise)
     scale, freedom = _scale(prediction, noise)
     if not (scale > 0).all():
-        raise ValueError("the spread and the noise are both 0 for some inputs: no observation has a likelihood")
+        raise ValueError(
+            "the spread and the noise are both 0 for some inputs: no observation has a likelihood"
+        )
     return RegressionMeasures(
         rmse=float(np.sqrt(np.square(y - prediction.mean).mean())),
         nll=float(-t.logpdf(y, freedom, prediction.mean, scale).mean()),
@@ -116,14 +120,17 @@ def _spread(prediction: Prediction) -> Doubles:
 def _scale(prediction: Prediction, noise: Any) -> tuple[Doubles, float]:
     """Standard deviation of an observation, and the degrees of freedom of its estimate."""
     if prediction.predictive_entropy is not None:
-        raise ValueError('intervals are of values, and these outputs are classes: predict with outputs="values"')
+        raise ValueError(
+            'intervals are of values, and these outputs are classes: predict with outputs="values"'
+        )
     if noise is None:
         noise = prediction.noise
     if noise is None:
         raise ValueError(
             "noise is not known: std is the spread of the networks, and an observation scatters around them. "
-            "Pass noise=mc.estimate_noise(held_out, targets), a standard deviation, or noise=0 for an interval "
-            'of the networks alone; a model that predicts its variance is predicted with outputs="gaussian"'
+            "Pass noise=mc.estimate_noise(held_out, targets), a standard deviation, or noise=0 for an "
+            "interval of the networks alone; a model that predicts its variance is predicted with "
+            'outputs="gaussian"'
         )
     known = noise if isinstance(noise, Noise) else Noise(np.asarray(noise, np.float64))
     if not (known.std >= 0).all():

@@ -52,8 +52,8 @@ def keyed(model: Model, seed: int | Key, *, stacked: Mapping[str, int] | None = 
     Args:
         model: an nnx module, whose sites are the layers of `thinned.flax.nnx`.
         seed: integer in [0, 2^64), or a Key, which then stands for Key(seed).
-        stacked: paths of modules made by `nnx.vmap` for `nnx.scan`, with the number of layers in each: layer l
-            has `Key(seed).fold(path).fold(l).fold(step)`.
+        stacked: paths of modules made by `nnx.vmap` for `nnx.scan`, with the number of layers in each: layer
+            l has `Key(seed).fold(path).fold(l).fold(step)`.
 
     Returns:
         The model itself, at step 0.
@@ -80,7 +80,9 @@ def keyed(model: Model, seed: int | Key, *, stacked: Mapping[str, int] | None = 
     stacks = dict(stacked or {})
     for path in stacks:
         if not any(_inside(name, path) for name in sites):
-            raise ValueError(f"stacked names {path!r}, which no path of a site begins with: {', '.join(sites)}")
+            raise ValueError(
+                f"stacked names {path!r}, which no path of a site begins with: {', '.join(sites)}"
+            )
     for name, site in sites.items():
         own = root.fold(name)
         layers = next((count for path, count in stacks.items() if _inside(name, path)), None)

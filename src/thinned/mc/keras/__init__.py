@@ -3,3 +3,7 @@
 from thinned.mc.keras._predict import predict
 
 __all__ = ["predict"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

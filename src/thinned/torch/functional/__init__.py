@@ -45,3 +45,7 @@ __all__ = [
     "stochastic_depth",
     "zoneout",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

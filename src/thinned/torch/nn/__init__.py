@@ -54,3 +54,7 @@ __all__ = [
     "drop_connect",
     "remove_drop_connect",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
