@@ -20,8 +20,8 @@ class Steps(Generic[Batch]):
 
     The step counts batches since the run began: with accumulated gradients every one of the parts has masks
     of its own, and a resumed run goes on counting where it was saved. `state_dict` and `load_state_dict` are
-    for the checkpoint; `accelerator.register_for_checkpointing(steps)` calls them. After loading the first loop
-    skips the batches that the saved epoch had had already.
+    for the checkpoint; `accelerator.register_for_checkpointing(steps)` calls them. After loading, the first
+    loop skips the batches that the saved epoch had had already.
 
     The order of batches is the loader's business. Where the loader, its sampler or its batch sampler has a
     `set_epoch`, it is called with the epoch. An order that a generator shuffles is another one in a resumed
