@@ -81,8 +81,12 @@ def _gpt(settings: Settings) -> tuple[nn.Module, Tensor]:
     return gpt_blocks(KINDS[TORCH]), torch.randn(2, settings.size(128), 256)
 
 
-ROWS = tuple(
-    _row(name, make, only_last)
-    for name, make in (("the paper's network", _paper), ("two GPT blocks", _gpt))
-    for only_last in (True, False)
-) + (_tiny_row(10, 1.5), _tiny_row(100, 1.0))
+ROWS = (
+    *(
+        _row(name, make, only_last)
+        for name, make in (("the paper's network", _paper), ("two GPT blocks", _gpt))
+        for only_last in (True, False)
+    ),
+    _tiny_row(10, 1.5),
+    _tiny_row(100, 1.0),
+)

@@ -83,7 +83,7 @@ def interval(prediction: Prediction, level: float, noise: Any) -> tuple[Doubles,
     """The limits between which an observation lies with this probability; see `Prediction.interval`."""
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level}")
-    from scipy.special import stdtrit
+    from scipy.special import stdtrit  # type: ignore[import-untyped]
 
     scale, freedom = _scale(prediction, noise)
     half = stdtrit(freedom, (1 + level) / 2) * scale
@@ -92,7 +92,7 @@ def interval(prediction: Prediction, level: float, noise: Any) -> tuple[Doubles,
 
 def measure(prediction: Prediction, targets: Any, level: float, noise: Any) -> RegressionMeasures:
     """The measures; see `Prediction.measures`."""
-    from scipy.stats import t
+    from scipy.stats import t  # type: ignore[import-untyped]
 
     y = _targets(prediction, targets)
     low, high = interval(prediction, level, noise)
@@ -114,7 +114,7 @@ def _spread(prediction: Prediction) -> Doubles:
     """Variance of a network drawn at random around the mean of S of them."""
     samples = np.asarray(prediction.samples, np.float64)
     each = samples.reshape(-1, *(1,) * (prediction.std.ndim - 1))
-    return np.square(prediction.std) * (1 + 1 / each)  # type: ignore[no-any-return]
+    return np.square(prediction.std) * (1 + 1 / each)
 
 
 def _scale(prediction: Prediction, noise: Any) -> tuple[Doubles, float]:

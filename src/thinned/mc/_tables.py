@@ -59,7 +59,7 @@ def _counts(found: Prediction) -> str:
 def to_pandas(found: Prediction) -> Any:
     """A data frame, one row for each input."""
     with needs("pandas", "mc"):
-        import pandas
+        import pandas  # type: ignore[import-untyped]
     columns: dict[str, Any] = {}
     for name in _NAMES:
         _put(columns, name, getattr(found, name))

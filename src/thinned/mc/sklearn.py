@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets  # type: ignor
 from sklearn.utils.validation import check_is_fitted, validate_data  # type: ignore[import-untyped]
 
 from thinned.contract import Key
-from thinned.mc._prediction import Outputs, Prediction
+from thinned.mc._prediction import Outputs, Prediction, Statistics
 from thinned.mc.torch import Predictor
 from thinned.torch import convert, keyed, set_step
 
@@ -155,9 +155,7 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
     def sample(self, X: Any) -> Prediction:
         """The whole prediction, in units of the targets: `interval`, `measures`, `to_pandas`."""
         found = self._averaged(X)
-        errors = type(found.standard_error)(
-            *(one * self.target_scale_ for one in _pair(found.standard_error))
-        )
+        errors = Statistics(*(one * self.target_scale_ for one in _pair(found.standard_error)))
         mean, std = found.mean * self.target_scale_ + self.target_mean_, found.std * self.target_scale_
         return Prediction(mean, std, standard_error=errors, samples=found.samples)
 
