@@ -19,6 +19,11 @@ class Noise:
     Attributes:
         std: standard deviation of each output, shape (…) of one input's outputs.
         inputs: how many held-out inputs it was estimated from; None where it is known.
+
+    Example:
+        >>> found = Prediction(np.zeros((1, 1)), np.zeros((1, 1)), samples=np.full(1, 100))
+        >>> found.interval(0.95, noise=Noise(np.ones(1)))[1].round(2)
+        array([[1.96]])
     """
 
     std: Doubles
@@ -35,6 +40,11 @@ class RegressionMeasures:
         coverage: share of the observations inside their interval, which should be near its level.
         width: mean width of the intervals: of two with the right coverage the narrower is the better.
         level: of the intervals.
+
+    Example:
+        >>> found = Prediction(np.zeros((2, 1)), np.zeros((2, 1)), samples=np.full(2, 100))
+        >>> found.measures([1.0, 3.0], noise=1.0).coverage
+        0.5
     """
 
     rmse: float
@@ -65,7 +75,7 @@ def estimate_noise(prediction: Prediction, targets: Any) -> Noise:
         >>> import numpy as np
         >>> held_out = Prediction(np.zeros((4, 1)), np.full((4, 1), 0.5), samples=np.full(4, 100))
         >>> estimate_noise(held_out, [1.0, -1.0, 1.0, -1.0]).std.round(3)
-        array([0.864])
+        array([0.865])
     """
     y = _targets(prediction, targets)
     if len(y) < _LEAST:
