@@ -374,8 +374,8 @@ def schedules() -> Figure:
 PICTURES: Final[dict[str, Callable[[], Figure]]] = {
     draw.__name__: draw
     for draw in (
-        *(alpha, attention, block, channels, connect, dropout, embedding, gaussian, keys, locked),
-        *(noise_shape, path, residual, rnn, schedules, thin, zoneout),
+        *(alpha, attention, block, channels, connect, dropout, embedding, gaussian, graphs, keys),
+        *(learned, locked, noise_shape, path, residual, rnn, schedules, structured, thin, zoneout),
     )
 }
 
