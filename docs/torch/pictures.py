@@ -407,12 +407,12 @@ PICTURES: Final[dict[str, Callable[[], Figure]]] = {
             dropout,
             embedding,
             gaussian,
+            graphs,
             head,
             keys,
             layer,
-            locked,
         ),
-        *(noise_shape, path, residual, rnn, schedules, thin, zoneout),
+        *(learned, locked, noise_shape, path, residual, rnn, schedules, structured, thin, zoneout),
     )
 }
 
