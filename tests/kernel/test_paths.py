@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +29,19 @@ def test_the_native_module_is_built_where_a_compiler_is():
     if compiler is None:
         pytest.skip("no C++ compiler on this machine: the reference does the work")
     assert _kernel.paths() != [_kernel.REFERENCE]
+
+
+def test_the_paths_are_those_that_linux_says_the_processor_has():
+    try:
+        flags = set(re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1].split())
+    except (OSError, TypeError):
+        pytest.skip("/proc/cpuinfo shows no flags of an x86 processor")
+    if _kernel.paths() == [_kernel.REFERENCE]:
+        pytest.skip("the native module is not built")
+    needs = {"avx2": {"avx2", "f16c", "fma"}}
+    needs["avx512"] = needs["avx2"] | {"avx512f", "avx512bw", "avx512vl", "avx512dq"}
+    expected = {path for path, wanted in needs.items() if wanted <= flags}
+    assert {"avx2", "avx512"} & set(_kernel.paths()) == expected
 
 
 @pytest.mark.parametrize(("shape", "p", "key", "kept", "digest"), DIGESTS)

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from torch import nn
 
 import thinned.torch
+from thinned._installed import install
 from thinned.cli import main
 from thinned.cli._model import load
 
@@ -240,7 +241,7 @@ def test_it_names_the_extra_it_needs(folder, monkeypatch, package, command, extr
     monkeypatch.setitem(sys.modules, package, None)
     result = CliRunner().invoke(main, ["mc", *(word.format(folder) for word in command)])
     assert result.exit_code == 1
-    assert f'{package} is not installed, and this needs it: pip install "thinned[{extra}]"' in result.stderr
+    assert f"{package} is not installed, and this needs it: {install(extra)}" in result.stderr
 
 
 def test_help_of_the_group_and_its_command():

@@ -174,7 +174,9 @@ def test_drawn_by_the_kernel(S):
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize(("mask", "causal"), [("none", True), *((mask, False) for mask in MASKS)])
 def test_result_and_gradients(mask, causal, dtype):
-    check(*operands(dtype=dtype), whole(MASKS[mask]), causal)
+    found = whole(MASKS[mask])
+    heads = 1 if found is None else found.shape[1]  # interpreted, two heads take twice the time
+    check(*operands((1, heads), dtype=dtype), found, causal)
 
 
 @pytest.mark.covering(strength=1)
@@ -281,7 +283,7 @@ def test_an_empty_batch_and_no_query():
 
 @pytest.mark.parametrize("scale", [0.0, -0.5, 30.0])
 def test_scales_and_great_scores(scale):
-    check(*operands(), scale=scale)
+    check(*operands((1, 1)), scale=scale)
 
 
 LOWEST = torch.finfo(torch.float32).min

@@ -20,7 +20,10 @@ def check(x, p=0.4, **where):
     assert_equal_bits(np.ascontiguousarray(array(launch(x, p, KEY, **where))), reference(x, p, KEY, **where))
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+# Where an element stands does not depend on its type: masks.py has every type.
+@pytest.mark.parametrize(
+    "dtype", [d if d.itemsize == 4 else pytest.param(d, marks=pytest.mark.full) for d in DTYPES], ids=str
+)
 def test_layouts(dtype):
     x = numbers((4, 3, 72), dtype)
     for one in (
@@ -52,7 +55,7 @@ def test_shared_decisions(noise):
     check(numbers((4, 16, 5)).transpose(1, 2), noise_shape=noise)
 
 
-@pytest.mark.covering
+@pytest.mark.covering(strength=1)  # tests/numpy has the product of the same places
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize("noise", [None, (1, 1, 1)])

@@ -228,10 +228,8 @@ def test_compiled_masks_are_those_of_eager_code_forward_and_backward():
 CHECKS = ["test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic"]
 
 
-# Half of it is a program of gradients; that of two types has all that the other has.
-@pytest.mark.parametrize(
-    "residual_dtype", [pytest.param(torch.float32, marks=pytest.mark.full), torch.float64]
-)
+@pytest.mark.full  # torch/test_operator.py and test_norm.py ask the same of the operators where no kernel is
+@pytest.mark.parametrize("residual_dtype", [torch.float32, torch.float64])
 def test_operators_are_what_torch_asks_of_one(residual_dtype):
     x = numbers((4, 24)).requires_grad_()
     residual = numbers((4, 24), residual_dtype, 1).requires_grad_()

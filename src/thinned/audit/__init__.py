@@ -4,6 +4,10 @@
 `_fix` writes edits, `_formats` prints. The command is `thinned.cli.audit`.
 """
 
+from thinned._installed import needs
+
+needs("thinned.audit", "libcst", "audit")
+
 from thinned.audit._check import DEFAULT, check, check_file, check_text
 from thinned.audit._finding import Edit, Finding, Fix, Position
 from thinned.audit._rules import RULES

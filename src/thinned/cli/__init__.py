@@ -4,12 +4,14 @@ Public files are the commands. `_console` prints and reports errors, `_model` fi
 `_drawing` has the options that commands of prediction share.
 """
 
+from thinned._installed import install
+
 try:
     import click
     import rich  # noqa: F401
 except ModuleNotFoundError as missing:
     raise SystemExit(
-        f'thinned: the command line needs {missing.name}, which is not installed: pip install "thinned[cli]"'
+        f"thinned: the command line needs {missing.name}, which is not installed: {install('cli')}"
     ) from None
 
 from thinned import __version__

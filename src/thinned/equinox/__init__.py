@@ -3,6 +3,10 @@
 `thinned.equinox.nn.Dropout` is `thinned.equinox.Dropout` too.
 """
 
+from thinned._installed import needs
+
+needs("thinned.equinox", "equinox", "equinox")
+
 from thinned.equinox import nn
 from thinned.equinox.nn import Dropout
 

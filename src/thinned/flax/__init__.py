@@ -4,6 +4,10 @@ A mask's key is the one that Flax hands out, from `nnx.Rngs` or `apply(…, rngs
 Flax's own folding by path and count applies; or a key of your own, given to the call.
 """
 
+from thinned._installed import needs
+
+needs("thinned.flax", "flax", "flax")
+
 from thinned.flax import linen, nnx
 
 __all__ = ["linen", "nnx"]

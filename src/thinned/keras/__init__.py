@@ -4,6 +4,10 @@ A mask is a function of a layer's seed, its name and the number of the call. The
 does the work: `thinned.torch`, `thinned.jax` or `thinned.tensorflow`; no other is loaded.
 """
 
+from thinned._installed import needs
+
+needs("thinned.keras", "keras", "keras")
+
 from thinned.keras._alpha import AlphaDropout
 from thinned.keras._attention import GroupQueryAttention, MultiHeadAttention
 from thinned.keras._audit import audit
@@ -12,12 +16,14 @@ from thinned.keras._connect import DropConnect
 from thinned.keras._dropout import Dropout
 from thinned.keras._functional import dropout, keep_mask
 from thinned.keras._gaussian import GaussianDropout
+from thinned.keras._keyed import Keyed, keyed
 from thinned.keras._rnn import GRU, LSTM, SimpleRNN
 from thinned.keras._scores import AdditiveAttention, Attention
 from thinned.keras._spatial import SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
 
 __all__ = [
     "GRU",
+    "Keyed",
     "LSTM",
     "AdditiveAttention",
     "AlphaDropout",
@@ -37,4 +43,5 @@ __all__ = [
     "audit",
     "dropout",
     "keep_mask",
+    "keyed",
 ]

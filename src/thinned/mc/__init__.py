@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from thinned.mc._compare import compare
     from thinned.mc._comparison import Comparison
     from thinned.mc._measures import measures
-    from thinned.mc.torch import active, predict, sites
+    from thinned.mc.torch import Predictor, active, predict, sites
 
-__all__ = ["Comparison", "Prediction", "SilentError", "active", "compare", "measures", "predict", "sites"]
+__all__ = ["Comparison", "Prediction", "Predictor", "SilentError", "active", "compare", "measures", "predict", "sites"]
 
 _LATER = {
     "Comparison": "thinned.mc._comparison",
     "compare": "thinned.mc._compare",
     "measures": "thinned.mc._measures",
-    **dict.fromkeys(("active", "predict", "sites"), "thinned.mc.torch"),
+    **dict.fromkeys(("Predictor", "active", "predict", "sites"), "thinned.mc.torch"),
 }
 
 __getattr__ = later(__name__, _LATER)

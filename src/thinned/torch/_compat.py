@@ -42,6 +42,17 @@ schema_or_none = private_attribute("_schema", "see whether a node of a graph wri
 storage_number = private_attribute(
     "_cdata", "tell whether two tensors share memory", instead="UntypedStorage.data_ptr"
 )
+
+
+def _unknown_owners(storage: int) -> float:
+    return float("nan")  # equal to nothing
+
+
+owners_of_memory = private(
+    "torch._C._storage_Use_Count",
+    "tell whether a gradient's memory is free to be written again",
+    _unknown_owners,
+)
 buffers_of = private_attribute(
     "_buffers", "put a model back after a trial run", instead="Module.named_buffers, which leaves out None"
 )

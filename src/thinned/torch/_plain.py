@@ -85,9 +85,14 @@ def _normal(position: Tensor, key: tuple[Any, Any]) -> Tensor:
 
 def keeps(position: Tensor, key: tuple[Any, Any], drop: Any) -> Tensor:
     """True where a position is kept, whatever shape the positions have."""
-    high, low = (_halfword(position, key, t) for t in (contract.PURPOSE_HIGH, contract.PURPOSE_LOW))
-    kept: Tensor = (high << 16 | low) >= drop
+    kept: Tensor = word(position, key) >= drop
     return kept
+
+
+def word(position: Tensor, key: tuple[Any, Any]) -> Tensor:
+    """The 32-bit number u of a position, of which the mask is made."""
+    high, low = (_halfword(position, key, t) for t in (contract.PURPOSE_HIGH, contract.PURPOSE_LOW))
+    return high << 16 | low
 
 
 def _halfword(position: Tensor, key: tuple[Any, Any], purpose: int) -> Tensor:

@@ -73,7 +73,10 @@ def expectation(input: Tensor, p: Any) -> Tensor:
 
 def _check_tensor(p: Tensor, input: Tensor) -> None:
     if p.requires_grad:
-        raise ValueError("p has no gradient: a mask is not differentiable in p; pass p.detach()")
+        raise ValueError(
+            "p has no gradient: a mask is not differentiable in p; pass p.detach(), or take "
+            "concrete_dropout, whose relaxed mask is"
+        )
     if p.dtype == torch.bool or p.is_complex():
         raise TypeError(f"p must be a real number, got {p!r}")
     _operands.check_fit(p, input)

@@ -4,7 +4,12 @@
 `_batch` draws samples of it, and `_sampling` gives each stochastic call its key.
 """
 
+from thinned._installed import needs
+
+needs("thinned.mc.torch", "torch", "mc")
+
 from thinned.mc.torch._active import active, sites
 from thinned.mc.torch._predict import predict
+from thinned.mc.torch._predictor import Predictor
 
-__all__ = ["active", "predict", "sites"]
+__all__ = ["Predictor", "active", "predict", "sites"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -107,7 +108,7 @@ def _ours(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     attends = "dropout_p" in arguments
     if "drop_prob" in arguments:
         arguments["p"] = _rate.p_of_timm(arguments.get("p"), arguments.pop("drop_prob"))
-    p = arguments["dropout_p" if attends else "p"]
+    p = arguments["dropout_p"] if attends else arguments.get("p", math.nan)
     names = ("dropout_key", "generator") if attends else ("key", "generator")
     if is_off(p) or not draws.takes(arguments["training"], arguments.get(names[0])):
         return func(*args, **kwargs)

@@ -134,7 +134,7 @@ class Draws(TorchFunctionMode):
         """The key of the next call that draws, which is noted."""
         name, module = self.own or ("", None)
         where = "" if module is None else f" in {type(module).__name__}.forward"
-        rate = float(p) if isinstance(p, (int, float)) else p
+        rate = float(p) if isinstance(p, (int, float)) else p.detach() if isinstance(p, Tensor) else p
         if isinstance(rate, float) and math.isnan(rate) and module is not None and not how:
             # Random numbers, of which a rate will make a decision.
             rate = next(iter(_functional.rates(module).values()), rate)
