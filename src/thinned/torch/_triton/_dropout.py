@@ -42,6 +42,7 @@ def rows(
     INVERTED: tl.constexpr,
     ADD: tl.constexpr,
     ONE: tl.constexpr,
+    SHARED: tl.constexpr,
 ):
     """Rows of `width` elements, consecutive in input, output and mask: eight positions to a call."""
     SPAN: tl.constexpr = 8 * CALLS
@@ -67,7 +68,12 @@ def rows(
     v = _read(x + x_at, lane, begin, width, ALIGNED)
     if ADD:
         r = _read(residual + x_at, lane, begin, width, ALIGNED)
-    y = value(v, keeps(block, seed.to(tl.int64), stream.to(tl.int64), drop, CALLS), factor)
+    seed, stream = seed.to(tl.int64), stream.to(tl.int64)
+    if SHARED:
+        kept = keeps_at(position + tl.zeros([1], tl.int64), seed, stream, drop)
+    else:
+        kept = keeps(block, seed, stream, drop, CALLS)
+    y = value(v, kept, factor)
     if ADD:
         y = add(y, r, out.dtype.element_ty)
     _write(out + (out_at + begin), y, lane, begin, width, ALIGNED)

@@ -121,7 +121,7 @@ def _on(input: Tensor, small: Tensor) -> bool:
 def _rows(
     input: Tensor, residual: Tensor, out: Tensor, what: tuple[Any, ...], base: int, found: Any, flags: Any
 ) -> None:
-    aligned = not base % 8 and not any(d[3] % 8 for d in found.dimensions)
+    aligned = found.shared or (not base % 8 and not any(d[3] % 8 for d in found.dimensions))
     calls = triton.cdiv(found.width + (0 if aligned else 7), 8)
     a_warp = 32 * _BYTES_A_THREAD // (8 * input.element_size())
     size = min(_WARPS * a_warp, triton.next_power_of_2(calls))
@@ -130,6 +130,7 @@ def _rows(
         *(input, residual, out, *what, base, *found.columns(), found.width, chunks),
         CALLS=size,
         ALIGNED=aligned,
+        SHARED=found.shared,
         ONE=input.numel() == found.width,
         **flags,
         num_warps=max(1, size // a_warp),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 # Size, and steps in the input, in the output, in positions, in keys, and in p.
 Dimension = tuple[int, int, int, int, int, int]
 _CONSECUTIVE = (1, 1, 1, 0, 0)
+_SHARED = (1, 1, 0, 0, 0)  # one decision for a row
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,12 @@ class Layout:
         dimensions: all but the row; at least one.
         width: elements of a row, consecutive in input, output and mask, with one key and one p; 0 where there
             are none.
+        shared: a row has one position, and so one decision.
     """
 
     dimensions: tuple[Dimension, ...]
     width: int
+    shared: bool = False
 
     def columns(self) -> tuple[tuple[int, ...], ...]:
         """Sizes, and each kind of step, innermost dimension first."""
@@ -37,9 +40,9 @@ def layout(dimensions: Iterable[Dimension], shortest_row: int) -> Layout:
 
     Example:
         >>> layout([(4, 6, 6, 6, 0, 0), (6, 1, 1, 1, 0, 0)], 32)
-        Layout(dimensions=((1, 0, 0, 0, 0, 0),), width=24)
+        Layout(dimensions=((1, 0, 0, 0, 0, 0),), width=24, shared=False)
         >>> layout([(4, 8, 6, 100, 0, 1), (6, 1, 1, 1, 0, 0)], 1)
-        Layout(dimensions=((4, 8, 6, 100, 0, 1),), width=6)
+        Layout(dimensions=((4, 8, 6, 100, 0, 1),), width=6, shared=False)
     """
     # In the output's order, whatever the input's: what a warp writes is then one piece of memory.
     wanted = sorted((d for d in dimensions if d[0] > 1), key=lambda d: (-d[2], -d[1]))
@@ -48,6 +51,8 @@ def layout(dimensions: Iterable[Dimension], shortest_row: int) -> Layout:
         if found and found[-1][1:] == tuple(inner[0] * step for step in inner[1:]):
             inner = (found.pop()[0] * inner[0], *inner[1:])
         found.append(inner)
+    if found and found[-1][1:] == _SHARED and found[-1][0] >= shortest_row:
+        return Layout(tuple(found[:-1]) or ((1, 0, 0, 0, 0, 0),), found[-1][0], True)
     last = found[-1] if found else (1, *_CONSECUTIVE)
     if last[1:] == _CONSECUTIVE and (len(found) < 2 or last[0] >= shortest_row):
         return Layout(tuple(found[:-1]) or ((1, 0, 0, 0, 0, 0),), last[0])
