@@ -78,4 +78,4 @@ def device_of_torch() -> Any:
 def batches_of(optimizer: Any) -> int:
     """How many batches an optimizer has had, of which several may make up one of its steps."""
     counted = counted_of(optimizer)
-    return int(keras.ops.convert_to_numpy(optimizer.iterations if counted is None else counted))
+    return int(keras.ops.convert_to_tensor(optimizer.iterations if counted is None else counted))

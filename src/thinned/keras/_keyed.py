@@ -98,7 +98,7 @@ class Keyed(keras.callbacks.Callback):  # type: ignore[misc]
         """See whether each layer was called as often as was said."""
         batches = _compat.batches_of(self.model.optimizer)
         for site in _sites(self.model):
-            found = int(np.asarray(keras.ops.convert_to_numpy(site.seed_generator.state))[1])
+            found = int(active.numbers(site.seed_generator.state.value)[1])
             if found != batches * self._calls(site) and batches:
                 each = found / batches
                 raise ValueError(
@@ -124,5 +124,5 @@ def _drops(layer: Any) -> bool:
 def _count_from(sites: list[Any], number: int) -> None:
     for site in sites:
         state = site.seed_generator.state
-        now = np.asarray(keras.ops.convert_to_numpy(state))
+        now = active.numbers(state.value)
         active.assign(state, np.array([now[0], number % 2**32]).astype(now.dtype))
