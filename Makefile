@@ -45,7 +45,7 @@ FOLDERS_tensorflow := tensorflow
 FOLDERS_keras := keras
 FOLDERS := $(addprefix tests/,contract kernel numpy $(FOLDERS_$(FRAMEWORK)))
 
-.PHONY: demo docs test test-all ruff lint compat stranger sabotage fuzz bench pictures native-test sanitize clean
+.PHONY: demo docs test test-all ruff lint compat stranger sabotage fuzz bench gpu pictures native-test sanitize clean
 
 demo: $(DEMO)
 	$(BIN)/thinned demo
@@ -91,6 +91,10 @@ compat:
 
 bench: $(BUILT)
 	$(BIN)/thinned bench --out benchmarks/results.json --out benchmarks/results.md
+
+# Everything that a machine with a GPU has to show, in eight minutes; DRY=1 shows on any machine that it runs.
+gpu: .venv/.torch
+	$(BIN)/python benchmarks/gpu/run.py $(if $(DRY),--dry --into build/gpu)
 
 # The documentation site, build/docs/site: a warning or a link that leads nowhere fails the target. It has an
 # environment of its own and imports no framework.

@@ -28,3 +28,7 @@ def __getattr__(name: str) -> Any:
     from importlib.metadata import version
 
     return version("thinned")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

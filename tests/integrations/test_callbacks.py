@@ -1,4 +1,4 @@
-"""The callbacks' own rules, with stand-ins for the packages: they do what the real Trainers ask, in that order."""
+"""The callbacks' own rules, with stand-ins that ask what the real Trainers ask, in their order."""
 
 import importlib
 import sys
@@ -36,7 +36,7 @@ def loaded(name):
 
 
 def run_transformers(callback, model, begin=0, parts=3, batches=10, state=None):
-    """The calls of transformers 5's Trainer, for one epoch: a step's parts, the last step with what is left."""
+    """The calls of transformers 5's Trainer, for one epoch; the last step has what is left."""
     args = SimpleNamespace(
         process_index=0, world_size=1, gradient_accumulation_steps=parts, per_device_train_batch_size=BATCH
     )

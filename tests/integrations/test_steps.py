@@ -59,7 +59,7 @@ def test_masks_are_those_of_the_batchs_number(digits):
 
 @pytest.mark.parametrize("until", [5, 6, 10, 14], ids="killed after {}".format)
 def test_a_resumed_run_is_the_run_that_never_stopped(digits, until):
-    """Also in the middle of an accumulation (5, 14), whose gradients are in the checkpoint; 10 ends an epoch."""
+    """Also in the middle of an accumulation (5, 14), with its gradients; 10 ends an epoch."""
     whole, begun, resumed = Run(digits), Run(digits), Run(digits)
     whole.train()
     begun.train(until)

@@ -1,4 +1,4 @@
-"""Real Trainers: their masks are those of the plain loop, and a run that is killed and resumed is the whole one."""
+"""Real Trainers: masks are those of the plain loop, and a run that is killed and resumed is the whole one."""
 
 import copy
 import importlib.util
@@ -37,9 +37,9 @@ class HuggingFace:
                     raise Killed
 
         args = TrainingArguments(
-            str(folder), per_device_train_batch_size=BATCH, gradient_accumulation_steps=PARTS, num_train_epochs=2,
-            save_steps=2, learning_rate=0.05, report_to=[], disable_tqdm=True, use_cpu=True, seed=5,
-            eval_strategy="steps", eval_steps=1,
+            str(folder), per_device_train_batch_size=BATCH, gradient_accumulation_steps=PARTS,
+            num_train_epochs=2, save_steps=2, learning_rate=0.05, report_to=[], disable_tqdm=True,
+            use_cpu=True, seed=5, eval_strategy="steps", eval_steps=1,
         )  # fmt: skip
         self.model = Noting(keyed=False)
         data = [{"x": x, "labels": y} for x, y in digits]
@@ -53,7 +53,7 @@ class HuggingFace:
 
 @needs("transformers", "accelerate")
 def test_transformers_trainer(digits, tmp_path):
-    """Ten batches an epoch, four steps of them: killed in the middle of the sixth, resumed from the fourth."""
+    """Ten batches an epoch make four steps: killed in the middle of the sixth, resumed from the fourth."""
     whole = HuggingFace(digits, tmp_path / "whole")
     whole.train()
     # A step's number of batches is 3, 3, 3 and 1; the step counts three for each.
@@ -136,8 +136,8 @@ class Lightning:
         self.folder = folder
         self.trainer = lightning.Trainer(
             accelerator="cpu", max_epochs=2, accumulate_grad_batches=PARTS, logger=False,
-            enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder, val_check_interval=5,
-            num_sanity_val_steps=1,
+            enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder,
+            val_check_interval=5, num_sanity_val_steps=1,
             callbacks=[
                 Keyed(seed=7), Kill(),
                 ModelCheckpoint(folder, every_n_train_steps=2, save_top_k=-1, filename="{step}"),

@@ -101,10 +101,10 @@ def close(one, other):
 
 
 def test_a_report_has_its_parts(told):
-    assert [rung["k"] for rung in told["ladder"]] == [1, 2, 5, 10]
+    assert [rung["k"] for rung in told["averages"]] == [1, 2, 5, 10]
     assert told["key"] == {"seed": 4, "stream": 0}
     assert (told["inputs"], told["samples"]) == (60, 10)
-    assert told["ladder"][0]["values"]["error"]["value"] > told["weight_scaling"]["error"]["value"]
+    assert told["averages"][0]["values"]["error"]["value"] > told["weight_scaling"]["error"]["value"]
 
 
 @pytest.mark.parametrize("mode", ["evaluation", "training"])
@@ -140,7 +140,7 @@ def test_numbers_in_a_program_exported_in_training_are_reached(tmp_path):
     np.savez(tmp_path / "data.npz", x=x.numpy(), y=y.numpy())
     told = report(save(model.train(), x, tmp_path / "a.pt2"), tmp_path / "data.npz", "--outputs", "values")
     assert told["weight_scaling"]["rmse"]["value"] < 1e-6
-    assert told["ladder"][-1]["values"]["rmse"]["value"] > 1e-3
+    assert told["averages"][-1]["values"]["rmse"]["value"] > 1e-3
 
 
 def test_layers_of_ours_in_a_program_exported_in_training_are_reached(tmp_path):
@@ -150,7 +150,7 @@ def test_layers_of_ours_in_a_program_exported_in_training_are_reached(tmp_path):
     np.savez(tmp_path / "data.npz", x=x.numpy(), y=model[0](x).detach().numpy())
     told = report(save(model, x, tmp_path / "a.pt2"), tmp_path / "data.npz", "--outputs", "values")
     assert told["weight_scaling"]["rmse"]["value"] < 1e-6
-    assert told["ladder"][-1]["values"]["rmse"]["value"] > 1e-3
+    assert told["averages"][-1]["values"]["rmse"]["value"] > 1e-3
 
 
 def test_what_is_written_is_what_is_printed(folder, tmp_path):

@@ -6,17 +6,20 @@ import warnings
 
 import numpy as np
 import pytest
-import thinned
 import torch
-from thinned import mc
 from torch import nn
+
+import thinned
+from thinned import mc
 
 KEY = thinned.Key(5)
 
 
 def network(outputs=3):
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, outputs))
+    return nn.Sequential(
+        nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.Linear(8, outputs)
+    )
 
 
 def inputs(rows=2):
@@ -41,7 +44,13 @@ def assert_same(predictor, x, **options):
         {},
         *(
             pytest.param(one, marks=pytest.mark.full)
-            for one in ({"shared": True}, {"outputs": "logits"}, {"memory": 4096}, {"tolerance": 0.2}, {"keep": True})
+            for one in (
+                {"shared": True},
+                {"outputs": "logits"},
+                {"memory": 4096},
+                {"tolerance": 0.2},
+                {"keep": True},
+            )
         ),
     ],
     ids=str,
@@ -221,7 +230,9 @@ def test_a_model_that_cannot_be_traced_is_called_and_left_as_it_was():
 
 
 def test_a_schedule_is_of_its_step():
-    model = nn.Sequential(thinned.torch.nn.Dropout(thinned.torch.schedules.Late(0.5, after=3)), nn.Linear(4, 2))
+    model = nn.Sequential(
+        thinned.torch.nn.Dropout(thinned.torch.schedules.Late(0.5, after=3)), nn.Linear(4, 2)
+    )
     predictor = mc.Predictor(thinned.torch.set_step(model, 5), samples=10, key=KEY)
     predictor(inputs())
     thinned.torch.set_step(model, 1)
@@ -243,7 +254,8 @@ def test_numbers_that_are_none_stay_so():
     x = inputs()
     x[1, 0] = float("nan")
     found = assert_same(predictor, x)
-    assert np.isnan(found.mean[1]).all() and not np.isnan(found.mean[0]).any()
+    assert np.isnan(found.mean[1]).all()
+    assert not np.isnan(found.mean[0]).any()
 
 
 @pytest.mark.parametrize(
@@ -267,7 +279,9 @@ def test_arguments_are_checked_when_it_is_made():
 @pytest.mark.full
 def test_threads_may_share_a_predictor_and_a_copy_has_its_own_model():
     predictor = mc.Predictor(network(), samples=10, key=KEY)
-    wanted = {seed: mc.predict(predictor.model, inputs(), samples=10, key=thinned.Key(seed)) for seed in range(4)}
+    wanted = {
+        seed: mc.predict(predictor.model, inputs(), samples=10, key=thinned.Key(seed)) for seed in range(4)
+    }
     predictor(inputs())
     found = {}
 

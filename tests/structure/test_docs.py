@@ -20,6 +20,7 @@ GENERAL = {
     "differences",
     "distributed",
     "flex",
+    "integrations",
     "keys",
     "schedules",
     "tools",

@@ -12,6 +12,7 @@ ROOT = Path(thinned.contract.__file__).parent
 # Room by room. A room may import those above it in this list, and itself.
 ROOMS = {
     "contract": [
+        "_installed",
         "contract",
         "_philox",
         "_private",
@@ -27,7 +28,6 @@ ROOMS = {
     "libraries of layers": ["equinox", "flax", "keras"],  # on the front ends of the frameworks beneath them
     "tools": [
         "_files",
-        "_installed",
         "_process",
         "testing",
         "audit",
@@ -44,17 +44,16 @@ LEVEL = {name: level for level, names in enumerate(ROOMS.values()) for name in n
 # Tools stand on one another: the command line on all of them, the demo and the bench on what they show.
 TOOL_MAY_USE = {
     "_files": set(),
-    "_installed": set(),
     "_process": set(),
     "audit": set(),
     "testing": set(),
     "averages": set(),
     "exact": set(),
-    "conformance": {"_installed", "_process"},
+    "conformance": {"_process"},
     "mc": {"_files"},
-    "bench": {"_installed", "_process", "averages", "mc"},
+    "bench": {"_process", "averages", "mc"},
     "demo": {"averages", "mc"},
-    "cli": {"_files", "_installed", "audit", "averages", "bench", "conformance", "demo", "mc"},
+    "cli": {"_files", "audit", "averages", "bench", "conformance", "demo", "mc"},
 }
 
 

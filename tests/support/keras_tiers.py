@@ -23,8 +23,6 @@ ASKED = {
     "models": {"masks_in_fit_are_numpys"},
     "audits": {"a_healthy_model_is_silent[ours]"},
     "mc_keras_checks": {
-        "masks_are_numpys[Dropout",
-        "masks_are_numpys[SpatialDropout2D",
         "parts_of_a_whole_have_its_samples[False]",
         "subclassed_models_and_functional_dropout",
     },

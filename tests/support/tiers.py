@@ -15,8 +15,7 @@ import pytest
 from covering import covering
 
 # Backends of torch.compile. Generated code takes a C++ compiler seconds for each function, and calls our
-# operators as the graph of `aot_eager` does; in the quick tier test_one_mask.py, test_compile.py and
-# test_operator.py have it.
+# operators as the graph of `aot_eager` does; in the quick tier test_one_mask.py has it.
 BACKENDS = ["aot_eager", pytest.param("inductor", marks=pytest.mark.full)]
 
 

@@ -49,6 +49,7 @@ def test_eager_outputs_equal_numpys_to_the_bit(dtype_name, place, training, mode
         assert same(got, thinned.dropout(x, p, key=KEY, training=training, mode=mode, **place))
 
 
+@pytest.mark.covering(strength=1)  # eager code has every place with every type
 @pytest.mark.parametrize("place", PLACES, ids=str)
 @pytest.mark.parametrize("way", SIZES_LATER, ids=lambda way: way.__name__)
 def test_every_way_gives_the_same_bits(way, place):
@@ -97,6 +98,7 @@ def test_tensors_of_everything(way, mode):
         assert same(got, expected)
 
 
+@pytest.mark.covering(strength=1)  # sizes are the kernel's, which has every length
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (7,), (8,), (9,), (1, 1)])
 @pytest.mark.parametrize("way", [eager, function, unknown_rank, xla], ids=lambda way: way.__name__)
 def test_small_and_empty_shapes(way, shape):

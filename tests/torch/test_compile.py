@@ -58,13 +58,9 @@ def both(compiled, eager, x):
     return results[0][0]
 
 
-# What generates code has no part in how many graphs there are: one of these has it.
-@pytest.mark.parametrize(
-    ("p", "backend"),
-    [(0.5, "aot_eager"), (Linear(0.1, 0.9, 10), "inductor"), (Early(0.5, 10), "aot_eager")]
-    + [pytest.param(p, "inductor", marks=pytest.mark.full) for p in (0.5, Early(0.5, 10))],
-    ids=repr,
-)
+# What generates code has no part in how many graphs there are.
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("p", [0.5, Linear(0.1, 0.9, 10), Early(0.5, 10)], ids=repr)
 def test_ten_steps_compile_once(p, backend):
     model = keyed(network(p), 3)
     compiled = compile_at_most(1, model, backend)
@@ -176,6 +172,7 @@ def test_an_exported_training_model_keeps_its_operator():
     assert "thinned.dropout.default" in operators(program)
 
 
+@pytest.mark.full  # tests/seams export models in evaluation to ONNX too
 @pytest.mark.filterwarnings("ignore")  # the exporter's own
 def test_onnx_of_an_eval_model_is_arithmetic_alone():
     onnx = pytest.importorskip("onnx")

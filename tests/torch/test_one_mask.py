@@ -88,9 +88,8 @@ def check(call, x, key, what):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-@pytest.mark.covering(strength=1)
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-@pytest.mark.parametrize("around", [checkpointed, plain])
+@pytest.mark.parametrize("around", [pytest.param(checkpointed, marks=pytest.mark.full), plain])
 def test_two_draws_in_one_graph_are_two_masks(around, backend):
     """A compiler that takes two calls for one expression would merge them; a second run draws again."""
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch._inductor.config
+from tiers import BACKENDS
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.library import opcheck
 
@@ -99,8 +100,7 @@ def strictly(compiled):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-@pytest.mark.covering(strength=1)  # generated code is given the key; test_one_mask.py has it draw one
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("keyed", [False, True])
 def test_compiled_code_has_the_masks_of_eager_code(keyed, backend):
     """And of its own backward; two layers in one graph draw two keys."""

@@ -128,7 +128,7 @@ def test_a_chunk_changes_no_bit(kind, monkeypatch):
     plain = layer(x)
     expected = [*flat(plain), *gradients(plain, x, layer)]
     used = []
-    monkeypatch.setattr("thinned.torch.nn._recurrent.needs_chunk", lambda weights: used.append(1) or True)
+    monkeypatch.setattr("thinned.torch.nn._recurrent._needs_chunk", lambda weights: used.append(1) or True)
     chunked = layer(x)
     assert same([*flat(chunked), *gradients(chunked, x, layer)], expected)
     assert used

@@ -125,6 +125,7 @@ def accuracy_after_training(model, seed):
         return float((model.eval()(test_x).argmax(1) == test_y).double().mean())
 
 
+@pytest.mark.full  # two networks are trained; each call of a converted model has its mask above
 def test_a_converted_model_trains_as_well():
     """Mean test accuracies over five seeds agree to |t| < 4, with the pooled deviation of both (8 degrees).
 

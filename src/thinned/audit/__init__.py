@@ -13,3 +13,7 @@ from thinned.audit._finding import Edit, Finding, Fix, Position
 from thinned.audit._rules import RULES
 
 __all__ = ["DEFAULT", "RULES", "Edit", "Finding", "Fix", "Position", "check", "check_file", "check_text"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

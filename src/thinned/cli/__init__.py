@@ -36,3 +36,7 @@ def main() -> None:
 
 for command in (info, mask, averages, audit, mc, conformance, demo, bench):
     main.add_command(command)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

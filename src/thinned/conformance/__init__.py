@@ -9,3 +9,7 @@ from thinned.conformance._matrix import BACKENDS, matrix
 from thinned.conformance._report import as_dict, as_markdown
 
 __all__ = ["BACKENDS", "EXPECTED", "Cell", "as_dict", "as_markdown", "matrix"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -11,3 +11,7 @@ from thinned.equinox import nn
 from thinned.equinox.nn import Dropout
 
 __all__ = ["Dropout", "nn"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

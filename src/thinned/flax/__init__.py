@@ -11,3 +11,7 @@ needs("thinned.flax", "flax", "flax")
 from thinned.flax import linen, nnx
 
 __all__ = ["linen", "nnx"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -14,3 +14,7 @@ from thinned.jax._dropout import dropout, keep_mask
 from thinned.jax._key import fold
 
 __all__ = ["dot_product_attention", "dropout", "fold", "keep_mask"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

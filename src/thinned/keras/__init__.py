@@ -45,3 +45,7 @@ __all__ = [
     "keep_mask",
     "keyed",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from thinned.mc._collect import SilentError
 from thinned.mc._lazy import later
 from thinned.mc._prediction import Prediction
+from thinned.mc._regression import Noise, RegressionMeasures, estimate_noise
 
 if TYPE_CHECKING:
     from thinned.mc._compare import compare
@@ -21,7 +22,20 @@ if TYPE_CHECKING:
     from thinned.mc._measures import measures
     from thinned.mc.torch import Predictor, active, predict, sites
 
-__all__ = ["Comparison", "Prediction", "Predictor", "SilentError", "active", "compare", "measures", "predict", "sites"]
+__all__ = [
+    "Comparison",
+    "Noise",
+    "Prediction",
+    "Predictor",
+    "RegressionMeasures",
+    "SilentError",
+    "active",
+    "compare",
+    "estimate_noise",
+    "measures",
+    "predict",
+    "sites",
+]
 
 _LATER = {
     "Comparison": "thinned.mc._comparison",
@@ -31,3 +45,7 @@ _LATER = {
 }
 
 __getattr__ = later(__name__, _LATER)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

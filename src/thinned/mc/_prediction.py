@@ -81,7 +81,8 @@ class Prediction(Statistics):
             The lower and the upper limits, of the mean's shape.
 
         Raises:
-            ValueError: `level must be in (0, 1), got …`; `noise is not known: …`; `intervals are of values …`.
+            ValueError: `level must be in (0, 1), got …`; `noise is not known: …`; `intervals are of
+                values …`.
         """
         from thinned.mc import _regression
 
@@ -170,7 +171,9 @@ class Prediction(Statistics):
 def check_outputs(outputs: Any) -> Outputs:
     """One of the kinds of outputs."""
     if outputs not in OUTPUTS:
-        raise ValueError(f'outputs must be "values", "logits", "probabilities" or "gaussian", got {outputs!r}')
+        raise ValueError(
+            f'outputs must be "values", "logits", "probabilities" or "gaussian", got {outputs!r}'
+        )
     return outputs  # type: ignore[no-any-return]
 
 

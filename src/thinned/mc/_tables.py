@@ -59,7 +59,7 @@ def _counts(found: Prediction) -> str:
 def to_pandas(found: Prediction) -> Any:
     """A data frame, one row for each input."""
     needs("Prediction.to_pandas", "pandas", "mc")
-    import pandas
+    import pandas  # type: ignore[import-untyped]
 
     columns: dict[str, Any] = {}
     for name in _NAMES:

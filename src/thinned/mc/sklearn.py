@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets  # type: ignor
 from sklearn.utils.validation import check_is_fitted, validate_data  # type: ignore[import-untyped]
 
 from thinned.contract import Key
-from thinned.mc._prediction import Prediction
+from thinned.mc._prediction import Outputs, Prediction, Statistics
 from thinned.mc.torch import Predictor
 from thinned.torch import convert, keyed, set_step
 
@@ -33,6 +33,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
 
     Nothing is drawn from a global generator: two fits with one `seed` are equal.
     """
+
+    _outputs: Outputs = "values"
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             torch.manual_seed(self.seed)
             made = (self.make or network)(x.shape[1], outputs)
         # A model without a dropout layer of torch.nn is trained all the same, and refused when it predicts.
-        model = convert(made).model
+        model = convert(made).model.double()
         model.train()
         optimizer = torch.optim.Adam(
             model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
@@ -77,25 +79,31 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
                 optimizer.step()
                 step += 1
         self.model_ = model.eval()
+        self._prepare()
 
     def _scaled(self, x: Any) -> torch.Tensor:
-        return torch.tensor((x - self.center_) / self.scale_, dtype=torch.float32)
+        return torch.tensor((x - self.center_) / self.scale_, dtype=torch.float64)
 
     def _checked(self, x: Any) -> torch.Tensor:
         check_is_fitted(self, "model_")
         return self._scaled(validate_data(self, x, dtype=np.float64, reset=False))
 
-    def _averaged(self, x: Any, outputs: Any) -> Prediction:
+    def _averaged(self, x: Any) -> Prediction:
         data = self._checked(x)
-        predictor = self.__dict__.get("_predictor")
-        if predictor is None or predictor.model is not self.model_ or predictor.samples != self.samples:
-            predictor = Predictor(self.model_, samples=self.samples, key=Key(self.seed), outputs=outputs)
-            self.__dict__["_predictor"] = predictor
-        return predictor(data)
+        return self._predictor(data, samples=self.samples)
+
+    def _prepare(self) -> None:
+        # Shared: a prediction is then a function of its row alone, wherever that stands among others.
+        self._predictor = Predictor(self.model_, key=Key(self.seed), outputs=self._outputs, shared=True)
 
     def __getstate__(self) -> Any:
         state = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_predictor"}
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)
+        if "model_" in vars(self):
+            self._prepare()
 
 
 class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
@@ -120,7 +128,12 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         ((60,), (60,))
     """
 
-    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803 (scikit-learn's name)
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def fit(self, X: Any, y: Any) -> Self:
         """Train on rows of numbers and their values."""
         x, targets = validate_data(
             self, X, y, dtype=np.float64, y_numeric=True, multi_output=True, ensure_min_samples=2
@@ -129,20 +142,20 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         values = targets.reshape(len(x), -1).astype(np.float64)
         self.target_mean_, spread = values.mean(axis=0), values.std(axis=0)
         self.target_scale_ = np.where(spread > 0, spread, 1.0)
-        scaled = torch.tensor((values - self.target_mean_) / self.target_scale_, dtype=torch.float32)
+        scaled = torch.tensor((values - self.target_mean_) / self.target_scale_, dtype=torch.float64)
         self._train(x, scaled, values.shape[1], torch.nn.functional.mse_loss)
         return self
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:  # noqa: N803
+    def predict(self, X: Any, return_std: bool = False) -> Any:
         """The mean of the thinned networks; with `return_std` their spread too, which holds no noise."""
         found = self.sample(X)
         mean, std = (one[:, 0] if self._one else one for one in (found.mean, found.std))
         return (mean, std) if return_std else mean
 
-    def sample(self, X: Any) -> Prediction:  # noqa: N803
+    def sample(self, X: Any) -> Prediction:
         """The whole prediction, in units of the targets: `interval`, `measures`, `to_pandas`."""
-        found = self._averaged(X, "values")
-        errors = type(found.standard_error)(*(one * self.target_scale_ for one in _pair(found.standard_error)))
+        found = self._averaged(X)
+        errors = Statistics(*(one * self.target_scale_ for one in _pair(found.standard_error)))
         mean, std = found.mean * self.target_scale_ + self.target_mean_, found.std * self.target_scale_
         return Prediction(mean, std, standard_error=errors, samples=found.samples)
 
@@ -166,7 +179,9 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         (60, 2)
     """
 
-    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
+    _outputs: Outputs = "logits"
+
+    def fit(self, X: Any, y: Any) -> Self:
         """Train on rows of numbers and their labels."""
         x, targets = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
         check_classification_targets(targets)
@@ -177,17 +192,17 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         self._train(x, labels, len(self.classes_), torch.nn.functional.cross_entropy)
         return self
 
-    def predict_proba(self, X: Any) -> Any:  # noqa: N803
+    def predict_proba(self, X: Any) -> Any:
         """The mean of the thinned networks' probabilities, shape (n, classes)."""
         return self.sample(X).mean
 
-    def predict(self, X: Any) -> Any:  # noqa: N803
+    def predict(self, X: Any) -> Any:
         """The likeliest class."""
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 
-    def sample(self, X: Any) -> Prediction:  # noqa: N803
+    def sample(self, X: Any) -> Prediction:
         """The whole prediction: entropies, standard errors, `to_pandas`."""
-        return self._averaged(X, "logits")
+        return self._averaged(X)
 
 
 def _pair(errors: Any) -> tuple[Any, Any]:

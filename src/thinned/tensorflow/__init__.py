@@ -13,3 +13,7 @@ from thinned.tensorflow._dropout import dropout, keep_mask
 from thinned.tensorflow._key import fold
 
 __all__ = ["compat", "dropout", "fold", "keep_mask", "nn"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

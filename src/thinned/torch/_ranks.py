@@ -18,8 +18,8 @@ def set_rank(model: torch.nn.Module, rank: int, world: int) -> RemovableHandle:
     """Say which of several equal parts of every batch this process has: a sample's mask is that of the whole.
 
     Of the batches that the processes have in one step, put one behind the other in the order of the ranks,
-    this process has the rank-th. `set_rows` is told so in front of each forward pass that trains, by the first
-    dimension of its first tensor.
+    this process has the rank-th. `set_rows` is told so in front of each forward pass that trains, by the
+    first dimension of its first tensor.
 
     Args:
         model: its sites are the modules of `thinned.torch.nn`; the one that is called, DDP's wrapper say.

@@ -18,10 +18,10 @@ Batch = TypeVar("Batch")
 class Steps(Generic[Batch]):
     """Batches of a training run, epoch after epoch: in front of each, `set_step(model, step)`.
 
-    The step counts batches since the run began: with accumulated gradients every one of the parts has masks of
-    its own, and a resumed run goes on counting where it was saved. `state_dict` and `load_state_dict` are for
-    the checkpoint; `accelerator.register_for_checkpointing(steps)` calls them. After loading the first loop
-    skips the batches that the saved epoch had had already.
+    The step counts batches since the run began: with accumulated gradients every one of the parts has masks
+    of its own, and a resumed run goes on counting where it was saved. `state_dict` and `load_state_dict` are
+    for the checkpoint; `accelerator.register_for_checkpointing(steps)` calls them. After loading, the first
+    loop skips the batches that the saved epoch had had already.
 
     The order of batches is the loader's business. Where the loader, its sampler or its batch sampler has a
     `set_epoch`, it is called with the epoch. An order that a generator shuffles is another one in a resumed
@@ -95,8 +95,8 @@ class Steps(Generic[Batch]):
         saved, known = state["batches"], self._known()
         if saved != known:
             raise ValueError(
-                f"the saved run had {saved} batches in an epoch, and this loader has {known}: the step counts "
-                "batches, so resume with the batch size, data and number of processes of the run that was saved"
+                f"the saved run had {saved} batches in an epoch, and this loader has {known}: the step "
+                "counts batches, so resume with the batch size, data and number of processes of the saved run"
             )
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
         self._skip = self.batch

@@ -7,3 +7,7 @@ from thinned.flax.nnx._keyed import keyed, set_step
 from thinned.flax.nnx._path import DropPath
 
 __all__ = ["DropConnect", "DropPath", "Dropout", "dot_product_attention", "keyed", "set_step"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -52,8 +52,8 @@ def keyed(model: Model, seed: int | Key, *, stacked: Mapping[str, int] | None = 
     Args:
         model: an nnx module, whose sites are the layers of `thinned.flax.nnx`.
         seed: integer in [0, 2^64), or a Key, which then stands for Key(seed).
-        stacked: paths of modules made by `nnx.vmap` for `nnx.scan`, with the number of layers in each: layer l
-            has `Key(seed).fold(path).fold(l).fold(step)`.
+        stacked: paths of modules made by `nnx.vmap` for `nnx.scan`, with the number of layers in each: layer
+            l has `Key(seed).fold(path).fold(l).fold(step)`.
 
     Returns:
         The model itself, at step 0.

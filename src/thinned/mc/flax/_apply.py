@@ -113,11 +113,11 @@ def nnx_apply(module: nnx.Module) -> Apply:
     return apply
 
 
-class _Source(nnx.RngStream):  # type: ignore[misc]
+class _Source(nnx.RngStream):
     """What a site of one sample draws from."""
 
     def __init__(self, key: Any, sites: Any, ours: bool) -> None:
         self._next = lambda: fold(key, next(sites)) if ours else random_key(fold(key, next(sites)))
 
     def __call__(self) -> Any:
-        return self._next()
+        return self._next()  # type: ignore[no-untyped-call]

@@ -8,3 +8,7 @@ from thinned.mc.jax._predict import predict
 from thinned.mc.jax._random import random_key
 
 __all__ = ["predict", "random_key"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

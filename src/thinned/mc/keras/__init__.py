@@ -7,3 +7,7 @@ needs("thinned.mc.keras", "keras", "keras")
 from thinned.mc.keras._predict import predict
 
 __all__ = ["predict"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

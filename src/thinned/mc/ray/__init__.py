@@ -27,3 +27,7 @@ _LATER = {
 }
 
 __getattr__ = later(__name__, _LATER)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

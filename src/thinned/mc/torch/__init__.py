@@ -13,3 +13,7 @@ from thinned.mc.torch._predict import predict
 from thinned.mc.torch._predictor import Predictor
 
 __all__ = ["Predictor", "active", "predict", "sites"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

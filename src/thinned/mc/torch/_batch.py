@@ -85,7 +85,7 @@ class Traced:
         return drawn
 
     def _keys(self, first: int, stop: int) -> Tensor:
-        """Of samples and inputs, shape (stop − first, inputs, 2); (stop − first, 2) where inputs share them."""
+        """Of samples and inputs, shape (samples, inputs, 2); (samples, 2) where inputs share them."""
         numbers = b"" if self._settings.shared else self._numbers.numpy().tobytes()
         make = _kept_keys if len(numbers) * (stop - first) <= _KEPT else _new_keys
         return make(self._settings.key, first, stop, numbers)
@@ -123,4 +123,3 @@ class Direct:
         key = key if settings.shared else key.fold(self._numbers[row])
         inputs = cut(self._tensors, row, row + 1, settings.batch_dim)
         return as_array(self._forward(*inputs, key).squeeze(settings.batch_dim))
-

@@ -45,7 +45,7 @@ def check(
             forward(*sealed)
         except _compat.NO_DATA as error:
             raise ValueRead(f"it asks for a value: {error}") from None
-    return seal.reads
+    return bool(seal.reads)
 
 
 class _Sealed(_compat.TorchDispatchMode):

@@ -23,8 +23,9 @@ class Flat:
     """The same outputs as a function's, to the bit, from a list of operators for all arguments of one shape.
 
     vmap's rules cost Python for every operator in every call, on tiny models twenty times the operators
-    themselves. Shapes that come for the second time are traced through the rules. Their graph is used if it gives the bits of the function; otherwise the function is called as ever.
-    Weights are read by the graph, not kept in it.
+    themselves. Shapes that come for the second time are traced through the rules. The graph is used if it
+    gives the bits of the function; otherwise the function is called as ever. Weights are read by the graph,
+    not kept in it.
 
     Args:
         function: of tensors, whose types, devices and strides are the same in every call with these shapes.

@@ -177,5 +177,3 @@ class _Switched:
         """Samples number first … stop − 1."""
         with self._run.active():
             return self._batch.draw(first, stop)
-
-

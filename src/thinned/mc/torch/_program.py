@@ -1,7 +1,7 @@
 """A model's forward pass for one input, traced and cut in three.
 
 What depends on neither input nor key runs once; what depends on the input, once for each; what depends on the
-key, for each input and sample. A trace reads the parameters themselves, so that it is never older than they are.
+key, for each input and sample. A trace reads the parameters themselves, and is never older than they are.
 
 """
 

@@ -20,9 +20,9 @@ _HELD = (dict, list, set)
 class Snapshot:
     """A model's modules, their attributes, and the kinds of their tensors.
 
-    Values of tensors are not in it, for a trace reads them where they are; their places are. Attributes are compared by
-    identity, plain ones by value; dictionaries, lists and objects that a module holds by their own entries,
-    one level deep. What lies deeper, and what a forward pass takes from elsewhere, is not seen.
+    Values of tensors are not in it, for a trace reads them where they are; their places are. Attributes are
+    compared by identity, plain ones by value; dictionaries, lists and objects that a module holds by their
+    own entries, one level deep. What lies deeper, and what a forward pass takes from elsewhere, is not seen.
 
     Args:
         model: any module.

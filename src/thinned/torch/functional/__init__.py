@@ -72,3 +72,7 @@ __all__ = [
     "word_dropout",
     "zoneout",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

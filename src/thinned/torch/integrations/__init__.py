@@ -5,3 +5,7 @@ accelerate and loops of one's own need none of it: `thinned.torch.Steps`.
 """
 
 __all__: list[str] = []
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

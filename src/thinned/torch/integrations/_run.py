@@ -66,7 +66,7 @@ class KeyedRun:
         for name, value in now.items():
             if name in self.facts and self.facts[name] != value:
                 raise ValueError(
-                    f"the run was begun with {name}={self.facts[name]} and is resumed with {name}={value}: the "
-                    "step counts batches, so the masks would be those of others. Resume with the same, or begin "
-                    "a new run from the saved weights"
+                    f"the run was begun with {name}={self.facts[name]} and is resumed with {name}={value}: "
+                    "the step counts batches, so the masks would be those of others. Resume with the same, "
+                    "or begin a new run from the saved weights"
                 )

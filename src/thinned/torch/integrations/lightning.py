@@ -22,10 +22,10 @@ __all__ = ["Keyed"]
 class Keyed(Callback):  # type: ignore[misc]
     """Key the module that Lightning trains, and set the step in front of each batch.
 
-    The step is `current_epoch * num_training_batches + batch_idx`: it follows from the Trainer's state, so that
-    a run that is resumed from a checkpoint has the masks of the run that never stopped, and each batch of
-    accumulated gradients has masks of its own. Of data without a length it is Lightning's count of batches.
-    With several processes each has the rows of its rank. Validation is left alone.
+    The step is `current_epoch * num_training_batches + batch_idx`. It follows from the Trainer's state, so
+    that a resumed run has the masks of the run that never stopped, and each batch of accumulated gradients
+    has masks of its own. Of data without a length it is Lightning's count of batches. With several processes
+    each has the rows of its rank. Validation is left alone.
 
     Args:
         seed: integer in [0, 2^64), or a Key; None if the module is keyed already.

@@ -87,3 +87,7 @@ __all__ = [
     "mixout",
     "remove_drop_connect",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
