@@ -30,7 +30,7 @@ PAGES = [
     "guides/keras.md",
     "guides/flax.md",
     "guides/few-samples.md",
-    "guides/regression-intervals.md",
+    "mc/regression.md",
 ]
 READ = """
 import doctest, sys

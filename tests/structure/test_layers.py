@@ -38,6 +38,7 @@ ROOMS = {
         "bench",
         "demo",
         "cli",
+        "__main__",
     ],
 }
 LEVEL = {name: level for level, names in enumerate(ROOMS.values()) for name in names}
@@ -54,6 +55,7 @@ TOOL_MAY_USE = {
     "bench": {"_process", "averages", "mc"},
     "demo": {"averages", "mc"},
     "cli": {"_files", "audit", "averages", "bench", "conformance", "demo", "mc"},
+    "__main__": {"cli"},
 }
 
 
