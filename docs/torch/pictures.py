@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from later_pictures import graphs, learned, structured
 from matplotlib.figure import Figure
 from sheet import EMPTY, KEPT, cells, legend, mask, say, shades, sheet, shorten
 
@@ -407,12 +408,12 @@ PICTURES: Final[dict[str, Callable[[], Figure]]] = {
             dropout,
             embedding,
             gaussian,
+            graphs,
             head,
             keys,
             layer,
-            locked,
         ),
-        *(noise_shape, path, residual, rnn, schedules, thin, zoneout),
+        *(learned, locked, noise_shape, path, residual, rnn, schedules, structured, thin, zoneout),
     )
 }
 

@@ -135,7 +135,7 @@ def verb_of(name):
     return VERBS.get(re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower())
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if verb_of(name)])
+@pytest.mark.parametrize("name", [name for name in LAYERS if LAYERS[name].alone and verb_of(name)])
 def test_a_layer_with_a_key_is_the_verb_with_it(name):
     verb, layer = verb_of(name), LAYERS[name].make()
     x = LAYERS[name].inputs()
@@ -210,7 +210,11 @@ def switched(program, training):
     return program
 
 
-@every_layer
+@pytest.mark.parametrize(
+    "layer",
+    [one for one in LAYERS.values() if one.turns],
+    ids=[name for name, one in LAYERS.items() if one.turns],
+)
 def test_an_exported_program_can_be_turned(layer):
     site, x = layer.make(), layer.inputs()
     program = torch.export.export(site, x).module()
@@ -221,7 +225,7 @@ def test_an_exported_program_can_be_turned(layer):
     assert not equal(switched(program, True)(*x), site(*x))
 
 
-@every_verb
+@pytest.mark.parametrize("verb", [VERBS[name] for name in VERBS if name != "patch_dropout"])
 def test_an_exported_verb_can_be_turned(verb):
     class Calls(torch.nn.Module):
         def forward(self, *x):

@@ -24,12 +24,16 @@ class Layer:
         inputs: the arguments of a call.
         identity: whether evaluation gives back the first argument, the same object.
         inplace: whether it takes `inplace`.
+        alone: whether it is the verb of its name, and nothing beside.
+        turns: whether an exported program of it can be turned to evaluation, whose shapes it has then.
     """
 
     make: Callable[..., torch.nn.Module]
     inputs: Callable[[], tuple[Any, ...]]
     identity: bool = False
     inplace: bool = False
+    alone: bool = True
+    turns: bool = True
 
     @property
     def kind(self) -> type[torch.nn.Module]:
@@ -73,12 +77,22 @@ def elements(kind: Any, *arguments: Any, shape: tuple[int, ...] = (4, 6, 5), inp
 
 LAYERS: dict[str, Layer] = {
     "AlphaDropout": elements(nn.AlphaDropout, 0.5, inplace=True),
+    "ConcreteDropout": Layer(
+        lambda: nn.ConcreteDropout(torch.nn.Linear(6, 5), 0.5, samples=9),
+        lambda: (floats(4, 6),),
+        alone=False,
+    ),
+    "Cutout": Layer(lambda: nn.Cutout(2), lambda: (floats(8, 2, 4, 4),), identity=True),
     "DropBlock1d": blocks(1),
     "DropBlock2d": blocks(2),
     "DropBlock3d": blocks(3),
     "DropConnect": Layer(connected, lambda: (floats(4, 6),)),
     "DropConnectLinear": Layer(lambda: nn.DropConnectLinear(6, 5, p=0.5), lambda: (floats(4, 6),)),
     "DropHead": elements(nn.DropHead, 0.5),
+    "DropEdge": Layer(lambda: nn.DropEdge(0.5), lambda: (torch.arange(40).reshape(2, 20),), alone=False),
+    "DropKey": Layer(lambda: nn.DropKey(0.5), lambda: (floats(2, 4, 6),)),
+    "DropMessage": elements(nn.DropMessage, 0.5, shape=(6, 5)),
+    "DropNode": elements(nn.DropNode, 0.5, shape=(24, 3)),
     "DropPath": elements(nn.DropPath, 0.5, shape=(16, 3, 2)),
     "Dropout": elements(nn.Dropout, 0.5, inplace=True),
     "Dropout1d": channels(1),
@@ -112,13 +126,43 @@ LAYERS: dict[str, Layer] = {
         lambda: (floats(4, 6, 5),),
         identity=True,
     ),
+    "Mixout": Layer(
+        lambda: nn.Mixout(torch.ones(4, 6), 0.5), lambda: (floats(4, 6),), identity=True, alone=False
+    ),
+    "MultiSampleDropout": Layer(
+        lambda: nn.MultiSampleDropout(torch.nn.Linear(6, 5), 0.5, 3), lambda: (floats(4, 6),), alone=False
+    ),
     "MultiheadAttention": Layer(
         lambda: nn.MultiheadAttention(8, 2, 0.5), lambda: (floats(4, 2, 8), floats(6, 2, 8), floats(6, 2, 8))
+    ),
+    "PatchDropout": Layer(
+        lambda: nn.PatchDropout(0.5), lambda: (floats(4, 9, 2),), identity=True, turns=False
     ),
     "ScaledDotProductAttention": Layer(
         lambda: nn.ScaledDotProductAttention(0.5), lambda: (floats(2, 4, 8), floats(2, 6, 8), floats(2, 6, 3))
     ),
+    "ShakeDrop": Layer(lambda: nn.ShakeDrop(0.5), lambda: (floats(8, 3),)),
+    "ShakeShake": Layer(nn.ShakeShake, lambda: (floats(8, 3), floats(8, 3).square())),
+    "SpatialDropout": Layer(
+        lambda: nn.SpatialDropout(0.5, "NLD", "NL"), lambda: (floats(4, 6, 5),), identity=True, alone=False
+    ),
+    "SpecAugment": Layer(lambda: nn.SpecAugment(4, 4), lambda: (floats(4, 9, 12),), identity=True),
+    "SparseVariationalLinear": Layer(
+        lambda: nn.SparseVariationalLinear(6, 5, samples=9), lambda: (floats(4, 6),)
+    ),
+    "Standout": Layer(nn.Standout, lambda: (floats(4, 6),), alone=False),
     "StochasticDepth": elements(nn.StochasticDepth, 0.5, "row", shape=(16, 3, 2)),
+    "VariationalDropout": Layer(
+        lambda: nn.VariationalDropout(torch.nn.Linear(6, 5), 0.4, samples=9),
+        lambda: (floats(4, 6),),
+        alone=False,
+    ),
+    "WordDropout": Layer(
+        lambda: nn.WordDropout(0.5, 0),
+        lambda: (torch.arange(1, 41).reshape(4, 10),),
+        identity=True,
+        alone=False,
+    ),
     "ZoneoutCell": Layer(
         lambda: nn.ZoneoutCell(torch.nn.LSTMCell(6, 5), 0.5, 0.5),
         lambda: (floats(4, 6), (floats(4, 5), floats(4, 5))),
@@ -151,8 +195,12 @@ def attend(q: Any, k: Any, v: Any, training: bool, key: Any = None) -> Any:
     return functional.scaled_dot_product_attention(q, k, v, None, 0.5, training=training, dropout_key=key)
 
 
+HALF = (torch.tensor(0.5),)
+
 VERBS: dict[str, Verb] = {
     "alpha_dropout": verb("alpha_dropout", 4, 6),
+    "concrete_dropout": verb("concrete_dropout", 4, 6, p=HALF),
+    "cutout": verb("cutout", 8, 2, 4, 4, p=(2,)),
     "drop_block1d": verb("drop_block1d", 2, 3, 9, p=(0.3, 2)),
     "drop_block2d": verb("drop_block2d", 2, 3, 9, 8, p=(0.3, 2)),
     "drop_block3d": verb("drop_block3d", 2, 3, 9, 8, 7, p=(0.3, 2)),
@@ -163,6 +211,13 @@ VERBS: dict[str, Verb] = {
         lambda: (floats(4, 6), floats(5, 6)),
     ),
     "drop_head": verb("drop_head", 4, 6, 3),
+    "drop_edge": Verb(
+        lambda x, training, key=None: functional.drop_edge(x, 0.5, training=training, key=key),
+        lambda: (torch.arange(40).reshape(2, 20),),
+    ),
+    "drop_key": verb("drop_key", 2, 4, 6),
+    "drop_message": verb("drop_message", 6, 5),
+    "drop_node": verb("drop_node", 24, 3),
     "drop_path": verb("drop_path", 16, 3),
     "dropout": verb("dropout", 4, 6),
     "dropout1d": verb("dropout1d", 4, 6, 3),
@@ -197,8 +252,32 @@ VERBS: dict[str, Verb] = {
         lambda: (floats(4, 6),),
     ),
     "locked_dropout": verb("locked_dropout", 4, 6, 5, batch_first=True),
+    "mask_spans": verb("mask_spans", 4, 9, 12, p=(4, 2, -1)),
+    "mixout": Verb(
+        lambda w, t, training, key=None: functional.mixout(w, t, 0.5, training=training, key=key),
+        lambda: (floats(4, 6), floats(4, 6).square()),
+    ),
+    "patch_dropout": verb("patch_dropout", 4, 9, 2),
     "scaled_dot_product_attention": Verb(attend, lambda: (floats(2, 4, 8), floats(2, 6, 8), floats(2, 6, 3))),
+    "shake_drop": verb("shake_drop", 8, 3),
+    "shake_shake": Verb(
+        lambda x, y, training, key=None: functional.shake_shake(x, y, training=training, key=key),
+        lambda: (floats(8, 3), floats(8, 3).square()),
+    ),
+    "spatial_dropout": verb("spatial_dropout", 4, 6, 5, p=(0.5, "NLD", "NL")),
+    "standout": verb("standout", 4, 6, p=HALF),
     "stochastic_depth": verb("stochastic_depth", 16, 3, p=(0.5, "row")),
+    "variational_dropout": verb("variational_dropout", 4, 6, p=HALF),
+    "variational_linear": Verb(
+        lambda x, w, training, key=None: functional.variational_linear(
+            x, w, w.square(), training=training, key=key
+        ),
+        lambda: (floats(4, 6), floats(5, 6)),
+    ),
+    "word_dropout": Verb(
+        lambda x, training, key=None: functional.word_dropout(x, 0.5, 0, training=training, key=key),
+        lambda: (torch.arange(1, 41).reshape(4, 10),),
+    ),
     "zoneout": Verb(
         lambda new, old, training, key=None: functional.zoneout(new, old, 0.5, training=training, key=key),
         lambda: (floats(4, 6), -floats(4, 6)),

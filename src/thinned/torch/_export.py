@@ -8,6 +8,7 @@ evaluates, at any p (torch's passes set their own), and draws no random number a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -34,3 +35,9 @@ def rate(p: Tensor) -> Tensor:
     flag = evaluates()
     # No product: a quantiser would take it for a layer's, and round p to eight bits.
     return p if flag is None else torch.where(flag.to(p.device), 0.0, p)
+
+
+def turned(result: Tensor, evaluation: Callable[[], Tensor]) -> Tensor:
+    """What a verb gives in training; in an exported program, until that is turned to evaluation."""
+    flag = evaluates()
+    return result if flag is None else torch.where(flag, evaluation(), result)

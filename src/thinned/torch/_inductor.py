@@ -19,6 +19,7 @@ _OPERATORS = (
     "keep_mask",
     "numbers",
     "recurrent",
+    "words_at",
 )
 
 

@@ -68,7 +68,7 @@ def _positions(shape: tuple[int, ...], base: int, strides: tuple[int, ...], devi
 
 
 def _in_parts(of: Callable[[Tensor], Tensor], position: Tensor, *arguments: Any) -> Tensor:
-    """What a function makes of the positions; where it takes one argument for all of them, part by part."""
+    """Apply a function to the positions; where it takes one argument for all of them, part by part."""
     if any(isinstance(one, Tensor) and one.numel() > 1 for one in arguments):
         return of(position)
     parts = [of(part).reshape(-1) for part in position.reshape(-1).split(_CHUNK)]
@@ -85,9 +85,14 @@ def _normal(position: Tensor, key: tuple[Any, Any]) -> Tensor:
 
 def keeps(position: Tensor, key: tuple[Any, Any], drop: Any) -> Tensor:
     """True where a position is kept, whatever shape the positions have."""
-    high, low = (_halfword(position, key, t) for t in (contract.PURPOSE_HIGH, contract.PURPOSE_LOW))
-    kept: Tensor = (high << 16 | low) >= drop
+    kept: Tensor = word(position, key) >= drop
     return kept
+
+
+def word(position: Tensor, key: tuple[Any, Any]) -> Tensor:
+    """The 32-bit number u of a position, of which the mask is made."""
+    high, low = (_halfword(position, key, t) for t in (contract.PURPOSE_HIGH, contract.PURPOSE_LOW))
+    return high << 16 | low
 
 
 def _halfword(position: Tensor, key: tuple[Any, Any], purpose: int) -> Tensor:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import overload
 
+import torch
 from torch import Tensor
 
 from thinned.contract import check_integer, check_probability
 
-__all__ = ["Early", "Late", "Linear", "Schedule"]
+__all__ = ["Curriculum", "Early", "Late", "Linear", "Schedule"]
 
 
 class Schedule(ABC):
@@ -76,6 +78,44 @@ class Linear(Schedule):
     def at_tensor(self, step: Tensor) -> Tensor:
         """The same as a tensor."""
         return self.start + (self.end - self.start) * (step.double() / self.steps).clamp(0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Curriculum(Schedule):
+    """From none to p, ever more slowly: p · (1 − exp(−gamma · step)).
+
+    Args:
+        p: drop probability in [0, 1] that is approached.
+        gamma: positive; the paper takes 10 over the number of steps.
+
+    Raises:
+        TypeError: `p must be a real number, got …`.
+        ValueError: `p must be in [0, 1], got …`; `gamma must be positive, got …`.
+
+    Source:
+        Morerio, Cavazza, Volpi, Vidal and Murino, "Curriculum Dropout", ICCV 2017, equation 3.
+
+    Example:
+        >>> harder = Curriculum(0.5, gamma=0.01)
+        >>> harder(0), round(harder(100), 3), round(harder(1000), 3)
+        (0.0, 0.316, 0.5)
+    """
+
+    p: float
+    gamma: float
+
+    def __post_init__(self) -> None:
+        check_probability(self.p)
+        if not self.gamma > 0:
+            raise ValueError(f"gamma must be positive, got {self.gamma}")
+
+    def at(self, step: int) -> float:
+        """P at this step."""
+        return -self.p * math.expm1(-self.gamma * step)
+
+    def at_tensor(self, step: Tensor) -> Tensor:
+        """The same as a tensor."""
+        return -self.p * torch.expm1(-self.gamma * step.double())
 
 
 @dataclass(frozen=True)

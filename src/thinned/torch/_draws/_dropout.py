@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thinned.torch import _compat, _key, flex, functional
+from thinned.torch import _compat, _key, _rate, flex, functional
 from thinned.torch._draws._mode import Draws, Handler, given
 from thinned.torch.nn._part_keys import call_key, is_off
 
@@ -105,7 +106,9 @@ def _ours(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     """A function of `thinned.torch.functional`."""
     arguments = given(func, args, kwargs)
     attends = "dropout_p" in arguments
-    p = arguments["dropout_p" if attends else "p"]
+    if "drop_prob" in arguments:
+        arguments["p"] = _rate.p_of_timm(arguments.get("p"), arguments.pop("drop_prob"))
+    p = arguments["dropout_p"] if attends else arguments.get("p", math.nan)
     names = ("dropout_key", "generator") if attends else ("key", "generator")
     if is_off(p) or not draws.takes(arguments["training"], arguments.get(names[0])):
         return func(*args, **kwargs)

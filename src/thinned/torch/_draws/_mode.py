@@ -50,7 +50,7 @@ Handler = Callable[["Draws", Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 class _Thread(threading.local):
-    """What one thread has entered: its modes, outermost first, and whether one of them draws just now."""
+    """A thread's contexts: its modes, outermost first, and whether one of them draws just now."""
 
     def __init__(self) -> None:
         self.entered: list[Draws] = []
@@ -134,7 +134,7 @@ class Draws(TorchFunctionMode):
         """The key of the next call that draws, which is noted."""
         name, module = self.own or ("", None)
         where = "" if module is None else f" in {type(module).__name__}.forward"
-        rate = float(p) if isinstance(p, (int, float)) else p
+        rate = float(p) if isinstance(p, (int, float)) else p.detach() if isinstance(p, Tensor) else p
         if isinstance(rate, float) and math.isnan(rate) and module is not None and not how:
             # Random numbers, of which a rate will make a decision.
             rate = next(iter(_functional.rates(module).values()), rate)

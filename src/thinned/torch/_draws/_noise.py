@@ -3,68 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from thinned import contract
-from thinned._position import row_major
-from thinned.contract import Key
-from thinned.torch import _key, _plain, functional
+from thinned.torch import functional
 from thinned.torch._conversion import _functional
 from thinned.torch._draws._mode import Draws, Handler
 from thinned.torch._draws._seeded import seeded
-
-_STEPS = 2.0**-24  # float32 holds so many in [0, 1)
-
-_library = torch.library.Library("thinned", "FRAGMENT")
-_library.define("numbers(Tensor key, SymInt[] shape, str kind, Device device) -> Tensor")
-
-
-def uniform(like: Tensor, key: Key | Tensor) -> Tensor:
-    """Uniform numbers in [0, 1), of the shape and dtype of a tensor: the first 24 bits of each position."""
-    return _numbers(like, key, "uniform")
-
-
-def normal(like: Tensor, key: Key | Tensor) -> Tensor:
-    """Normal deviates, of the shape and dtype of a tensor."""
-    return _numbers(like, key, "normal")
-
-
-def _numbers(like: Tensor, key: Key | Tensor, kind: str) -> Tensor:
-    drawn = torch.ops.thinned.numbers(_key.as_tensor(key), like.shape, kind, like.device)
-    result: Tensor = drawn.to(like.dtype)
-    return result
-
-
-def _run(key: Tensor, shape: Sequence[int], kind: str, device: torch.device) -> Tensor:
-    """In double, or float32 for deviates; an operator, since a trace of all its steps has 800 nodes."""
-    sizes = (*key.shape[:-1], *shape)
-    seed, stream = (w.reshape((*w.shape, *(1,) * len(shape))) for w in key.to(device).unbind(-1))
-    words = (seed, stream)
-    strides = row_major(tuple(shape))
-    if kind == "normal":
-        return _plain.normal(sizes, words, 0, strides, device).expand(sizes).clone()
-    position = _plain._positions(sizes, 0, strides, device)
-    high, low = (_plain._halfword(position, words, t) for t in (contract.PURPOSE_HIGH, contract.PURPOSE_LOW))
-    return ((high << 16 | low) >> 8).double() * _STEPS
-
-
-def _batched(info: Any, in_dims: Any, key: Tensor, *rest: Any) -> tuple[Tensor, int]:
-    return torch.ops.thinned.numbers(key.movedim(in_dims[0], 0), *rest), 0
-
-
-def _shape(key: Tensor, shape: Sequence[int], kind: str, device: torch.device) -> Tensor:
-    dtype = torch.float32 if kind == "normal" else torch.float64
-    return torch.empty((*key.shape[:-1], *shape), dtype=dtype, device=device)
-
-
-torch.library.register_fake("thinned::numbers", _shape, lib=_library)
-_library.impl("numbers", _run, "CompositeExplicitAutograd")
-torch.library.register_vmap("thinned::numbers", _batched, lib=_library)
+from thinned.torch._numbers import normal, uniform
 
 
 def _bernoulli(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
@@ -87,7 +36,7 @@ def _bernoulli(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _into(target: Tensor | None, drawn: Tensor) -> Tensor:
-    """What was drawn, in the tensor that was given for it."""
+    """Return what was drawn, in the tensor that was given for it."""
     if target is None:
         return drawn
     # No trace can hold a resize, and hardly one is needed.

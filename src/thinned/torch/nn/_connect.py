@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -61,7 +62,7 @@ class DropConnect(Site):
         )
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """What is assigned to the parameter is the trained weight."""
+        """Return the weight itself: what is assigned to the parameter is the trained one."""
         return weight
 
     def extra_repr(self) -> str:
@@ -93,7 +94,14 @@ def drop_connect(module: Layer, name: str = "weight", p: Probability = 0.5) -> L
         >>> bool((layer.weight == 0).any()), bool((layer.eval().weight == 0).any())
         (True, False)
     """
-    site = DropConnect(p)
+    p = check_p(p)
+    if _sites(module, name):
+        raise ValueError(f"{name} of {type(module).__name__} drops already: remove_drop_connect it first")
+    return register(module, name, lambda _: DropConnect(p))
+
+
+def register(module: Layer, name: str, make: Callable[[Tensor], Site]) -> Layer:
+    """Register the parametrization that is made of a parameter; the module itself."""
     if isinstance(module, torch.nn.RNNBase):
         raise TypeError(
             f"{type(module).__name__} keeps its weights in a list that a parametrization does not reach: "
@@ -103,9 +111,8 @@ def drop_connect(module: Layer, name: str = "weight", p: Probability = 0.5) -> L
         module.named_parameters(recurse=False, remove_duplicate=False)
     ) and not parametrize.is_parametrized(module, name):
         raise ValueError(f"module has no parameter {name!r}: {type(module).__name__}")
-    if _sites(module, name):
-        raise ValueError(f"{name} of {type(module).__name__} drops already: remove_drop_connect it first")
-    parametrize.register_parametrization(module, name, site, unsafe=True)  # safe, and without a trial run
+    # Safe, and without a trial run.
+    parametrize.register_parametrization(module, name, make(getattr(module, name)), unsafe=True)
     return module
 
 

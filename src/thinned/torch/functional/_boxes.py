@@ -1,0 +1,161 @@
+"""Boxes of a map that are masked: of time and frequency, and of a picture."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from thinned._arguments import REQUIRED, check_training
+from thinned.contract import Key
+from thinned.torch import _export, _key, _mesh, _native
+from thinned.torch._lean import lean
+from thinned.torch._numbers import numbers
+from thinned.torch._overrides import overridable
+from thinned.torch._place import Place
+from thinned.torch.functional._rates import check_number
+
+
+@overridable
+def mask_spans(
+    input: Tensor,
+    width: int,
+    count: int,
+    dim: int,
+    training: bool = REQUIRED,
+    *,
+    value: float = 0.0,
+    key: Key | Tensor | None = None,
+    generator: torch.Generator | None = None,
+    **place: Unpack[Place],
+) -> Tensor:
+    """Mask spans along one dimension, for each sample its own: SpecAugment's time and frequency masks.
+
+    Span k of sample n has a width that is uniform on 0 … width, and begins uniformly where it fits: by the
+    numbers at (n, k, 0) and (n, k, 1).
+
+    Args:
+        input: (N, …), a spectrogram (N, …, frequency, time), say.
+        width: the widest span, at most the dimension's size.
+        count: spans of each sample.
+        dim: along which they are, not 0.
+        training: True masks, False evaluates to input itself.
+        value: what is written there.
+        key: of the numbers, of shape (N, count, 2). Without one, it is drawn from `generator`.
+        generator: torch's default CPU generator if not given.
+        **place: `global_shape`, `start` and `step` of these numbers.
+
+    Returns:
+        A tensor of input's shape and dtype. What is kept is not scaled.
+
+    Raises:
+        TypeError: `training is missing …`; `input must be float32, …`.
+        ValueError: `width must be from 0 to …, got …`; `dim must be …`.
+
+    Source:
+        Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition",
+        Interspeech 2019.
+
+    Example:
+        >>> import torch, thinned
+        >>> mask_spans(torch.ones(1, 2, 8), 4, 1, -1, training=True, key=thinned.Key(0))[0, 0]
+        tensor([1., 0., 0., 0., 0., 1., 1., 1.])
+    """
+    training = check_training(training)
+    _native.check_dtype(input, training)
+    key = _key.check_source(key, generator)
+    if not dim % max(input.dim(), 1) > 0:
+        raise ValueError(
+            f"dim must be another than the samples', 0, got {dim} for shape {tuple(input.shape)}"
+        )
+    if not 0 <= width <= input.shape[dim]:
+        raise ValueError(f"width must be from 0 to the size of dim, {input.shape[dim]}, got {width}")
+    if not training:
+        return input
+    _mesh.check_source(input, key, generator)
+    bits = _key.as_tensor(key, generator)
+    result = lean(_spans, input, bits, width, count, dim % input.dim(), value, place)
+    return _export.turned(result, lambda: input)
+
+
+def _spans(
+    input: Tensor, key: Tensor, width: int, count: int, dim: int, value: float, place: Place
+) -> Tensor:
+    size = input.shape[dim]
+    drawn = numbers(input.new_empty(()).expand(input.shape[0], count, 2), key, "uniform", None, place)
+    wide = (drawn[..., 0] * (width + 1)).floor()
+    first = (drawn[..., 1] * (size - wide + 1)).floor()
+    at = torch.arange(size, device=input.device)
+    inside = ((at >= first[..., None]) & (at < (first + wide)[..., None])).any(1)
+    shape = [1] * input.dim()
+    shape[0], shape[dim] = input.shape[0], size
+    return input.masked_fill(inside.reshape(shape), value)
+
+
+@overridable
+def cutout(
+    input: Tensor,
+    size: int | tuple[int, int],
+    p: float = 1.0,
+    training: bool = REQUIRED,
+    *,
+    value: float = 0.0,
+    key: Key | Tensor | None = None,
+    generator: torch.Generator | None = None,
+    **place: Unpack[Place],
+) -> Tensor:
+    """Mask a box of each picture whose centre is anywhere in it, with probability p.
+
+    Args:
+        input: (N, C, H, W); all channels have one box.
+        size: of the box, which may reach over the edge: a number, or height and width.
+        p: probability in [0, 1] that a picture has a box.
+        training: True masks, False evaluates to input itself.
+        value: what is written there.
+        key: of the numbers, of shape (N, 3). Without one, it is drawn from `generator`.
+        generator: torch's default CPU generator if not given.
+        **place: `global_shape`, `start` and `step` of these numbers.
+
+    Returns:
+        A tensor of input's shape and dtype. What is kept is not scaled.
+
+    Raises:
+        TypeError: `training is missing …`; `input must be float32, …`.
+        ValueError: `cutout takes (N, C, H, W), got shape …`; `size must be positive, got …`.
+
+    Source:
+        DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017;
+        Zhong et al., "Random Erasing Data Augmentation", AAAI 2020.
+
+    Example:
+        >>> import torch, thinned
+        >>> cutout(torch.ones(1, 1, 4, 4), 2, training=True, key=thinned.Key(0)).sum()
+        tensor(12.)
+    """
+    training = check_training(training)
+    _native.check_dtype(input, training)
+    check_number(p, input)
+    if input.dim() != 4:
+        raise ValueError(f"cutout takes (N, C, H, W), got shape {tuple(input.shape)}")
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"size must be positive, a number or height and width, got {size}")
+    key = _key.check_source(key, generator)
+    if not training:
+        return input
+    _mesh.check_source(input, key, generator)
+    result = lean(_box, input, _key.as_tensor(key, generator), sides, p, value, place)
+    return _export.turned(result, lambda: input)
+
+
+def _box(input: Tensor, key: Tensor, sides: tuple[int, int], p: float, value: float, place: Place) -> Tensor:
+    drawn = numbers(input.new_empty(()).expand(input.shape[0], 3), key, "uniform", None, place)
+    inside = (drawn[:, 2] < p)[:, None, None]
+    for axis, side in enumerate(sides):
+        length = input.shape[2 + axis]
+        first = (drawn[:, axis] * length).floor() - side // 2
+        at = torch.arange(length, device=input.device)
+        along = (at >= first[:, None]) & (at < first[:, None] + side)
+        inside = inside & (along[:, :, None] if axis == 0 else along[:, None, :])
+    return input.masked_fill(inside[:, None], value)

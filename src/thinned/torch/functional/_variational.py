@@ -1,0 +1,152 @@
+"""Variational dropout: normal noise whose variance is learned, of units and of weights."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor
+
+from thinned._arguments import REQUIRED, check_training
+from thinned.contract import Key
+from thinned.torch import _export, _key, _mesh, _native
+from thinned.torch._lean import lean
+from thinned.torch._numbers import numbers
+from thinned.torch._overrides import overridable
+from thinned.torch._place import Place
+from thinned.torch.functional._keep_mask import Noise
+from thinned.torch.functional._rates import check_rate
+
+
+@overridable
+def variational_dropout(
+    input: Tensor,
+    p: Tensor,
+    training: bool = REQUIRED,
+    *,
+    key: Key | Tensor | None = None,
+    generator: torch.Generator | None = None,
+    noise_shape: tuple[int | None, ...] | None = None,
+    **place: Unpack[Place],
+) -> Tensor:
+    """Multiply by 1 + √α z, with α = p/(1−p) and standard normal z: `gaussian_dropout`, differentiable in p.
+
+    Args:
+        input: tensor of any shape; float32, float64, float16 or bfloat16.
+        p: in [0, 1), a floating tensor that may require a gradient; the paper's α is p/(1−p). Of no
+            dimension, or with one for each of input's, its size or 1.
+        training: True multiplies, False evaluates to input itself.
+        key: of the noise. Without one, it is drawn from `generator`.
+        generator: torch's default CPU generator if not given.
+        noise_shape: one entry a dimension: 1 shares z along it.
+        **place: `global_shape`, `start` and `step` as in `dropout`.
+
+    Returns:
+        A tensor of input's shape and dtype. Only input and p are held for the backward pass.
+
+    Raises:
+        TypeError: `p must be a floating tensor, got …`; `training is missing …`.
+        ValueError: `p must be in [0, 1], got …`.
+
+    Source:
+        Kingma, Salimans and Welling, "Variational Dropout and the Local Reparameterization Trick",
+        NeurIPS 2015, section 3.1.
+
+    Example:
+        >>> import torch, thinned
+        >>> p = torch.tensor(0.5, requires_grad=True)
+        >>> y = variational_dropout(torch.ones(3), p, training=True, key=thinned.Key(0))
+        >>> [round(v, 4) for v in y.tolist()]
+        [1.766, 0.0243, -0.0084]
+    """
+    training = check_training(training)
+    _native.check_dtype(input, training)
+    check_rate(p, input)
+    key = _key.check_source(key, generator)
+    if not training:
+        return input
+    _mesh.check_source(input, key, generator)
+    result = lean(_noisy, input, p, _key.as_tensor(key, generator), noise_shape, place)
+    return _export.turned(result, lambda: input)
+
+
+def _noisy(input: Tensor, p: Tensor, key: Tensor, noise: Noise | None, place: Any) -> Tensor:
+    wide = torch.promote_types(input.dtype, torch.float32)
+    z = numbers(input, key, "normal", noise, place).to(wide)
+    rate = p.to(input.device, wide)
+    sigma = _root(rate / (1.0 - rate))
+    return (input.to(wide) * (z * sigma + 1.0)).to(input.dtype)
+
+
+@overridable
+def variational_linear(
+    input: Tensor,
+    weight: Tensor,
+    variance: Tensor,
+    bias: Tensor | None = None,
+    training: bool = REQUIRED,
+    *,
+    key: Key | Tensor | None = None,
+    generator: torch.Generator | None = None,
+    **place: Unpack[Place],
+) -> Tensor:
+    """Equivalent to `F.linear` with normal weights of this mean and variance, drawn for each sample.
+
+    By the local reparametrisation: not weights are drawn but the output, whose mean is x Wᵀ + b and whose
+    variance is x² Vᵀ.
+
+    Args:
+        input: (…, in_features); float32, float64, float16 or bfloat16.
+        weight: (out_features, in_features), the means.
+        variance: of weight's shape, not negative; α of the paper is variance / weight².
+        bias: (out_features,), which has no noise.
+        training: True draws, False is `F.linear`.
+        key: of the noise, which has the output's positions. Without one, it is drawn from `generator`.
+        generator: torch's default CPU generator if not given.
+        **place: `global_shape`, `start` and `step` as in `dropout`, of the output.
+
+    Returns:
+        (…, out_features). For the backward pass input, weight and variance are held.
+
+    Raises:
+        TypeError: `input must be float32, …`; `training is missing …`.
+        ValueError: `variance must be of weight's shape, …`.
+
+    Source:
+        Kingma et al., NeurIPS 2015, equation 6; Molchanov, Ashukha and Vetrov, "Variational Dropout
+        Sparsifies Deep Neural Networks", ICML 2017, equation 17.
+
+    Example:
+        >>> import torch, thinned
+        >>> x, w = torch.ones(2, 4), torch.ones(3, 4)
+        >>> y = variational_linear(x, w, 0.01 * w, training=True, key=thinned.Key(0))
+        >>> y.shape, bool(((y - 4).abs() < 1).all())
+        (torch.Size([2, 3]), True)
+    """
+    training = check_training(training)
+    _native.check_dtype(input)
+    if variance.shape != weight.shape:
+        raise ValueError(
+            f"variance must be of weight's shape, got {tuple(variance.shape)} and {tuple(weight.shape)}"
+        )
+    key = _key.check_source(key, generator)
+    if not training:
+        return torch.nn.functional.linear(input, weight, bias)
+    _mesh.check_source(input, key, generator)
+    bits = _key.as_tensor(key, generator)
+    result = lean(_drawn_linear, input, weight, variance, bias, bits, place)
+    return _export.turned(result, lambda: torch.nn.functional.linear(input, weight, bias))
+
+
+def _drawn_linear(
+    input: Tensor, weight: Tensor, variance: Tensor, bias: Tensor | None, key: Tensor, place: Any
+) -> Tensor:
+    mean = torch.nn.functional.linear(input, weight, bias)
+    spread = torch.nn.functional.linear(input.square(), variance)
+    z = numbers(mean, key, "normal", None, place)
+    return mean + _root(spread) * z.to(spread.dtype)
+
+
+def _root(square: Tensor) -> Tensor:
+    """Its square root, whose gradient at 0 is finite."""
+    return torch.where(square > 0, square.clamp_min(torch.finfo(square.dtype).tiny).sqrt(), 0.0)

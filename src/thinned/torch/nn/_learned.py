@@ -1,0 +1,80 @@
+"""What layers whose rate is learned have in common, and their terms of a loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned.contract import check_integer, check_probability
+from thinned.torch._site import Site
+
+_CONVOLUTIONS = {torch.nn.Conv1d: 1, torch.nn.Conv2d: 2, torch.nn.Conv3d: 3}
+
+
+class Learned(Site):
+    """Noise before a linear or convolutional layer, whose rate is a parameter, p's logit.
+
+    A convolution has one number for a channel of a sample.
+    """
+
+    def __init__(self, layer: torch.nn.Module, p: float, samples: int) -> None:
+        super().__init__()
+        rank = next((axes for kind, axes in _CONVOLUTIONS.items() if isinstance(layer, kind)), 0)
+        if not rank and not isinstance(layer, torch.nn.Linear):
+            raise TypeError(f"layer must be a Linear or Conv1d to Conv3d, got {type(layer).__name__}")
+        p = check_probability(p)
+        if not 0.0 < p < 1.0:
+            raise ValueError(f"p must be inside (0, 1), got {p}: from its ends no gradient leads away")
+        self.layer: Any = layer
+        self.samples = check_samples(samples)
+        weight: Any = layer.weight
+        logit = math.log(p) - math.log1p(-p)
+        self.p_logit = torch.nn.Parameter(weight.detach().new_full((), logit))
+        self._axes = rank
+
+    @property
+    def p(self) -> Tensor:
+        """The drop probability that has been learned so far, a tensor of no dimension."""
+        return torch.sigmoid(self.p_logit)
+
+    def noise_shape(self, input: Tensor) -> tuple[int | None, ...] | None:
+        """One number a channel of a convolution."""
+        return (None,) * (input.dim() - self._axes) + (1,) * self._axes if self._axes else None
+
+    def extra_repr(self) -> str:
+        """The rate now."""
+        return f"p={self.p.item():.4g}, samples={self.samples}"
+
+
+def check_samples(samples: Any) -> int:
+    """How many the training set has."""
+    if check_integer("samples", samples) < 1:
+        raise ValueError(f"samples must be positive, got {samples}: it is the size of the training set")
+    return int(samples)
+
+
+def regularization(model: torch.nn.Module) -> Tensor:
+    """The sum of the `regularization()` of all layers of a model that have one: add it to a mean loss.
+
+    Args:
+        model: with `ConcreteDropout`, `VariationalDropout` or `SparseVariationalLinear` in it.
+
+    Returns:
+        A tensor of no dimension: the divergence from the prior, for one sample of the training set.
+
+    Raises:
+        ValueError: `model has no layer with a regularization()`.
+
+    Example:
+        >>> import torch, thinned
+        >>> layers = [thinned.torch.nn.ConcreteDropout(torch.nn.Linear(4, 4), samples=100) for _ in range(2)]
+        >>> regularization(torch.nn.Sequential(*layers)).shape
+        torch.Size([])
+    """
+    terms = [module.regularization() for module in model.modules() if hasattr(module, "regularization")]
+    if not terms:
+        raise ValueError("model has no layer with a regularization(): none of its rates is learned")
+    return torch.stack(terms).sum()
