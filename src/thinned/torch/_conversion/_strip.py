@@ -19,13 +19,13 @@ from thinned.torch._site import RATES, Site
 _IDENTITIES = {
     *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
     *(nn.DropBlock1d, nn.DropBlock2d, nn.DropBlock3d, nn.DropPath, nn.StochasticDepth),
-    *(nn.GaussianDropout, nn.LockedDropout),
+    *(nn.GaussianDropout, nn.LockedDropout, nn.DropHead),
 }
 # Modules that compute more, to which no rate matters in evaluation.
 _HOLDERS = (
     *(torch.nn.RNNBase, torch.nn.MultiheadAttention),
     *(nn.DropConnect, nn.DropConnectLinear, nn.ScaledDotProductAttention),
-    *(nn.EmbeddingDropout, nn.DropoutAdd),
+    *(nn.EmbeddingDropout, nn.DropoutAdd, nn.LayerDrop),
 )
 
 

@@ -49,7 +49,8 @@ def memory_for(weight: Tensor) -> Tensor:
     if memory is None or not memory.is_free(weight):
         memory = _Memory(weight)
     _spare[weight] = memory
-    return memory.tensor.detach()
+    fresh: Tensor = memory.tensor.detach()
+    return fresh
 
 
 def forget(weight: Tensor) -> None:

@@ -83,7 +83,7 @@ class _Take(torch.autograd.Function):
                 rows[None], values, shape, is_coalesced=True, check_invariants=False
             )
         else:
-            whole = spread(grad, *ctx.how, ctx.weight())
+            whole = spread(grad, rows, columns, scale, shape, ctx.weight())
         return whole, None, None, None, None
 
 
