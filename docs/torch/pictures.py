@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from later_pictures import graphs, learned, structured
 from matplotlib.figure import Figure
 from sheet import EMPTY, KEPT, cells, legend, mask, say, shades, sheet, shorten
 
