@@ -1,4 +1,5 @@
 # make demo       sets up what it needs, trains a few small networks and writes thinned-report.html
+# make docs       builds the documentation site, build/docs/site
 # make test       sets everything up, then lint, types and the quick tier of the tests
 # make test-all   the same with every test; the last line says how long it took
 # make test FRAMEWORK=torch    sets up that framework alone, then its tests, the contract's and the kernel's
@@ -44,7 +45,7 @@ FOLDERS_tensorflow := tensorflow
 FOLDERS_keras := keras
 FOLDERS := $(addprefix tests/,contract kernel numpy $(FOLDERS_$(FRAMEWORK)))
 
-.PHONY: demo test test-all ruff lint compat sabotage fuzz bench pictures native-test sanitize clean
+.PHONY: demo docs test test-all ruff lint compat stranger sabotage fuzz bench gpu pictures native-test sanitize clean
 
 demo: $(DEMO)
 	$(BIN)/thinned demo
@@ -91,6 +92,26 @@ compat:
 bench: $(BUILT)
 	$(BIN)/thinned bench --out benchmarks/results.json --out benchmarks/results.md
 
+# Everything that a machine with a GPU has to show, in eight minutes; DRY=1 shows on any machine that it runs.
+gpu: .venv/.torch
+	$(BIN)/python benchmarks/gpu/run.py $(if $(DRY),--dry --into build/gpu)
+
+# The documentation site, build/docs/site: a warning or a link that leads nowhere fails the target. It has an
+# environment of its own and imports no framework.
+docs: .venv-docs/.built
+	.venv-docs/bin/python docs/_site/build.py
+	.venv-docs/bin/python docs/_site/check.py
+
+.venv-docs/.built: pyproject.toml constraints.txt
+	$(subst .venv,.venv-docs,$(VENV))
+	$(subst .venv/,.venv-docs/,$(PIP)) $$($(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
+	@touch $@
+
+# A stranger's path in a fresh folder from a wheel: the pages' examples, a run that is killed and resumed, and scripts
+# of each framework. Some minutes, gigabytes of downloads.
+stranger:
+	$(PYTHON) tests/stranger/run.py $(WHEEL)
+
 pictures: $(BUILT)
 	$(BIN)/python docs/torch/pictures.py
 
@@ -134,4 +155,4 @@ sanitize: $(BUILT)
 	build/threads/thinned_selftest 30
 
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis thinned-report.html
+	rm -rf .venv .venv-docs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis thinned-report.html

@@ -6,8 +6,12 @@
 #include "kernels.h"
 
 #if defined(_MSC_VER) && defined(_M_X64)
+#define THINNED_X64
 #include <immintrin.h>
 #include <intrin.h>
+#elif defined(__x86_64__)
+#define THINNED_X64
+#include <cpuid.h>
 #endif
 
 namespace thinned {
@@ -17,22 +21,39 @@ struct Machine {
   bool avx2 = false, avx512 = false;
 };
 
+// __builtin_cpu_supports is not asked: in a module that zig's compiler made it says no to everything.
+#if defined(THINNED_X64)
+void ask(unsigned leaf, unsigned words[4]) {
+#if defined(_MSC_VER)
+  __cpuidex(reinterpret_cast<int*>(words), int(leaf), 0);
+#else
+  if (!__get_cpuid_count(leaf, 0, &words[0], &words[1], &words[2], &words[3])) std::memset(words, 0, 16);
+#endif
+}
+
+// Which registers the operating system saves.
+unsigned saved() {
+#if defined(_MSC_VER)
+  return unsigned(_xgetbv(0));
+#else
+  unsigned low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
+#endif
+}
+#endif
+
 Machine look() {
   Machine m;
-#if defined(_MSC_VER) && defined(_M_X64)
-  int r1[4], r7[4];
-  __cpuidex(r1, 1, 0);
-  __cpuidex(r7, 7, 0);
-  bool saves = r1[2] & (1 << 27), half = r1[2] & (1 << 29), fused = r1[2] & (1 << 12);
-  unsigned long long state = saves ? _xgetbv(0) : 0;
-  m.avx2 = (state & 6) == 6 && half && fused && (r7[1] & (1 << 5));
-  const int wanted = (1 << 16) | (1 << 17) | (1 << 30) | int(1u << 31);  // F, DQ, BW, VL
+#if defined(THINNED_X64)
+  unsigned r1[4], r7[4];
+  ask(1, r1);
+  ask(7, r7);
+  const bool saves = r1[2] & (1u << 27), half = r1[2] & (1u << 29), fused = r1[2] & (1u << 12);
+  const unsigned state = saves ? saved() : 0;
+  m.avx2 = (state & 6) == 6 && half && fused && (r7[1] & (1u << 5));
+  const unsigned wanted = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // F, DQ, BW, VL
   m.avx512 = m.avx2 && (state & 0xe6) == 0xe6 && (r7[1] & wanted) == wanted;
-#elif defined(__x86_64__)
-  m.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") &&
-           __builtin_cpu_supports("fma");
-  m.avx512 = m.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 #endif
   return m;
 }

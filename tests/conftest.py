@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,21 @@ from tiers import mark_what_a_design_leaves
 from thinned import _kernel
 
 FRAMEWORKS = ("equinox", "flax", "jax", "keras", "tensorflow", "torch", "triton")
-# Without a framework its name would be found here, as folders of tests bear it: tests/torch is no torch.
-for name in FRAMEWORKS:
-    found = importlib.util.find_spec(name)
-    if found is not None and found.origin is None:
-        sys.modules[name] = None  # type: ignore[assignment]
+
+
+class Finder(PathFinder):
+    """Finds no folder of tests in place of a framework that is not installed: tests/torch is no torch.
+
+    An entry None in `sys.modules` would be taken for a torch that is loaded: SciPy looks there.
+    """
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        found = super().find_spec(name, path, target)
+        return None if name in FRAMEWORKS and found is not None and found.origin is None else found
+
+
+sys.meta_path[:] = [Finder if each is PathFinder else each for each in sys.meta_path]
 
 # Torch's threads sleep while they wait: spinning, they take the core of the other worker of pytest, and small
 # networks took five times the processor's time. Read when torch is loaded.
@@ -51,6 +61,11 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHES / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHES / "inductor"))
+# Within this process: the pool that torch would start has nothing to do where each core has a worker.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+# A processor that says what it has is believed: else a process imports torch, and tries it, for each set
+# of instructions. With an empty cache one function then takes 20 s of a processor instead of 40.
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 # TensorFlow's notes on what it was built with.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

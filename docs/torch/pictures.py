@@ -114,6 +114,30 @@ def locked() -> Figure:
     return figure
 
 
+def head() -> Figure:
+    """Samples by heads, decided for each and for the batch."""
+    figure, axes = sheet(58, 16, 0.12)
+    for place, shared in enumerate((False, True)):
+        y = F.drop_head(ones(24, 8), 0.3, training=True, shared=shared, key=KEY)
+        mask(axes, 6 + 27 * place, 2.2, y.T, "shared=True" if shared else "drop_head")
+        say(axes, 6 + 27 * place, 11, "samples of a batch →", fontsize=8, color=GREY)
+    say(axes, 3, 6.2, "heads", rotation=90, ha="center", fontsize=8, color=GREY)
+    legend(axes, 6, 13.8, {"head kept": BLUE, "head dropped": EMPTY}, 9)
+    return figure
+
+
+def layer() -> Figure:
+    """Steps by layers of a stack."""
+    figure, axes = sheet(58, 20, 0.12)
+    for place, p in enumerate((0.2, 0.5)):
+        masks = [F.dropout(ones(12), p, training=True, key=KEY.fold(step)) for step in range(24)]
+        mask(axes, 6 + 27 * place, 2.2, torch.stack(masks, 1), f"layer_drop, p {p}")
+        say(axes, 6 + 27 * place, 15, "steps →", fontsize=8, color=GREY)
+    say(axes, 3, 8.2, "← deeper", rotation=90, ha="center", fontsize=8, color=GREY)
+    legend(axes, 6, 17.8, {"layer runs": BLUE, "layer not run, x passes": EMPTY}, 11)
+    return figure
+
+
 def path() -> Figure:
     """Samples by blocks of a network, p rising with the depth."""
     figure, axes = sheet(58, 20, 0.12)
@@ -375,7 +399,20 @@ def schedules() -> Figure:
 PICTURES: Final[dict[str, Callable[[], Figure]]] = {
     draw.__name__: draw
     for draw in (
-        *(alpha, attention, block, channels, connect, dropout, embedding, gaussian, graphs, keys),
+        *(
+            alpha,
+            attention,
+            block,
+            channels,
+            connect,
+            dropout,
+            embedding,
+            gaussian,
+            graphs,
+            head,
+            keys,
+            layer,
+        ),
         *(learned, locked, noise_shape, path, residual, rnn, schedules, structured, thin, zoneout),
     )
 }

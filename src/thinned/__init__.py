@@ -1,4 +1,8 @@
-"""Dropout, exact and the same everywhere: a mask is a pure function of (seed, stream, position, p)."""
+"""Dropout, exact and the same everywhere: a mask is a pure function of (seed, stream, position, p).
+
+`contract` is the definition, `_numpy` the NumPy front end, `_kernel` chooses the code that computes.
+The frameworks' front ends, libraries of layers and tools are packages beside them, loaded when imported.
+"""
 
 from typing import Any
 
@@ -24,3 +28,7 @@ def __getattr__(name: str) -> Any:
     from importlib.metadata import version
 
     return version("thinned")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

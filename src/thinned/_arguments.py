@@ -1,8 +1,9 @@
-"""What every front end asks of the arguments that all of them share."""
+"""This file has what every front end asks of the arguments that all of them share."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from thinned.contract import Key, check_probability, inverse_scale, keep_probability, threshold
 
@@ -23,6 +24,22 @@ class _Required:
 REQUIRED: Final[Any] = _Required()
 
 IDENTITY: Final = (0, 1.0)
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+
+def requires_training(verb: Verb) -> Verb:
+    """Give a verb's `training`, which has no default for type checkers, the default `REQUIRED` at run time.
+
+    It is a keyword, or the last of the positional arguments without a default. The verb itself is returned.
+    """
+    function: Any = verb
+    code = function.__code__
+    if "training" in code.co_varnames[code.co_argcount :]:
+        function.__kwdefaults__ = {**(function.__kwdefaults__ or {}), "training": REQUIRED}
+    else:
+        function.__defaults__ = (REQUIRED, *(function.__defaults__ or ()))
+    return verb
 
 
 def check_key(key: Any, name: str = "key") -> Key:
@@ -58,21 +75,40 @@ def check_mode(mode: Any) -> bool:
     raise ValueError(f'mode must be "inverted" or "classic", got {mode!r}')
 
 
-def drop_threshold(*, p: Any = None, rate: Any = None, keep_prob: Any = None) -> int:
+def drop_threshold(p: Any = None, rate: Any = None, keep_prob: Any = None) -> int:
     """D of the one probability that was given, by whichever of its three names."""
+    return threshold(one_p(p, rate, keep_prob))
+
+
+def one_p(
+    p: Any,
+    rate: Any = None,
+    keep_prob: Any = None,
+    check: Callable[[Any, str], Any] = check_probability,
+    complement: Callable[[Any], Any] = lambda keep: 1.0 - keep,
+) -> Any:
+    """The drop probability of the one argument that was given.
+
+    Args:
+        p: the argument of this name, which is not checked here.
+        rate: the same by Flax's, Keras's and TensorFlow's name.
+        keep_prob: TensorFlow 1's probability to keep.
+        check: of a rate or keep_prob, and of its name.
+        complement: 1 − keep_prob.
+    """
     if rate is None and keep_prob is None and p is not None:
-        return threshold(p)
+        return p
     given = {n: v for n, v in (("p", p), ("rate", rate), ("keep_prob", keep_prob)) if v is not None}
     if len(given) != 1:
         got = " and ".join(f"{name}={value!r}" for name, value in given.items()) or "none of them"
         raise TypeError(f"pass exactly one of p, rate (drop) or keep_prob (keep), got {got}")
     ((name, value),) = given.items()
-    number = check_probability(value, name)
-    return threshold(1.0 - number if name == "keep_prob" else number)
+    checked = check(value, name)
+    return complement(checked) if name == "keep_prob" else checked
 
 
 def effect(drop: int, training: bool, inverted: bool) -> tuple[int, float]:
-    """What a call does (CONTRACT.md, section 4): drop by this threshold, multiply the rest by this factor.
+    """A call's effect (CONTRACT.md, section 4): drop by this threshold, multiply the rest by this factor.
 
     `IDENTITY` is x itself. Classic evaluation at p = 1 is zero, as everything it averages is.
     """

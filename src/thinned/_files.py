@@ -42,7 +42,7 @@ def reading(path: str | Path, kind: str) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """What an exception says, in one line."""
+    """Return what an exception says, in one line."""
     said = (isinstance(error, OSError) and error.strerror) or str(error)
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return " ".join(lines[:2]) or type(error).__name__

@@ -1,10 +1,17 @@
-"""Which other packages are installed, and in which versions, without importing them."""
+"""This file says which other packages are installed, and how to get one that is not. It imports none."""
 
 from __future__ import annotations
 
+import json
+import shlex
+import sys
 from collections.abc import Iterable
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions, version
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 
 def versions(modules: Iterable[str]) -> dict[str, str | None]:
@@ -18,6 +25,39 @@ def versions(modules: Iterable[str]) -> dict[str, str | None]:
 
 
 def missing(packages: Iterable[str]) -> str:
-    """Which of these there are not, in words; nothing where all are installed."""
+    """Return which of these there are not, in words; nothing where all are installed."""
     lacking = [package for package in packages if find_spec(package) is None]
     return f"not installed: {', '.join(lacking)}" if lacking else ""
+
+
+def needs(module: str, package: str, extra: str) -> None:
+    """Say which extra a front end needs, before it imports a package that is not there.
+
+    Raises:
+        ModuleNotFoundError: `thinned.torch needs torch, which is not installed: pip install …`.
+    """
+    if sys.modules.get(package) is None and find_spec(package) is None:
+        raise ModuleNotFoundError(
+            f"{module} needs {package}, which is not installed: {install(extra)}", name=package
+        )
+
+
+def install(extra: str) -> str:
+    """Return the line that adds an extra to this installation, from where it came."""
+    came, path = origin()
+    if path is None or not path.exists():
+        return f'pip install "thinned[{extra}]"'
+    if came.get("dir_info", {}).get("editable"):
+        return f"pip install --editable {shlex.quote(f'{path}[{extra}]')}"
+    return f"pip install {shlex.quote(f'thinned[{extra}] @ {path.as_uri()}')}"
+
+
+def origin() -> tuple[dict[str, Any], Path | None]:
+    """Return what pip recorded of this package's origin, and its path if it is on this machine."""
+    try:
+        record = distribution("thinned").read_text("direct_url.json")
+    except PackageNotFoundError:
+        record = None
+    came = json.loads(record or "{}")
+    parts = urlsplit(came.get("url", ""))
+    return came, Path(url2pathname(parts.path)) if parts.scheme == "file" else None

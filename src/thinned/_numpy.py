@@ -10,12 +10,12 @@ import numpy.typing as npt
 from thinned import _kernel
 from thinned._arguments import (
     IDENTITY,
-    REQUIRED,
     check_key,
     check_mode,
     check_training,
     drop_threshold,
     effect,
+    requires_training,
 )
 from thinned._overlap import overlaps_itself
 from thinned._position import Shape, as_shape, positions, row_major
@@ -69,12 +69,13 @@ def keep_mask(
     return out
 
 
+@requires_training
 def dropout(
     x: npt.ArrayLike,
     p: float | None = None,
     *,
     key: Key,
-    training: bool = REQUIRED,
+    training: bool,
     keep_prob: float | None = None,
     rate: float | None = None,
     mode: Literal["inverted", "classic"] = "inverted",

@@ -1,4 +1,4 @@
-"""Where each element of x stands in its mask (CONTRACT.md, section 1: position)."""
+"""This file says where each element of x stands in its mask (CONTRACT.md, section 1: position)."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _check_total(sizes: tuple[int, ...]) -> None:
 
 
 def _entries(shape: Any) -> tuple[Any, ...]:
-    """What is in a sequence, or the one number that it is; of an array of more dimensions, nested lists."""
+    """A sequence's entries, or the one number that it is; of an array of more dimensions, nested lists."""
     if getattr(shape, "ndim", 1) > 1:
         return tuple(shape.tolist())
     try:

@@ -65,7 +65,7 @@ class Room:
         self._package, self._by, self._tested = package, by, tested
 
     def name(self, path: str, purpose: str, fallback: Any = _NONE, instead: str = NOTHING) -> Any:
-        """What the package has by a dotted name, or what stands for it."""
+        """Return what the package has by a dotted name, or what stands for it."""
         stand_in = self._missing(path, purpose) if fallback is _NONE else fallback
         try:
             value = resolve(path)
@@ -112,5 +112,5 @@ class Room:
 
 
 def resolve(path: str) -> Any:
-    """What a dotted name stands for, importing as far as needed."""
+    """Return what a dotted name stands for, importing as far as needed."""
     return pkgutil.resolve_name(path)

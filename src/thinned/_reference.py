@@ -33,7 +33,7 @@ _CHUNK = 1 << 18  # positions at a time: bounds the memory of the intermediate w
 
 
 def address(array: npt.NDArray[Any]) -> int:
-    """Where an array's elements begin."""
+    """Return where an array's elements begin."""
     return int(array.ctypes.data)
 
 
@@ -89,7 +89,7 @@ def add(
     scale: float,
     threads: int,
 ) -> None:
-    """What `dense` writes, plus the residual: each of the two steps rounded to the type."""
+    """Write what `dense` does, plus the residual: each of the two steps rounded to the type."""
     source, more, target = (_array_at(address, dtype, (n,), (1,)) for address in (x, residual, out))
     for first in range(0, n, _CHUNK):
         part = slice(first, first + _CHUNK)

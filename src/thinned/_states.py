@@ -41,7 +41,7 @@ def all_but_c(part: Any, floating: bool | None) -> Any:
 
 
 def parts_of(part: Any) -> list[Any] | None:
-    """What a structure holds; None of a leaf."""
+    """Return what a structure holds; None of a leaf."""
     if isinstance(part, dict):
         return list(part.values())
     return list(part) if isinstance(part, (tuple, list)) else None

@@ -43,7 +43,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class KeepRate:
-    """What one keep rate did to the activation.
+    """Holds what one keep rate did to the activation.
 
     Args:
         keep: the keep rate, in (0, 1].

@@ -202,7 +202,7 @@ def apply_mask(x: npt.NDArray[Any], kept: Bools, factor: float) -> npt.NDArray[A
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a mask is drawn from: a seed and a stream.
+    """Holds what a mask is drawn from: a seed and a stream.
 
     Args:
         seed: integer in [0, 2^64).

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "compatibility.md"
 BUILD = ROOT / "build" / "compat"
 SHOWN = ("numpy", "jax", "flax", "equinox", "keras", "tensorflow_cpu", "torch", "triton")
-CHECKS = ("pytest>=9", "pytest-timeout", "hypothesis", "ml-dtypes", "filelock", "flatbuffers")
+CHECKS = ("pytest>=9", "pytest-timeout", "hypothesis", "ml-dtypes", "filelock", "flatbuffers", "scikit-learn")
 
 
 def main() -> None:

@@ -28,9 +28,15 @@ def pytest_itemcollected(item):
     """What the quick tier leaves to the full one."""
     params = item.callspec.params if hasattr(item, "callspec") else {}
     face = next((name for name, face in FACES.items() if face is params.get("face")), None)
-    many = "numbers" in params and params["numbers"].start > 0 and compiles(face)
+    numbers = params.get("numbers")
+    many = numbers is not None and compiles(face) and (numbers.start > 0 or other_type(face, params["part"]))
     if many or face in LEFT or (item.get_closest_marker("arguments") and repeated(item.originalname, face)):
         item.add_marker("full")
+
+
+def other_type(face, part):
+    """Whether a face whose cases another has in every type is asked for one of another type."""
+    return face in REPEATED and REPEATED.index(face) != part
 
 
 def repeated(ruling, face):

@@ -33,6 +33,8 @@ def random_values(shape, dtype, number):
     return np.asarray(x).astype(dtype)
 
 
+# A face hands over shape, p and key: what is done with them its random cases have.
+@pytest.mark.covering(strength=1)
 @pytest.mark.parametrize(("shape", "p", "key", "kept", "digest"), DIGESTS, ids=["1000", "65536", "257x3x5"])
 def test_digests(face, shape, p, key, kept, digest):
     mask = face.keep_mask(shape, p, key=key)
@@ -41,6 +43,7 @@ def test_digests(face, shape, p, key, kept, digest):
     assert hashlib.sha256(mask.astype(np.uint8).tobytes()).hexdigest() == digest
 
 
+@pytest.mark.covering(strength=1)
 @pytest.mark.parametrize("position", [7, 28166])
 def test_a_position_is_kept_at_its_own_number_and_dropped_above(face, position):
     """Kept iff u(i) ≥ D: p = u(i) / 2^32 is where the two are equal, and a double holds it exactly."""
@@ -65,14 +68,16 @@ def test_random_cases(face, part, numbers):
         np.testing.assert_array_equal(face.keep_mask(x.shape, p, key=options["key"]), mask)
 
 
-@pytest.mark.covering("face", "dtype", strength=1)  # test_random_cases has every type on every face
+@pytest.mark.covering(
+    "face", "dtype", "p", strength=1
+)  # test_random_cases has every type and p on every face
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize("training", [True, False])
-def test_classic(face, dtype, training):
+@pytest.mark.parametrize("p", [0.3, 1.0])
+def test_classic(face, dtype, training, p):
     x = random_values((6, 40), dtype, 1)
-    for p in (0.3, 1.0):
-        options = {"key": Key(3, 5), "training": training, "mode": "classic"}
-        assert_equal_bits(face.dropout(x, p, **options), thinned.dropout(x, p, **options))
+    options = {"key": Key(3, 5), "training": training, "mode": "classic"}
+    assert_equal_bits(face.dropout(x, p, **options), thinned.dropout(x, p, **options))
 
 
 @pytest.mark.needs("shards")
@@ -97,7 +102,7 @@ def test_far_positions(face):
 
 
 @pytest.mark.needs("gradient")
-@pytest.mark.covering("face", "dtype", strength=1)
+@pytest.mark.covering(strength=1)
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize("noise_shape", [None, (None, 1)], ids=str)
 def test_gradients(face, dtype, noise_shape):
@@ -110,6 +115,7 @@ def test_gradients(face, dtype, noise_shape):
 
 
 @pytest.mark.needs("fold")
+@pytest.mark.covering(strength=1)  # of a string and an integer one function makes the number
 @pytest.mark.parametrize(("key", "data", "stream"), FOLDS, ids=["0", "123456789012", "name"])
 def test_folds(face, key, data, stream):
     assert face.fold(key, data) == Key(key.seed, stream)

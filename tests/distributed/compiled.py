@@ -77,6 +77,3 @@ def ranks_that_share_a_cache():
             dist.barrier()
     if dist.get_rank() == 0:
         shutil.rmtree(folder[0])
-
-
-CASES = [compiled, compiled_layers]

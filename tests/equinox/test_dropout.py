@@ -176,6 +176,7 @@ def test_nothing_of_equinoxs_own_random_code_runs(monkeypatch):
     Dropout(0.5)(X, key=KEY)
 
 
+@pytest.mark.full  # the gradient's mask is held above, and other layers learn in the quick tier
 def test_training_on_the_digits():
     digits = load_digits()
     x, y = jnp.asarray(digits.data / 16, jnp.float32), jnp.asarray(digits.target)

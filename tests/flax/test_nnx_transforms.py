@@ -133,6 +133,7 @@ def test_a_mesh_of_explicit_axes(dims, noise):
         assert jax.typeof(gradient) == jax.typeof(x)
 
 
+@pytest.mark.full  # the masks of a training step are held above
 def test_training_on_the_digits():
     """A small network learns, with a new mask in each step, and evaluates without one."""
     digits = load_digits()

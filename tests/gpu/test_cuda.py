@@ -143,6 +143,44 @@ def test_key_and_p_in_device_memory(dtype):
     assert_equal_bits(turned, functional.dropout(x.reshape(100, 100).t(), p.cpu(), True, key=KEY))
 
 
+@pytest.mark.parametrize("shape", [(30, 1), (1, 40), (30, 40)])
+def test_a_p_for_each_row_column_or_element(shape):
+    p = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    x = numbers((30, 40))
+    here = functional.dropout(x, p, True, key=KEY)
+    for where in ("cpu", "cuda"):
+        there = x.cuda()
+        assert_equal_bits(functional.dropout(there, p.to(where), True, key=KEY), here)
+        assert_equal_bits(functional.dropout(there, p.to(where), True, True, key=KEY), here)
+
+
+def test_streams_and_a_second_device():
+    x = numbers(10**5)
+    here = functional.dropout(x, 0.3, True, key=KEY)
+    for device in range(torch.cuda.device_count()):
+        there = x.to(f"cuda:{device}")  # also where another device is the current one
+        assert_equal_bits(functional.dropout(there, 0.3, True, key=KEY), here)
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            ours = functional.dropout(there, 0.3, True, key=KEY)
+        stream.synchronize()
+        assert_equal_bits(ours, here)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_autocast(dtype):
+    linear = torch.nn.Linear(64, 64).cuda()
+    x = numbers((50, 64)).cuda()
+    with torch.autocast("cuda", dtype):
+        found = linear(x)
+        y = functional.dropout(found, 0.3, True, key=KEY)
+    assert y.dtype == dtype
+    assert_equal_bits(y, functional.dropout(found.cpu(), 0.3, True, key=KEY))
+    y.float().sum().backward()
+    assert linear.weight.grad.isfinite().all()
+
+
 def test_a_p_that_nobody_can_check_gives_nan():
     for p in (math.nan, -0.1, 1.5):
         there = torch.tensor(p, device="cuda")

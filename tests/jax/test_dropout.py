@@ -26,6 +26,7 @@ def values(shape, dtype, seed=0):
         return x.astype(DTYPES[dtype])
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("mode", ["inverted", "classic"])
 @pytest.mark.parametrize("noise_shape", [None, (None, 1, None), (1, 9, 1)], ids=str)
 def test_both_ways_give_numpys_bits(way, dtype_name, noise_shape, mode):
@@ -293,3 +294,20 @@ def test_an_interface_of_another_version_is_not_spoken(monkeypatch, tmp_path):
             assert not _native.register.__wrapped__()
     header.write_text("")
     assert _native._interface() is None
+
+
+def test_the_probability_has_three_names():
+    x = jnp.ones(64)
+    expected = dropout(x, 0.25, key=Key(1), training=True)
+    assert (dropout(x, rate=0.25, key=Key(1), training=True) == expected).all()
+    assert (dropout(x, keep_prob=0.75, key=Key(1), training=True) == expected).all()
+    by_rate = jax.jit(lambda rate: dropout(x, rate=rate, key=Key(1), training=True))
+    assert (by_rate(0.25) == expected).all()
+    with pytest.raises(TypeError, match=r"pass exactly one of p, rate .* got p=0\.5 and rate=0\.5"):
+        dropout(x, 0.5, rate=0.5, key=Key(1), training=True)
+    with pytest.raises(ValueError, match=r"keep_prob must be in \[0, 1\], got 75"):
+        dropout(x, keep_prob=75, key=Key(1), training=True)
+    with pytest.raises(
+        TypeError, match="keep_prob must be a number, got a traced value: pass p=1 - keep_prob"
+    ):
+        jax.jit(lambda keep: dropout(x, keep_prob=keep, key=Key(1), training=True))(0.5)

@@ -129,7 +129,11 @@ def test_donated_input():
     np.testing.assert_array_equal(jax.jit(thin, donate_argnums=0)(x), reference(X))
 
 
-@pytest.mark.parametrize("platforms", [None, ["cpu"], ["tpu", "cuda"], ["cpu", "cuda"]], ids=str)
+@pytest.mark.parametrize(
+    "platforms",
+    [None, pytest.param(["cpu"], marks=pytest.mark.full), ["tpu", "cuda"], ["cpu", "cuda"]],
+    ids=str,
+)
 def test_an_exported_program_needs_nothing_of_ours(platforms):
     exported = jax.export.export(jax.jit(thin), platforms=platforms)(X)
     assert "custom_call @thinned" not in exported.mlir_module()
@@ -140,6 +144,7 @@ def test_an_exported_program_needs_nothing_of_ours(platforms):
         np.testing.assert_array_equal(gradient, reference(np.ones_like(X)))
 
 
+@pytest.mark.covering(strength=1)  # names are sizes of a position, whether it is shared or not
 @pytest.mark.parametrize("names", ["b, 40", "b, c", "6, c"])
 @pytest.mark.parametrize("noise_shape", [None, (None, 1)], ids=str)
 def test_export_with_dimensions_that_have_names(names, noise_shape):

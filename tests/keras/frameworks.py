@@ -9,7 +9,7 @@ BACKEND = keras.backend.backend()
 WAYS = {
     "torch": ["aot_eager", pytest.param("inductor", marks=pytest.mark.full)],
     "jax": ["jit"],
-    "tensorflow": ["function", "unknown shape", "XLA"],
+    "tensorflow": ["function", pytest.param("unknown shape", marks=pytest.mark.full), "XLA"],
 }[BACKEND]
 
 

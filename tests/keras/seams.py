@@ -306,7 +306,7 @@ def test_a_backward_pass_of_somebody_elses_making_is_refused():
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TensorFlow's functions")
-@pytest.mark.parametrize("xla", [False, True], ids=["function", "XLA"])
+@pytest.mark.parametrize("xla", [False, pytest.param(True, marks=pytest.mark.full)], ids=["function", "XLA"])
 def test_recomputation_in_a_graph(xla):
     import tensorflow as tf
 

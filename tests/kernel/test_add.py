@@ -42,6 +42,7 @@ def normals(n, dtype, seed=1):
     return np.random.default_rng(seed).standard_normal((2, n)).astype(dtype)
 
 
+@pytest.mark.covering("threads", "base", strength=1)  # so few elements are one thread's
 @pytest.mark.parametrize("base", BASES)
 def test_every_alignment(path, threads, base, dtype_name):
     """Starts and addresses 0…15, across the turns of a counter word; nothing beside is touched."""
@@ -94,17 +95,18 @@ def some_of_everything(dtype, seed):
     return np.frombuffer(random.bytes(2**16 * dtype.itemsize), dtype=dtype)
 
 
+@pytest.mark.covering("p", "seed", strength=1)  # each seed has every number of 16 bits
 @pytest.mark.parametrize("p", [0.0, 2.0**-32, 0.1, 0.7])
-def test_numbers_of_every_kind(path, dtype_name, p):
+@pytest.mark.parametrize("seed", range(4))
+def test_numbers_of_every_kind(path, dtype_name, p, seed):
     """Subnormal, infinite, NaN of any payload (none may become infinity), sums that overflow or tie."""
     dtype = np_dtype(dtype_name)
-    for seed in range(4):
-        x, residual = some_of_everything(dtype, seed), some_of_everything(dtype, seed + 10)
-        # One in two close to the other, so that sums cancel and tie.
-        close = np.arange(x.size) % 2 == 1
-        residual = np.where(close, np.roll(x, 1), residual)
-        got = add(x, residual, np.empty_like(x), Key(seed), p)
-        assert_same_bits(got, two_passes(x, residual, Key(seed), p))
+    x, residual = some_of_everything(dtype, seed), some_of_everything(dtype, seed + 10)
+    # One in two close to the other, so that sums cancel and tie.
+    close = np.arange(x.size) % 2 == 1
+    residual = np.where(close, np.roll(x, 1), residual)
+    got = add(x, residual, np.empty_like(x), Key(seed), p)
+    assert_same_bits(got, two_passes(x, residual, Key(seed), p))
 
 
 def aligned(n, dtype):

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +31,19 @@ def test_the_native_module_is_built_where_a_compiler_is():
     assert _kernel.paths() != [_kernel.REFERENCE]
 
 
+def test_the_paths_are_those_that_linux_says_the_processor_has():
+    try:
+        flags = set(re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1].split())
+    except (OSError, TypeError):
+        pytest.skip("/proc/cpuinfo shows no flags of an x86 processor")
+    if _kernel.paths() == [_kernel.REFERENCE]:
+        pytest.skip("the native module is not built")
+    needs = {"avx2": {"avx2", "f16c", "fma"}}
+    needs["avx512"] = needs["avx2"] | {"avx512f", "avx512bw", "avx512vl", "avx512dq"}
+    expected = {path for path, wanted in needs.items() if wanted <= flags}
+    assert {"avx2", "avx512"} & set(_kernel.paths()) == expected
+
+
 @pytest.mark.parametrize(("shape", "p", "key", "kept", "digest"), DIGESTS)
 def test_known_digests(path, threads, shape, p, key, kept, digest):
     mask = thinned.keep_mask(shape, p, key=key)
@@ -47,6 +62,11 @@ def test_known_ties(path, threads):
     assert mask[list(TIES)].astype(int).tolist() == list(TIES.values())
 
 
+# So few elements are one thread's, however many are allowed: another test has those that are shared out.
+SMALL = pytest.mark.covering("threads", "base", strength=1)
+
+
+@SMALL
 @pytest.mark.parametrize("base", BASES)
 def test_every_alignment_and_length(path, threads, base):
     """Starts 0…15 and lengths 0…300, across the places where a counter word turns over."""
@@ -60,6 +80,7 @@ def test_every_alignment_and_length(path, threads, base):
             assert np.array_equal(got, expected[alignment : alignment + n]), (alignment, n)
 
 
+@SMALL
 @pytest.mark.parametrize("base", BASES)
 def test_values_at_every_alignment(path, threads, base, dtype_name):
     dtype = np_dtype(dtype_name)
@@ -76,6 +97,7 @@ def test_values_at_every_alignment(path, threads, base, dtype_name):
             assert got.tobytes() == expected[part].tobytes(), (alignment, n)
 
 
+@pytest.mark.covering("threads", "middle", strength=1)
 @pytest.mark.parametrize("width", [1, 3, 8, 13, 40, 64, 70, 200])
 @pytest.mark.parametrize("middle", [0, 2**31, 2**35, 2**60])
 def test_short_runs(path, threads, width, middle):

@@ -1,7 +1,6 @@
 """`thinned mc compare`: saved programs and factories, what it writes, and what it says when it cannot."""
 
 import json
-import subprocess
 import sys
 
 import numpy as np
@@ -11,6 +10,7 @@ from click.testing import CliRunner
 from torch import nn
 
 import thinned.torch
+from thinned._installed import install
 from thinned.cli import main
 from thinned.cli._model import load
 
@@ -101,10 +101,10 @@ def close(one, other):
 
 
 def test_a_report_has_its_parts(told):
-    assert [rung["k"] for rung in told["ladder"]] == [1, 2, 5, 10]
+    assert [rung["k"] for rung in told["averages"]] == [1, 2, 5, 10]
     assert told["key"] == {"seed": 4, "stream": 0}
     assert (told["inputs"], told["samples"]) == (60, 10)
-    assert told["ladder"][0]["values"]["error"]["value"] > told["weight_scaling"]["error"]["value"]
+    assert told["averages"][0]["values"]["error"]["value"] > told["weight_scaling"]["error"]["value"]
 
 
 @pytest.mark.parametrize("mode", ["evaluation", "training"])
@@ -140,7 +140,7 @@ def test_numbers_in_a_program_exported_in_training_are_reached(tmp_path):
     np.savez(tmp_path / "data.npz", x=x.numpy(), y=y.numpy())
     told = report(save(model.train(), x, tmp_path / "a.pt2"), tmp_path / "data.npz", "--outputs", "values")
     assert told["weight_scaling"]["rmse"]["value"] < 1e-6
-    assert told["ladder"][-1]["values"]["rmse"]["value"] > 1e-3
+    assert told["averages"][-1]["values"]["rmse"]["value"] > 1e-3
 
 
 def test_layers_of_ours_in_a_program_exported_in_training_are_reached(tmp_path):
@@ -150,7 +150,7 @@ def test_layers_of_ours_in_a_program_exported_in_training_are_reached(tmp_path):
     np.savez(tmp_path / "data.npz", x=x.numpy(), y=model[0](x).detach().numpy())
     told = report(save(model, x, tmp_path / "a.pt2"), tmp_path / "data.npz", "--outputs", "values")
     assert told["weight_scaling"]["rmse"]["value"] < 1e-6
-    assert told["ladder"][-1]["values"]["rmse"]["value"] > 1e-3
+    assert told["averages"][-1]["values"]["rmse"]["value"] > 1e-3
 
 
 def test_what_is_written_is_what_is_printed(folder, tmp_path):
@@ -230,20 +230,18 @@ def test_a_model_that_fails_is_named_with_the_shape(folder, tmp_path):
     assert "fails on x of shape (3, 5)" in " ".join(result.stderr.split())
 
 
-def test_it_names_the_extra_it_needs(folder):
-    program = "import sys; sys.modules['torchmetrics'] = None\nfrom thinned.cli import main\n"
-    program += f"main(['mc', 'compare', {str(folder / 'evaluation.pt2')!r}, {str(folder / 'data.npz')!r}])"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert result.returncode == 1
-    assert 'torchmetrics is not installed, and this needs it: pip install "thinned[mc]"' in result.stderr
-
-
-def test_predict_names_the_extra_it_needs():
-    program = "import sys; sys.modules['ray'] = None\nfrom thinned.cli import main\n"
-    program += "main(['mc', 'predict', 'a.py:make', 'b.parquet', '--out', 'c'])"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert result.returncode == 1
-    assert 'ray is not installed, and this needs it: pip install "thinned[ray]"' in result.stderr
+@pytest.mark.parametrize(
+    ("package", "command", "extra"),
+    [
+        ("torchmetrics", ("compare", "{}/evaluation.pt2", "{}/data.npz"), "mc"),
+        ("ray", ("predict", "a.py:make", "{}/data.npz", "--out", "c"), "ray"),
+    ],
+)
+def test_it_names_the_extra_it_needs(folder, monkeypatch, package, command, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    result = CliRunner().invoke(main, ["mc", *(word.format(folder) for word in command)])
+    assert result.exit_code == 1
+    assert f"{package} is not installed, and this needs it: {install(extra)}" in result.stderr
 
 
 def test_help_of_the_group_and_its_command():

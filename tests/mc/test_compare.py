@@ -63,19 +63,19 @@ def test_weight_scaling_is_the_model_in_evaluation(model, data, found):
 def test_the_last_rung_is_what_predict_gives(model, data, found):
     x, y = data
     expected = measures(predict(model, x, samples=12, key=Key(3), outputs="logits").mean, y)
-    for name, one in found.ladder[-1].values.items():
+    for name, one in found.averages[-1].values.items():
         assert one.value == pytest.approx(getattr(expected, name), rel=1e-5), name
-    assert [rung.k for rung in found.ladder] == [1, 2, 5, 10, 12]
-    assert [rung.groups for rung in found.ladder] == [12, 6, 2, 1, 1]
+    assert [one.k for one in found.averages] == [1, 2, 5, 10, 12]
+    assert [rung.groups for rung in found.averages] == [12, 6, 2, 1, 1]
 
 
 def test_differences_are_paired_and_inside_their_intervals(found):
-    for rung in found.ladder:
+    for rung in found.averages:
         for name, one in rung.differences.items():
             expected = rung.values[name].value - found.weight_scaling[name].value
             assert one.value == pytest.approx(expected, abs=1e-12)
             assert one.low <= one.high
-    last = found.ladder[-1].differences
+    last = found.averages[-1].differences
     for name, one in found.verdict.items():
         assert one.value == last[name].value
         assert one.low <= last[name].low <= last[name].high <= one.high
@@ -92,7 +92,7 @@ def test_all_forms_of_data_give_the_same(model, data, found, kind):
         "small batches": (data, {"batch_size": 7, "memory": 1 << 16}),
     }[kind]
     again = compare(model, given, key=Key(3), **QUICK, **more)
-    for mine, theirs in zip([*found.ladder], [*again.ladder], strict=True):
+    for mine, theirs in zip([*found.averages], [*again.averages], strict=True):
         for name in ("nll", "brier"):
             assert theirs.values[name].value == pytest.approx(mine.values[name].value, rel=1e-5)
             assert theirs.differences[name].low == pytest.approx(
@@ -158,7 +158,7 @@ def test_probabilities_are_logits_behind_a_softmax(model, data, found):
     again = compare(
         nn.Sequential(*model, nn.Softmax(dim=1)), data, outputs="probabilities", key=Key(3), **QUICK
     )
-    for mine, theirs in zip(found.ladder, again.ladder, strict=True):
+    for mine, theirs in zip(found.averages, again.averages, strict=True):
         assert theirs.values["nll"].value == pytest.approx(mine.values["nll"].value, rel=1e-5)
     assert again.weight_scaling["brier"].value == pytest.approx(found.weight_scaling["brier"].value, rel=1e-5)
 
@@ -217,7 +217,7 @@ def test_text_markdown_and_json_say_the_same(found):
         assert shown in page
     assert all(caution in page for caution in found.cautions)
     rows = [line for line in page.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 1 + len(found.ladder) + 1
+    assert len(rows) == 2 + 1 + len(found.averages) + 1
     assert len({row.count("|") for row in rows}) == 1
     assert "points (" in rows[-1]
 

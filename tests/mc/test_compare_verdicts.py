@@ -133,7 +133,7 @@ def test_all_measures_together_are_at_95():
     found = judge(
         losses_of(noise - noise.mean() - shift, {"nll": np.zeros(400)}), Key(0), bins=5, resamples=999
     )
-    assert found.ladder[-1].differences["error"].excludes_zero()
+    assert found.averages[-1].differences["error"].excludes_zero()
     assert not found.verdict["error"].excludes_zero()
     assert found.use == "weight scaling"
 

@@ -14,7 +14,7 @@ import thinned.flax.linen
 import thinned.flax.nnx
 from thinned import Key
 from thinned.jax import dropout, fold, keep_mask
-from thinned.mc import _keys
+from thinned.mc import _chunks, _keys
 from thinned.mc.jax import predict
 
 
@@ -49,17 +49,21 @@ def test_masks_are_numpys(shared):
 SHARED = [False, pytest.param(True, marks=pytest.mark.full)]
 
 
+CHUNKS = (
+    {"batch_size": 7},
+    {"memory": 5_000},
+    {"batch_size": 1},
+    {"batch_size": 64},
+    {"memory": 20_000, "batch_size": 7},
+)
+
+
 @pytest.mark.parametrize("shared", SHARED)
 def test_batches_and_chunks_change_nothing(shared):
     whole = predict(mlp, X, samples=25, key=KEY, keep=True, outputs="logits", shared=shared)
     assert whole.draws.shape == (25, 20, 4)
-    for options in (
-        {"batch_size": 1},
-        {"batch_size": 7},
-        {"batch_size": 64},
-        {"memory": 5_000},
-        {"memory": 20_000, "batch_size": 7},
-    ):
+    # A program for each: the quick tier has one of rows that leave a rest, and one of samples in chunks.
+    for options in CHUNKS[: 5 if shared else 2]:
         options = {"samples": 25, "key": KEY, "keep": True, "outputs": "logits", "shared": shared, **options}
         other = predict(mlp, X, **options)
         np.testing.assert_allclose(other.draws, whole.draws, atol=1e-6, err_msg=str(options))
@@ -177,3 +181,8 @@ def test_tolerance_stops_each_input_by_itself():
 def test_a_jax_key_is_the_key_that_it_is_elsewhere():
     assert (draws(mlp, key=jax.random.key(7)) == draws(mlp, key=Key(7))).all()
     assert (draws(mlp, key=None) != draws(mlp, key=None)).any()
+
+
+def test_a_chunk_begins_where_the_one_before_ends():
+    block = _chunks.Block(2, 5, _chunks.Size(3, 2), KEY, False, lambda streams: streams)
+    np.testing.assert_array_equal(block.draw(4, 11), _keys.of_examples(KEY, range(4, 11), range(5, 7), False))

@@ -71,10 +71,10 @@ def test_means_over_inputs_are_the_measures(drawn):
     losses = joined(
         [of_classes(draws[:, part], scaled[part], labels[part]) for part in (slice(99), slice(99, 300))]
     )
-    assert losses.ladder == (1, 2, 5, 7)
+    assert losses.averages == (1, 2, 5, 7)
     table = _measure(losses, 15, np.ones((1, 300)))[..., 0]
     assert table.shape == (4, 5)
-    for column, k in enumerate((None, *losses.ladder)):
+    for column, k in enumerate((None, *losses.averages)):
         groups = scaled[None] if k is None else group_means(draws, k)
         assert len(groups) == (1 if k is None else 7 // k)
         each = [measures(group, labels) for group in groups]

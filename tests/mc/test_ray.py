@@ -147,6 +147,7 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path, want):
     check(table.sort_values("index"), want)
 
 
+@pytest.mark.full  # three processes import torch; with two, one of which is killed, the rows are the same
 def test_the_page_s_example_on_three_workers(folder, want, monkeypatch, tmp_path):
     """The example of docs/mc/ray.md, as it stands but for the sizes."""
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -227,6 +228,12 @@ def test_rows_are_numbered_in_their_order():
         thinned.mc.ray.numbered(data, "id")
 
 
+@pytest.fixture(scope="module")
+def single(cluster):
+    """A row, of which Ray reads the columns once."""
+    return ray.data.from_items([{"x": 1.0, "index": 0}])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -241,11 +248,10 @@ def test_rows_are_numbered_in_their_order():
     ],
     ids=str,
 )
-def test_wrong_arguments_are_refused_before_anything_runs(options, message):
-    data = ray.data.from_items([{"x": 1.0, "index": 0}])
+def test_wrong_arguments_are_refused_before_anything_runs(single, options, message):
     with pytest.raises(ValueError, match=message):
-        started(data, mlp(), **options)
+        started(single, mlp(), **options)
     with pytest.raises(
         TypeError, match=r"model must be a torch.nn.Module or a function that makes one, got str"
     ):
-        started(data, "a model")
+        started(single, "a model")

@@ -100,6 +100,7 @@ def test_the_parts_of_complex_numbers(path):
         z = before.copy()
 
 
+@pytest.mark.covering("threads", "layout", strength=1)
 @pytest.mark.parametrize(
     ("shape", "noise"),
     [

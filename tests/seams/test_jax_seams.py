@@ -93,7 +93,16 @@ def assert_same(name, got, expected):
         np.testing.assert_array_equal(got, expected)
 
 
-every_site = pytest.mark.parametrize("name", SITES)
+# Of each of these another library's layer has the same code, or JAX's own verb: its program takes seconds.
+ALIKE = (
+    *("nnx.DropPath", "linen.Dropout", "linen.DropConnect"),
+    *("nnx.dot_product_attention", "linen.dot_product_attention"),
+)
+every_site = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.full) if name in ALIKE else name for name in SITES]
+)
+# What is exported is the lowering of a primitive, which one site of each has.
+EXPORTED = ("jax.dropout", "jax.keep_mask", "jax.dot_product_attention", "nnx.DropConnect")
 
 
 @every_site
@@ -147,7 +156,14 @@ def test_tangents(name, seam):
         assert_same(name, program(name)[seam], SITES[name](T, KEYS[0]))
 
 
-@pytest.mark.parametrize("name", sorted(set(SITES) - CURVED))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.full) if name in ALIKE else name
+        for name in SITES
+        if name not in CURVED
+    ],
+)
 def test_taylor_mode(name):
     y, (first, second) = program(name)["jet"]
     assert_same(name, y, eager(name)[0][0])
@@ -168,7 +184,9 @@ def test_jit_switched_off(name):
         assert_same(name, jax.jit(SITES[name])(X, KEYS[0]), eager(name)[0][0])
 
 
-@every_site
+@pytest.mark.parametrize(
+    "name", [name if name in EXPORTED else pytest.param(name, marks=pytest.mark.full) for name in SITES]
+)
 def test_export_and_reload(name):
     """For two platforms; what is loaded needs nothing of this library."""
     exported = jax.export.export(jax.jit(SITES[name]), platforms=["cpu", "cuda"])(X, KEYS[0])

@@ -37,6 +37,7 @@ def agree(call, model):
     return torch.equal(grad != 0, kept)
 
 
+@pytest.mark.covering(strength=1)  # what is saved is chosen by budget, whoever made the key
 @pytest.mark.parametrize("key", [None, 1], ids=["drawn", "keyed"])
 @pytest.mark.parametrize("budget", [0.0, 0.01, 0.3, 0.7, 1.0])
 def test_any_budget_of_memory(budget, key):

@@ -88,6 +88,7 @@ LAYERS: dict[str, Layer] = {
     "DropBlock3d": blocks(3),
     "DropConnect": Layer(connected, lambda: (floats(4, 6),)),
     "DropConnectLinear": Layer(lambda: nn.DropConnectLinear(6, 5, p=0.5), lambda: (floats(4, 6),)),
+    "DropHead": elements(nn.DropHead, 0.5),
     "DropEdge": Layer(lambda: nn.DropEdge(0.5), lambda: (torch.arange(40).reshape(2, 20),), alone=False),
     "DropKey": Layer(lambda: nn.DropKey(0.5), lambda: (floats(2, 4, 6),)),
     "DropMessage": elements(nn.DropMessage, 0.5, shape=(6, 5)),
@@ -116,6 +117,9 @@ LAYERS: dict[str, Layer] = {
     "LSTM": Layer(
         lambda: nn.LSTM(6, 5, 2, dropout=0.5, weight_p=0.5, output_p=0.5),
         lambda: (floats(3, 4, 6),),
+    ),
+    "LayerDrop": Layer(
+        lambda: nn.LayerDrop([torch.nn.Tanh(), torch.nn.Softplus()] * 4, 0.5), lambda: (floats(4, 6),)
     ),
     "LockedDropout": Layer(
         lambda: nn.LockedDropout(0.5, batch_first=True),
@@ -206,6 +210,7 @@ VERBS: dict[str, Verb] = {
         ),
         lambda: (floats(4, 6), floats(5, 6)),
     ),
+    "drop_head": verb("drop_head", 4, 6, 3),
     "drop_edge": Verb(
         lambda x, training, key=None: functional.drop_edge(x, 0.5, training=training, key=key),
         lambda: (torch.arange(40).reshape(2, 20),),
@@ -240,6 +245,12 @@ VERBS: dict[str, Verb] = {
     ),
     "feature_alpha_dropout": verb("feature_alpha_dropout", 4, 6, 3),
     "gaussian_dropout": verb("gaussian_dropout", 4, 6),
+    "layer_drop": Verb(
+        lambda x, training, key=None: functional.layer_drop(
+            x, [torch.tanh, torch.nn.functional.softplus] * 4, 0.5, training, key=key
+        ),
+        lambda: (floats(4, 6),),
+    ),
     "locked_dropout": verb("locked_dropout", 4, 6, 5, batch_first=True),
     "mask_spans": verb("mask_spans", 4, 9, 12, p=(4, 2, -1)),
     "mixout": Verb(

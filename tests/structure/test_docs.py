@@ -20,6 +20,7 @@ GENERAL = {
     "differences",
     "distributed",
     "flex",
+    "integrations",
     "keys",
     "schedules",
     "tools",
@@ -116,6 +117,7 @@ def test_pictures_have_a_function_each_and_a_page(pictures):
     assert [name for name in drawn if f"]({name}.svg)" not in text] == []
 
 
+@pytest.mark.full  # drawing all takes four seconds, and no code depends on it
 def test_pictures_are_what_the_script_draws(pictures):
     """To the byte, where the drawing library is the one that drew them."""
     pinned = re.search(r"^matplotlib==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]

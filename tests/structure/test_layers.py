@@ -12,6 +12,7 @@ ROOT = Path(thinned.contract.__file__).parent
 # Room by room. A room may import those above it in this list, and itself.
 ROOMS = {
     "contract": [
+        "_installed",
         "contract",
         "_philox",
         "_private",
@@ -27,7 +28,6 @@ ROOMS = {
     "libraries of layers": ["equinox", "flax", "keras"],  # on the front ends of the frameworks beneath them
     "tools": [
         "_files",
-        "_installed",
         "_process",
         "testing",
         "audit",
@@ -44,17 +44,16 @@ LEVEL = {name: level for level, names in enumerate(ROOMS.values()) for name in n
 # Tools stand on one another: the command line on all of them, the demo and the bench on what they show.
 TOOL_MAY_USE = {
     "_files": set(),
-    "_installed": set(),
     "_process": set(),
     "audit": set(),
     "testing": set(),
     "averages": set(),
     "exact": set(),
-    "conformance": {"_installed", "_process"},
+    "conformance": {"_process"},
     "mc": {"_files"},
-    "bench": {"_installed", "_process", "averages", "mc"},
+    "bench": {"_process", "averages", "mc"},
     "demo": {"averages", "mc"},
-    "cli": {"_files", "_installed", "audit", "averages", "bench", "conformance", "demo", "mc"},
+    "cli": {"_files", "audit", "averages", "bench", "conformance", "demo", "mc"},
 }
 
 
@@ -149,3 +148,22 @@ def test_no_file_imports_itself_by_way_of_others():
     }
     assert circle(graph) is None
     assert circle({**graph, "thinned.contract": {"thinned.torch.nn"}}) is not None
+
+
+def folders():
+    return sorted({file.parent for file in ROOT.rglob("*.py")})
+
+
+@pytest.mark.parametrize("folder", folders(), ids=lambda folder: str(folder.relative_to(ROOT.parent)))
+def test_a_folder_says_what_lives_there(folder):
+    """In its `__init__`: one sentence, and from eight files on what they are."""
+    said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    lines = [line for line in said.splitlines() if line]
+    assert len(lines) >= (3 if len(list(folder.glob("*.py"))) >= 8 else 1)
+
+
+def test_every_folder_of_tests_is_in_their_readme():
+    tests = Path(__file__).parents[1]
+    said = (tests / "README.md").read_text()
+    held = {file.parent.relative_to(tests).parts[0] for file in tests.glob("*/*.py")}
+    assert {name for name in held if f"`{name}`" not in said} == set()

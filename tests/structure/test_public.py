@@ -20,7 +20,11 @@ import thinned
 from thinned.cli import main
 
 ROOT = Path(__file__).parents[2]
-NO_TRANSFORMERS = importlib.util.find_spec("transformers") is None
+NEEDS = {
+    "thinned.torch.transformers": ["transformers"],
+    "thinned.torch.integrations.transformers": ["transformers"],
+    "thinned.torch.integrations.lightning": ["lightning"],
+}
 
 PUBLIC = {
     "thinned": ["Key", "dropout", "get_num_threads", "keep_mask", "scale", "set_num_threads", "threshold"],
@@ -52,7 +56,7 @@ PUBLIC = {
     ],
     "thinned.flax": ["linen", "nnx"],
     "thinned.flax.linen": ["DropConnect", "DropPath", "Dropout", "audit", "dot_product_attention"],
-    "thinned.flax.nnx": ["DropConnect", "DropPath", "Dropout", "dot_product_attention"],
+    "thinned.flax.nnx": ["DropConnect", "DropPath", "Dropout", "dot_product_attention", "keyed", "set_step"],
     "thinned.jax": ["dot_product_attention", "dropout", "fold", "keep_mask"],
     "thinned.keras": [
         "AdditiveAttention",
@@ -64,6 +68,7 @@ PUBLIC = {
         "GRUCell",
         "GaussianDropout",
         "GroupQueryAttention",
+        "Keyed",
         "LSTM",
         "LSTMCell",
         "MultiHeadAttention",
@@ -75,22 +80,29 @@ PUBLIC = {
         "audit",
         "dropout",
         "keep_mask",
+        "keyed",
     ],
     "thinned.mc": [
         "Comparison",
+        "Noise",
         "Prediction",
+        "Predictor",
+        "RegressionMeasures",
         "SilentError",
         "active",
         "compare",
+        "estimate_noise",
         "measures",
         "predict",
         "sites",
     ],
+    "thinned.mc.flax": ["linen_apply", "nnx_apply"],
     "thinned.mc.jax": ["predict", "random_key"],
     "thinned.mc.keras": ["predict"],
     "thinned.mc.ray": ["check_spread", "numbered", "predict", "read"],
-    "thinned.mc.torch": ["active", "predict", "sites"],
-    "thinned.tensorflow": ["compat", "dropout", "keep_mask", "nn"],
+    "thinned.mc.sklearn": ["Classifier", "Regressor"],
+    "thinned.mc.torch": ["Predictor", "active", "predict", "sites"],
+    "thinned.tensorflow": ["compat", "dropout", "fold", "keep_mask", "nn"],
     "thinned.tensorflow.compat": ["v1"],
     "thinned.tensorflow.compat.v1": ["layers", "nn"],
     "thinned.tensorflow.compat.v1.layers": ["Dropout", "dropout"],
@@ -105,11 +117,13 @@ PUBLIC = {
     ],
     "thinned.testing": ["assert_dropout_healthy"],
     "thinned.torch": [
+        "Steps",
         "audit",
         "convert",
         "count_steps",
         "flex",
         "functional",
+        "integrations",
         "keyed",
         "keys",
         "masked",
@@ -119,6 +133,7 @@ PUBLIC = {
         "r_drop",
         "regularization",
         "schedules",
+        "set_rank",
         "set_rows",
         "set_step",
         "strip",
@@ -139,6 +154,7 @@ PUBLIC = {
         "drop_block3d",
         "drop_connect_linear",
         "drop_edge",
+        "drop_head",
         "drop_key",
         "drop_message",
         "drop_node",
@@ -154,6 +170,7 @@ PUBLIC = {
         "feature_alpha_dropout",
         "gaussian_dropout",
         "keep_mask",
+        "layer_drop",
         "locked_dropout",
         "mask_spans",
         "mixout",
@@ -179,6 +196,7 @@ PUBLIC = {
         "DropConnect",
         "DropConnectLinear",
         "DropEdge",
+        "DropHead",
         "DropKey",
         "DropMessage",
         "DropNode",
@@ -197,6 +215,7 @@ PUBLIC = {
         "GRU",
         "GaussianDropout",
         "LSTM",
+        "LayerDrop",
         "LockedDropout",
         "Masksembles",
         "Mixout",
@@ -218,6 +237,7 @@ PUBLIC = {
         "mixout",
         "remove_drop_connect",
     ],
+    "thinned.torch.integrations": [],
     "thinned.torch.quantization": ["dynamic_mapping", "static_mapping"],
     "thinned.torch.schedules": [
         "Curriculum",
@@ -238,6 +258,13 @@ def test_public_names(name):
         assert inspect.getdoc(item), f"{name}.{public} has no docstring"
         if callable(item) and item.__module__.startswith("thinned."):
             assert "Example" in item.__doc__ or not inspect.signature(item).parameters, public
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_dir_of_a_package_shows_its_public_names_and_nothing_else(name):
+    module = importlib.import_module(name)
+    if hasattr(module, "__path__"):
+        assert dir(module) == PUBLIC[name]
 
 
 CODE = """
@@ -283,24 +310,23 @@ FRAMEWORKS = {
 }
 
 
-# The second takes 10 s, and tests/structure/test_layers.py reads in the sources who imports whom.
-BACKWARD = pytest.param(list(FRAMEWORKS)[::-1], id="backward", marks=pytest.mark.full)
-
-
-@pytest.mark.parametrize("order", [pytest.param(list(FRAMEWORKS), id="forward"), BACKWARD])
-def test_importing_loads_no_other_framework_and_no_tool(order):
-    none = [("pass", "import thinned, thinned.mc, thinned.mc.ray")]
-    tools = [("pass", "import thinned.cli.mc, thinned.mc.torch")]
-    steps = [(f"import {framework}", FRAMEWORKS[framework]) for framework in order]
-    own, *of_frameworks, of_tools = loaded_by(*none, *steps, *tools)
+def test_importing_loads_numpy_alone_and_a_worker_of_ray_no_torch():
+    own, of_worker = loaded_by(
+        ("pass", "import thinned, thinned.mc, thinned.mc.ray"),
+        ("pass", "import thinned.mc.ray._read, thinned.mc.ray._row_numbers"),
+    )
     assert own == {"numpy", "thinned"}
+    assert "torch" not in of_worker
+
+
+@pytest.mark.full  # 10 s each; tests/structure/test_layers.py reads in the sources who imports whom
+@pytest.mark.parametrize("order", [list(FRAMEWORKS), list(FRAMEWORKS)[::-1]], ids=["forward", "backward"])
+def test_importing_loads_no_other_framework_and_no_tool(order):
+    tools = [("pass", "import thinned.cli.mc, thinned.mc.torch")]
+    steps = [("pass", "import thinned"), *((f"import {one}", FRAMEWORKS[one]) for one in order)]
+    _, *of_frameworks, of_tools = loaded_by(*steps, *tools)
     assert dict(zip(order, of_frameworks, strict=True)) == {name: set() for name in order}
     assert "ray" not in of_tools
-
-
-def test_a_worker_of_ray_reads_its_part_without_torch():
-    (loaded,) = loaded_by(("pass", "import thinned.mc.ray._read, thinned.mc.ray._row_numbers"))
-    assert "torch" not in loaded
 
 
 # In the quick tier tests/keras asks the same of each backend's process, of frameworks alone.
@@ -316,8 +342,8 @@ def modules():
     for info in pkgutil.walk_packages(thinned.__path__, "thinned."):
         parent, _, last = info.name.rpartition(".")
         if last != "_native" and not (parent.endswith("._triton") and last in of_triton):
-            of_transformers = info.name == "thinned.torch.transformers" and NO_TRANSFORMERS
-            skip = [pytest.mark.skip(reason="transformers is not installed")] if of_transformers else []
+            lacking = [one for one in NEEDS.get(info.name, ()) if importlib.util.find_spec(one) is None]
+            skip = [pytest.mark.skip(reason=f"{', '.join(lacking)} is not installed")] if lacking else []
             yield pytest.param(info.name, marks=skip)
 
 
@@ -347,10 +373,15 @@ def test_commands_in_documents(name):
         main.commands[command].make_context(command, arguments)
 
 
+# XLA compiles for six seconds; mc/test_jax.py and test_jax_modules.py have what it shows.
+SLOW = ("docs/mc/jax.md",)
+
+
 def with_examples():
     for page in sorted((ROOT / "docs").rglob("*.md")):
         if ">>> " in page.read_text():
-            yield str(page.relative_to(ROOT))
+            name = str(page.relative_to(ROOT))
+            yield pytest.param(name, marks=pytest.mark.full) if name in SLOW else name
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # the compiler's own

@@ -23,9 +23,9 @@ PLACES = [
 ]
 
 
-# A function and a session make of a place what a function does that does not know the sizes.
+# A function and a session make of a place what a function does that does not know how many sizes there are.
 SIZES_LATER = [
-    pytest.param(way, marks=pytest.mark.full) if way in (function, session) else way for way in WAYS[1:]
+    way if way in (unknown_rank, xla) else pytest.param(way, marks=pytest.mark.full) for way in WAYS[1:]
 ]
 
 
@@ -49,6 +49,7 @@ def test_eager_outputs_equal_numpys_to_the_bit(dtype_name, place, training, mode
         assert same(got, thinned.dropout(x, p, key=KEY, training=training, mode=mode, **place))
 
 
+@pytest.mark.covering(strength=1)  # eager code has every place with every type
 @pytest.mark.parametrize("place", PLACES, ids=str)
 @pytest.mark.parametrize("way", SIZES_LATER, ids=lambda way: way.__name__)
 def test_every_way_gives_the_same_bits(way, place):
@@ -97,6 +98,7 @@ def test_tensors_of_everything(way, mode):
         assert same(got, expected)
 
 
+@pytest.mark.covering(strength=1)  # sizes are the kernel's, which has every length
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (7,), (8,), (9,), (1, 1)])
 @pytest.mark.parametrize("way", [eager, function, unknown_rank, xla], ids=lambda way: way.__name__)
 def test_small_and_empty_shapes(way, shape):
@@ -174,6 +176,7 @@ def test_a_mask_that_no_tensor_holds_is_an_error(shape):
         keep_mask(shape, 0.5, key=KEY)
 
 
+@pytest.mark.covering(strength=1)  # places are numbers before a way is taken
 @pytest.mark.parametrize("way", [eager, function, xla], ids=lambda way: way.__name__)
 @pytest.mark.parametrize(
     ("shape", "kwargs"),
@@ -187,7 +190,12 @@ def test_keep_mask_equals_numpys(way, shape, kwargs):
         assert same(mask, thinned.keep_mask(shape, p, key=KEY, **kwargs))
 
 
-@pytest.mark.parametrize("way", [eager, function, xla, plain], ids=lambda way: way.__name__)
+# XLA compiles a program for each: the conformance suite has it.
+@pytest.mark.parametrize(
+    "way",
+    [eager, function, pytest.param(xla, marks=pytest.mark.full), plain],
+    ids=lambda way: way.__name__,
+)
 def test_a_position_is_kept_at_its_own_number_and_dropped_above(way):
     def masks(key):
         where = [{"key": key, "global_shape": (2**36,), "start": (position,)} for position in NUMBERS]
@@ -198,6 +206,7 @@ def test_a_position_is_kept_at_its_own_number_and_dropped_above(way):
     assert [[bool(mask.numpy()[0]) for mask in two] for two in got] == [[True, False]] * len(NUMBERS)
 
 
+@pytest.mark.covering("dense", "way", strength=1)
 @pytest.mark.parametrize("dense", [True, False])
 @pytest.mark.parametrize("way", [eager, function, xla, plain], ids=lambda way: way.__name__)
 def test_ties_are_broken_by_the_second_halfword(way, dense):
@@ -222,6 +231,7 @@ def test_without_the_native_library_the_bits_are_the_same(monkeypatch):
 # Keys.
 
 
+@pytest.mark.covering(strength=1)  # one function makes a number of whatever is folded
 @pytest.mark.parametrize("way", [eager, function, xla], ids=lambda way: way.__name__)
 @pytest.mark.parametrize("data", [0, 123456789012, 2**60 - 1, "encoder.0.dropout"])
 def test_fold_equals_the_contracts(way, data):
@@ -326,3 +336,14 @@ def test_nothing_to_do_returns_x_itself():
     x = tf.ones(3)
     assert dropout(x, 0.0, key=KEY, training=True) is x
     assert dropout(x, 0.5, key=KEY, training=False) is x
+
+
+def test_the_probability_has_three_names():
+    x = tf.ones(64)
+    expected = dropout(x, 0.25, key=Key(1), training=True)
+    for options in ({"rate": 0.25}, {"keep_prob": 0.75}, {"keep_prob": tf.constant(0.75)}):
+        assert (dropout(x, **options, key=Key(1), training=True) == expected).numpy().all()
+    with pytest.raises(TypeError, match=r"pass exactly one of p, rate .* got none of them"):
+        dropout(x, key=Key(1), training=True)
+    with pytest.raises(ValueError, match=r"rate must be in \[0, 1\], got 75"):
+        dropout(x, rate=75, key=Key(1), training=True)

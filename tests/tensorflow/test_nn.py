@@ -79,6 +79,7 @@ def test_noise_shapes_with_tensors_in_them(way):
         equal(way(lambda t: nn.dropout(t, 0.5, make(t), KEY), x), expected)  # noqa: B023
 
 
+@pytest.mark.covering(strength=1)
 @pytest.mark.parametrize("noise_shape", [(3,), (None,), (6, 3), (1, 3), (6, 1), [], np.array([3])], ids=repr)
 def test_a_shorter_noise_shape_is_that_of_the_last_dimensions(way, noise_shape):
     x = numbers()

@@ -149,6 +149,7 @@ def test_a_frozen_graph_runs():
 # The gradient.
 
 
+@pytest.mark.covering(strength=1)  # a way is how the operator is called, a type what it does
 @WAYS
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
 def test_forward_and_backward_have_one_mask(way, dtype):
@@ -161,6 +162,7 @@ def test_forward_and_backward_have_one_mask(way, dtype):
 PLACES = [{}, {"noise_shape": (1, None)}, {"global_shape": (9, 9), "start": (1, 2), "mode": "classic"}]
 
 
+@pytest.mark.covering(strength=1)  # places are numbers of the operator, whichever way it is called
 @pytest.mark.parametrize("place", PLACES, ids=str)
 @WAYS
 def test_the_gradient_is_the_same_dropout_of_the_upstream(way, place):

@@ -80,6 +80,7 @@ KERAS = {
 }
 
 
+@pytest.mark.covering(strength=1)  # a plain loop above has both ways
 @both_ways
 @pytest.mark.parametrize("kind", KERAS)
 def test_cells_of_keras_and_of_tensorflow_1(kind, variational):
@@ -148,6 +149,7 @@ def test_a_key_as_a_tensor():
     assert same(tf.function(lambda k: unkeyed.unroll(x, key=k))(words), want)
 
 
+@pytest.mark.covering
 @both_ways
 @pytest.mark.parametrize("seed", [None, 3])
 @pytest.mark.parametrize("place", ["session", "function", "unroll", "sequence"])

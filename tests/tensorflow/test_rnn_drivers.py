@@ -94,7 +94,7 @@ def test_a_sequence_that_nobody_begins_has_one_mask_for_good_and_warns(loop):
     assert (drive().numpy() == first).all()
 
 
-@pytest.mark.parametrize("seed", [None, 3, Key(1, 2)], ids=str)
+@pytest.mark.parametrize("seed", [None, pytest.param(3, marks=pytest.mark.full), Key(1, 2)], ids=str)
 def test_keras_runs_trains_and_evaluates_it(seed):
     cell = keras.layers.GRUCell(5)
     wrapper = DropoutWrapper(cell, 0.5, 0.5, 0.5, variational_recurrent=isinstance(seed, Key), seed=seed)

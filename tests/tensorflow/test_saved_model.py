@@ -100,6 +100,7 @@ def test_it_holds_tensorflows_own_operators_only(saved):
     assert not [op for op in nodes if "hinned" in op]
 
 
+@pytest.mark.full  # ten seconds; what stands in the graph is TensorFlow's alone, and is loaded below
 def test_a_process_without_thinned_draws_the_same_bits(saved):
     environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "PATH": "", "HOME": saved}
     result = subprocess.run(

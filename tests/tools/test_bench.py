@@ -212,14 +212,20 @@ def test_a_path_that_is_not_there_is_said_to_be_not_measured(monkeypatch: pytest
     }
 
 
-def test_a_run_leaves_path_threads_and_generator_as_they_were() -> None:
+@pytest.mark.parametrize(
+    "match",
+    [
+        pytest.param("AVX2 path, 64 Ki"),
+        *(pytest.param(m, marks=pytest.mark.full) for m in ("two threads", "1 Ki")),
+    ],
+)
+def test_a_run_leaves_path_threads_and_generator_as_they_were(match: str) -> None:
     def state() -> tuple[object, ...]:
         threads = (thinned.get_num_threads(), torch.get_num_threads())
         return _kernel.path(), *threads, torch.random.get_rng_state().tolist()
 
     before = state()
-    for match in ("AVX2 path, 64 Ki", "two threads", "1 Ki"):
-        bench.run(match, bench.QUICK)
+    bench.run(match, bench.QUICK)
     assert state() == before
 
 

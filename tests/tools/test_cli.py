@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import thinned
 from thinned import _kernel
+from thinned._installed import install
 from thinned.cli import main
 
 DIGEST = "0a115cad0721bf632c29a01cb034ba99fd13916e7913baf343fd90fd33edf0db"
@@ -151,7 +152,7 @@ def test_a_missing_package_is_named_with_its_extra(package):
     result = without([package], "info")
     assert result.returncode == 1
     assert result.stderr.strip() == (
-        f'thinned: the command line needs {package}, which is not installed: pip install "thinned[cli]"'
+        f"thinned: the command line needs {package}, which is not installed: {install('cli')}"
     )
 
 
@@ -167,14 +168,14 @@ def test_demo_names_the_extra_it_needs(package):
     result = without([package], "demo", "--quick")
     assert result.returncode == 1
     assert result.stderr.strip() == (
-        f'Error: {package} is not installed, and this needs it: pip install "thinned[demo]"'
+        f"Error: {package} is not installed, and this needs it: {install('demo')}"
     )
 
 
 def test_a_plot_names_the_extra_it_needs(tmp_path):
     result = without(["matplotlib"], "averages", "--size", 9, "--masks", 2, "--plot", tmp_path / "a.png")
     assert result.returncode == 1
-    assert 'pip install "thinned[cli]"' in result.stderr
+    assert install("cli") in result.stderr
 
 
 def test_light_commands_load_no_heavy_package(tmp_path):

@@ -90,6 +90,7 @@ def test_report_repeats_the_summary_and_the_command(made):
     assert "thinned demo --seed 5 --quick" in page
 
 
+@pytest.mark.full  # makes the report again
 def test_same_seed_same_numbers(made, tmp_path):
     before = torch.random.get_rng_state()
     _, page = demo(tmp_path / "again.html", "--seed", "5")

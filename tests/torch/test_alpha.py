@@ -9,7 +9,7 @@ import torch
 
 import thinned
 from thinned import Key
-from thinned.torch import keyed, nn, schedules, set_step
+from thinned.torch import keyed, nn, set_step
 from thinned.torch.functional import alpha_dropout, feature_alpha_dropout
 
 VERBS = [alpha_dropout, feature_alpha_dropout]
@@ -263,30 +263,3 @@ def test_the_layers_are_torchs_own_by_type_name_and_state():
             assert torch.equal(other(x), verb(x, 0.5, True, key=module.key.fold(0)))
         assert not torch.equal(module(x, call=1), module(x))
         assert not torch.equal(set_step(module, 1)(x), verb(x, 0.5, True, key=module.key.fold(0)))
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-def test_compiled_equals_eager_with_one_graph_for_all_steps():
-    torch.compiler.reset()
-    compiled = 0
-
-    def counting(graph, inputs):
-        nonlocal compiled
-        compiled += 1
-        return torch._dynamo.lookup_backend("inductor")(graph, inputs)
-
-    model = keyed(
-        torch.nn.Sequential(
-            nn.AlphaDropout(schedules.Linear(0.1, 0.5, steps=3)), nn.FeatureAlphaDropout(0.3)
-        ),
-        1,
-    )
-    fast = torch.compile(model, fullgraph=True, backend=counting)
-    for step in range(4):
-        set_step(model, step)
-        x = sample().requires_grad_()
-        expected, got = model(x), fast(x)
-        assert torch.equal(got, expected)
-        grads = [torch.autograd.grad(y.sum(), x)[0] for y in (expected, got)]
-        assert torch.equal(*grads)
-    assert compiled == 1

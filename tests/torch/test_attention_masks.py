@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import thinned
-from thinned import Key
+from thinned import Key, _kernel
 from thinned.torch.functional import dropout
 from thinned.torch.functional import scaled_dot_product_attention as attend
 
@@ -106,6 +106,11 @@ def test_any_shape(data):
         assert torch.equal(found, expected)
 
 
+# The reference takes ten seconds of NumPy for what torch's operators do.
+SOON = [p if p != _kernel.REFERENCE else pytest.param(p, marks=pytest.mark.full) for p in _kernel.paths()]
+
+
+@pytest.mark.parametrize("path", SOON, indirect=True)
 def test_p_that_varies_along_queries_and_keys(path):
     """Not the kernel's: by blocks of queries."""
     q = k = torch.zeros(2, 50, 4)

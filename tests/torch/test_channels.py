@@ -153,29 +153,6 @@ def test_keys_steps_copies_and_schedules():
     assert not torch.equal(layer(x, call=1), layer(x))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-def test_compiled_equals_eager():
-    torch.compiler.reset()
-    compiled = 0
-
-    def counting(graph, inputs):
-        nonlocal compiled
-        compiled += 1
-        return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
-
-    model = keyed(torch.nn.Sequential(nn.Dropout1d(0.5), nn.Dropout1d(0.3), nn.Dropout1d(0.2)), 1)
-    fast = torch.compile(model, fullgraph=True, backend=counting)
-    for step in range(3):
-        x = torch.randn(8, 6, 5, requires_grad=True)
-        set_step(model, step)
-        expected, got = model(x), fast(x)
-        assert torch.equal(got, expected)
-        (one,) = torch.autograd.grad(expected.sum(), x)
-        (two,) = torch.autograd.grad(got.sum(), x)
-        assert torch.equal(one, two)
-    assert compiled == 1
-
-
 def test_each_example_of_a_vmap_has_its_own_channels():
     x = torch.ones(5, 6, 30, 4)
     for randomness, equal in (("same", True), ("different", False)):

@@ -211,7 +211,7 @@ def test_modules_that_hold_a_rate_are_named_without_a_run():
 def test_helpers_and_rates_that_are_read_are_suspects():
     model = torch.nn.Sequential(ByHelper(), SelfAttention(), SelfAttention())
     model[2].dropout.p = 0.0
-    suspects = convert(model).suspects
+    suspects = convert(model).possible
     assert suspects["0"].startswith("ByHelper.forward calls helper, which calls inner, which calls F.dropout")
     assert suspects["1"].startswith("SelfAttention.forward reads self.dropout.p")
     assert "2" not in suspects
@@ -226,6 +226,6 @@ def test_berts_attention(attention):
     config._attn_implementation = attention
     model = transformers.BertModel(config)
     report = convert(model)
-    assert "encoder.layer.1.attention.self" in report.suspects
+    assert "encoder.layer.1.attention.self" in report.possible
     with pytest.warns(UserWarning, match=r"encoder.layer.1.attention.self \(BertSelfAttention\)"):
         keyed(model, 7, check={"input_ids": torch.arange(12).reshape(2, 6)})

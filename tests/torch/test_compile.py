@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from tiers import BACKENDS
 
 from thinned import Key
 from thinned.torch import functional, keyed, nn, set_step
@@ -57,10 +58,12 @@ def both(compiled, eager, x):
     return results[0][0]
 
 
+# What generates code has no part in how many graphs there are.
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("p", [0.5, Linear(0.1, 0.9, 10), Early(0.5, 10)], ids=repr)
-def test_ten_steps_compile_once(p):
+def test_ten_steps_compile_once(p, backend):
     model = keyed(network(p), 3)
-    compiled = compile_at_most(1, model, "inductor")
+    compiled = compile_at_most(1, model, backend)
     x = torch.randn(4, 8)
     outputs = [both(compiled, set_step(model, n), x) for n in range(10)]
     assert not any(torch.equal(a, b) for a, b in itertools.pairwise(outputs))
@@ -117,11 +120,12 @@ def test_classic_evaluation_by_a_tensor():
             assert torch.equal(compiled(x, torch.tensor(p, dtype=torch.float64)), expected)
 
 
-def test_sizes_are_symbols():
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sizes_are_symbols(backend):
     def f(x):
         return functional.dropout(x, 0.5, True, key=Key(1), noise_shape=(None, 1, None))
 
-    compiled = compile_at_most(2, f, "inductor", dynamic=True)  # and one for other strides
+    compiled = compile_at_most(2, f, backend, dynamic=True)  # and one for other strides
     for n in range(3, 9):
         x = torch.randn(n, n + 2, 2 * n)
         assert torch.equal(compiled(x), f(x))
@@ -168,6 +172,7 @@ def test_an_exported_training_model_keeps_its_operator():
     assert "thinned.dropout.default" in operators(program)
 
 
+@pytest.mark.full  # tests/seams export models in evaluation to ONNX too
 @pytest.mark.filterwarnings("ignore")  # the exporter's own
 def test_onnx_of_an_eval_model_is_arithmetic_alone():
     onnx = pytest.importorskip("onnx")

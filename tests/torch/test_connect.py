@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 import thinned
 from thinned import Key
-from thinned.torch import functional, keyed, nn, schedules, set_step
+from thinned.torch import functional, keyed, nn, set_step
 from thinned.torch.functional import drop_connect_linear
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -336,32 +336,6 @@ def test_p_zero_p_one_and_no_training():
     assert torch.equal(drop_connect_linear(clean, weight, bias, 0.0, True), F.linear(clean, weight, bias))
     with pytest.raises(TypeError, match=r"pass training=self\.training"):
         drop_connect_linear(clean, weight, bias, 0.5)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-def test_compiled_code_equals_eager_over_steps(backend):
-    """Both kinds; one graph for all steps."""
-    p = schedules.Linear(0.0, 0.5, 4)
-    model = torch.nn.Sequential(nn.drop_connect(torch.nn.Linear(6, 5), p=p), nn.DropConnectLinear(5, 3, p=p))
-    keyed(model, 7)
-    torch._dynamo.reset()
-    compiled = torch.compile(model, fullgraph=True, backend=backend)
-    graphs = set()
-    for step in range(1, 5):
-        set_step(model, step)
-        results = []
-        for run in (model, compiled):
-            x = torch.randn(4, 6, generator=torch.Generator().manual_seed(1)).requires_grad_()
-            y = run(x)
-            model.zero_grad()
-            y.sum().backward()
-            results.append((y.detach(), x.grad, *(q.grad for q in model.parameters())))
-        for eager, other in zip(*results, strict=True):
-            torch.testing.assert_close(eager, other)  # the compiler may sum in another order
-            assert torch.equal(eager == 0, other == 0)
-        graphs.add(torch._dynamo.utils.counters["stats"]["unique_graphs"])
-    assert len(graphs) == 1
 
 
 def test_repr():

@@ -30,8 +30,13 @@ def rows_are_equal(y):
     return all(torch.equal(row, y[0]) for row in y)
 
 
+# Six graphs; vmap's are compiled below, and other tests compile a layer's derivatives.
 @pytest.mark.parametrize(
-    "wrap", [lambda f: f, lambda f: torch.compile(f, backend="aot_eager", fullgraph=True)]
+    "wrap",
+    [
+        lambda f: f,
+        pytest.param(lambda f: torch.compile(f, backend="aot_eager", fullgraph=True), marks=pytest.mark.full),
+    ],
 )
 def test_derivatives_have_the_mask(wrap):
     x = torch.ones(64)

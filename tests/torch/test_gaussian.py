@@ -286,33 +286,3 @@ def test_the_layer():
     rising = set_step(nn.GaussianDropout(schedules.Linear(0.0, 1.0, steps=4)), 4)
     with pytest.raises(ValueError, match="GaussianDropout needs p < 1"):
         rising(x)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-def test_compiled_equals_eager_with_one_graph_for_all_steps():
-    torch.compiler.reset()
-    compiled = 0
-
-    def counting(graph, inputs):
-        nonlocal compiled
-        compiled += 1
-        return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
-
-    model = keyed(
-        torch.nn.Sequential(nn.GaussianDropout(schedules.Linear(0.1, 0.5, steps=3)), nn.GaussianDropout(0.3)),
-        1,
-    )
-    fast = torch.compile(model, fullgraph=True, backend=counting)
-    for step in range(4):
-        set_step(model, step)
-        x = sample().requires_grad_()
-        expected, got = model(x), fast(x)
-        assert torch.equal(got, expected)
-        grads = [torch.autograd.grad(y.sum(), x)[0] for y in (expected, got)]
-        assert torch.equal(*grads)
-    assert compiled == 1
-    torch.compiler.reset()
-    verb = torch.compile(gaussian_dropout, fullgraph=True, backend="aot_eager")
-    for p in (0.1, 0.2, 0.3, 0.4):
-        x = sample()
-        assert torch.equal(verb(x, p, True, key=Key(1)), gaussian_dropout(x, p, True, key=Key(1)))

@@ -171,22 +171,6 @@ def test_the_layer():
     assert layer.eval()(x) is x
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-def test_compiled_equals_eager():
-    torch.compiler.reset()
-    model = keyed(
-        torch.nn.Sequential(nn.LockedDropout(0.3, batch_first=True), nn.LockedDropout(batch_first=False)), 1
-    )
-    fast = torch.compile(model, fullgraph=True, backend="aot_eager")
-    for step in range(3):
-        set_step(model, step)
-        x = sample().requires_grad_()
-        results = [run(x) for run in (model, fast)]
-        assert torch.equal(*results)
-        grads = [torch.autograd.grad(y.sum(), x)[0] for y in results]
-        assert torch.equal(*grads)
-
-
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_features_may_have_dimensions_of_their_own(batch_first):
     """As fastai's RNNDropout takes them."""

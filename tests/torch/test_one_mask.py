@@ -53,6 +53,7 @@ def test_forward_and_backward_have_one_mask(run, key):
 
 
 # The compiler makes a graph for each: every layout with one dtype, and each of these with eager code's mask.
+# A layout is the operator's business, and how it is run autograd's.
 COMPILED = [("aot_eager", *run) for run in RUNS] + [("inductor", *RUNS[0])]
 LATER = [pytest.param("inductor", *run, marks=pytest.mark.full) for run in RUNS[1:]]  # 8 s each
 
@@ -63,11 +64,12 @@ LATER = [pytest.param("inductor", *run, marks=pytest.mark.full) for run in RUNS[
     [*COMPILED, *LATER],
     ids=[f"{b}-{i}" for b in ("aot", "generated") for i in IDS],
 )
-def test_forward_and_backward_have_one_mask_in_compiled_code(backend, run, key):
+@pytest.mark.covering(strength=1)
+@pytest.mark.parametrize(("layout", "dtype"), list(zip(LAYOUTS, DTYPES, strict=True)), ids=list(LAYOUTS))
+def test_forward_and_backward_have_one_mask_in_compiled_code(backend, run, key, layout, dtype):
     torch._dynamo.reset()
     call = torch.compile(run, fullgraph=True, backend=backend, dynamic=False)
-    for (layout, make), dtype in zip(LAYOUTS.items(), DTYPES, strict=True):
-        check(call, make(dtype), key, f"{layout} {dtype}")
+    check(call, LAYOUTS[layout](dtype), key, f"{layout} {dtype}")
 
 
 def check(call, x, key, what):
@@ -87,7 +89,7 @@ def check(call, x, key, what):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-@pytest.mark.parametrize("around", [plain, checkpointed])
+@pytest.mark.parametrize("around", [pytest.param(checkpointed, marks=pytest.mark.full), plain])
 def test_two_draws_in_one_graph_are_two_masks(around, backend):
     """A compiler that takes two calls for one expression would merge them; a second run draws again."""
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch._inductor.config
+from tiers import BACKENDS
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.library import opcheck
 
@@ -99,8 +100,8 @@ def strictly(compiled):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("keyed", [False, True])
 def test_compiled_code_has_the_masks_of_eager_code(keyed, backend):
     """And of its own backward; two layers in one graph draw two keys."""
     key = Key(5, 2**63) if keyed else None

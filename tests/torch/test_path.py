@@ -9,7 +9,7 @@ import torch
 
 import thinned
 from thinned import Key
-from thinned.torch import keyed, nn, schedules, set_step
+from thinned.torch import keyed, keys, nn, set_step
 from thinned.torch.functional import drop_path, stochastic_depth
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -115,8 +115,6 @@ def test_what_is_missing_is_named():
         drop_path(torch.ones(3), 0.5)
     with pytest.raises(TypeError, match=r"pass training=self\.training"):
         stochastic_depth(torch.ones(3), 0.5, "row")
-    with pytest.raises(TypeError, match="'p'"):
-        nn.DropPath()
     with pytest.raises(ValueError, match='mode must be "row" or "batch"'):
         nn.StochasticDepth(0.5, "column")
     for make in (nn.DropPath, lambda p: nn.StochasticDepth(p, "row")):
@@ -139,27 +137,18 @@ def test_names_of_others():
     assert layer.state_dict() == {}
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
-def test_compiled_equals_eager_with_one_graph_for_all_steps():
-    torch.compiler.reset()
-    compiled = 0
-
-    def counting(graph, inputs):
-        nonlocal compiled
-        compiled += 1
-        return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
-
-    model = torch.nn.Sequential(
-        nn.DropPath(schedules.Linear(0.1, 0.5, steps=3)),
-        nn.DropPath(0.3, scale_by_keep=False),
-        nn.StochasticDepth(0.1, "batch"),
-    )
-    fast = torch.compile(keyed(model, 1), fullgraph=True, backend=counting)
-    for step in range(4):
-        set_step(model, step)
-        x = torch.randn(8, 6, requires_grad=True)
-        expected, got = model(x), fast(x)
-        assert torch.equal(got, expected)
-        grads = [torch.autograd.grad(y.sum(), x)[0] for y in (expected, got)]
-        assert torch.equal(*grads)
-    assert compiled == 1
+def test_the_probability_has_timms_name_too():
+    x = torch.ones(16, 3)
+    expected = drop_path(x, 0.3, True, key=Key(1))
+    assert torch.equal(drop_path(x, drop_prob=0.3, training=True, key=Key(1)), expected)
+    assert torch.equal(nn.DropPath(drop_prob=0.3)(x, key=Key(1)), expected)
+    with keys(torch.nn.Identity(), 1), pytest.raises(TypeError, match=r"got p=0\.3 and drop_prob=0\.3"):
+        drop_path(x, 0.3, True, drop_prob=0.3)
+    with pytest.raises(
+        TypeError, match="pass p, or drop_prob as timm names it, got p=None and drop_prob=None"
+    ):
+        nn.DropPath()
+    model = torch.nn.Sequential(torch.nn.Flatten())
+    model.forward = lambda x: drop_path(x, drop_prob=0.3, training=True)
+    with keys(model, 1):
+        assert torch.equal(model(x), drop_path(x, 0.3, True, key=Key(1).fold("").fold(0)))

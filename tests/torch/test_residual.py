@@ -130,15 +130,3 @@ def test_the_layer():
     assert not torch.equal(layer(x, residual, call=1), layer(x, residual))
     assert torch.equal(layer.eval()(x, residual), x + residual)
     assert repr(layer) == "DropoutAdd(p=0.5)"
-
-
-def test_compiled_equals_eager():
-    torch._dynamo.reset()
-    layer = keyed(nn.DropoutAdd(0.5), 3)
-    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
-    for step in range(3):
-        x, residual = (t.requires_grad_() for t in pair(torch.float32))
-        set_step(layer, step)
-        one, two = layer(x, residual), compiled(x, residual)
-        assert torch.equal(one, two)
-        assert torch.equal(*(torch.autograd.grad(y.sum(), x)[0] for y in (one, two)))

@@ -11,7 +11,7 @@ from torch_recurrent_cases import RATES, B, F, H, T, flat, gradients, same
 
 from thinned.torch import keyed, set_step
 from thinned.torch.nn import GRU, LSTM
-from thinned.torch.nn._recurrent_weights import in_one_chunk
+from thinned.torch.nn._recurrent import _in_one_chunk
 from thinned.torch.schedules import Late, Linear
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")  # torch's own
@@ -108,7 +108,7 @@ def test_other_arguments_are_checked_as_torch_checks_them():
 def test_weights_in_one_chunk():
     """What cuDNN asks: all matrices, then all biases, without a gap; each gets its own gradient."""
     weights = list(LSTM(F, H, bidirectional=True, proj_size=3).parameters())
-    pieces = in_one_chunk(weights)
+    pieces = _in_one_chunk(weights)
     assert same(pieces, weights)
     order = sorted(pieces, key=lambda w: w.dim() == 1)
     start = order[0].data_ptr()
@@ -128,7 +128,7 @@ def test_a_chunk_changes_no_bit(kind, monkeypatch):
     plain = layer(x)
     expected = [*flat(plain), *gradients(plain, x, layer)]
     used = []
-    monkeypatch.setattr("thinned.torch.nn._recurrent.needs_chunk", lambda weights: used.append(1) or True)
+    monkeypatch.setattr("thinned.torch.nn._recurrent._needs_chunk", lambda weights: used.append(1) or True)
     chunked = layer(x)
     assert same([*flat(chunked), *gradients(chunked, x, layer)], expected)
     assert used
@@ -170,7 +170,8 @@ def test_compiled_code_runs_the_layer_as_it_is(kind):
     assert counter.frame_count == 0
 
 
-@pytest.mark.parametrize("kind", [LSTM, GRU])
+# Both are one class's, and an LSTM is traced only where oneDNN is switched off.
+@pytest.mark.parametrize("kind", [pytest.param(LSTM, marks=pytest.mark.full), GRU])
 def test_one_graph_serves_all_steps_where_torch_may_trace(kind):
     """torch 2.13 traces no oneDNN LSTM, its own neither; of a traced GRU, its own too, other bits come."""
     torch._dynamo.reset()

@@ -264,6 +264,7 @@ def test_parts_of_a_mesh_are_torchs():
                         assert 0 in sizes or begin == want[1]
 
 
+@pytest.mark.full  # a process for 0.6 s of an import, on which no value depends
 def test_dtensor_is_not_imported_until_there_is_one():
     """It takes 0.6 s."""
     code = (

@@ -65,7 +65,7 @@ def test_an_attention_that_is_handed_over_gets_a_site(stand_in):
     state = list(model.state_dict())
     report = convert(model)
     assert list(report.swapped) == ["0.thinned_attention"]
-    assert report.left == report.suspects == {}
+    assert report.left == report.possible == {}
     assert list(model.state_dict()) == state
     keyed(model, 3, check=x)
     with torch.no_grad():
@@ -85,7 +85,7 @@ def test_an_attention_that_is_handed_over_gets_a_site(stand_in):
 def test_an_attention_by_another_name_is_told_how_to_be_ours(stand_in):
     model = torch.nn.Sequential(stand_in())
     model[0].config._attn_implementation = "sdpa"
-    suspect = convert(model).suspects["0"]
+    suspect = convert(model).possible["0"]
     assert "holds attention_dropout=0.5 as a number" in suspect
     assert 'set_attn_implementation("thinned") and convert again' in suspect
 
@@ -233,7 +233,7 @@ def test_generation_is_sdpas(tf, name):
 def test_a_converted_model_is_keyed_completely(tf, name):
     model, inputs = build(tf, name)
     report = convert(model)
-    assert report.left == report.suspects == {}
+    assert report.left == report.possible == {}
     # A layer of ViT calls one module twice.
     calls = "count" if name == "vit" else None
     keyed(model.train(), 7, check=inputs, calls=calls)

@@ -129,7 +129,7 @@ def test_a_block_is_keyed_completely(name):
         report = convert(model)
         assert torch.equal(model(x), expected)
         assert report.left == {}
-        assert set(report.suspects) <= {"0.attn", "1.attn"}, "those whose p is 0"
+        assert set(report.possible) <= {"0.attn", "1.attn"}, "those whose p is 0"
         keyed(model.train(), 5, check=x)
         first, other = model(x), set_step(model, 1)(x)
         assert torch.equal(set_step(model, 0)(x), first)
@@ -148,7 +148,7 @@ def test_torchvisions_attention_is_ours():
 
 def test_timms_fused_attention_is_named_with_its_remedies():
     model, x = nn.Sequential(TimmBlock(attn_drop=0.2)), torch.randn(3, 5, 16)
-    suspect = convert(model).suspects["0.attn"]
+    suspect = convert(model).possible["0.attn"]
     assert "calls F.scaled_dot_product_attention" in suspect
     assert "where its fused_attn is False, its dropout is called as a module" in suspect
     with pytest.warns(UserWarning, match=r"0\.attn \(Attention\): bernoulli_"):

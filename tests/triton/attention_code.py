@@ -45,12 +45,13 @@ def check(made, folder):
         assert any(name.startswith(("LDGSTS", "LDG")) and ".128" in name for name in names)
 
 
+@pytest.mark.full  # seven seconds; what is spilled costs time and no value
 def test_nothing_is_spilled_forward(made, tmp_path):
     compiled(64, torch.bfloat16, backward=False)
     check(made, tmp_path)
 
 
-@pytest.mark.full  # some seconds each; of the quick tier's there is one above
+@pytest.mark.full
 @pytest.mark.parametrize("made", [80, 90], indirect=True)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("E", [64, 128])

@@ -7,6 +7,7 @@ from arrays import DTYPES, array, launch, numbers, reference
 from equal_bits import assert_equal_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from known_answers import NUMBERS
 
 from thinned import Key
 from thinned.torch import _key
@@ -20,7 +21,10 @@ def check(x, p=0.4, **where):
     assert_equal_bits(np.ascontiguousarray(array(launch(x, p, KEY, **where))), reference(x, p, KEY, **where))
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+# Where an element stands does not depend on its type: masks.py has every type.
+@pytest.mark.parametrize(
+    "dtype", [d if d.itemsize == 4 else pytest.param(d, marks=pytest.mark.full) for d in DTYPES], ids=str
+)
 def test_layouts(dtype):
     x = numbers((4, 3, 72), dtype)
     for one in (
@@ -52,7 +56,7 @@ def test_shared_decisions(noise):
     check(numbers((4, 16, 5)).transpose(1, 2), noise_shape=noise)
 
 
-@pytest.mark.covering
+@pytest.mark.covering(strength=1)  # tests/numpy has the product of the same places
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize("noise", [None, (1, 1, 1)])
@@ -142,6 +146,33 @@ def test_any_place(place, p):
 # Which kernel.
 
 
+@pytest.mark.parametrize("shape", [(3, 1), (1, 70), (3, 70)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_p_for_each_row_column_or_element(shape, dtype, launched):
+    x = numbers((3, 70))
+    p = torch.rand(shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    p.view(-1)[:3] = torch.tensor([0.0, 1.0, 2.0**-20])
+    for mode in ("inverted", "classic"):
+        y = array(launch(x, p, KEY, mode=mode))
+        for at in np.ndindex(3, 70):
+            own = float(p.expand(3, 70)[at])
+            one = reference(x[at].reshape(1, 1), own, KEY, mode=mode, global_shape=(3, 70), start=at)
+            assert_equal_bits(y[at].reshape(1, 1), one)
+    assert launched == ["rows" if shape == (3, 1) else "strided"] * 2
+
+
+def test_ties_have_their_own_p():
+    """Positions at whose own number a p stands, and just above it, in one launch."""
+    for position, own in NUMBERS.items():
+        first = position - position % 8
+        where = {"global_shape": (2**36,), "start": (first,)}
+        p = torch.tensor([own / 2**32, (own + 1) / 2**32], dtype=torch.float64)
+        for column in range(2):
+            rates = torch.full((8,), 0.5, dtype=torch.float64)
+            rates[position % 8] = p[column]
+            assert (launch(torch.ones(8), rates, Key(5, 5), **where)[position % 8] != 0) == (not column)
+
+
 @pytest.fixture
 def launched(monkeypatch):
     """Names of the kernels launched."""
@@ -173,11 +204,11 @@ def test_rows_go_by_eights(launched):
 
 
 def test_dimensions_merge_where_nothing_tells_them_apart():
-    dense = [(4, 15, 15, 15, 0), (3, 5, 5, 5, 0), (5, 1, 1, 1, 0)]
+    dense = [(4, 15, 15, 15, 0, 0), (3, 5, 5, 5, 0, 0), (5, 1, 1, 1, 0, 0)]
     assert layout(dense, 64).width == 60
-    assert layout(dense, 64).columns() == ((1,), (0,), (0,), (0,), (0,))
-    turned = layout([(3, 1, 1, 4, 0), (4, 3, 3, 1, 0)], 64)
+    assert layout(dense, 64).columns() == ((1,), (0,), (0,), (0,), (0,), (0,))
+    turned = layout([(3, 1, 1, 4, 0, 0), (4, 3, 3, 1, 0, 0)], 64)
     assert turned.width == 0
-    assert turned.columns() == ((3, 4), (1, 3), (1, 3), (4, 1), (0, 0))
+    assert turned.columns() == ((3, 4), (1, 3), (1, 3), (4, 1), (0, 0), (0, 0))
     assert layout([], 64).width == 1
-    assert layout([(1, 7, 7, 7, 0)], 64).width == 1
+    assert layout([(1, 7, 7, 7, 0, 0)], 64).width == 1

@@ -98,6 +98,7 @@ def test_the_low_halfword_is_drawn_only_where_a_block_ties(monkeypatch):
 EXTREMES = [0.0, 2.0**-33, 2.0**-32, 1e-6, 2.0**-16, 0.5, 0.999, 0.99999, 1 - 2.0**-32, 1.0]
 
 
+@pytest.mark.covering(strength=1)  # a mode is the factor, and p the threshold
 @pytest.mark.parametrize("p", EXTREMES)
 @pytest.mark.parametrize("mode", ["inverted", "classic"])
 def test_extreme_probabilities(p, mode):

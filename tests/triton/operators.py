@@ -110,14 +110,18 @@ def test_shards_and_shared_decisions():
     assert_equal_bits(array(y), reference(x, 0.4, KEY, **where))
 
 
-def test_each_element_its_own_p_goes_another_way(launches):
+def test_each_row_has_its_own_p(launches):
     x = numbers((4, 50))
     p = torch.tensor([[0.0], [0.3], [0.9], [1.0]])
     y = functional.dropout(x, p, True, key=KEY)
     whole = [reference(x, float(one), KEY) for one in p]
     for i in range(4):
         assert_equal_bits(array(y[i]), whole[i][i])
-    assert launches["dropout"] == 0
+    assert functional.dropout(x, p, True, inplace=True, key=KEY) is x
+    assert torch.equal(x, y)
+    with pytest.raises(ValueError, match=r"p must be in \[0, 1\], got"):
+        functional.dropout(x, torch.tensor([[0.0], [0.3], [0.9], [1.1]]), True, key=KEY)
+    assert launches["dropout"] == 3
 
 
 def test_one_key_each_under_vmap(launches):
@@ -228,6 +232,7 @@ def test_compiled_masks_are_those_of_eager_code_forward_and_backward():
 CHECKS = ["test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic"]
 
 
+@pytest.mark.full  # torch/test_operator.py and test_norm.py ask the same of the operators where no kernel is
 @pytest.mark.parametrize("residual_dtype", [torch.float32, torch.float64])
 def test_operators_are_what_torch_asks_of_one(residual_dtype):
     x = numbers((4, 24)).requires_grad_()

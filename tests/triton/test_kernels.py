@@ -15,12 +15,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 HERE = Path(__file__).parent
-# What shares a process takes about as long as the other.
-CHECKS = {
-    "kernels": ("defects", "layouts", "masks", "norms"),
-    "operators": ("operators",),
-    "attention": ("attention",),
-}
+# Two processes, which take about as long: one starts in 4 s of a processor's time.
+CHECKS = {"kernels": ("defects", "layouts", "masks", "norms", "operators"), "attention": ("attention",)}
+COMPILED = ("machine_code", "static_model", "attention_code")
 # torch's own, where a derivative of its own is compiled.
 WARNINGS = ["-W", "ignore:.torch.jit.script. is deprecated:DeprecationWarning"]
 
@@ -39,5 +36,5 @@ def test_interpreted(request, subtests, name):
 
 
 def test_compiled(request, subtests):
-    files = ("-p", "absent_gpu", str(HERE / "machine_code.py"), str(HERE / "attention_code.py"))
+    files = ("-p", "absent_gpu", *(str(HERE / f"{check}.py") for check in COMPILED))
     nested.show(cases(request, "0", *files), subtests)

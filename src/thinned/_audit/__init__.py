@@ -1,4 +1,8 @@
-"""What audits of running models share: calls at sites, masks, rules on them, and the report."""
+"""This file has what audits of running models share: calls at sites, masks, rules on them, and the report.
+
+The front ends' audits run a model and hand over `_calls`; the rules are in `_rates`, `_sharing` and
+`_evaluation`. `_report` and `_summary` make the result. Nothing here imports a framework.
+"""
 
 from thinned._audit import _evaluation, _rates, _sharing
 from thinned._audit._calls import (

@@ -63,7 +63,7 @@ class Call:
 
 @dataclass
 class Run:
-    """What one forward pass, and perhaps its backward pass, showed."""
+    """Holds what one forward pass, and perhaps its backward pass, showed."""
 
     calls: list[Any] = field(default_factory=list)
     outputs: list[Any] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Run:
 
 @dataclass
 class Evidence:
-    """What the rules look at.
+    """Holds what the rules look at.
 
     Args:
         evaluations: runs in evaluation mode.
@@ -131,7 +131,7 @@ def check_repeats(repeats: Any) -> None:
 
 
 def kind_of(name: str) -> str:
-    """What a layer's mask shares, by the name of its class."""
+    """Return what a layer's mask shares, by the name of its class."""
     for pattern, kind in ((_PATHS, PATHS), (_LOCKED, LOCKED), (_CHANNELS, CHANNELS)):
         if pattern.search(name):
             return kind

@@ -16,7 +16,7 @@ _CHANCE = math.log(1e-9)
 
 
 def known(call: Call) -> npt.NDArray[np.bool_]:
-    """Where an input shows whether it was kept: it is neither 0 nor infinite."""
+    """Return where an input shows whether it was kept: it is neither 0 nor infinite."""
     return np.asarray((call.input != 0) & np.isfinite(call.input))
 
 

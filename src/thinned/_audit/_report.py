@@ -1,4 +1,4 @@
-"""What an audit returns."""
+"""This file has what an audit returns."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from thinned._audit._report import Audit, Finding
 
 
 def report(evidence: Any, rules: Iterable[Callable[[Any], Iterator[Finding]]]) -> Audit:
-    """What the rules find, what was seen at each site, and the sites' share of a training step."""
+    """Return what the rules find, what was seen at each site, and the sites' share of a training step."""
     findings = [finding for rule in rules for finding in rule(evidence)]
     return Audit(findings, sites_of(evidence), share_of(evidence))
 

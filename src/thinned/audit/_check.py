@@ -76,7 +76,7 @@ def _matches(path: Path, root: Path, patterns: Collection[str]) -> bool:
 
 
 def check_text(text: str, filename: str = "<text>", codes: Collection[str] | None = None) -> list[Finding]:
-    """What the rules find in a text.
+    """Return what the rules find in a text.
 
     Args:
         text: Python source.
@@ -132,7 +132,7 @@ def _one_line(text: str) -> str:
 
 
 def check_file(file: Path, codes: Collection[str] | None = None) -> list[Finding]:
-    """What the rules find in a file.
+    """Return what the rules find in a file.
 
     Args:
         file: Python source, or a notebook.

@@ -1,4 +1,4 @@
-"""What a rule reports: a place, what happens there, the remedy, and an edit where there is one."""
+"""A rule's report: a place, what happens there, the remedy, and an edit where there is one."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Finding:
 
     @property
     def message(self) -> str:
-        """What happens and the remedy, as one text."""
+        """Return what happens and the remedy, as one text."""
         return f"{self.what} {self.remedy}"
 
     def to_dict(self) -> dict[str, Any]:

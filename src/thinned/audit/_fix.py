@@ -61,7 +61,7 @@ class Fixed(NamedTuple):
 
 
 def fixed_file(file: Path, findings: Sequence[Finding]) -> Fixed:
-    """What a file is to become; nothing is written."""
+    """Return what a file is to become; nothing is written."""
     before, encoding = decoded(file.read_bytes())
     if file.suffix != ".ipynb":
         after, mended = fixed_text(before, findings)
@@ -77,6 +77,6 @@ def fixed_file(file: Path, findings: Sequence[Finding]) -> Fixed:
 
 
 def diff(file: Path, before: str, after: str) -> str:
-    """What would change, as a unified diff."""
+    """Return what would change, as a unified diff."""
     changes = difflib.unified_diff(lines(before), lines(after), str(file), str(file))
     return "".join(line if line.endswith("\n") else line + "\n" for line in changes)

@@ -1,4 +1,4 @@
-"""What a node of a file is: a constant, a layer, a name that says something."""
+"""This file has what a node of a file is: a constant, a layer, a name that says something."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _attributes(source: Source) -> dict[cst.ClassDef, dict[str, cst.Call]]:
 
 
 def dropped(call: Any, place: Place, source: Source) -> Any:
-    """What a call drops, where it is one of dropout; else None.
+    """Return what a call drops, where it is one of dropout; else None.
 
     A function's argument, or what a layer is called with: `F.dropout(x)`, `self.drop(x)`, `Dropout(.5)(x)`.
     """
@@ -188,5 +188,5 @@ def is_layer(node: cst.CSTNode, place: Place, source: Source, kinds: frozenset[s
 
 
 def assigned_in(function: cst.FunctionDef | None, name: str, source: Source) -> Sequence[cst.BaseExpression]:
-    """What a function assigns to a name of its own."""
+    """Return what a function assigns to a name of its own."""
     return source.assigned.get((function, name), ())

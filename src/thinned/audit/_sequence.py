@@ -121,7 +121,7 @@ def _assigned(line: cst.CSTNode) -> tuple[Any, str]:
 
 
 def _unfolded(value: Any, place: Place, source: Source) -> tuple[list[Layer], str]:
-    """What an expression calls, from the inside out, and the name that it begins with."""
+    """Return what an expression calls, from the inside out, and the name that it begins with."""
     layers: list[Layer] = []
     while isinstance(value, cst.Call):
         layers.append(_called(value, place, source))

@@ -1,4 +1,4 @@
-"""Which rules are on: by the command's options, by pyproject.toml, or by default."""
+"""This file says which rules are on: by the command's options, by pyproject.toml, or by default."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from thinned.audit._rules import RULES
 
 @dataclass(frozen=True)
 class Settings:
-    """What a project, or a call, asks for.
+    """Holds what a project, or a call, asks for.
 
     Args:
         select: codes or beginnings of codes; `ALL`. None: what is on by default.

@@ -41,7 +41,7 @@ _NO_CODE = re.compile(r"whitespace|lines|header|footer|[lr]par|comma|semicolon|o
 
 
 class Found(NamedTuple):
-    """What a rule yields: a node, what happens there, the remedy, and an edit where there is one."""
+    """Holds what a rule yields: a node, what happens there, the remedy, and an edit where there is one."""
 
     node: cst.CSTNode
     what: str
@@ -111,7 +111,7 @@ class Source:
 
     @functools.cached_property
     def assigned(self) -> dict[tuple[cst.FunctionDef | None, str], list[cst.BaseExpression]]:
-        """What each function assigns to each of its names; under None what stands in no function."""
+        """Return what each function assigns to each of its names; under None what stands in no function."""
         found: dict[tuple[cst.FunctionDef | None, str], list[cst.BaseExpression]] = defaultdict(list)
         for place in self.all(cst.Assign):
             for one in place.node.targets:
@@ -142,12 +142,12 @@ class Source:
         return known
 
     def range(self, node: cst.CSTNode) -> tuple[Position, Position]:
-        """Where a node begins and ends."""
+        """Return where a node begins and ends."""
         where: CodeRange = self._positions[node]
         return Position(where.start.line, where.start.column), Position(where.end.line, where.end.column)
 
     def extent(self, node: cst.BaseExpression) -> tuple[Position, Position]:
-        """Where an expression begins and ends with the parentheses around it."""
+        """Return where an expression begins and ends with the parentheses around it."""
         where: CodeRange = self._extents[node]
         return Position(where.start.line, where.start.column), Position(where.end.line, where.end.column)
 

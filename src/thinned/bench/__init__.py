@@ -1,4 +1,8 @@
-"""The benchmark suite (`thinned bench`): every target of the project, measured as ratios within one run."""
+"""The benchmark suite (`thinned bench`): every target of the project, measured as ratios within one run.
+
+Each file of rows (`_elementwise`, `_steps`, …) measures one subject; `_timing` compares competitors,
+`_verdict` judges a figure by its target, `_suite` runs all rows and `_report` writes them.
+"""
 
 from thinned.bench._format import measured, reading, target, verdict, warnings
 from thinned.bench._machine import Machine
@@ -37,3 +41,7 @@ __all__ = [
     "warnings",
     "write",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

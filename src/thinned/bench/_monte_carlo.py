@@ -13,7 +13,8 @@ from thinned.bench._models import gpt_blocks, paper_network
 from thinned.bench._row import Result, Row, result
 from thinned.bench._timing import Settings, race
 from thinned.bench._verdict import at_most
-from thinned.mc.torch import predict
+from thinned.contract import Key
+from thinned.mc.torch import Predictor, predict
 
 _SAMPLES = 100
 _ROUNDS = 5  # of seconds each
@@ -56,6 +57,22 @@ def _row(name: str, make: Callable[[Settings], tuple[nn.Module, Tensor]], only_l
     return Row(f"Monte Carlo prediction, 100 samples, {name}, {place}", measure)
 
 
+def _tiny_row(samples: int, most: float) -> Row:
+    """One input of a small network, as a service has it: a trace is kept between calls."""
+
+    def measure(settings: Settings) -> Result:
+        model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 3)).eval()
+        x, predictor = torch.rand(1, 8), Predictor(model, samples=samples, key=Key(0))
+        for _ in range(3):
+            predictor(x)
+        found = race(
+            {"mc.Predictor": lambda: predictor(x), "a loop": lambda: _loop(model, x, samples)}, settings
+        )
+        return result(found, found.figure("mc.Predictor", "a loop", at_most(most)))
+
+    return Row(f"Monte Carlo, one input, {samples} samples, 8-32-3", measure)
+
+
 def _paper(settings: Settings) -> tuple[nn.Module, Tensor]:
     return paper_network(KINDS[TORCH], settings.size(1024)), torch.rand(64, 784)
 
@@ -64,8 +81,12 @@ def _gpt(settings: Settings) -> tuple[nn.Module, Tensor]:
     return gpt_blocks(KINDS[TORCH]), torch.randn(2, settings.size(128), 256)
 
 
-ROWS = tuple(
-    _row(name, make, only_last)
-    for name, make in (("the paper's network", _paper), ("two GPT blocks", _gpt))
-    for only_last in (True, False)
+ROWS = (
+    *(
+        _row(name, make, only_last)
+        for name, make in (("the paper's network", _paper), ("two GPT blocks", _gpt))
+        for only_last in (True, False)
+    ),
+    _tiny_row(10, 1.5),
+    _tiny_row(100, 1.0),
 )

@@ -1,11 +1,17 @@
-"""The command line, `thinned`: one file a command."""
+"""The command line, `thinned`: one file a command.
+
+Public files are the commands. `_console` prints and reports errors, `_model` finds a model by its name,
+`_drawing` has the options that commands of prediction share.
+"""
+
+from thinned._installed import install
 
 try:
     import click
     import rich  # noqa: F401
 except ModuleNotFoundError as missing:
     raise SystemExit(
-        f'thinned: the command line needs {missing.name}, which is not installed: pip install "thinned[cli]"'
+        f"thinned: the command line needs {missing.name}, which is not installed: {install('cli')}"
     ) from None
 
 from thinned import __version__
@@ -30,3 +36,7 @@ def main() -> None:
 
 for command in (info, mask, averages, audit, mc, conformance, demo, bench):
     main.add_command(command)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

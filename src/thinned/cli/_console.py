@@ -1,4 +1,4 @@
-"""What the commands say, and where: results on stdout, progress on stderr, errors in one line."""
+"""Output of the commands: results on stdout, progress on stderr, errors in one line."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from thinned._files import UnreadableError, reason, replacing
+from thinned._installed import install
 
 # What stands for a character that a terminal's encoding lacks; for others a question mark.
 _PLAIN: Final = {
@@ -148,7 +149,7 @@ def extra(name: str) -> Iterator[None]:
     except ModuleNotFoundError as missing:
         package = (missing.name or "a package").partition(".")[0]
         raise click.ClickException(
-            f'{package} is not installed, and this needs it: pip install "thinned[{name}]"'
+            f"{package} is not installed, and this needs it: {install(name)}"
         ) from None
 
 

@@ -27,7 +27,7 @@ from thinned.mc.ray._spread import SILENT
 
 
 class NotPredicted(RuntimeError):
-    """What went wrong in a worker, in one line."""
+    """Holds what went wrong in a worker, in one line."""
 
 
 class Model:
@@ -140,7 +140,7 @@ def _quiet(progress: bool) -> Iterator[None]:
 
 
 def _told(error: RayError) -> Exception:
-    """What a worker raised, without what Ray adds of itself; a file that it could not read as such."""
+    """Return what a worker raised, without what Ray adds of itself; a file that it could not read as such."""
     cause = error.cause if isinstance(error, RayTaskError) else error
     text = str(cause).partition("\nFailed to apply UDF")[0].strip()
     if isinstance(cause, UnreadableError):
@@ -151,7 +151,7 @@ def _told(error: RayError) -> Exception:
 
 
 def _looked_over(out: Path) -> dict[str, Any]:
-    """What was written, a batch at a time: how many rows, and whether there is a spread."""
+    """Return what was written, a batch at a time: how many rows, and whether there is a spread."""
     written = pyarrow.dataset.dataset(str(out), format="parquet")
     rows, greatest, spread, samples = 0, 0.0, 0.0, [2**63, 0]
     for batch in written.to_batches(columns=["std", "mean_standard_error", "samples"]):

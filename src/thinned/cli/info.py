@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shlex
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any, Final
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import click
 from rich.table import Table
 
 from thinned import __version__, _kernel, get_num_threads
-from thinned._installed import versions
+from thinned._installed import origin, versions
 from thinned.cli._console import show, show_json
 from thinned.contract import CONTRACT_VERSION
 
@@ -65,14 +61,9 @@ def gather() -> dict[str, Any]:
 
 
 def _source() -> str:
-    """Where this package was installed from, as pip takes it."""
-    try:
-        record = distribution("thinned").read_text("direct_url.json")
-    except PackageNotFoundError:
-        record = None
-    origin = json.loads(record or "{}")
-    folder = origin.get("dir_info")
-    if folder is None:
+    """Return where this package was installed from, as pip takes it."""
+    came, path = origin()
+    folder = came.get("dir_info")
+    if folder is None or path is None:
         return "PATH_OF_THE_SOURCE"
-    path = shlex.quote(url2pathname(urlsplit(origin["url"]).path))
-    return f"--editable {path}" if folder.get("editable") else path
+    return f"--editable {shlex.quote(str(path))}" if folder.get("editable") else shlex.quote(str(path))

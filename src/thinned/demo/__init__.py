@@ -1,1 +1,5 @@
-"""The demonstration on handwritten digits: experiments, and one HTML report. `thinned demo` runs it."""
+"""The demonstration on handwritten digits: experiments, and one HTML report. `thinned demo` runs it.
+
+Each experiment is a file that returns a `section`; `run` has their order, `report` makes the page, and
+`settings` how large all is.
+"""

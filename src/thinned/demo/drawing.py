@@ -1,4 +1,4 @@
-"""Figures that read well on a light page and on a dark one: on paper of their own."""
+"""Figures in the colours of the page around them, light or dark."""
 
 from __future__ import annotations
 
@@ -17,6 +17,18 @@ GREY: Final = "#8a8f94"
 RED: Final = "#b5482a"
 BLUE: Final = "#23658f"
 GREEN: Final = "#4b7f52"
+GRID: Final = "#e6e3db"
+
+# In a page these are variables, whose values for light and for dark the page has.
+_VARIABLES: Final = {
+    PAPER: "paper",
+    INK: "figure-ink",
+    GREY: "grey",
+    RED: "red",
+    BLUE: "blue",
+    GREEN: "green",
+    GRID: "grid",
+}
 
 _MARGIN = 0.12  # inches
 _STYLE: Final[dict[Any, Any]] = {
@@ -28,7 +40,7 @@ _STYLE: Final[dict[Any, Any]] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
-    "grid.color": "#e6e3db",
+    "grid.color": GRID,
     "grid.linewidth": 0.8,
     "axes.axisbelow": True,
     "xtick.color": INK,
@@ -60,4 +72,7 @@ def to_svg(figure: Figure, name: str) -> str:
         )
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
-    return re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = re.sub(rf"(: ){colour}\b", rf"\1var(--{variable}, {colour})", svg)
+    return svg

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from matplotlib.axes import Axes
 
 from thinned import Key
-from thinned.demo.drawing import BLUE, INK, PAPER, row, to_svg
+from thinned.demo.drawing import PAPER, row, to_svg
 from thinned.demo.section import Section, Table, paragraphs
 from thinned.torch.functional import dropout
 
+# The squares are light on every page, and so are no variables of the page.
+_DARK: Final = "#14202b"
+_FAINT: Final = "#5b7f9a"
 _P = 0.5
 _MASKS = 10_000
 
@@ -80,5 +83,5 @@ def _squares(axes: Axes, x: torch.Tensor, title: str) -> None:
     for i in range(5):
         for j in range(5):
             value = float(x[i, j])
-            colour = INK if value else BLUE
-            axes.text(j, i, f"{value:g}", ha="center", va="center", color=colour, alpha=1 if value else 0.45)
+            colour = _DARK if value else _FAINT
+            axes.text(j, i, f"{value:g}", ha="center", va="center", color=colour)

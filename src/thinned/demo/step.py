@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from thinned.demo.drawing import BLUE, GREY, RED, canvas, to_svg
+from thinned.demo.drawing import BLUE, GREY, INK, RED, canvas, to_svg
 from thinned.demo.section import Section, Table, Tick, paragraphs
 from thinned.torch.nn import Dropout
 
@@ -100,7 +100,7 @@ def _figure(quartiles: dict[str, list[float]]) -> str:
     for place, (name, colour) in enumerate(zip(NAMES, (GREY, BLUE, RED), strict=True)):
         low, middle, high = (1e3 * value for value in quartiles[name])
         axes.barh(place, middle, height=0.55, color=colour, alpha=0.85)
-        axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], color="black", capsize=4)
+        axes.errorbar(middle, place, xerr=[[middle - low], [high - middle]], color=INK, capsize=4)
     axes.set(xlabel="milliseconds a step", yticks=range(len(NAMES)), yticklabels=NAMES, ylim=(2.5, -0.5))
     axes.grid(axis="y", visible=False)
     return to_svg(figure, "step")

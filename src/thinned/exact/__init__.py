@@ -17,3 +17,7 @@ __all__ = [
     "ridge_penalty",
     "ridge_solution",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

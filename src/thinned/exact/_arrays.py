@@ -40,5 +40,5 @@ def like(values: Any, x: Any) -> Any:
 
 
 def widen(values: Any) -> Any:
-    """What a function returned, in double."""
+    """Return what a function returned, in double."""
     return values.double() if is_tensor(values) else np.asarray(values, dtype=np.float64)

@@ -105,7 +105,7 @@ def check_few(p: Doubles) -> None:
 
 
 def check_units(n: Any, p: Any, mode: Any) -> Units:
-    """What dropout does to each unit. Realised rates are within 2^-33 of p; here p is taken as it is."""
+    """Check each unit's dropout. Realised rates are within 2^-33 of p; here p is taken as it is."""
     inverted, rates = check_mode(mode), check_p(n, p)
     kept = 1 - rates
     if not inverted:

@@ -18,7 +18,7 @@ _SUM = 1e-3  # by how much probabilities may miss a sum of 1; half precision mis
 
 @dataclass(frozen=True, eq=False)
 class Average:
-    """What a function is over all masks, and at the mean mask.
+    """Holds what a function is over all masks, and at the mean mask.
 
     All are float64 and of the function's output shape without its first axis: tensors if it returned them.
 

@@ -4,6 +4,14 @@ A mask's key is the one that Flax hands out, from `nnx.Rngs` or `apply(…, rngs
 Flax's own folding by path and count applies; or a key of your own, given to the call.
 """
 
+from thinned._installed import needs
+
+needs("thinned.flax", "flax", "flax")
+
 from thinned.flax import linen, nnx
 
 __all__ = ["linen", "nnx"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

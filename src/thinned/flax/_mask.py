@@ -1,4 +1,4 @@
-"""What the layers of nnx and linen share: when a key is drawn, and what one mask is shared along."""
+"""Common to nnx and linen: when a key is drawn, and what one mask is shared along."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def attend(
 
 
 def _of_rank_4(array: Any, scores: tuple[int, ...]) -> Any:
-    """What fits the scores, (…, heads, q_length, kv_length), with one dimension in front of heads."""
+    """Return what fits the scores, (…, heads, q_length, kv_length), with one dimension in front of heads."""
     if array is None:
         return None
     array = jnp.asarray(array)

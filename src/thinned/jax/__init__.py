@@ -5,8 +5,16 @@ and `fold` derives one from another. On a CPU the native kernel does the work, t
 interface; elsewhere, and where it cannot be had, `jax.numpy` does, with equal bits.
 """
 
+from thinned._installed import needs
+
+needs("thinned.jax", "jax", "jax")
+
 from thinned.jax._attention import dot_product_attention
 from thinned.jax._dropout import dropout, keep_mask
 from thinned.jax._key import fold
 
 __all__ = ["dot_product_attention", "dropout", "fold", "keep_mask"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

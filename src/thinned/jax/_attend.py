@@ -133,7 +133,7 @@ def forward(*operands: Any, spec: Spec) -> list[Any]:
 
 
 def _finite(largest: Any) -> Any:
-    """What is subtracted from scores: 0 where all of them are −∞, or +∞ or NaN would be made of them."""
+    """The number subtracted from scores: 0 where all of them are −∞, or +∞ or NaN would be made of them."""
     return jnp.where(jnp.isneginf(largest), jnp.zeros_like(largest), largest)
 
 

@@ -4,40 +4,43 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
-from thinned._arguments import DROP_ALL, REQUIRED
+from thinned._arguments import DROP_ALL, requires_training
 from thinned._position import Shape
 from thinned.jax import _dropout, _key, _rate
 from thinned.jax._attend import attend_p
 from thinned.jax._primitive import rounded
 from thinned.jax._tiles import Spec, parts
+from thinned.jax._types import AnyKey, Start
 
 
+@requires_training
 def dot_product_attention(
-    query: Any,
-    key: Any,
-    value: Any,
-    bias: Any = None,
-    mask: Any = None,
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    bias: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
     *,
-    dropout_p: Any = 0.0,
-    dropout_key: Any = None,
-    training: bool = REQUIRED,
-    scale: Any = None,
+    dropout_p: ArrayLike = 0.0,
+    dropout_key: AnyKey | None = None,
+    training: bool,
+    scale: float | None = None,
     is_causal: bool = False,
-    query_seq_lengths: Any = None,
-    key_value_seq_lengths: Any = None,
+    query_seq_lengths: ArrayLike | None = None,
+    key_value_seq_lengths: ArrayLike | None = None,
     local_window_size: int | tuple[int, int] | None = None,
-    implementation: Any = None,
+    implementation: Literal["xla", "cudnn"] | None = None,
     return_residual: bool = False,
     global_shape: Shape | None = None,
-    start: Any = None,
+    start: Start | None = None,
 ) -> Any:
     """Attend as `jax.nn.dot_product_attention` does, with the probabilities dropped by the mask of a key.
 
@@ -231,7 +234,7 @@ def _grouped(array: Any, groups: int) -> Any:
 
 
 def _blind(query: Any, key: Any, mask: Any, is_causal: bool, window: Any, key_lengths: Any) -> Any:
-    """Which queries may look nowhere, (B, T, N) or what broadcasts to it; None where none can be."""
+    """Return which queries may look nowhere, (B, T, N) or what broadcasts to it; None where none can be."""
     if mask is None and window is None and key_lengths is None:
         return None
     row = jnp.arange(query.shape[1])[None, None, :, None]

@@ -8,27 +8,32 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-from thinned._arguments import REQUIRED, check_mode, check_training
+from thinned._arguments import check_mode, check_training, one_p, requires_training
 from thinned._position import Shape, as_shape, positions, row_major
 from thinned.contract import check_integer, keep_probability
 from thinned.jax import _compat, _key, _philox, _rate
 from thinned.jax._primitive import dropout_p, keep_p, rounded
+from thinned.jax._types import AnyKey, Start
 
 _DTYPES = ("float32", "float64", "float16", "bfloat16")
 _MOST = 2**60  # elements of a mask
 
 
+@requires_training
 def dropout(
-    x: Any,
-    p: Any,
+    x: ArrayLike,
+    p: ArrayLike | None = None,
     *,
-    key: Any,
-    training: bool = REQUIRED,
+    key: AnyKey,
+    training: bool,
+    rate: ArrayLike | None = None,
+    keep_prob: float | None = None,
     noise_shape: tuple[int | None, ...] | None = None,
     mode: Literal["inverted", "classic"] = "inverted",
     global_shape: Shape | None = None,
-    start: Any = None,
+    start: Start | None = None,
 ) -> jax.Array:
     """Drop elements of x by the mask of `key`, and scale the rest, as `thinned.dropout` does.
 
@@ -40,6 +45,8 @@ def dropout(
             low, stream high. The PRNG key of two words `jax.random.key(seed)` is `Key(seed)`; one of four,
             such as rbg's, is those words, typed or raw.
         training: True drops, False evaluates. Required, and a Python bool: make it static under `jax.jit`.
+        rate: p by the name that Flax and Haiku give it.
+        keep_prob: 1 − p, a number. Exactly one of the three must be given.
         noise_shape: one entry a dimension: 1 shares the decision along it; None or x's size does not.
         mode: "inverted" multiplies what is kept by 1/(1−p) and evaluates to x itself; "classic" leaves what
             is kept and evaluates to x · (1−p).
@@ -54,7 +61,8 @@ def dropout(
         each example has the mask of its own key; examples that share a key share a mask.
 
     Raises:
-        TypeError: `training is missing: …`; `training must be a Python bool, got …`; `p must be a real
+        TypeError: `pass exactly one of p, rate (drop) or keep_prob (keep), got …`; `training is missing: …`;
+            `training must be a Python bool, got …`; `p must be a real
             number, got …`; `p has no gradient …`; `x must be float32, float64, float16 or bfloat16, got …`;
             `key must be …`.
         ValueError: `p must be in [0, 1], got …`; `noise_shape … does not fit x of shape …`; `key must be one
@@ -71,6 +79,7 @@ def dropout(
                [2., 2., 2., 2., 2.]], dtype=float32)
     """
     training = check_static(training)
+    p = one_p(p, rate, keep_prob, _rate.check)
     drop = _rate.threshold(p)
     inverted = check_mode(mode)
     key_words = _key.words(key)
@@ -87,7 +96,7 @@ def dropout(
 
 
 def keep_mask(
-    shape: Shape, p: Any, *, key: Any, global_shape: Shape | None = None, start: Any = None
+    shape: Shape, p: ArrayLike, *, key: AnyKey, global_shape: Shape | None = None, start: Start | None = None
 ) -> jax.Array:
     """The mask itself, as `thinned.keep_mask` gives it: True where a position is kept.
 

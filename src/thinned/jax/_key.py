@@ -7,9 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from thinned.contract import PURPOSE_FOLD, Key, fold_number
 from thinned.jax._philox import halves, philox, traced_halves
+from thinned.jax._types import AnyKey
 
 _REMEDY = "pass a thinned.Key, a jax PRNG key (jax.random.key(seed)) or a uint32 array of shape (4,)"
 
@@ -54,7 +56,7 @@ def spend(key: Any) -> None:
         jax.random.bits(key)
 
 
-def fold(key: Any, data: Any) -> jax.Array:
+def fold(key: AnyKey, data: ArrayLike | str) -> jax.Array:
     """Derive a key from a key, as `Key.fold` does, where either may be traced.
 
     Args:

@@ -48,7 +48,7 @@ def philox(counter: tuple[Any, Any, Any, Any], key0: Any, key1: Any) -> tuple[An
 
 @wide
 def keep(shape: tuple[int, ...], strides: tuple[int, ...], key: Any, threshold: Any, start: Any) -> Any:
-    """Where a mask keeps, for one mask or a batch of them.
+    """Return where a mask keeps, for one mask or a batch of them.
 
     Args:
         shape: the batch's, then x's.
@@ -104,7 +104,7 @@ def _size(size: Any) -> Any:
 
 @wide
 def at_least(numbers: Any, threshold: Any) -> Any:
-    """Where the numbers of positions are no less than a threshold in words, uint32 of shape (…, 2)."""
+    """Return where the numbers of positions are no less than a threshold in words, uint32 of shape (…, 2)."""
     return numbers.astype(np.uint64) >= pair(threshold)
 
 

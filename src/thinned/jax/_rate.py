@@ -32,6 +32,15 @@ def threshold(p: Any) -> int | None:
     return None
 
 
+def check(value: Any, name: str) -> Any:
+    """A probability by another name than p: a number that is checked, or a traced rate."""
+    if not isinstance(value, jax.core.Tracer):
+        return contract.check_probability(value, name)
+    if name == "keep_prob":
+        raise TypeError("keep_prob must be a number, got a traced value: pass p=1 - keep_prob")
+    return value
+
+
 def thresholds(p: Any) -> Any:
     """D of p, a number or an array of at most four dimensions; None where it is traced.
 
@@ -114,7 +123,7 @@ def scale(threshold: Any, dtype: np.dtype[Any]) -> Any:
 
 @wide
 def dropped(threshold: Any, dtype: Any) -> Any:
-    """What stands where a position is dropped: 0, or NaN where p was outside [0, 1] and keeps nothing."""
+    """The value of a dropped position: 0, or NaN where p was outside [0, 1] and keeps nothing."""
     return jnp.where(pair(threshold) > np.uint64(2**32), np.nan, 0.0).astype(dtype)
 
 

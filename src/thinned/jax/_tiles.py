@@ -1,4 +1,4 @@
-"""What attention's passes know of a tile: which scores it holds, who may look where, and what is dropped.
+"""Tiles of attention: which scores it holds, who may look where, and what is dropped.
 
 Arrays are grouped by heads of key: query (B, K, G, T, H), key and value (B, K, S, H); what fits the scores is
 (B, K, G, T, S), with 1 where it is shared. T and S are padded to whole tiles.
@@ -22,7 +22,7 @@ _T, _S = 3, 4  # dimensions of the scores
 
 
 class Spec(NamedTuple):
-    """What of attention is known when it is traced.
+    """Holds what of attention is known when it is traced.
 
     Attributes:
         lengths: T and S before padding.
@@ -102,7 +102,7 @@ def padded(array: Any, dim: int, size: Any) -> Any:
 
 
 def visible(spec: Spec, tile: Tile, rest: dict[str, Any]) -> Any:
-    """Where a query may look; None if everywhere."""
+    """Return where a query may look; None if everywhere."""
     row = (tile.row + lax.iota(np.int32, tile.rows)).reshape(1, 1, 1, -1, 1)
     column = (tile.column + lax.iota(np.int32, tile.columns)).reshape(1, 1, 1, 1, -1)
     allowed = []

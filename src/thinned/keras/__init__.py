@@ -4,6 +4,10 @@ A mask is a function of a layer's seed, its name and the number of the call. The
 does the work: `thinned.torch`, `thinned.jax` or `thinned.tensorflow`; no other is loaded.
 """
 
+from thinned._installed import needs
+
+needs("thinned.keras", "keras", "keras")
+
 from thinned.keras._alpha import AlphaDropout
 from thinned.keras._attention import GroupQueryAttention, MultiHeadAttention
 from thinned.keras._audit import audit
@@ -12,6 +16,7 @@ from thinned.keras._connect import DropConnect
 from thinned.keras._dropout import Dropout
 from thinned.keras._functional import dropout, keep_mask
 from thinned.keras._gaussian import GaussianDropout
+from thinned.keras._keyed import Keyed, keyed
 from thinned.keras._rnn import GRU, LSTM, SimpleRNN
 from thinned.keras._scores import AdditiveAttention, Attention
 from thinned.keras._spatial import SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
@@ -27,6 +32,7 @@ __all__ = [
     "GRUCell",
     "GaussianDropout",
     "GroupQueryAttention",
+    "Keyed",
     "LSTMCell",
     "MultiHeadAttention",
     "SimpleRNN",
@@ -37,4 +43,9 @@ __all__ = [
     "audit",
     "dropout",
     "keep_mask",
+    "keyed",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

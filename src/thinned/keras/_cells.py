@@ -17,7 +17,7 @@ _ALL = math.nextafter(1.0, 0.0)
 
 
 class Mask:
-    """What a cell multiplies its inputs or its state by: `x * mask` is dropout of x by the key.
+    """Holds what a cell multiplies its inputs or its state by: `x * mask` is dropout of x by the key.
 
     Keras's own is a tensor of the compute dtype, in which 1/(1−rate) is not exact, and leaves a NaN.
     """

@@ -30,6 +30,7 @@ torch_device: Any = (
 )
 
 layers_of = ROOM.attribute("_flatten_layers", "reach the layers inside layers")
+counted_of = ROOM.attribute("_iterations", "count the parts of accumulated gradients", None)
 tracker_of = ROOM.attribute("_tracker", "give a layer the seed generator of another")
 # Layers of several heads: what ours call and what they override.
 _HEADS = ("_compute_attention", "_compute_attention_mask")
@@ -72,3 +73,9 @@ def device_of_torch() -> Any:
     import torch
 
     return torch.get_default_device() if torch_device is None else torch_device()
+
+
+def batches_of(optimizer: Any) -> int:
+    """How many batches an optimizer has had, of which several may make up one of its steps."""
+    counted = counted_of(optimizer)
+    return int(keras.ops.convert_to_numpy(optimizer.iterations if counted is None else counted))

@@ -6,18 +6,19 @@ from typing import Any, Literal
 
 import keras
 
-from thinned._arguments import REQUIRED, check_key, check_mode, check_training
+from thinned._arguments import check_key, check_mode, check_training, requires_training
 from thinned._position import Shape, as_shape
 from thinned.contract import Key, check_probability
 from thinned.keras._backend import active
 
 
+@requires_training
 def dropout(
     x: Any,
     rate: float,
     *,
     key: Key,
-    training: bool = REQUIRED,
+    training: bool,
     noise_shape: tuple[int | None, ...] | None = None,
     mode: Literal["inverted", "classic"] = "inverted",
 ) -> Any:

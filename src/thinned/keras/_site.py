@@ -1,4 +1,4 @@
-"""What every layer here is besides its Keras class: a place that masks are drawn for."""
+"""This file has what every layer here is besides its Keras class: a place that masks are drawn for."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class Site(Seeded):
         return _fold(Key(self.seed), self._name_number()) if wide else None
 
     def _name_number(self) -> int:
-        """What the name is folded as. It is kept, because torch.compile cannot trace a hash."""
+        """Return what the name is folded as. It is kept, because torch.compile cannot trace a hash."""
         known = self.__dict__.get("_named")
         if known is None or known[0] != self.mask_name:
             known = self.__dict__["_named"] = self.mask_name, fold_number(self.mask_name)

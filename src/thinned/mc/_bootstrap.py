@@ -83,14 +83,15 @@ def tables(losses: Losses, bins: int, resamples: int, tick: Callable[[], object]
     for row, name in enumerate(names(losses)):
         method = "basic" if name == "calibration" else "percentile"
         each, family = (limits(method, level)[:, row] for level in (LEVEL, corrected))
-        result[name] = _table(point[row], each, family, resampled[row])
+        signed = name == "nll" and not losses.confidence  # of densities, which may exceed 1
+        result[name] = _table(point[row], each, family, resampled[row], signed)
     return result
 
 
-def _table(point: Doubles, each: Doubles, family: Doubles, resampled: Doubles) -> Table:
+def _table(point: Doubles, each: Doubles, family: Doubles, resampled: Doubles, signed: bool) -> Table:
     count = (len(point) + 1) // 2
-    # No measure is negative; a basic interval may be.
-    each[:, :count] = np.maximum(each[:, :count], 0.0)
+    if not signed:  # a basic interval may be below 0
+        each[:, :count] = np.maximum(each[:, :count], 0.0)
     estimates = [
         Estimate(float(v), float(low), float(high)) for v, low, high in zip(point, *each, strict=True)
     ]
@@ -100,7 +101,9 @@ def _table(point: Doubles, each: Doubles, family: Doubles, resampled: Doubles) -
 
 def names(losses: Losses) -> tuple[str, ...]:
     """The measures, in the order of `_measure`."""
-    return (*losses.means, "calibration") if losses.confidence else ("rmse",)
+    if losses.confidence:
+        return (*losses.means, "calibration")
+    return tuple("rmse" if name == "squared" else name for name in losses.means)
 
 
 def _weights(index: Any) -> Doubles:
@@ -118,7 +121,8 @@ def _measure(losses: Losses, bins: int, weights: Doubles) -> Doubles:
     count = weights.shape[1]
     rows = [(weights @ loss).T / count for loss in losses.means.values()]
     if not losses.confidence:
-        return np.asarray(np.sqrt(np.stack(rows)), np.float64)
+        roots = (name == "squared" for name in losses.means)
+        return np.stack([np.sqrt(row) if root else row for row, root in zip(rows, roots, strict=True)])
     candidates = zip(losses.confidence, losses.correct, strict=True)
     rows.append(np.stack([_calibration(*candidate, bins, weights) for candidate in candidates]))
     return np.stack(rows)

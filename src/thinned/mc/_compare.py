@@ -12,7 +12,7 @@ from torch import Tensor
 from thinned._arguments import check_key
 from thinned.contract import Key, check_integer
 from thinned.mc._comparison import Comparison
-from thinned.mc._losses import Losses, joined, of_classes, of_values
+from thinned.mc._losses import Losses, joined, of_classes, of_values, with_likelihood
 from thinned.mc._measures import BINS, Doubles, check_bins, check_labels, check_probabilities, refuse_complex
 from thinned.mc._prediction import Outputs, as_outputs, check_outputs
 from thinned.mc._progress import ticking
@@ -91,7 +91,11 @@ def compare(
         ('weight scaling', None)
     """
     check_model(model)
-    check_outputs(outputs)
+    if check_outputs(outputs) == "gaussian":
+        raise ValueError(
+            'outputs="gaussian" cannot be compared: compare the means alone with outputs="values", and '
+            "measure the intervals by predict(…).measures(targets)"
+        )
     check_bins(bins)
     if check_integer("resamples", resamples) < 99:
         raise ValueError(f"resamples must be at least 99, got {resamples}: fewer give no 95 % interval")
@@ -174,4 +178,4 @@ def _measured(draws: Any, scaled: Any, targets: Any, outputs: Outputs) -> Losses
         else:
             some /= some.sum(axis=-1, keepdims=True)
             parts.append(of_classes(some, scaled[part], targets[part]))
-    return joined(parts)
+    return with_likelihood(joined(parts)) if outputs == "values" else joined(parts)

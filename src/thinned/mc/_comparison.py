@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import warnings
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from thinned.contract import Key
@@ -21,7 +22,7 @@ _PERCENT: Final = ("error", "calibration")
 
 
 @dataclass(frozen=True)
-class Rung:
+class Average:
     """The average of k samples.
 
     Attributes:
@@ -46,13 +47,15 @@ class Comparison:
         samples: how many were drawn of each.
         key: the key they were drawn with.
         weight_scaling: an estimate for each measure: "error", "nll", "brier" and "calibration" of classes,
-            "rmse" of values. Intervals are at 95 % each.
-        ladder: the same for averages of k samples, k rising up to `samples`.
+            "rmse" and "nll" of values. Intervals are at 95 % each.
+        averages: the same for averages of k samples, k rising up to `samples`.
         verdict: Monte Carlo with all samples less weight scaling, for each measure, in intervals so wide that
             all of them together are at 95 %. `use` rests on these and on nothing else.
-        crossover: the k of the ladder from which on the first measure (error or RMSE) is no larger than
+        crossover: the k of these from which on the first measure (error or RMSE) is no larger than
             weight scaling's; None if that is so for no k up to `samples`.
         crossover_interval: where the crossover lies in 95 % of the resamples of the inputs.
+        coverage: of values, share of the targets inside 95 % intervals that hold the noise of observations,
+            for "weight scaling" and "monte carlo" with all samples; empty of classes.
         use: "weight scaling", "monte carlo", or "either".
         reason: why, in a sentence.
         cautions: what these figures do not say.
@@ -63,7 +66,7 @@ class Comparison:
         >>> model = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(4, 4))
         >>> data = torch.eye(4).repeat(5, 1), torch.arange(4).repeat(5)
         >>> found = compare(model, data, samples=10, resamples=99)
-        >>> [rung.k for rung in found.ladder], list(found.verdict)
+        >>> [one.k for one in found.averages], list(found.verdict)
         ([1, 2, 5, 10], ['error', 'nll', 'brier', 'calibration'])
     """
 
@@ -71,13 +74,20 @@ class Comparison:
     samples: int
     key: Key
     weight_scaling: dict[str, Estimate]
-    ladder: tuple[Rung, ...]
+    averages: tuple[Average, ...]
     verdict: dict[str, Estimate]
     crossover: int | None
     crossover_interval: tuple[int | None, int | None]
     use: Use
     reason: str
     cautions: tuple[str, ...]
+    coverage: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ladder(self) -> tuple[Average, ...]:
+        """The old name of `averages`, for one release."""
+        warnings.warn("Comparison.ladder is now Comparison.averages", DeprecationWarning, stacklevel=2)
+        return self.averages
 
     def header(self) -> tuple[str, ...]:
         """The columns of `rows`."""
@@ -85,8 +95,8 @@ class Comparison:
 
     def rows(self) -> list[tuple[str, ...]]:
         """Weight scaling and each k, every figure with its interval, in text."""
-        told = [("weight scaling", self.weight_scaling), *((f"k = {r.k}", r.values) for r in self.ladder)]
-        last = self.ladder[-1]
+        told = [("weight scaling", self.weight_scaling), *((f"k = {r.k}", r.values) for r in self.averages)]
+        last = self.averages[-1]
         rows = [(label, *(_shown(name, one) for name, one in values.items())) for label, values in told]
         return [
             *rows,

@@ -15,6 +15,7 @@ from thinned.mc._measures import Doubles, Labels
 
 # Groups of draws of which a calibration error is taken, at most: their bins are counted in each resample.
 _GROUPS: Final = 3
+_NORMAL_95: Final = 1.959963984540054
 _LEAST: Final = float(np.finfo(np.float64).eps)  # a probability, before its logarithm; so does scikit-learn
 
 
@@ -28,12 +29,15 @@ class Losses:
             several disjoint groups, a loss is the mean over the groups.
         confidence: of the likeliest class, for each candidate, shape (groups, n); none of values.
         correct: whether that class was the label, of the same shapes.
+        coverage: of values, share of the targets inside their 95 % intervals with the noise of observations:
+            by weight scaling, and by the average of all samples.
     """
 
     ladder: tuple[int, ...]
     means: dict[str, Doubles]
     confidence: tuple[Doubles, ...] = ()
     correct: tuple[npt.NDArray[np.bool_], ...] = ()
+    coverage: tuple[float, ...] = ()
 
 
 def ladder(samples: int) -> tuple[int, ...]:
@@ -59,13 +63,39 @@ def of_classes(draws: Doubles, scaled: Doubles, labels: Labels) -> Losses:
 
 
 def of_values(draws: Doubles, scaled: Doubles, targets: Doubles) -> Losses:
-    """Of values: draws of shape (S, n, …), weight scaling's and the targets of shape (n, …)."""
+    """Of values: draws of shape (S, n, …), weight scaling's and the targets of shape (n, …).
+
+    "squared" is the error; "spread" the variance of a network around the mean of k. `with_likelihood` makes a
+    likelihood of them, for which all inputs are needed.
+    """
     ks = ladder(len(draws))
+    groups = [scaled[np.newaxis], *(group_means(draws, k) for k in ks)]
     losses = [
-        np.square(group - targets).reshape(len(group), len(targets), -1).mean(axis=(0, 2))
-        for group in (scaled[np.newaxis], *(group_means(draws, k) for k in ks))
+        np.square(group - targets).reshape(len(group), len(targets), -1).mean(axis=(0, 2)) for group in groups
     ]
-    return Losses(ks, {"squared": np.stack(losses, axis=1)})
+    variance = draws.var(axis=0, ddof=1).reshape(len(targets), -1).mean(axis=1)
+    spreads = [np.zeros(len(targets)), *(variance * (1 + 1 / k) if k > 1 else 0 * variance for k in ks)]
+    return Losses(ks, {"squared": np.stack(losses, axis=1), "spread": np.stack(spreads, axis=1)})
+
+
+def with_likelihood(losses: Losses) -> Losses:
+    """The losses of values with a normal likelihood in place of the spread, "nll", and the coverage.
+
+    Its variance is the spread and the noise of observations: for each half of the inputs, every second one,
+    what the error of the other half has beyond its spread. Of several outputs the noise is one.
+    """
+    squared, spread = losses.means["squared"], losses.means["spread"]
+    noise = np.empty((2, squared.shape[1]))
+    for half in range(2):
+        other = slice(1 - half, None, 2) if len(squared) > 1 else slice(None)
+        noise[half] = np.maximum((squared[other] - spread[other]).mean(axis=0), 0.0)
+    # An error of 0 everywhere has no likelihood; a variance is no less than the squared error's rounding.
+    least = np.maximum(np.finfo(np.float64).eps * squared.mean(axis=0), np.finfo(np.float64).tiny)
+    variance = np.maximum(spread + noise[np.arange(len(squared)) % 2], least)
+    nll = 0.5 * (np.log(2 * np.pi * variance) + squared / variance)
+    inside = (squared <= _NORMAL_95**2 * variance).mean(axis=0)
+    shares = (float(inside[0]), float(inside[-1]))
+    return Losses(losses.ladder, {"squared": squared, "nll": nll}, coverage=shares)
 
 
 def joined(parts: Sequence[Losses]) -> Losses:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
-Outputs = Literal["values", "logits", "probabilities"]
+if TYPE_CHECKING:
+    from thinned.mc._regression import RegressionMeasures
+
+Outputs = Literal["values", "logits", "probabilities", "gaussian"]
 Doubles = npt.NDArray[np.float64]
 
-OUTPUTS: Final = ("values", "logits", "probabilities")
+OUTPUTS: Final = ("values", "logits", "probabilities", "gaussian")
 
 _BLOCK = 1 << 17  # numbers in the draws that are summarised at a time: 1 MiB
 
@@ -28,6 +31,8 @@ class Statistics:
         mutual_information: predictive entropy less the mean entropy of the samples, in nats: what the
             samples disagree about. Of the same shape as the entropy.
         variation_ratio: share of the samples whose likeliest class is not the commonest one, in [0, 1).
+        noise: standard deviation that the model itself predicts, with `outputs="gaussian"`: the root of the
+            mean of its variances. Of the mean's shape.
     """
 
     mean: Doubles
@@ -35,9 +40,10 @@ class Statistics:
     predictive_entropy: Doubles | None = None
     mutual_information: Doubles | None = None
     variation_ratio: Doubles | None = None
+    noise: Doubles | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction(Statistics):
     """What `predict` returns: statistics over the samples, in NumPy arrays of float64.
 
@@ -59,11 +65,115 @@ class Prediction(Statistics):
     samples: npt.NDArray[np.int64] | None = None
     draws: npt.NDArray[Any] | None = None
 
+    def interval(self, level: float = 0.95, *, noise: Any = None) -> tuple[Doubles, Doubles]:
+        """The limits between which an observation of each input lies with this probability.
+
+        mean ± t · √(std² (1 + 1/S) + noise²), t of the normal distribution, or of Student's where the noise
+        was estimated. `std` alone is no such thing: it says how much the networks disagree, and nothing of
+        how observations scatter.
+
+        Args:
+            level: in (0, 1).
+            noise: of the observations: what `estimate_noise` returns, or a standard deviation. With
+                `outputs="gaussian"` it is the model's own. 0 gives the interval of the networks alone.
+
+        Returns:
+            The lower and the upper limits, of the mean's shape.
+
+        Raises:
+            ValueError: `level must be in (0, 1), got …`; `noise is not known: …`; `intervals are of
+                values …`.
+        """
+        from thinned.mc import _regression
+
+        return _regression.interval(self, level, noise)
+
+    def measures(self, targets: Any, *, level: float = 0.95, noise: Any = None) -> RegressionMeasures:
+        """How good predictions of values are for these observations: RMSE, likelihood, coverage, width.
+
+        Args:
+            targets: of the mean's shape, or (n,) for a single output.
+            level: of the intervals.
+            noise: as for `interval`.
+
+        Raises:
+            ValueError: `targets must have shape …, got …`; as `interval`.
+        """
+        from thinned.mc import _regression
+
+        return _regression.measure(self, targets, level, noise)
+
+    def plot_coverage(self, targets: Any, *, noise: Any = None, axes: Any = None) -> Any:
+        """Draw the share of observations inside their interval against its level (needs matplotlib).
+
+        Below the diagonal the intervals are too narrow. Returns the axes.
+        """
+        from thinned.mc import _pictures
+
+        return _pictures.coverage(self, targets, noise, axes)
+
+    def plot_intervals(
+        self, targets: Any = None, *, level: float = 0.95, noise: Any = None, axes: Any = None
+    ) -> Any:
+        """Draw the mean and interval of each input, in order of the mean (needs matplotlib)."""
+        from thinned.mc import _pictures
+
+        return _pictures.intervals(self, targets, level, noise, axes)
+
+    def plot_calibration(self, labels: Any, *, bins: int = 10, axes: Any = None) -> Any:
+        """Draw accuracy against confidence of the likeliest class (needs matplotlib)."""
+        from thinned.mc import _pictures
+
+        return _pictures.calibration(self, labels, bins, axes)
+
+    def to_pandas(self) -> Any:
+        """A data frame of one row for each input (needs pandas): `mean`, `std`, their errors, `samples`.
+
+        Columns of several outputs are numbered, `mean_0`, `mean_1`, …; draws are left out.
+        """
+        from thinned.mc import _tables
+
+        return _tables.to_pandas(self)
+
+    def summary(self) -> str:
+        """What is in it, in some lines: sizes, ranges, and how well the mean is known."""
+        from thinned.mc import _tables
+
+        return _tables.summary(self)
+
+    def save(self, path: Any) -> None:
+        """Write it to an .npz file, which NumPy reads too.
+
+        Raises:
+            ValueError: `path must end in .npz, got …`.
+        """
+        from thinned.mc import _tables
+
+        _tables.save(self, path)
+
+    @classmethod
+    def load(cls, path: Any) -> Self:
+        """Read what `save` has written; nothing in the file is run.
+
+        Raises:
+            ValueError: `… holds no prediction: …`.
+        """
+        from thinned.mc import _tables
+
+        return cls(**_tables.load(path))
+
+    def __repr__(self) -> str:
+        from thinned.mc import _tables
+
+        return _tables.short(self)
+
 
 def check_outputs(outputs: Any) -> Outputs:
     """One of the kinds of outputs."""
     if outputs not in OUTPUTS:
-        raise ValueError(f'outputs must be "values", "logits" or "probabilities", got {outputs!r}')
+        raise ValueError(
+            f'outputs must be "values", "logits", "probabilities" or "gaussian", got {outputs!r}'
+        )
     return outputs  # type: ignore[no-any-return]
 
 
@@ -74,11 +184,24 @@ def as_outputs(raw: npt.NDArray[Any], outputs: Outputs) -> npt.NDArray[Any]:
             f"the model must return real numbers, got {raw.dtype}: return real and imaginary parts side by "
             "side, torch.view_as_real(outputs)"
         )
+    if outputs == "gaussian":
+        return _with_variances(raw)
     if outputs != "logits":
         return raw
     shifted = raw - raw.max(axis=-1, keepdims=True)
     grown = np.exp(shifted, dtype=np.promote_types(raw.dtype, np.float32))
     return grown / grown.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def _with_variances(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The second half of the last dimension as variances, in place of their logarithms."""
+    if raw.ndim < 3 or raw.shape[-1] % 2:
+        raise ValueError(
+            'outputs="gaussian" has means and then logarithms of variances along the last dimension, which '
+            f"must be even, got shape {raw.shape[1:]}: torch.cat([mean, log_variance], dim=-1)"
+        )
+    half = raw.shape[-1] // 2
+    return np.concatenate([raw[..., :half], np.exp(raw[..., half:])], axis=-1)
 
 
 def error_of_mean(draws: npt.NDArray[Any]) -> Doubles:
@@ -97,9 +220,20 @@ def summarise(draws: npt.NDArray[Any], outputs: Outputs) -> tuple[Statistics, St
     of_mean = std / np.sqrt(len(draws))
     if outputs == "values":
         return Statistics(mean, std), Statistics(of_mean, of_std)
+    if outputs == "gaussian":
+        (mean, variance), (std, _) = _halves(mean), _halves(std)
+        (of_mean, of_variance), (of_std, _) = _halves(of_mean), _halves(of_std)
+        noise = np.sqrt(variance)
+        of_noise = np.divide(of_variance, 2 * noise, out=np.zeros_like(noise), where=noise != 0)
+        return Statistics(mean, std, noise=noise), Statistics(of_mean, of_std, noise=of_noise)
     found = _in_blocks(draws.reshape(len(draws), -1, draws.shape[-1]), _of_classes)
     classes = [values.reshape(mean.shape[:-1]) for values in found]
     return Statistics(mean, std, *classes[:3]), Statistics(of_mean, of_std, *classes[3:])
+
+
+def _halves(values: Doubles) -> tuple[Doubles, Doubles]:
+    half = values.shape[-1] // 2
+    return values[..., :half], values[..., half:]
 
 
 def _in_blocks(draws: npt.NDArray[Any], of: Callable[[Doubles], tuple[Doubles, ...]]) -> list[Doubles]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from thinned._installed import install
+
 T = TypeVar("T")
 
 
@@ -41,7 +43,7 @@ def _rich() -> Any:
         from rich import progress
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "progress=True needs rich, which is not installed: pip install 'thinned[mc]', or leave it out"
+            f"progress=True needs rich, which is not installed: {install('mc')}; or leave it out"
         ) from error
     return progress
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from thinned.contract import Key
 from thinned.mc._bootstrap import Estimate, Table, tables
-from thinned.mc._comparison import NAMES, Comparison, Rung, Use
+from thinned.mc._comparison import NAMES, Average, Comparison, Use
 from thinned.mc._losses import Losses
 from thinned.mc._measures import Doubles
 
@@ -31,18 +31,19 @@ def judge(
         samples=samples,
         key=key,
         weight_scaling={name: table.values[0] for name, table in found.items()},
-        ladder=tuple(_rung(found, place, k, samples) for place, k in enumerate(losses.ladder)),
+        averages=tuple(_average(found, place, k, samples) for place, k in enumerate(losses.ladder)),
         verdict=verdict,
         crossover=_crossover(values, losses.ladder),
         crossover_interval=_crossover_interval(first.resampled, losses.ladder),
         use=use,
         reason=reason,
+        coverage=dict(zip(("weight scaling", "monte carlo"), losses.coverage, strict=False)),
         cautions=tuple(_cautions(losses, len(found), inputs)),
     )
 
 
-def _rung(found: dict[str, Table], place: int, k: int, samples: int) -> Rung:
-    return Rung(
+def _average(found: dict[str, Table], place: int, k: int, samples: int) -> Average:
+    return Average(
         k,
         samples // k,
         {name: table.values[place + 1] for name, table in found.items()},
@@ -109,6 +110,12 @@ def _cautions(losses: Losses, measures: int, inputs: int) -> list[str]:
             f"{inputs} inputs are few: differences that matter may not show, and intervals are rough."
         )
     if "error" not in losses.means:
+        scaling, average = losses.coverage
+        found.append(
+            "The likelihood is normal, of the networks' spread and the noise of observations, which is "
+            f"estimated from the other half of these inputs. Its 95 % intervals hold {scaling:.1%} of the "
+            f"targets by weight scaling, {average:.1%} by Monte Carlo."
+        )
         return found
     wrong = losses.means["error"]
     apart = int((wrong[:, 0] != wrong[:, -1]).sum())

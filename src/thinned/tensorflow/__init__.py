@@ -4,7 +4,16 @@ On a CPU a native operator does the work, eagerly and in functions. Under XLA, o
 sessions of TensorFlow 1 and in saved models it is TensorFlow's own operators, with the same bits.
 """
 
+from thinned._installed import needs
+
+needs("thinned.tensorflow", "tensorflow", "tensorflow")
+
 from thinned.tensorflow import compat, nn
 from thinned.tensorflow._dropout import dropout, keep_mask
+from thinned.tensorflow._key import fold
 
-__all__ = ["compat", "dropout", "keep_mask", "nn"]
+__all__ = ["compat", "dropout", "fold", "keep_mask", "nn"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,4 +1,4 @@
-"""What TensorFlow's arguments mean: rate and keep_prob as a drop probability, seed as a key."""
+"""This file has what TensorFlow's arguments mean: rate and keep_prob as a drop probability, seed as a key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from thinned._arguments import check_training
 from thinned.contract import Key, check_integer, check_probability
-from thinned.tensorflow import _dropout, _key
+from thinned.tensorflow import _dropout, _key, _rate
 
 _INTEGERS = (tf.int64, tf.int32, tf.uint64, tf.uint32)
 
@@ -72,11 +72,6 @@ def aligned(x: Any, noise_shape: Any) -> Any:
     return tf.concat([tf.ones(tf.reshape(missing, (1,)), tf.int64), entries], 0)
 
 
-def complement(keep: Any) -> Any:
-    """1 − keep in double: a float32 tensor's 0.9 drops with 1 − 0.89999998, as any other number does."""
-    return 1.0 - (tf.cast(keep, tf.float64) if tf.is_tensor(keep) else keep)
-
-
 def drop_probability(rate: Any, keep_prob: Any) -> Any:
     """The drop probability of the one argument that was given."""
     given = {name: value for name, value in (("rate", rate), ("keep_prob", keep_prob)) if value is not None}
@@ -85,7 +80,7 @@ def drop_probability(rate: Any, keep_prob: Any) -> Any:
         raise ValueError(f"pass exactly one of rate (drop) or keep_prob (keep), got {got}")
     ((name, value),) = given.items()
     checked = probability(value, name)
-    return complement(checked) if name == "keep_prob" else checked
+    return _rate.complement(checked) if name == "keep_prob" else checked
 
 
 def key_of(seed: Any) -> Any:

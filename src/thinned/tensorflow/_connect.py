@@ -6,21 +6,23 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from thinned._arguments import REQUIRED
+from thinned._arguments import requires_training
 from thinned.tensorflow import _arguments, _compat, _dropout
+from thinned.tensorflow._types import Flag, Scalar, Seed, Tensor, TensorLike
 
 Mode = Literal["inverted", "classic"]
 
 
+@requires_training
 def drop_connect(
-    weights: Any,
-    rate: Any,
+    weights: TensorLike,
+    rate: Scalar,
     *,
-    training: Any = REQUIRED,
-    seed: Any = None,
+    training: Flag,
+    seed: Seed = None,
     mode: Mode = "inverted",
     name: str | None = None,
-) -> Any:
+) -> Tensor:
     """Drop single weights, of a layer of any kind, with one mask for the whole batch.
 
     The same as `dropout(w, keep_prob) * keep_prob`, as it is often written, is `mode="classic"`: what is kept
@@ -60,18 +62,19 @@ def drop_connect(
     return _dropout.dropout(weights, p, key=key, training=training, mode=mode, name=name or "drop_connect")
 
 
+@requires_training
 def drop_connect_dense(
-    inputs: Any,
-    kernel: Any,
-    bias: Any = None,
-    rate: Any = 0.5,
+    inputs: TensorLike,
+    kernel: TensorLike,
+    bias: TensorLike | None = None,
+    rate: Scalar = 0.5,
     *,
-    training: Any = REQUIRED,
-    seed: Any = None,
+    training: Flag,
+    seed: Seed = None,
     per_sample: bool = True,
     mode: Mode = "inverted",
     name: str | None = None,
-) -> Any:
+) -> Tensor:
     """A dense layer, inputs · kernel + bias, whose kernel's single weights are dropped.
 
     With a mask for each sample, as in the paper, all samples' kernels, N × in_features × units numbers, exist

@@ -7,27 +7,32 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from thinned._arguments import IDENTITY, REQUIRED, check_mode, check_training
-from thinned._position import as_shape
+from thinned._arguments import IDENTITY, check_mode, check_training, one_p, requires_training
+from thinned._position import Shape, as_shape
 from thinned.tensorflow import _key, _operation, _rate
+from thinned.tensorflow._autograph import as_written
 from thinned.tensorflow._place import place
+from thinned.tensorflow._types import AnyKey, Flag, NoiseShape, Scalar, Sizes, Tensor, TensorLike
 
 _DTYPES = frozenset((tf.float32, tf.float64, tf.float16, tf.bfloat16))
 
 
-@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
+@as_written
+@requires_training
 def dropout(
-    x: Any,
-    p: Any,
+    x: TensorLike,
+    p: Scalar | None = None,
     *,
-    key: Any,
-    training: Any = REQUIRED,
-    noise_shape: Any = None,
+    key: AnyKey,
+    training: Flag,
+    rate: Scalar | None = None,
+    keep_prob: Scalar | None = None,
+    noise_shape: NoiseShape | None = None,
     mode: Literal["inverted", "classic"] = "inverted",
-    global_shape: Any = None,
-    start: Any = None,
+    global_shape: Sizes | None = None,
+    start: Sizes | None = None,
     name: str | None = None,
-) -> Any:
+) -> Tensor:
     """Drop elements of x by the mask of `key`, and scale the rest: `thinned.dropout`, with the same bits.
 
     The gradient uses the same mask, recomputed: nothing of x's size is kept for it. Second and forward-mode
@@ -41,6 +46,8 @@ def dropout(
         key: the mask's key: a `thinned.Key`, or an int64 or int32 tensor of shape (2,), its seed and stream
             as two's complement. Same key, same mask: fold the step in for a new one.
         training: True drops, False evaluates; or a bool tensor of no dimension. Required.
+        rate: p by the name that `tf.nn` gives it.
+        keep_prob: 1 − p, in double. Exactly one of the three must be given.
         noise_shape: one entry a dimension, or an integer tensor of them: 1 shares the decision along it;
             None, x's size or, in a tensor, −1 does not.
         mode: "inverted" multiplies what is kept by 1/(1−p) and evaluates to x itself; "classic" leaves what
@@ -54,8 +61,9 @@ def dropout(
         its shape and dtype. What is dropped is +0.0 exactly, and so is its gradient.
 
     Raises:
-        TypeError: `training is missing: …`; `x must be float32, …, got …`; `p must be a real number, got …`;
-            `key must be a thinned.Key, got …`; `key as a tensor must be int64 or int32 of shape (2,), …`.
+        TypeError: `training is missing: …`; `pass exactly one of p, rate (drop) or keep_prob (keep), got …`;
+            `x must be float32, …, got …`; `p must be a real number, got …`; `key must be a thinned.Key, got
+            …`; `key as a tensor must be int64 or int32 of shape (2,), …`.
         ValueError: `p must be in [0, 1], got …`; `noise_shape … does not fit x of shape …`.
         tf.errors.InvalidArgumentError: the same as a ValueError, of what only a running graph knows. XLA has
             no assertions: there a p outside [0, 1] makes all of the result NaN.
@@ -70,6 +78,7 @@ def dropout(
                [2., 2., 2., 2., 2.]], dtype=float32)
     """
     training = _training(training)
+    p = one_p(p, rate, keep_prob, _rate.check, _rate.complement)
     drop = _rate.drop_threshold(p)
     act, factor = _rate.effect(drop, training, check_mode(mode))
     same = not isinstance(act, tf.Tensor) and (act, factor) == IDENTITY
@@ -90,8 +99,10 @@ def dropout(
         return _operation.dropout(x, bits, act, factor, where)
 
 
-@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
-def keep_mask(shape: Any, p: Any, *, key: Any, global_shape: Any = None, start: Any = None) -> Any:
+@as_written
+def keep_mask(
+    shape: Shape, p: Scalar, *, key: AnyKey, global_shape: Sizes | None = None, start: Sizes | None = None
+) -> Tensor:
     """The mask itself as a bool tensor: True where kept. See `thinned.keep_mask`.
 
     Args:

@@ -15,7 +15,7 @@ from thinned.tensorflow import _compat
 
 
 def recorded(x: Any, run: Callable[[], Any], gradient: Callable[[Any], Any]) -> Any:
-    """What `run` makes of x by one operator, on whatever tapes and accumulators there are."""
+    """Return what `run` makes of x by one operator, on whatever tapes and accumulators there are."""
     if _compat.record_operation is None:
         return in_place(x, run, gradient)
     if tf.executing_eagerly() and _compat.could_record is not None and not _compat.could_record():
@@ -30,6 +30,6 @@ def recorded(x: Any, run: Callable[[], Any], gradient: Callable[[Any], Any]) -> 
 
 
 def in_place(x: Any, run: Callable[[], Any], gradient: Callable[[Any], Any]) -> Any:
-    """What `run` makes of x by many operators of a graph."""
+    """Return what `run` makes of x by many operators of a graph."""
     result: Any = tf.custom_gradient(lambda _: (run(), gradient))(x)
     return result

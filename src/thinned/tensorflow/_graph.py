@@ -64,7 +64,7 @@ def _eager_constant(_: Any, number: Any, dtype: Any) -> Any:
 
 
 def call(bodies: Bodies, arguments: tuple[Any, ...], shape: Any) -> Any:
-    """What the bodies make of the arguments, of a shape that is known."""
+    """Return what the bodies make of the arguments, of a shape that is known."""
     in_graph = not tf.executing_eagerly()
     (result,) = _function(_compat.context(), bodies, in_graph).call_flat(*arguments)
     if in_graph:

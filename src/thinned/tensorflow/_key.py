@@ -10,6 +10,7 @@ from thinned import _kernel
 from thinned._arguments import check_key, signed
 from thinned.contract import Key, fold_number
 from thinned.tensorflow import _operation
+from thinned.tensorflow._autograph import as_written
 
 
 def check(key: Any) -> Any:
@@ -40,7 +41,7 @@ def as_key(seed: Any) -> Any:
     return draw(seed) if seed is None or isinstance(seed, int) else check(seed)
 
 
-@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
+@as_written
 def draw(seed: int | None = None) -> Any:
     """128 fresh bits at each execution, from TensorFlow's stateful generator: `tf.random.set_seed` holds."""
     bits = tf.random.uniform((2,), tf.int64.min, tf.int64.max, tf.int64, seed)
@@ -48,11 +49,33 @@ def draw(seed: int | None = None) -> Any:
     return bits if replicas == 1 else fold(bits, number)
 
 
-@tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
+@as_written
 def fold(key: Any, data: Any) -> Any:
-    """`Key.fold` of a `Key` or a tensor of one, by a number, a string or an integer tensor of no dimension.
+    """Derive a key from a key, as `Key.fold` does, where either may be a tensor, of a graph too.
 
-    A `Key` and a number give a `Key`; anything else gives a tensor.
+    Args:
+        key: a `thinned.Key`, or an integer tensor of shape (2,): seed and stream as two's complement.
+        data: a string, an integer in [0, 2^60), or an integer tensor of no dimension, whose range a graph
+            cannot check.
+
+    Returns:
+        A `Key` where both are given as values; otherwise an int64 tensor of shape (2,).
+
+    Raises:
+        TypeError: `key must be a thinned.Key, got …`; `data must be …`.
+        ValueError: `data must be in [0, 2^60), got …`.
+
+    Source:
+        CONTRACT.md, section 5.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from thinned import Key
+        >>> from thinned.tensorflow import keep_mask
+        >>> mask = tf.function(lambda step: keep_mask((1000,), 0.1, key=fold(Key(1), step)))
+        >>> other = keep_mask((1000,), 0.1, key=Key(1).fold(3))
+        >>> bool(tf.reduce_all(mask(tf.constant(3)) == other))
+        True
     """
     if isinstance(data, (tf.Tensor, tf.Variable)):
         return _operation.fold(check(key), tf.cast(data, tf.int64))

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from thinned import _arguments
 from thinned._arguments import DROP_ALL
-from thinned.contract import threshold
+from thinned.contract import check_probability, threshold
 
 _VALUES = float(DROP_ALL)
 
@@ -34,6 +34,16 @@ def drop_threshold(p: Any) -> Any:
     fits = tf.logical_and(wide >= 0.0, wide <= 1.0)
     with tf.control_dependencies([tf.debugging.Assert(fits, ["p must be in [0, 1], got", value])]):
         return tf.where(fits, tf.cast(tf.round(wide * _VALUES), tf.int64), tf.constant(-1, tf.int64))
+
+
+def check(value: Any, name: str) -> Any:
+    """A probability by another name than p, of which a number is checked here."""
+    return value if isinstance(value, (tf.Tensor, tf.Variable)) else check_probability(value, name)
+
+
+def complement(keep: Any) -> Any:
+    """1 − keep in double: a float32 tensor's 0.9 drops with 1 − 0.89999998, as any other number does."""
+    return 1.0 - (tf.cast(keep, tf.float64) if tf.is_tensor(keep) else keep)
 
 
 def effect(drop: Any, training: Any, inverted: bool) -> tuple[Any, Any]:

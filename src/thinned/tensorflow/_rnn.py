@@ -148,7 +148,7 @@ class DropoutWrapper:
             return self._step(self.cell, inputs, state, scope=scope, time=time, training=training, **kwargs)
 
     def call(self, inputs: Any, state: Any, training: Any = None, **kwargs: Any) -> tuple[Any, Any]:
-        """What a call does, by the cell's own `call`: for Keras."""
+        """Return what a call does, by the cell's own `call`: for Keras."""
         return self._step(self.cell.call, inputs, state, training=training, **kwargs)
 
     def build(self, input_shape: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""What a recurrent cell is to TensorFlow: its sizes, its first state, and what its call takes."""
+"""TensorFlow's protocol of recurrent cells: its sizes, its first state, and what its call takes."""
 
 from __future__ import annotations
 

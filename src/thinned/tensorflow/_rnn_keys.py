@@ -19,7 +19,7 @@ _UNSEEN = (
 
 
 class Keys:
-    """What `seed` makes of steps and sequences.
+    """Holds what `seed` makes of steps and sequences.
 
     Attributes:
         held: the key of a sequence whose extent is known, a `Key` or a tensor; None outside one.
@@ -31,7 +31,7 @@ class Keys:
         self._begun: tuple[Any, Any] | None = None  # the graph that a sequence began in, and its key
 
     def of_sequence(self, key: Any) -> Any:
-        """What to hold for a sequence: the key that is given, or one of the seed's if all steps share it."""
+        """The key of a sequence: the one that is given, or one of the seed's if all steps share it."""
         if key is not None:
             return _arguments.pair(key, "key")
         return _arguments.key_of(self._seed) if self._variational else None

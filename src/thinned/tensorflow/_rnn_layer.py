@@ -47,7 +47,7 @@ def stored(value: Any, cell: Any) -> Any:
 
 
 def seed_config(seed: Any) -> Any:
-    """What a configuration holds of a seed: None, an integer, or the two of a key."""
+    """Return what a configuration holds of a seed: None, an integer, or the two of a key."""
     if isinstance(seed, Key):
         return {"seed": seed.seed, "stream": seed.stream}
     return seed.numpy().tolist() if hasattr(seed, "numpy") else seed

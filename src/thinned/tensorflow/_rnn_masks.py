@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from thinned.tensorflow import _arguments, _dropout, _key, _rnn_states
+from thinned.tensorflow import _dropout, _key, _rate, _rnn_states
 
 
 @dataclass(frozen=True)
 class Masks:
-    """What is dropped in a step, and how.
+    """Holds what is dropped in a step, and how.
 
     Attributes:
         key: the step's, a `Key` or a tensor; None where nothing is dropped.
@@ -47,9 +47,7 @@ class Masks:
         if self.shared and x.shape.rank is None:
             raise ValueError("variational_recurrent=True needs tensors of a known number of dimensions")
         noise = (1, *(None,) * (x.shape.rank - 1)) if self.shared and x.shape.rank > 1 else None
-        return _dropout.dropout(
-            x, _arguments.complement(keep), key=key, training=self.training, noise_shape=noise
-        )
+        return _dropout.dropout(x, _rate.complement(keep), key=key, training=self.training, noise_shape=noise)
 
     @staticmethod
     def _folded(key: Any, data: Any) -> Any:

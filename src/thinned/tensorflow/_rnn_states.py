@@ -1,4 +1,4 @@
-"""Which tensors of a wrapped cell's state are to be dropped."""
+"""This file says which tensors of a wrapped cell's state are to be dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a model draws without a key: as far as its modules say, and as a run of it shows."""
+"""This file has what of a model draws without a key: as far as its modules say, and as a run of it shows."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _is_off(func: Any, args: Any, kwargs: Any) -> bool:
 
 
 def _line() -> str:
-    """Where the user's code called, as far as it is not torch's or ours."""
+    """Return where the user's code called, as far as it is not torch's or ours."""
     for frame, line in traceback.walk_stack(sys._getframe(2)):
         if frame.f_globals.get("__name__", "").partition(".")[0] not in _OWN:
             return f" at {frame.f_code.co_filename.rpartition('/')[2]}:{line}"

@@ -1,4 +1,4 @@
-"""What the sites of a keyed model share: the step, and the numbers of calls within it."""
+"""This file has what the sites of a keyed model share: the step, and the numbers of calls within it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Clock:
         return _recomputed.State(number(self.step), number(self.passes), self.counts)
 
     def forget(self) -> None:
-        """What was drawn so far is no matter: other rows follow."""
+        """Forget the draws so far: other rows follow."""
         self._drawn.clear()
 
     def again(self, site: str, call: Any, input: Tensor) -> bool:
@@ -137,7 +137,7 @@ def _next(counts: dict[str, int], site: str, by_call: bool) -> int:
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Where tensors are ordinary ones: outside inference mode, fake tensors and tracers."""
+    """Enter a context where tensors are ordinary: outside inference mode, fake tensors and tracers."""
     with torch.inference_mode(False), _compat.no_dispatch_modes():
         yield
 

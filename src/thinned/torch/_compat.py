@@ -42,6 +42,17 @@ schema_or_none = private_attribute("_schema", "see whether a node of a graph wri
 storage_number = private_attribute(
     "_cdata", "tell whether two tensors share memory", instead="UntypedStorage.data_ptr"
 )
+
+
+def _unknown_owners(storage: int) -> float:
+    return float("nan")  # equal to nothing
+
+
+owners_of_memory = private(
+    "torch._C._storage_Use_Count",
+    "tell whether a gradient's memory is free to be written again",
+    _unknown_owners,
+)
 buffers_of = private_attribute(
     "_buffers", "put a model back after a trial run", instead="Module.named_buffers, which leaves out None"
 )
@@ -142,7 +153,7 @@ def nested_from_values(values: Tensor, like: Tensor) -> Tensor:
 
 
 def ragged_dimension(jagged: Any) -> int:
-    """Which dimension of a jagged tensor is ragged."""
+    """Return which dimension of a jagged tensor is ragged."""
     return int(getattr(jagged, "_ragged_idx", 1))
 
 
@@ -197,7 +208,7 @@ transform_type = private("torch._C._functorch.TransformType", "see whether vmap 
 
 @contextmanager
 def real_constants() -> Iterator[None]:
-    """Where a graph that is made with fake tensors may read a tensor of the process: a model's step.
+    """Let a graph that is made with fake tensors read a tensor of the process: a model's step.
 
     The tensor itself becomes a constant of the graph, so that each run reads what it holds by then. Dynamo
     has an input for it.
@@ -224,7 +235,7 @@ GENERATOR = "gen"
 
 
 def _checkpoints() -> dict[Any, tuple[str, bool]]:
-    """Where torch has others than from 2.6 to 2.13, none: what is computed again is then an error."""
+    """Return none where torch has others than from 2.6 to 2.13: what is computed again is then an error."""
     purpose = "count the calls of a keyed model under activation checkpointing"
     function, call, hook = (
         private(f"torch.utils.checkpoint.{name}", purpose, False)
@@ -279,7 +290,7 @@ functorch_config = private("torch._functorch.config", "see what a graph is to co
 
 @contextmanager
 def tensors_without_data() -> Iterator[FakeTensorMode]:
-    """What makes tensors that have a shape and no data, of which not even the address is to be had.
+    """Make tensors that have a shape and no data, of which not even the address is to be had.
 
     torch's fake tensors; as a rule they answer for their address with a null, into which foreign code walks.
     """

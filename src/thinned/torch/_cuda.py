@@ -1,4 +1,4 @@
-"""Which tensors the Triton kernels serve; what they do not serve goes by torch's own operators."""
+"""Tensors that the Triton kernels serve; what they do not serve goes by torch's own operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where numbers in float64 are computed."""
+"""This file says where numbers in float64 are computed."""
 
 from __future__ import annotations
 

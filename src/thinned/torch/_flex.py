@@ -23,7 +23,7 @@ Wanted = tuple[bool, bool, bool]
 
 
 def wanted(return_lse: bool, return_aux: Any) -> Wanted:
-    """What is asked for beside the output."""
+    """Return what is asked for beside the output."""
     if return_aux is None:
         return return_lse, False, False
     if return_lse:

@@ -166,18 +166,26 @@ def _one_each(key: Tensor, size: int, level: int) -> Tensor:
 
 def _fold(key: Tensor, data: Tensor) -> Tensor:
     _check_fold(key, data)
-    many = torch.broadcast_shapes(key.shape[:-1], data.shape)
+    # torch's function is Python, and takes as long as the folds of a small batch.
+    one = data.numel() == 1 and data.dim() < key.dim()
+    many = key.shape[:-1] if one else torch.broadcast_shapes(key.shape[:-1], data.shape)
     if _cuda.serves(key):
         from thinned.torch._triton import _launch
 
         return _launch.fold(key.expand(*many, 2), data.to(key.device).expand(many))
     keys = key.cpu().expand(*many, 2).contiguous()
-    numbers = data.cpu().to(torch.int64).expand(many).contiguous()
-    if numbers.numel() and not 0 <= int(numbers.min()) <= int(numbers.max()) < 2**60:
+    given = data.cpu().to(torch.int64)
+    least, most = (int(given),) * 2 if one else _range(given)
+    numbers = given.expand(many).contiguous()
+    if not 0 <= least <= most < 2**60:
         raise ValueError(f"data must be in [0, 2^60), got {numbers.tolist()}")
     folded = torch.empty_like(keys)
     _kernel.fold_many(keys.data_ptr(), numbers.data_ptr(), folded.data_ptr(), numbers.numel())
     return folded.to(key.device)
+
+
+def _range(numbers: Tensor) -> tuple[int, int]:
+    return (int(numbers.min()), int(numbers.max())) if numbers.numel() else (0, 0)
 
 
 def _check_fold(key: Tensor, data: Tensor) -> None:

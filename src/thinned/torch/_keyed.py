@@ -177,7 +177,7 @@ def count_steps(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Cou
 
 
 class Counting:
-    """What `count_steps` gives: `remove()` ends it."""
+    """Holds what `count_steps` gives: `remove()` ends it."""
 
     def __init__(self, *handles: RemovableHandle) -> None:
         self._handles = handles

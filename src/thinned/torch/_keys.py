@@ -18,7 +18,7 @@ from thinned.torch._draws import HANDLERS, Draw, Watched, watching
 
 
 class Keys(Watched):
-    """What `keys` gives.
+    """Holds what `keys` gives.
 
     Attributes:
         step: number of the step, by which a module's key is folded; it may be set.
@@ -59,7 +59,7 @@ class Keys(Watched):
         return key.fold(count) if count else key
 
     def takes(self, training: Any, key: Any) -> bool:
-        """What was given a key keeps it."""
+        """Whether a draw is taken over: a call that was given a key keeps it."""
         return key is None and self.drops(training)
 
     def key_of_parts(self, site: Any, call: int | None = None, key: Any = None) -> Key | Tensor:

@@ -72,7 +72,7 @@ def _dropout(
     many = key.dim() - 1
     shape = tuple(input.shape[many:])
     base, strides = positions(shape, noise_of(noise_shape), global_shape, start, step)
-    if p.numel() == 1 and _cuda.serves(input):
+    if _cuda.serves(input):
         from thinned.torch._triton import _launch
 
         return _launch.dropout(input, torch.empty_like(input), key, p, inverted, base, strides)

@@ -1,4 +1,4 @@
-"""What a compiler's partitioner is told of a draw: backward, it is to give the same bits.
+"""This file has what a compiler's partitioner is told of a draw: backward, it is to give the same bits.
 
 AOTAutograd divides a graph into a forward and a backward pass, and computes again backward what it does not
 save. By itself it takes only torch's own random operators for what must not be drawn twice.

@@ -1,4 +1,4 @@
-"""Where a tensor stands in a larger one, as the keyword arguments that every verb takes."""
+"""This file says where a tensor stands in a larger one, as the keyword arguments that every verb takes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from thinned._position import Shape, as_shape, positions, row_major
+from thinned.contract import Key
 from thinned.torch import _compat
 from thinned.torch._batching import Sizes
 
@@ -20,6 +21,13 @@ class Place(TypedDict, total=False):
     global_shape: Shape | None
     start: Shape | None
     step: Shape | None
+
+
+class Source(Place, total=False):
+    """Holds what most verbs take: a place, a key, or a generator to draw one from."""
+
+    key: Key | Tensor | None
+    generator: torch.Generator | None
 
 
 @dataclass(frozen=True)

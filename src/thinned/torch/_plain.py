@@ -68,7 +68,7 @@ def _positions(shape: tuple[int, ...], base: int, strides: tuple[int, ...], devi
 
 
 def _in_parts(of: Callable[[Tensor], Tensor], position: Tensor, *arguments: Any) -> Tensor:
-    """What a function makes of the positions; where it takes one argument for all of them, part by part."""
+    """Apply a function to the positions; where it takes one argument for all of them, part by part."""
     if any(isinstance(one, Tensor) and one.numel() > 1 for one in arguments):
         return of(position)
     parts = [of(part).reshape(-1) for part in position.reshape(-1).split(_CHUNK)]

@@ -45,7 +45,7 @@ def check_range(p: Tensor, name: str = "p") -> None:
 
 
 def as_tensor(p: Any, drop: int | None) -> Tensor:
-    """What an operator takes that drops: in an exported program, until that is turned to evaluation."""
+    """The p of an operator that drops: in an exported program, until that is turned to evaluation."""
     _onnx.refuse("this layer's way of dropping")
     return _export.rate(exactly(p, drop))
 
@@ -80,3 +80,11 @@ def _check_tensor(p: Tensor, input: Tensor) -> None:
     if p.dtype == torch.bool or p.is_complex():
         raise TypeError(f"p must be a real number, got {p!r}")
     _operands.check_fit(p, input)
+
+
+def p_of_timm(p: Any, drop_prob: Any) -> Any:
+    """The probability, by our name or by timm's."""
+    if (p is None) == (drop_prob is None):
+        got = f"got p={p} and drop_prob={drop_prob}"
+        raise TypeError(f"p must be a real number: pass p, or drop_prob as timm names it, {got}")
+    return drop_prob if p is None else p

@@ -142,7 +142,7 @@ class Site(Seen):
         return "rows" in vars(self)
 
     def place(self, input: Tensor, dim: int | None = None, shape: Sequence[int] | None = None) -> Place:
-        """Where the input's rows stand in the whole batch: arguments of a verb, none where nobody said.
+        """The place of the input's rows in the whole batch: arguments of a verb, none where nobody said.
 
         Args:
             input: what is dropped.
@@ -207,7 +207,7 @@ def _check_call(call: Any) -> None:
 
 
 def _refuse_per_sample() -> None:
-    """What computes a layer again for each sample, in a backward pass, cannot have the masks of the batch."""
+    """Refuse to compute a layer again for each sample in a backward pass, without the masks of the batch."""
     if _compat.transforms_active() and _compat.backward_task() != -1 and _compat.vmap_is_on():
         raise RuntimeError(
             "a layer that drops is computed again for each sample in a backward pass, as samplers of "

@@ -1,4 +1,4 @@
-"""What torch's eager quantisation needs to know of our layers: it looks modules up by their exact class."""
+"""torch's eager quantisation and our layers: it looks modules up by their exact class."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def static_mapping() -> dict[Any, Any]:
 
 @dataclass(frozen=True)
 class _As:
-    """What torch calls in place of a quantised class: its `from_float`, of a module that it knows."""
+    """Holds what torch calls in place of a quantised class: its `from_float`, of a module that it knows."""
 
     kind: Any
     known: Callable[[Any], torch.nn.Module]

@@ -15,6 +15,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from thinned._installed import needs
+
+needs("thinned.torch.transformers", "transformers", "transformers")
+
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface

@@ -7,3 +7,7 @@ from thinned.flax.linen._dropout import Dropout
 from thinned.flax.linen._path import DropPath
 
 __all__ = ["DropConnect", "DropPath", "Dropout", "audit", "dot_product_attention"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

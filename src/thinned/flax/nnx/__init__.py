@@ -3,6 +3,11 @@
 from thinned.flax.nnx._attention import dot_product_attention
 from thinned.flax.nnx._connect import DropConnect
 from thinned.flax.nnx._dropout import Dropout
+from thinned.flax.nnx._keyed import keyed, set_step
 from thinned.flax.nnx._path import DropPath
 
-__all__ = ["DropConnect", "DropPath", "Dropout", "dot_product_attention"]
+__all__ = ["DropConnect", "DropPath", "Dropout", "dot_product_attention", "keyed", "set_step"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

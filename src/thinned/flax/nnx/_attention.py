@@ -11,16 +11,17 @@ from flax import nnx
 
 from thinned.flax._compat import nnx_attention_weights, nnx_promote_dtype
 from thinned.flax._mask import attend, check_rate, drop_probabilities, refuse_wrong_shapes
+from thinned.jax._types import AnyKey
 
 
 def dot_product_attention(
-    query: Any,
-    key: Any,
-    value: Any,
-    bias: Any = None,
-    mask: Any = None,
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    bias: jax.Array | None = None,
+    mask: jax.Array | None = None,
     broadcast_dropout: bool = True,
-    dropout_rng: Any = None,
+    dropout_rng: AnyKey | None = None,
     dropout_rate: float = 0.0,
     deterministic: bool = False,
     dtype: Any = None,

@@ -115,7 +115,7 @@ class Dropout(nnx.Dropout):
             )
         if isinstance(source, nnx.Rngs):
             return source[self.rng_collection]()
-        if isinstance(source, nnx.RngStream):
+        if isinstance(source, nnx.RngStream) or callable(source):  # a keyed site's source, or a sample's
             return source()
         if isinstance(source, jax.Array):
             return source

@@ -1,4 +1,4 @@
-"""What differs between Keras's backends: one file for each, of which only the active one is imported.
+"""Differences of Keras's backends: one file for each, of which only the active one is imported.
 
 Each offers the same verbs on its own tensors: `concrete` and `derive`, which turn a layer's state into a key;
 `dropout`, `keep_mask`, `gaussian_dropout` and `attention`, which take that key.

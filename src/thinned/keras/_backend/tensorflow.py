@@ -41,7 +41,7 @@ def advance(generator: Any) -> Any:
 
 
 def replica() -> tuple[Any, int]:
-    """Which of how many replicas of a `tf.distribute` strategy this is."""
+    """Return which of how many replicas of a `tf.distribute` strategy this is."""
     return _key.replica()
 
 

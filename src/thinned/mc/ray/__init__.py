@@ -1,4 +1,8 @@
-"""Monte Carlo prediction of PyTorch models over data that outgrow one machine, on Ray Data."""
+"""Monte Carlo prediction of PyTorch models over data that outgrow one machine, on Ray Data.
+
+`_read` and `_row_numbers` give each row its number, `_chunking` says which rows are computed together, a
+`_worker` predicts them, and `_predict` is the step of the pipeline.
+"""
 
 from __future__ import annotations
 
@@ -23,3 +27,7 @@ _LATER = {
 }
 
 __getattr__ = later(__name__, _LATER)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -34,7 +34,7 @@ def read(
     index: str | None = None,
     rows_per_block: int = ROWS,
 ) -> Dataset:
-    """Read Parquet files or arrays of NumPy's as a dataset with a column that numbers the rows.
+    """Read Parquet files or NumPy arrays as a dataset with a column that numbers the rows.
 
     Numbers follow from the files alone: of Parquet the footers are read in this call, and nothing else.
 

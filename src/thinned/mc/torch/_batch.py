@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -11,14 +12,15 @@ import torch
 from torch import Tensor
 
 from thinned.contract import Key
+from thinned.mc import _keys
 from thinned.mc.torch._inputs import cut
 from thinned.mc.torch._outputs import as_array
 from thinned.mc.torch._program import Program
-from thinned.torch import _key
 
 # Bytes that samples of one pass take. Two GPT blocks, of a loop's time: 0.47 with 2^26, 0.60 with 2^28, 0.65
 # with 2^30, and 0.75 with 2^24.
 _WORK = 1 << 26
+_KEPT = 1 << 14  # bytes of numbers of inputs, one for each key, up to which keys are kept
 
 
 class Settings(Protocol):
@@ -71,9 +73,7 @@ class Traced:
         at_once = max(1, free // (self.rows * program.bytes_sample or 1))
         drawn: npt.NDArray[Any] | None = None
         for begin in range(first, stop, at_once):
-            keys = _keys(settings.key, begin, min(begin + at_once, stop))
-            if not settings.shared:
-                keys = _key.fold(keys.unsqueeze(1), self._numbers)
+            keys = self._keys(begin, min(begin + at_once, stop))
             out = as_array(
                 program.samples(self._known, keys, settings.shared).squeeze(settings.batch_dim + 2)
             )
@@ -83,6 +83,23 @@ class Traced:
             drawn[begin - first : begin - first + len(out)] = out
         assert drawn is not None
         return drawn
+
+    def _keys(self, first: int, stop: int) -> Tensor:
+        """Of samples and inputs, shape (samples, inputs, 2); (samples, 2) where inputs share them."""
+        numbers = b"" if self._settings.shared else self._numbers.numpy().tobytes()
+        make = _kept_keys if len(numbers) * (stop - first) <= _KEPT else _new_keys
+        return make(self._settings.key, first, stop, numbers)
+
+
+def _new_keys(key: Key, first: int, stop: int, numbers: bytes) -> Tensor:
+    streams = _keys.fold(key.seed, key.stream, np.arange(first, stop))
+    if numbers:
+        streams = _keys.fold(key.seed, streams[:, np.newaxis], np.frombuffer(numbers, np.int64))
+    return torch.from_numpy(_keys.pairs(key.seed, streams))
+
+
+# A service predicts input after input with the keys of one: 60 µs of a call's 600.
+_kept_keys = functools.lru_cache(maxsize=16)(_new_keys)
 
 
 class Direct:
@@ -106,7 +123,3 @@ class Direct:
         key = key if settings.shared else key.fold(self._numbers[row])
         inputs = cut(self._tensors, row, row + 1, settings.batch_dim)
         return as_array(self._forward(*inputs, key).squeeze(settings.batch_dim))
-
-
-def _keys(key: Key, first: int, stop: int) -> Tensor:
-    return _key.fold(_key.key_to_tensor(key), torch.arange(first, stop))

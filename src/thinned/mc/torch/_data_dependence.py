@@ -25,8 +25,11 @@ class ValueRead(RuntimeError):
 
 def check(
     model: torch.nn.Module, forward: Callable[..., Tensor], inputs: Sequence[Tensor], key: Tensor
-) -> None:
+) -> bool:
     """Run a forward pass on inputs and a key without data.
+
+    Returns:
+        Whether it asked for values of parameters, buffers or constants: a trace holds for these alone.
 
     Raises:
         ValueRead: `it asks for a value: …`.
@@ -42,6 +45,7 @@ def check(
             forward(*sealed)
         except _compat.NO_DATA as error:
             raise ValueRead(f"it asks for a value: {error}") from None
+    return bool(seal.reads)
 
 
 class _Sealed(_compat.TorchDispatchMode):
@@ -51,6 +55,7 @@ class _Sealed(_compat.TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.empty = empty
         self.written: set[int] = set()
+        self.reads = False  # of values that no input enters
         self._held: list[Any] = []
 
     def is_sealed(self, tensor: Tensor) -> bool:
@@ -61,7 +66,10 @@ class _Sealed(_compat.TorchDispatchMode):
         kwargs = kwargs or {}
         tensors = [one for one in _compat.pytree.tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
         if not any(map(self.is_sealed, tensors)):
-            return func(*args, **kwargs)
+            out = func(*args, **kwargs)
+            found = any(isinstance(one, Tensor) for one in _compat.pytree.tree_leaves(out))
+            self.reads |= bool(tensors) and (not found or torch.Tag.dynamic_output_shape in func.tags)
+            return out
         for one in _targets(func, args, kwargs):
             if not self.empty.is_our_fake(one) and _place(one) not in self.written:
                 self.written.add(_place(one))
@@ -81,8 +89,10 @@ class _Reads(TorchFunctionMode):
         self.sealed = sealed
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _READS and isinstance(args[0], Tensor) and self.sealed.is_sealed(args[0]):
-            raise ValueRead(f"it asks for a value: Tensor.{func.__name__}")
+        if func in _READS and isinstance(args[0], Tensor):
+            if self.sealed.is_sealed(args[0]):
+                raise ValueRead(f"it asks for a value: Tensor.{func.__name__}")
+            self.sealed.reads = True
         return func(*args, **(kwargs or {}))
 
 

@@ -24,6 +24,9 @@ def batches(x: Any, batch_size: int, batch_dim: int, model: torch.nn.Module) -> 
         call = as_call(x, model)
         rows = _rows(call, batch_dim)
         for first, stop in split(rows, batch_size):
+            if (first, stop) == (0, rows):
+                yield call, rows
+                return
             yield cut(call, first, stop, batch_dim), stop - first
         return
     if not hasattr(x, "__iter__") or isinstance(x, (str, bytes, list)):
@@ -69,6 +72,8 @@ def as_call(x: Any, model: torch.nn.Module) -> Any:
         dtype = parameter.dtype if parameter is not None and made.is_floating_point() else made.dtype
         return made.to(device=device, dtype=dtype)
 
+    if isinstance(x, Tensor):
+        return (tensor(x),), {}
     values = _compat.pytree.tree_map(tensor, dict(x) if isinstance(x, Mapping) else x)
     if isinstance(values, dict):
         return (), values

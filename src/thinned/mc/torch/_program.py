@@ -1,8 +1,8 @@
 """A model's forward pass for one input, traced and cut in three.
 
 What depends on neither input nor key runs once; what depends on the input, once for each; what depends on the
-key, for each input and sample. A trace is made for one call of `predict` and reads the parameters themselves,
-so that it is never older than they are.
+key, for each input and sample. A trace reads the parameters themselves, and is never older than they are.
+
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from thinned.mc.torch import _linear  # noqa: F401 (defines an operator)
+from thinned.mc.torch._flat import Flat
 from thinned.torch import _compat
 
 CONSTANT, INPUT, SAMPLE = range(3)
@@ -56,6 +57,22 @@ class Program:
         self.bytes_input = self._prefix.peak + sum(_size(node) for node in self._prefix.gives)
         self.bytes_sample = self._suffix.peak
         self.bytes_output = _size(self._result)
+        self._fresh = False  # whether what depends on parameters is computed in every call
+        self._each_input: Any = self._prefix_of_each
+        self._each_sample: dict[bool, Any] = {
+            shared: functools.partial(self._suffix_of_each, shared) for shared in (False, True)
+        }
+
+    def keep(self, places_known: bool) -> None:
+        """Serve many calls, between which weights may change: see `Flat`, which makes them cheap.
+
+        Args:
+            places_known: whether weights stay where they are, so that views of them are good for all calls.
+        """
+        made = [node for node in self._constants.run.graph.nodes if node.op == "call_function"]
+        self._fresh = not (places_known and all(map(_stays, made)))
+        self._each_input = Flat(self._each_input)
+        self._each_sample = {shared: Flat(one) for shared, one in self._each_sample.items()}
 
     @functools.cached_property
     def constants(self) -> dict[fx.Node, Tensor]:
@@ -65,26 +82,32 @@ class Program:
     @torch.no_grad()
     def prefix(self, inputs: Sequence[Tensor]) -> dict[fx.Node, Tensor]:
         """What depends on the inputs; each of `inputs` has them in front of its batch of one."""
+        if self._fresh:
+            vars(self).pop("constants", None)
         values = {**self.constants, **dict(zip(self._inputs, inputs, strict=True))}
         if not self._prefix.gives:
             return values
-        dims = tuple(0 if node in self._inputs else None for node in self._prefix.takes)
-        args = [values[node] for node in self._prefix.takes]
-        out = torch.vmap(self._prefix.run, in_dims=dims)(*args)
+        out = self._each_input(*(values[node] for node in self._prefix.takes))
         return {**values, **dict(zip(self._prefix.gives, out, strict=True))}
+
+    def _prefix_of_each(self, *args: Tensor) -> Any:
+        dims = tuple(0 if node in self._inputs else None for node in self._prefix.takes)
+        return torch.vmap(self._prefix.run, in_dims=dims)(*args)
 
     @torch.no_grad()
     def samples(self, known: dict[fx.Node, Tensor], keys: Tensor, shared: bool) -> Tensor:
         """Outputs for keys of shape (samples, inputs, 2), or (samples, 2) if inputs share them."""
+        args = [keys if node is self._key else known[node] for node in self._suffix.takes]
+        return self._each_sample[shared](*args)[0]  # type: ignore[no-any-return]
+
+    def _suffix_of_each(self, shared: bool, *args: Tensor) -> Any:
         takes = self._suffix.takes
         each = tuple(_axis(node, self, shared) for node in takes)
         first = tuple(0 if node is self._key else None for node in takes)
-        args = [keys if node is self._key else known[node] for node in takes]
         # Under "different" an operator of ours gives inputs that share a key one each.
         alike = "same" if shared else "different"
         over_inputs = torch.vmap(self._suffix.run, in_dims=each, randomness=alike)
-        out: Any = torch.vmap(over_inputs, in_dims=first, randomness="different")(*args)
-        return out[0]  # type: ignore[no-any-return]
+        return torch.vmap(over_inputs, in_dims=first, randomness="different")(*args)
 
     def depends_on_input(self, node: fx.Node) -> bool:
         """Whether a node that the suffix takes differs from input to input."""
@@ -146,7 +169,7 @@ def _axis(node: fx.Node, program: Program, shared: bool) -> int | None:
 
 
 def _call(part: Part, values: dict[fx.Node, Tensor]) -> tuple[Tensor, ...]:
-    return tuple(part.run(*(values[node] for node in part.takes)))
+    return tuple(part.run.forward(*(values[node] for node in part.takes)))
 
 
 def _ranks(nodes: Iterable[fx.Node], key: fx.Node) -> dict[fx.Node, int]:
@@ -220,6 +243,11 @@ def _is_view(node: fx.Node) -> bool:
     if node.target is operator.getitem:
         return True
     return str(getattr(node.target, "__name__", "")).split(".")[0] in _VIEWS
+
+
+def _stays(node: fx.Node) -> bool:
+    """Whether it is a view, or made of numbers that were written into the code."""
+    return _is_view(node) or not node.all_input_nodes
 
 
 def _size(node: fx.Node) -> int:

@@ -56,6 +56,7 @@ class Run:
         self.draws = Sampling(model)
         # False while every input's trace is without a site: then nothing can spread, whatever else comes.
         self.may_draw = False
+        self.reads = False  # whether a trace holds for these values of the parameters alone
         self._programs: dict[Any, Program | None] = {}
 
     @contextmanager
@@ -91,7 +92,8 @@ class Run:
         most = Traced.most_rows(program, self.samples, self.memory)
         for begin in range(0, rows, most):
             stop = min(begin + most, rows)
-            part = _inputs.cut(leaves, begin, stop, self.batch_dim)
+            whole = (begin, stop) == (0, rows)
+            part = leaves if whole else _inputs.cut(leaves, begin, stop, self.batch_dim)
             yield Traced(program, part, numbers[begin:stop], self)
 
     def _forward(self, spec: Any, leaves: list[Any]) -> Callable[..., Tensor]:
@@ -130,7 +132,7 @@ class Run:
             return None
         self.may_draw |= bool(self.draws.found)
         try:
-            _data_dependence.check(self.model, forward, one, key)
+            self.reads |= _data_dependence.check(self.model, forward, one, key)
             program = Program(forward, one, key)
             if Traced.agrees(program, last, key, wanted):
                 return program

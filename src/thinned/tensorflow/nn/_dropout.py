@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from thinned.contract import Key
 from thinned.tensorflow import _arguments, _dropout
+from thinned.tensorflow._types import NoiseShape, Scalar, Seed, Tensor, TensorLike
 
 
-def dropout(x: Any, rate: Any, noise_shape: Any = None, seed: Any = None, name: str | None = None) -> Any:
+def dropout(
+    x: TensorLike,
+    rate: Scalar,
+    noise_shape: NoiseShape | None = None,
+    seed: Seed = None,
+    name: str | None = None,
+) -> Tensor:
     """Equivalent to `tf.nn.dropout`: it drops at every call, in training or not.
 
     Args:
@@ -48,8 +57,13 @@ def dropout(x: Any, rate: Any, noise_shape: Any = None, seed: Any = None, name: 
 
 
 def stateless_dropout(
-    x: Any, rate: Any, seed: Any, rng_alg: Any = None, noise_shape: Any = None, name: str | None = None
-) -> Any:
+    x: TensorLike,
+    rate: Scalar,
+    seed: Key | Tensor | Sequence[int],
+    rng_alg: str | int | tf.random.Algorithm | None = None,
+    noise_shape: NoiseShape | None = None,
+    name: str | None = None,
+) -> Tensor:
     """Equivalent to `tf.nn.experimental.stateless_dropout`: same seed, same mask.
 
     Args:

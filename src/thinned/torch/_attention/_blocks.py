@@ -9,23 +9,14 @@ import torch
 from torch import Tensor
 
 from thinned.torch._attention import _formula
-from thinned.torch._attention._formula import Drop
+from thinned.torch._attention._formula import Call
 
 _ELEMENTS = 1 << 21  # probabilities in a block: 8 MiB in float32, a few of which are alive at a time
 
 
-def forward(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None,
-    is_causal: bool,
-    scale: float | None,
-    drop: Drop,
-    out: Tensor,
-    logsumexp: Tensor,
-) -> None:
+def forward(call: Call, out: Tensor, logsumexp: Tensor) -> None:
     """Write the result and each row's logsumexp of the scores."""
+    query, key, value, attn_mask, is_causal, scale, drop = call
     wide = torch.promote_types(query.dtype, torch.float32)
     key, value = key.to(wide), value.to(wide)
     for rows, columns in _blocks(query, key, is_causal):
@@ -40,18 +31,9 @@ def forward(
         out[..., rows, :] = _formula.times(dropped, v)
 
 
-def backward(
-    grad: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None,
-    is_causal: bool,
-    scale: float | None,
-    drop: Drop,
-    mask_grad: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def backward(grad: Tensor, call: Call, mask_grad: bool) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Gradients of query, key, value and, where it is wanted, of the mask; as sums are kept."""
+    query, key, value, attn_mask, is_causal, scale, drop = call
     wide = torch.promote_types(query.dtype, torch.float32)
     of_query = torch.zeros_like(query, dtype=wide)
     of_key, of_value = (torch.zeros_like(each, dtype=wide) for each in (key, value))
@@ -61,7 +43,7 @@ def backward(
         g, q = grad[..., rows, :].to(wide), query[..., rows, :].to(wide)
         k, v, mask = key[..., columns, :], value[..., columns, :], _part(attn_mask, rows)
         place = (rows.start, query.shape[-2], key.shape[-2])
-        found = _formula.backward(g, q, k, v, mask, is_causal, scale, drop, *place)
+        found = _formula.backward(g, Call(q, k, v, mask, is_causal, scale, drop), *place)
         of_query[..., rows, :] = found[0]
         of_key[..., columns, :] += found[1]
         of_value[..., columns, :] += found[2]

@@ -17,7 +17,7 @@ from thinned.torch._batching import Sizes
 
 
 class Drop(NamedTuple):
-    """What says which probabilities are dropped.
+    """Holds what says which probabilities are dropped.
 
     `key` holds one key, or one for each of the probabilities' first dimensions; `p` is one number or fits the
     probabilities; positions count in the dimensions that have no key of their own.
@@ -46,8 +46,20 @@ class Drop(NamedTuple):
         return _operator.dropout(probabilities, self.key, p, True, None, whole, start, step)
 
 
+class Call(NamedTuple):
+    """One call of attention, but for its results and their gradients."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    attn_mask: Tensor | None
+    is_causal: bool
+    scale: float | None
+    drop: Drop
+
+
 def factor_of(query: Tensor, scale: float | None) -> float:
-    """What scores are multiplied by."""
+    """Return what scores are multiplied by."""
     return 1.0 / math.sqrt(query.shape[-1]) if scale is None else scale
 
 
@@ -87,34 +99,18 @@ def weights(
     return scores, scores.masked_fill(nowhere, 0).softmax(-1).masked_fill(nowhere, 0)
 
 
-def forward(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None,
-    is_causal: bool,
-    scale: float | None,
-    drop: Drop,
-) -> Tensor:
+def forward(call: Call) -> Tensor:
     """The result, by probabilities that are stored."""
+    query, key, value, attn_mask, is_causal, scale, drop = call
     _, probabilities = weights(query, key, attn_mask, is_causal, scale)
     return times(drop.rows(probabilities, 0, *probabilities.shape[-2:]), value)
 
 
 def backward(
-    grad: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None,
-    is_causal: bool,
-    scale: float | None,
-    drop: Drop,
-    first: int = 0,
-    length: int | None = None,
-    keys: int | None = None,
+    grad: Tensor, call: Call, first: int = 0, length: int | None = None, keys: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, key, value and scores, by probabilities that are stored."""
+    query, key, value, attn_mask, is_causal, scale, drop = call
     _, probabilities = weights(query, key, attn_mask, is_causal, scale, first)
     rows, columns = probabilities.shape[-2:]
     place: tuple[Any, ...] = (first, length or rows, keys or columns)

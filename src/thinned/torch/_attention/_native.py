@@ -10,7 +10,7 @@ from torch import Tensor
 from thinned import _kernel
 from thinned._position import positions, row_major
 from thinned.torch import _native, _operator
-from thinned.torch._attention._formula import Drop, factor_of
+from thinned.torch._attention._formula import Call, factor_of
 from thinned.torch._batching import Sizes
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -30,44 +30,20 @@ def serves(query: Tensor, value: Tensor, p: Tensor, step: Sizes = None) -> bool:
     )
 
 
-def forward(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None,
-    is_causal: bool,
-    scale: float | None,
-    drop: Drop,
-    out: Tensor,
-    logsumexp: Tensor,
-) -> None:
+def forward(call: Call, out: Tensor, logsumexp: Tensor) -> None:
     """Write the result and each row's logsumexp of the scores."""
     with torch.no_grad():
         to = _by_rows(out, written=True)
-        call = _Call(query, key, attn_mask, is_causal, scale, drop)
-        call.run(False, [query, key, value, to, logsumexp])
+        _Layout(call).run(False, [*call[:3], to, logsumexp])
         if to is not out:
             out.copy_(to)
 
 
-def backward(
-    grad: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None,
-    is_causal: bool,
-    scale: float | None,
-    drop: Drop,
-    out: Tensor,
-    logsumexp: Tensor,
-    *results: Tensor,
-) -> None:
+def backward(grad: Tensor, call: Call, out: Tensor, logsumexp: Tensor, *results: Tensor) -> None:
     """Write the gradients of query, key and value."""
     with torch.no_grad():
         to = [_by_rows(each, written=True) for each in results]
-        call = _Call(query, key, attn_mask, is_causal, scale, drop)
-        call.run(True, [query, key, value, out, logsumexp, grad, *to])
+        _Layout(call).run(True, [*call[:3], out, logsumexp, grad, *to])
         for result, one in zip(results, to, strict=True):
             if result is not one:
                 result.copy_(one)
@@ -81,18 +57,11 @@ def _by_rows(tensor: Tensor, written: bool = False) -> Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype) if written else tensor.clone().contiguous()
 
 
-class _Call:
-    """What is the same forward and backward: where a head finds its mask, key, p and positions."""
+class _Layout:
+    """Holds what is the same forward and backward: where a head finds its mask, key, p and positions."""
 
-    def __init__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        attn_mask: Tensor | None,
-        is_causal: bool,
-        scale: float | None,
-        drop: Drop,
-    ) -> None:
+    def __init__(self, call: Call) -> None:
+        query, key, _, attn_mask, is_causal, scale, drop = call
         heads = query.shape[:-2] or (1,)
         served = key.shape[-3] if key.dim() > 2 else 1
         self.group = heads[-1] // served

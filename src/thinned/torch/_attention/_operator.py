@@ -14,7 +14,7 @@ from torch import Tensor
 from thinned.torch import _cuda, _inductor, _key, _operands
 from thinned.torch._attention import _blocks, _formula, _native
 from thinned.torch._attention._autograd import differentiable
-from thinned.torch._attention._formula import Drop
+from thinned.torch._attention._formula import Call, Drop
 from thinned.torch._batching import Sizes
 
 _library = torch.library.Library("thinned", "FRAGMENT")
@@ -109,12 +109,12 @@ def _forward(
         return out.zero_(), logsumexp.fill_(-torch.inf)
     if not out.numel():
         return out, logsumexp.fill_(-torch.inf)  # no Ev: nobody reads it
-    operands: Any = (query, key, value, attn_mask, is_causal, scale, Drop(dropout_key, p, *where))
+    call = Call(query, key, value, attn_mask, is_causal, scale, Drop(dropout_key, p, *where))
     if _cuda.multiplies(query) and (kernels := _kernels(query, value, dropout_key, p)):
-        kernels.forward(*operands, out, logsumexp)
+        kernels.forward(*call, out, logsumexp)
         return out, logsumexp
     run: Any = _native.forward if _native.serves(query, value, p, *where[2:]) else _blocks.forward
-    run(*operands, out, logsumexp)
+    run(call, out, logsumexp)
     return out, logsumexp
 
 
@@ -137,15 +137,14 @@ def _backward(
     results = empty_gradients(query, key, value, attn_mask, mask_grad)
     if not grad.numel() or not key.shape[-2]:
         return tuple(each.zero_() for each in results)  # type: ignore[return-value]
-    operands: Any = (query, key, value, attn_mask, is_causal, scale, Drop(dropout_key, p, *where))
+    call = Call(query, key, value, attn_mask, is_causal, scale, Drop(dropout_key, p, *where))
     if _cuda.multiplies(query) and (kernels := _kernels(query, value, dropout_key, p)):
-        kernels.backward(grad, *operands, out, logsumexp, *results)
+        kernels.backward(grad, *call, out, logsumexp, *results)
         return results
     if not results[3].numel() and _native.serves(query, value, p, *where[2:]):
-        _native.backward(grad, *operands, out, logsumexp, *results[:3])
+        _native.backward(grad, call, out, logsumexp, *results[:3])
         return results
-    wanted: Any = (bool(results[3].numel()),)
-    found = _blocks.backward(grad, *operands, *wanted)
+    found = _blocks.backward(grad, call, bool(results[3].numel()))
     for result, one in zip(results, found, strict=True):
         if one is not None:
             result.copy_(one)
@@ -222,9 +221,10 @@ def _forward_formula(
     scale: float | None = None,
     *where: Sizes,
 ) -> tuple[Tensor, ...]:
-    """What forward derivatives are taken of."""
-    operands: Any = (*_widened(query, key, value, mask), is_causal, scale, Drop(bits, p, *where))
-    return (_formula.forward(*operands).to(query.dtype),)
+    """Return what forward derivatives are taken of."""
+    q, k, v, m = _widened(query, key, value, mask)
+    call = Call(q, k, v, m, is_causal, scale, Drop(bits, p, *where))
+    return (_formula.forward(call).to(query.dtype),)
 
 
 def _backward_formula(
@@ -242,9 +242,10 @@ def _backward_formula(
     scale: float | None = None,
     *where: Sizes,
 ) -> tuple[Tensor, ...]:
-    """What second derivatives are taken of: the result and the sums are functions of the rest."""
-    operands: Any = (*_widened(grad, query, key, value, mask), is_causal, scale, Drop(bits, p, *where))
-    *found, of_scores = _formula.backward(*operands)
+    """Return what second derivatives are taken of: the result and the sums are functions of the rest."""
+    g, q, k, v, m = _widened(grad, query, key, value, mask)
+    call = Call(q, k, v, m, is_causal, scale, Drop(bits, p, *where))
+    *found, of_scores = _formula.backward(g, call)
     found = [one.to(like.dtype) for one, like in zip(found, (query, key, value), strict=True)]
     if mask is None or not mask_grad:
         return (*found, query.new_empty(0))

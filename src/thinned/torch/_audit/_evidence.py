@@ -18,7 +18,7 @@ from thinned.torch._keyed import unnoticed
 
 @dataclass
 class Evidence(_audit.Evidence):
-    """What the rules look at.
+    """Holds what the rules look at.
 
     Args:
         model: the one that was run.
@@ -117,7 +117,7 @@ def _copy(one: Any) -> Any:
 
 
 def _facts(model: torch.nn.Module) -> dict[str, Any]:
-    """What an evaluation has no business to change: modes, rates, parameters, buffers."""
+    """Return what an evaluation has no business to change: modes, rates, parameters, buffers."""
     facts: dict[str, Any] = {}
     for name, module in model.named_modules():
         facts[f"the mode of {name or 'the model'}"] = module.training

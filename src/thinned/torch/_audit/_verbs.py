@@ -15,7 +15,7 @@ from thinned.torch import functional as ours
 
 @dataclass(frozen=True)
 class Verb:
-    """Where a function takes its rate and its mode, and what its mask shares."""
+    """Says where a function takes its rate and its mode, and what its mask shares."""
 
     rate: tuple[int, str, Any]  # position, keyword, default
     training: tuple[int, str, Any] | None

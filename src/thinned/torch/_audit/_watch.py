@@ -1,4 +1,4 @@
-"""What happens at a model's sites while it runs: each call's rate, input and output."""
+"""This file has what happens at a model's sites while it runs: each call's rate, input and output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Whole models: from torch.nn's dropout to ours and back, from one scaling to the other, and without any."""
+"""Whole models: from torch.nn's dropout to ours and back, from one scaling to the other, and without any.
+
+`_convert`, `_strip` and `_modes` are the verbs. `_trace` and `_consumers` find which weights a scale can move
+to, `_walk` goes over a model's modules, and `_report` says what was done.
+"""
 
 from thinned.torch._conversion._convert import convert, unconvert
 from thinned.torch._conversion._modes import to_classic, to_inverted

@@ -1,4 +1,4 @@
-"""Which weights a site's scale can move to: those of the linear modules that its output feeds.
+"""This file says which weights a site's scale can move to: those of the linear modules that its output feeds.
 
 A scale passes whatever is positively homogeneous, f(s·x) = s·f(x) for s > 0, and ends at linear modules.
 """
@@ -57,7 +57,7 @@ class _Graph:
 
 
 class Paths:
-    """What feeds what in a model."""
+    """Holds what feeds what in a model."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self._model = model

@@ -41,7 +41,7 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
     A rate that another module holds as a number cannot be swapped: nn.LSTM's and nn.GRU's. These are named in
     `left` with the remedy. In a model of transformers whose `attn_implementation` is "thinned" (see
     `thinned.torch.transformers`), each attention gets a site, a module without parameters.
-    What looks like dropout without being a module is named in `suspects`: other modules' numbers whose name
+    What looks like dropout without being a module is named in `possible`: other modules' numbers whose name
     says "drop", calls such as `F.dropout(…)` in the source of a module's class and of the functions that it
     calls, and a dropout module whose p is read in place of a call. That is not all: a function that is looked
     up as the model runs, a local import or compiled code is not seen. `keyed(model, seed, check=inputs)`
@@ -53,7 +53,7 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
 
     Returns:
         A report: `report.model`, the model or its copy; `report.swapped`, name → class; `report.left`, name →
-        reason; `report.suspects`, name → where. `print(report)` shows all. A module of two names has two
+        reason; `report.possible`, name → where. `print(report)` shows all. A module of two names has two
         entries.
 
     Source:
@@ -73,7 +73,7 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
     model = copied(model) if copy else model
     swapped: dict[str, str] = {}
     left: dict[str, str] = {}
-    suspects: dict[str, str] = {}
+    possible: dict[str, str] = {}
     done: dict[torch.nn.Module, str] = {}
     for name, module in named(model):
         torchs = torch_class(module, tuple(_OURS))
@@ -85,7 +85,7 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
             if _handed.is_ours(module):
                 _handed.give_site(module)
                 swapped[f"{name}.{_handed.CHILD}"] = "a site for the attention that transformers hands over"
-            _note(name, module, left, suspects)
+            _note(name, module, left, possible)
         elif problem := foreign(module, torchs):
             left[name] = problem
         else:
@@ -95,7 +95,7 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
                 left[name] = f"{error}: set it, then convert again"
                 continue
             swapped[name] = done[module] = f"thinned.torch.nn.{torchs.__name__}"
-    return Conversion(model=model, swapped=swapped, left=left, suspects=suspects, proof=_PROOF)
+    return Conversion(model=model, swapped=swapped, left=left, possible=possible, proof=_PROOF)
 
 
 def unconvert(model: Model, *, copy: bool = False) -> Conversion[Model]:
@@ -122,7 +122,7 @@ def unconvert(model: Model, *, copy: bool = False) -> Conversion[Model]:
     model = copied(model) if copy else model
     swapped: dict[str, str] = {}
     left: dict[str, str] = {}
-    suspects: dict[str, str] = {}
+    possible: dict[str, str] = {}
     done: dict[torch.nn.Module, str] = {}
     for name, module in named(model):
         site = _handed.site_of(module)
@@ -130,7 +130,7 @@ def unconvert(model: Model, *, copy: bool = False) -> Conversion[Model]:
             _handed.take_site(module)
             swapped[f"{name}.{_handed.CHILD}"] = "nothing: the attention that transformers hands over draws"
         if found := passes_call(module):
-            suspects[name] = f"{'; '.join(found)}: torch.nn's modules do not take it"
+            possible[name] = f"{'; '.join(found)}: torch.nn's modules do not take it"
         if module in done:
             swapped[name] = done[module]
         elif isinstance(module, Site):
@@ -143,7 +143,7 @@ def unconvert(model: Model, *, copy: bool = False) -> Conversion[Model]:
                 else:
                     become(module, torchs(module.p, module.inplace))
                 swapped[name] = done[module] = f"torch.nn.{torchs.__name__}"
-    return Conversion(model=model, swapped=swapped, left=left, suspects=suspects)
+    return Conversion(model=model, swapped=swapped, left=left, possible=possible)
 
 
 def _swap(module: Any, torchs: type[Any]) -> None:
@@ -155,13 +155,13 @@ def _swap(module: Any, torchs: type[Any]) -> None:
 
 
 def _is_inplace(module: Any) -> bool:
-    """What a module's inplace means: torch's alpha dropout has the argument, and never writes in place."""
+    """A module's inplace: torch's alpha dropout has the argument, and never writes in place."""
     alpha = isinstance(module, (torch.nn.AlphaDropout, torch.nn.FeatureAlphaDropout))
     return bool(module.inplace) and not alpha
 
 
-def _note(name: str, module: torch.nn.Module, left: dict[str, str], suspects: dict[str, str]) -> None:
-    """What of a module that is no dropout module drops nevertheless."""
+def _note(name: str, module: torch.nn.Module, left: dict[str, str], possible: dict[str, str]) -> None:
+    """Note what drops in a module that is no dropout module."""
     kind = type(module).__name__
     held = " and ".join(f"{attribute}={rate}" for attribute, rate in rates(module).items())
     if isinstance(module, torch.nn.RNNBase):
@@ -172,7 +172,7 @@ def _note(name: str, module: torch.nn.Module, left: dict[str, str], suspects: di
             left[name] = f"{kind} holds {held} as a number: {remedy}"
         return
     if isinstance(module, torch.jit.ScriptModule):
-        suspects[name] = (
+        possible[name] = (
             "compiled by torch.jit, with torch's dropout in it: convert the model that it was made of, and "
             "have torch.jit.trace, torch.export or torch.compile do that; torch.jit.script takes none of ours"
         )
@@ -188,7 +188,7 @@ def _note(name: str, module: torch.nn.Module, left: dict[str, str], suspects: di
             remedy = _handed.REMEDY
         elif getattr(module, "fused_attn", False) is True:  # as timm has it
             remedy += "; where its fused_attn is False, its dropout is called as a module"
-        suspects[name] = f"{'; '.join(seen)}: {remedy}"
+        possible[name] = f"{'; '.join(seen)}: {remedy}"
 
 
 def _no_counterpart(site: Any) -> str | None:

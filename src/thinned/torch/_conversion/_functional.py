@@ -36,7 +36,7 @@ def rates(module: torch.nn.Module) -> dict[str, float]:
 
 
 def drops(module: torch.nn.Module) -> tuple[str, ...]:
-    """Where the source of a module's class calls a function that drops, and is not ours.
+    """Return where the source of a module's class calls a function that drops, and is not ours.
 
     Seen are calls by a name that the source file has, `F.dropout(…)` or `dropout(…)`, in the class's methods,
     those of its bases, and the functions that these call. Not seen are local imports, variables and compiled
@@ -148,7 +148,7 @@ def _methods(cls: type) -> list[ast.FunctionDef]:
 
 @functools.lru_cache(maxsize=1024)  # finding a source reads the whole file
 def _tree(of: Any) -> list[ast.stmt]:
-    """The source of a class or function; nothing where it has none."""
+    """A class's or function's source, which alone tells of calls inside a forward; else nothing."""
     try:
         return ast.parse(textwrap.dedent(inspect.getsource(of))).body
     except (OSError, TypeError, SyntaxError, ValueError):
@@ -165,7 +165,7 @@ def _is_others(root: str) -> bool:
 
 
 def _resolve(expression: ast.expr, names: Any) -> Any:
-    """What a dotted name stands for in a module; None if for nothing, or for no name at all."""
+    """Return what a dotted name stands for in a module; None if for nothing, or for no name at all."""
     if isinstance(expression, ast.Name):
         return names.get(expression.id)
     if isinstance(expression, ast.Attribute):

@@ -40,7 +40,7 @@ def become_plain(module: Any) -> None:
 
 
 def _held(module: Any) -> dict[str, Any]:
-    """What torch.nn's layer holds, and what others put on the module."""
+    """Return what torch.nn's layer holds, and what others put on the module."""
     ours: Any = type(module)
     # On no device: to be looked at for their names, without a random number drawn.
     own = set(vars(ours(1, 1, device="meta"))) - set(vars(_TWINS[ours](1, 1, device="meta")))

@@ -1,7 +1,8 @@
-"""What was done to a model, what was left and why: as data, and as text."""
+"""This file has what was done to a model, what was left and why: as data, and as text."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Generic, TypeVar
@@ -18,12 +19,18 @@ class Report(Generic[Model]):
     Attributes:
         model: the model itself, or its copy.
         left: what was not done, each with the reason and the remedy.
-        suspects: what may drop without a module of its own, each with where it was seen.
+        possible: what may drop without a module of its own, each with where it was seen.
     """
 
     model: Model = field(repr=False)
     left: dict[str, str]
-    suspects: dict[str, str] = field(default_factory=dict)
+    possible: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def suspects(self) -> dict[str, str]:
+        """The name of `possible` until 0.1."""
+        warnings.warn("report.suspects is now report.possible", DeprecationWarning, stacklevel=2)
+        return self.possible
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -31,8 +38,8 @@ class Report(Generic[Model]):
     def _lines(self) -> Iterator[str]:
         parts = {part.name: getattr(self, part.name) for part in fields(self)}
         parts = {name: part for name, part in parts.items() if isinstance(part, dict)}
-        for title in sorted(parts, key=lambda title: title in ("left", "suspects")):
-            if parts[title] or title not in ("left", "suspects"):
+        for title in sorted(parts, key=lambda title: title in ("left", "possible")):
+            if parts[title] or title not in ("left", "possible"):
                 yield f"{title}: {len(parts[title])}"
             for name, what in parts[title].items():
                 yield f"  {name}: {what}"

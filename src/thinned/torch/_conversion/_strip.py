@@ -36,7 +36,7 @@ def strip(model: Model, *, copy: bool = False) -> Removal[Model]:
     that the indices of an nn.Sequential and the keys of a `state_dict` remain. A module that computes more
     and holds a rate (attention, recurrent layers, DropConnect; torch.nn's and ours) has it set to 0; our
     LSTM, GRU and DropConnectLinear become torch.nn's LSTM, GRU and Linear, which tools find by their class.
-    Functional calls and other modules' numbers cannot be taken out; they are named in `suspects`, and do no
+    Functional calls and other modules' numbers cannot be taken out; they are named in `possible`, and do no
     harm where they obey `training`.
 
     Args:
@@ -45,7 +45,7 @@ def strip(model: Model, *, copy: bool = False) -> Removal[Model]:
 
     Returns:
         A report: `report.model`; `report.removed`, name → what was there; `report.left`, name → reason;
-        `report.suspects`, name → where. Left are classic sites, which evaluate to input · (1 − p):
+        `report.possible`, name → where. Left are classic sites, which evaluate to input · (1 − p):
         `to_inverted(model)` first; and classes with a forward of their own, whose evaluation is unknown.
 
     Example:
@@ -59,21 +59,21 @@ def strip(model: Model, *, copy: bool = False) -> Removal[Model]:
     model = copied(model) if copy else model
     removed: dict[str, str] = {}
     left: dict[str, str] = {}
-    suspects: dict[str, str] = {}
+    possible: dict[str, str] = {}
     done: dict[torch.nn.Module, dict[str, str]] = {}
     for name, module in named(model):
         if _handed.site_of(module) is not None:
             _handed.take_site(module)
             removed[f"{name}.{_handed.CHILD}"] = "a site for the attention that transformers hands over"
         if seen := _seen(module):
-            suspects[name] = seen
+            possible[name] = seen
         if module not in done:
             if problem := _problem(module):
                 left[name] = problem
                 continue
             done[module] = _remove(module)
         removed.update({f"{name}{tail}": what for tail, what in done[module].items()})
-    return Removal(model=model, removed=removed, left=left, suspects=suspects)
+    return Removal(model=model, removed=removed, left=left, possible=possible)
 
 
 def _problem(module: torch.nn.Module) -> str | None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thinned.torch import _compat, _key, flex, functional
+from thinned.torch import _compat, _key, _rate, flex, functional
 from thinned.torch._draws._mode import Draws, Handler, given
 from thinned.torch.nn._part_keys import call_key, is_off
 
@@ -106,6 +106,8 @@ def _ours(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
     """A function of `thinned.torch.functional`."""
     arguments = given(func, args, kwargs)
     attends = "dropout_p" in arguments
+    if "drop_prob" in arguments:
+        arguments["p"] = _rate.p_of_timm(arguments.get("p"), arguments.pop("drop_prob"))
     p = arguments["dropout_p"] if attends else arguments.get("p", math.nan)
     names = ("dropout_key", "generator") if attends else ("key", "generator")
     if is_off(p) or not draws.takes(arguments["training"], arguments.get(names[0])):

@@ -51,7 +51,7 @@ class Watched(Draws):
 
     @property
     def unkeyed(self) -> list[str]:
-        """What moved a generator in the last call of the model: the module, as far as is known, and which."""
+        """Draws that moved a generator in the last call: the module, as far as is known, and which."""
         return list(self._unkeyed)
 
     def begin(self) -> None:

@@ -50,7 +50,7 @@ Handler = Callable[["Draws", Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 class _Thread(threading.local):
-    """What one thread has entered: its modes, outermost first, and whether one of them draws just now."""
+    """A thread's contexts: its modes, outermost first, and whether one of them draws just now."""
 
     def __init__(self) -> None:
         self.entered: list[Draws] = []

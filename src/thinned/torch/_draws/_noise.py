@@ -36,7 +36,7 @@ def _bernoulli(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _into(target: Tensor | None, drawn: Tensor) -> Tensor:
-    """What was drawn, in the tensor that was given for it."""
+    """Return what was drawn, in the tensor that was given for it."""
     if target is None:
         return drawn
     # No trace can hold a resize, and hardly one is needed.

@@ -73,7 +73,7 @@ def _batched(info: Any, in_dims: Any, input: Tensor, state: Any, weights: Any, *
 
 
 def _one_by_one(size: int, in_dims: Any, input: Tensor, state: Any, weights: Any, how: Any) -> Any:
-    """Where each example has weights of its own."""
+    """Return where each example has weights of its own."""
 
     def one(x: Tensor, at: int | None, k: int) -> Tensor:
         return x if at is None else x.select(at, k)

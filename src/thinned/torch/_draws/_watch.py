@@ -1,4 +1,4 @@
-"""What has to be known while calls are taken over: which module runs, and what is computed again later."""
+"""State of a pass whose calls are taken over: which module runs, and what is computed again later."""
 
 from __future__ import annotations
 

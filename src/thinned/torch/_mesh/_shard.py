@@ -14,7 +14,7 @@ Sizes = tuple[int, ...]
 
 
 def local(tensor: Any) -> Tensor:
-    """What this rank holds, by reference."""
+    """Return what this rank holds, by reference."""
     with torch.no_grad():
         part: Tensor = tensor.to_local()
     return part

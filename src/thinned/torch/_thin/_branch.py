@@ -12,8 +12,9 @@ from thinned.torch import _key, functional, nn
 from thinned.torch._draws._mode import THREAD
 from thinned.torch._place import Rows
 from thinned.torch._site import MaskKey, Site, traced
+from thinned.torch._switch import samples_are_drawn
 from thinned.torch._thin._kept import Kept, kept_of
-from thinned.torch._thin._link import Link, samples_are_drawn
+from thinned.torch._thin._link import Link
 from thinned.torch._thin._submatrix import spread, take
 from thinned.torch._thin._units import ThinSite, refuse_late
 

@@ -17,11 +17,11 @@ def bounds(rows: int, groups: int) -> list[int]:
     return [-(-group * rows // groups) for group in range(groups + 1)]
 
 
-def block(weight: Tensor, out: Kept | None, inward: Kept | None, group: int) -> Tensor:
+def block(weight: Tensor, out: Kept | None, inward: Kept | None, group: int, sparse: bool = False) -> Tensor:
     """A weight's rows and columns in one group, filled up with zeros where other groups keep more."""
     rows = None if out is None else out.on(weight.device)[group]
     columns = None if inward is None else inward.on(weight.device)[group]
-    part = take(weight, rows, columns, 1.0 if inward is None else inward.scale)
+    part = take(weight, rows, columns, 1.0 if inward is None else inward.scale, sparse)
     below = 0 if out is None else out.width - part.shape[0]
     right = 0 if inward is None else inward.width - part.shape[1]
     if below or right:
@@ -57,7 +57,12 @@ def each(input: Tensor, groups: int, call: Callable[[Tensor, int], Tensor]) -> T
 
 
 def linear(
-    input: Tensor, weight: Tensor, bias: Tensor | None, out: Kept | None, inward: Kept | None
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    out: Kept | None,
+    inward: Kept | None,
+    sparse: bool = False,
 ) -> Tensor:
     """`F.linear` on what is kept."""
     groups = groups_of(out, inward)
@@ -71,9 +76,9 @@ def linear(
         return each(
             input,
             groups,
-            lambda rows, group: F.linear(rows, block(weight, out, inward, group), bias_of(group)),
+            lambda rows, group: F.linear(rows, block(weight, out, inward, group, sparse), bias_of(group)),
         )
-    weights = torch.stack([block(weight, out, inward, group) for group in range(groups)])
+    weights = torch.stack([block(weight, out, inward, group, sparse) for group in range(groups)])
     parts = input.reshape(groups, -1, input.shape[-1])
     if bias is None:
         made = parts @ weights.mT

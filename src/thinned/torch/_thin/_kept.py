@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from thinned.torch._switch import SWITCH
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +53,6 @@ def kept_of(values: Tensor) -> Kept:
     return Kept(parts, values.shape[-1], float(values.max()) if values.numel() else 1.0)
 
 
-class _Switch(threading.local):
-    masks = 0
-
-
-_switch = _Switch()
-
-
-def masks_are_wanted() -> bool:
-    """Whether `masked` is entered."""
-    return _switch.masks > 0
-
-
 @contextmanager
 def masked() -> Iterator[None]:
     """Compute the whole network and mask it, wherever `thin` made sites thin: the same masks, nothing saved.
@@ -82,8 +71,8 @@ def masked() -> Iterator[None]:
         >>> torch.allclose(model(x), expected, atol=1e-6)
         True
     """
-    _switch.masks += 1
+    SWITCH.masks += 1
     try:
         yield
     finally:
-        _switch.masks -= 1
+        SWITCH.masks -= 1

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned.torch import _compat, _recomputed
+from thinned.torch import _recomputed
 from thinned.torch._draws._mode import THREAD
 from thinned.torch._site import traced
-from thinned.torch._thin._kept import Kept, masks_are_wanted
+from thinned.torch._switch import masks_are_wanted, samples_are_drawn
+from thinned.torch._thin._kept import Kept
 
 
 class _Now(threading.local):
@@ -118,8 +119,3 @@ def as_site(site: torch.nn.Module) -> Iterator[None]:
 def is_on(site: torch.nn.Module) -> bool:
     """Whether a site drops now: in training, and where Monte Carlo prediction has it drop."""
     return site.training or samples_are_drawn()
-
-
-def samples_are_drawn() -> bool:
-    """Whether Monte Carlo prediction is at work, in which sites drop in evaluation."""
-    return any(getattr(mode, "always", False) for mode in _compat.function_mode_stack())

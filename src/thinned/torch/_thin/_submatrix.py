@@ -7,6 +7,7 @@ product with 128 rows takes 0.44 ms; the passes of `native/submatrix.cpp` a fift
 from __future__ import annotations
 
 import math
+import weakref
 from typing import Any
 
 import torch
@@ -14,11 +15,16 @@ from torch import Tensor
 
 from thinned import _kernel
 from thinned.torch import _compat, _eager, _native
+from thinned.torch._thin import _spare
 
 Index = Tensor | None
 
 
-def take(whole: Tensor, rows: Index, columns: Index, scale: float = 1.0) -> Tensor:
+def _nothing() -> None:
+    """Stands for a weak reference to what is no weight."""
+
+
+def take(whole: Tensor, rows: Index, columns: Index, scale: float = 1.0, sparse: bool = False) -> Tensor:
     """`scale · whole[rows][:, columns]`, of a tensor of at least one dimension.
 
     Args:
@@ -26,23 +32,36 @@ def take(whole: Tensor, rows: Index, columns: Index, scale: float = 1.0) -> Tens
         rows: ascending numbers, int64; None for all.
         columns: likewise, of the second dimension.
         scale: what is taken is multiplied by it.
+        sparse: the gradient is a sparse tensor of the rows that were taken.
     """
     if rows is None and columns is None and scale == 1.0:
         return whole
-    made: Tensor = _apply(whole, rows, columns, scale)
+    made: Tensor = _apply(whole, rows, columns, scale, sparse and rows is not None)
     return made
 
 
-def spread(part: Tensor, rows: Index, columns: Index, scale: float, shape: tuple[int, ...]) -> Tensor:
-    """A tensor of this shape, `scale · part` in the rows and columns and 0 elsewhere: `take` transposed."""
-    made: Tensor = _apply_spread(part, rows, columns, scale, shape)
+def spread(
+    part: Tensor,
+    rows: Index,
+    columns: Index,
+    scale: float,
+    shape: tuple[int, ...],
+    weight: Tensor | None = None,
+) -> Tensor:
+    """A tensor of this shape, `scale · part` in the rows and columns and 0 elsewhere: `take` transposed.
+
+    Of a `weight` it is the gradient, in memory that serves for the next one too.
+    """
+    made: Tensor = _apply_spread(part, rows, columns, scale, shape, weight)
     return made
 
 
 class _Take(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, whole: Tensor, rows: Index, columns: Index, scale: float) -> Tensor:
+    def forward(ctx: Any, whole: Tensor, rows: Index, columns: Index, scale: float, sparse: bool) -> Tensor:
         ctx.how = rows, columns, scale, tuple(whole.shape)
+        ctx.sparse = sparse
+        ctx.weight = weakref.ref(whole) if whole.is_leaf else _nothing
         if not _is_native(whole):
             return _scaled(_select(whole.detach(), rows, columns), scale)
         shape = list(whole.shape)
@@ -55,13 +74,29 @@ class _Take(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        return spread(grad, *ctx.how), None, None, None
+        rows, columns, scale, shape = ctx.how
+        if torch.is_grad_enabled():  # it will be derived itself
+            whole = spread(grad, *ctx.how)
+        elif ctx.sparse:
+            values = spread(grad, None, columns, scale, (len(rows), *shape[1:]))
+            whole = torch.sparse_coo_tensor(
+                rows[None], values, shape, is_coalesced=True, check_invariants=False
+            )
+        else:
+            whole = spread(grad, *ctx.how, ctx.weight())
+        return whole, None, None, None, None
 
 
 class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, part: Tensor, rows: Index, columns: Index, scale: float, shape: tuple[int, ...]
+        ctx: Any,
+        part: Tensor,
+        rows: Index,
+        columns: Index,
+        scale: float,
+        shape: tuple[int, ...],
+        weight: Tensor | None,
     ) -> Tensor:
         ctx.how = rows, columns, scale
         if not _is_native(part):
@@ -72,13 +107,16 @@ class _Spread(torch.autograd.Function):
             else:
                 inner = part
             return _scaled(inner if rows is None else whole.index_copy_(0, rows, inner), scale)
-        whole = torch.empty(shape, dtype=part.dtype, device="cpu")
+        if weight is not None and weight.dtype == part.dtype:
+            whole = _spare.memory_for(weight)
+        else:
+            whole = torch.empty(shape, dtype=part.dtype, device="cpu")
         _pass(_kernel.put, whole, part.contiguous(), rows, columns, scale)
         return whole
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        return take(grad, *ctx.how), None, None, None, None
+        return take(grad, *ctx.how), None, None, None, None, None
 
 
 _apply = _compat.direct_apply(_Take)

@@ -11,7 +11,7 @@ from thinned.torch import _compat, nn
 from thinned.torch._conversion._report import Model
 from thinned.torch._conversion._walk import become, copied, foreign, named, torch_class
 from thinned.torch._site import Site
-from thinned.torch._thin import _branch, _channels, _units
+from thinned.torch._thin import _branch, _channels, _spare, _units
 from thinned.torch._thin._branches import Branch, branch
 from thinned.torch._thin._chains import Chain, chain
 from thinned.torch._thin._graphs import Graphs, StaysError, graphs, is_site
@@ -40,7 +40,7 @@ _BACK = {ours: torchs for torchs, ours in _NEIGHBOURS.items()}
 _SITES = {**_UNITS, **_CHANNELS, **_PATHS}
 
 
-def thin(model: Model, groups: int = 1, *, copy: bool = False) -> Thinning[Model]:
+def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = False) -> Thinning[Model]:
     """Have a model's dropout not computed: each training step runs a smaller network.
 
     Sites and the modules around them are exchanged in place. Between two linear maps, of units or of
@@ -69,6 +69,9 @@ def thin(model: Model, groups: int = 1, *, copy: bool = False) -> Thinning[Model
         groups: parts of the batch, at least 1, each with a thinned network of its own. More are nearer to
             one mask a sample, and cost more.
         copy: do it to a deep copy, and leave the model as it is.
+        sparse: gradients of weights are sparse tensors of the kept rows, as of `torch.nn.Embedding`. SGD
+            without weight decay then updates these rows alone, exactly. Optimizers to which other rows
+            matter refuse them: AdamW, and SGD with weight decay.
 
     Returns:
         A report: `report.thinned`, name → what is spared; `report.share`, the expected share of
@@ -120,7 +123,9 @@ def thin(model: Model, groups: int = 1, *, copy: bool = False) -> Thinning[Model
             )
             del done[site]
     shares: dict[torch.nn.Module, float] = {}
-    thinned = {names[site]: _connect(site, plan, groups, names[site], shares) for site, plan in done.items()}
+    thinned = {
+        names[site]: _connect(site, plan, groups, names[site], shares, sparse) for site, plan in done.items()
+    }
     return Thinning(model=model, thinned=thinned, left=left, share=_share(model, shares))
 
 
@@ -148,7 +153,9 @@ def unthin(model: Model) -> Model:
                 state.pop(name, None)
         elif type(module) in _BACK:
             module.__class__ = _BACK[type(module)]
-            for name in ("link", "out_link", "in_link"):
+            for weight in module.parameters(recurse=False):
+                _spare.forget(weight)
+            for name in ("link", "out_link", "in_link", "sparse"):
                 state.pop(name, None)
     return model
 
@@ -194,7 +201,12 @@ def _reads_groups(plan: Branch, done: dict[torch.nn.Module, Any]) -> torch.nn.Mo
 
 
 def _connect(
-    site: Any, plan: Chain | Branch, groups: int, name: str, shares: dict[torch.nn.Module, float]
+    site: Any,
+    plan: Chain | Branch,
+    groups: int,
+    name: str,
+    shares: dict[torch.nn.Module, float],
+    sparse: bool,
 ) -> str:
     """Exchange the classes, and say what is spared."""
     was = type(site)
@@ -219,6 +231,8 @@ def _connect(
         for module in modules:
             module.__class__ = _NEIGHBOURS.get(type(module), type(module))
             vars(module)[attribute] = link
+            if attribute == "out_link" and sparse:
+                vars(module)["sparse"] = True
             if attribute != "link":
                 shares[module] = shares.get(module, 1.0) * keep
     before = " and ".join(map(_shown, plan.sources))

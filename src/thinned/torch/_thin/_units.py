@@ -109,6 +109,7 @@ class ThinLinear(Seen, torch.nn.Linear):
 
     out_link: Link | None = None
     in_link: Link | None = None
+    sparse = False  # of the gradient
 
     def forward(self, input: Tensor) -> Tensor:
         """`F.linear`, on what is kept."""
@@ -116,4 +117,4 @@ class ThinLinear(Seen, torch.nn.Linear):
         out = None if self.out_link is None else self.out_link.begin(self, self.out_features, input)
         if out is None and inward is None:
             return F.linear(input, self.weight, self.bias)
-        return _groups.linear(input, self.weight, self.bias, out, inward)
+        return _groups.linear(input, self.weight, self.bias, out, inward, self.sparse)

@@ -34,24 +34,31 @@ def keeps(block, seed, stream, drop, calls: tl.constexpr):
     blocks = block + tl.arange(0, calls)
     high, low = (drop >> 16).to(tl.int32), (drop & 0xFFFF).to(tl.int32)
     w0, w1, w2, w3 = words(blocks, seed, stream, 0)
-    h = _halfwords(w0, w1, w2, w3, calls)
-    if low != 0:
-        # One position in 65,536 ties: one program in sixteen goes this way, if it has 4,096. Asked of the
-        # words, since a reduction of halfwords would first rearrange them through shared memory.
+    least = tl.maximum(high, 1)
+    # Where no halfword ties, "≥ high" and "> high" are one: so `least` may be 1 where high is 0, and a tie is
+    # written into its word as 0 or as `least`. Words cross the branch: halfwords are twice as many registers.
+    if (low != 0) | (high == 0):
+        # One position in 65,536 ties: one program in sixteen goes this way, if it has 4,096.
         pair = (high * 0x10001).to(tl.uint32)
         zeros = _zeros(w0 ^ pair) | _zeros(w1 ^ pair) | _zeros(w2 ^ pair) | _zeros(w3 ^ pair)
         if tl.max((zeros & 0x80008000 != 0).to(tl.int32), 0) != 0:
             l0, l1, l2, l3 = words(blocks, seed, stream, 1)
-            h -= ((h == high) & (_halfwords(l0, l1, l2, l3, calls) < low)).to(tl.int32)
-    return h >= high
+            w0, w1 = _decide(w0, l0, high, low, least), _decide(w1, l1, high, low, least)
+            w2, w3 = _decide(w2, l2, high, low, least), _decide(w3, l3, high, low, least)
+    # A thread keeps the eight halfwords of each of its calls, so that joining them moves nothing. A high
+    # half is compared as it stands: what is below it decides nothing.
+    word = tl.join(tl.join(w0, w2), tl.join(w1, w3))
+    tops = tl.reshape(tl.join(word << 16, word), [8 * calls])
+    return tops > ((least.to(tl.int64) << 16) - 1).to(tl.uint32)  # of 2^32 − 1 none is above
 
 
 @triton.jit
-def _halfwords(w0, w1, w2, w3, calls: tl.constexpr):
-    """The words' halves in the order of their positions."""
-    # A thread keeps the eight halfwords of each of its calls, so that joining them moves nothing.
-    word = tl.join(tl.join(w0, w2), tl.join(w1, w3))
-    return tl.reshape(tl.join(word & 0xFFFF, word >> 16), [8 * calls]).to(tl.int32)
+def _decide(word, low_word, high, low, least):
+    """The word with each half that is equal to high made `least`, if its low halfword is ≥ low, or else 0."""
+    upper, lower = (word >> 16).to(tl.int32), (word & 0xFFFF).to(tl.int32)
+    upper = tl.where(upper == high, tl.where((low_word >> 16).to(tl.int32) >= low, least, 0), upper)
+    lower = tl.where(lower == high, tl.where((low_word & 0xFFFF).to(tl.int32) >= low, least, 0), lower)
+    return (upper.to(tl.uint32) << 16) | lower.to(tl.uint32)
 
 
 @triton.jit
@@ -75,9 +82,9 @@ def keeps_at(position, seed, stream, drop):
     high, low = (drop >> 16).to(tl.int32), (drop & 0xFFFF).to(tl.int32)
     h = halfword_at(position, seed, stream, 0)
     kept = h >= high
-    if low != 0:  # noqa: SIM102 (Triton evaluates both sides of an `and`)
-        if tl.max((h == high).to(tl.int32), 0) != 0:
-            kept = kept & ((h != high) | (halfword_at(position, seed, stream, 1) >= low))
+    tied = (h == high) & (low != 0)
+    if tl.max(tied.to(tl.int32), 0) != 0:
+        kept = kept & ((h != high) | (halfword_at(position, seed, stream, 1) >= low))
     return kept
 
 
@@ -110,7 +117,10 @@ def value(x, kept, factor):
     if x.dtype == tl.float64:
         result = tl.where(kept, x * factor, 0.0)
     else:
-        result = tl.where(kept, x.to(tl.float32) * factor.to(tl.float32), 0.0).to(x.dtype)
+        # The factor's sign, 0. Of a zero that it knows, the compiler would choose after the rounding, where
+        # halves have to be taken out of their words again: 2 instructions more for an element.
+        zero = (factor.to(tl.int64, bitcast=True) >> 63).to(tl.uint32).to(tl.float32, bitcast=True)
+        result = tl.where(kept, x.to(tl.float32) * factor.to(tl.float32), zero).to(x.dtype)
     return result
 
 

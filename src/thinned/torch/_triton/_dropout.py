@@ -1,7 +1,7 @@
 """The kernels of dropout: along rows of consecutive positions, and for any layout.
 
-A layout is five tuples, innermost dimension first: sizes, and steps in the input, in the output, in positions
-and in keys.
+A layout is six tuples, innermost dimension first: sizes, and steps in the input, in the output, in positions,
+in keys and in p.
 """
 
 # mypy: disable-error-code="import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
@@ -32,6 +32,7 @@ def rows(
     out_steps,
     position_steps,
     key_steps,
+    p_steps,
     width,
     chunks,
     CALLS: tl.constexpr,
@@ -40,18 +41,23 @@ def rows(
     P_HERE: tl.constexpr,
     INVERTED: tl.constexpr,
     ADD: tl.constexpr,
+    ONE: tl.constexpr,
 ):
     """Rows of `width` elements, consecutive in input, output and mask: eight positions to a call."""
     SPAN: tl.constexpr = 8 * CALLS
     program = tl.program_id(0)
-    x_at, out_at, position, key_at = _offsets(
-        (program // chunks).to(tl.int64), sizes, x_steps, out_steps, position_steps, key_steps
-    )
-    position += base
+    position = base.to(tl.int64)
+    x_at, out_at, key_at, p_at = position * 0, position * 0, position * 0, position * 0
+    if not ONE:  # a division is 25 instructions of each thread
+        x_at, out_at, position, key_at, p_at = _offsets(
+            (program // chunks).to(tl.int64), sizes, x_steps, out_steps, position_steps, key_steps, p_steps
+        )
+        position += base
+        program %= chunks
     if KEY_HERE:
         seed, stream = tl.load(key + key_at), tl.load(key + key_at + 1)
-    drop, factor = rate(p, drop, factor, INVERTED, P_HERE)
-    begin = (program % chunks).to(tl.int64) * SPAN
+    drop, factor = rate(p + p_at, drop, factor, INVERTED, P_HERE)
+    begin = program.to(tl.int64) * SPAN
     block = (position + begin) >> 3
     lane = tl.arange(0, SPAN)
     if not ALIGNED:
@@ -83,21 +89,28 @@ def strided(
     out_steps,
     position_steps,
     key_steps,
+    p_steps,
     elements,
     SPAN: tl.constexpr,
     KEY_HERE: tl.constexpr,
     P_HERE: tl.constexpr,
+    P_MANY: tl.constexpr,
     INVERTED: tl.constexpr,
 ):
     """Any layout: each element has its own call."""
     index = tl.program_id(0).to(tl.int64) * SPAN + tl.arange(0, SPAN)
     inside = index < elements
-    x_at, out_at, position, key_at = _offsets(index, sizes, x_steps, out_steps, position_steps, key_steps)
+    x_at, out_at, position, key_at, p_at = _offsets(
+        index, sizes, x_steps, out_steps, position_steps, key_steps, p_steps
+    )
     position += base
     seed, stream = seed.to(tl.int64), stream.to(tl.int64)
     if KEY_HERE:
         seed = tl.load(key + key_at, mask=inside, other=0)
         stream = tl.load(key + key_at + 1, mask=inside, other=0)
+    # Beyond the last element an index begins anew in each dimension: there is a p to read.
+    if P_MANY:
+        p += p_at
     drop, factor = rate(p, drop, factor, INVERTED, P_HERE)
     kept = keeps_at(position, seed, stream, drop)
     y = value(tl.load(x + x_at, mask=inside), kept, factor)
@@ -117,9 +130,9 @@ def fold(key, data, out, count, SPAN: tl.constexpr):
 
 
 @triton.jit
-def _offsets(index, sizes, x_steps, out_steps, position_steps, key_steps):
-    """Where the element of an index stands, in elements of the input and output, in positions, in keys."""
-    x_at, out_at, position, key_at = index * 0, index * 0, index * 0, index * 0
+def _offsets(index, sizes, x_steps, out_steps, position_steps, key_steps, p_steps):
+    """Where the element of an index stands, in elements of input and output, in positions, in keys, in p."""
+    x_at, out_at, position, key_at, p_at = index * 0, index * 0, index * 0, index * 0, index * 0
     for d in tl.static_range(len(sizes)):
         at = index % sizes[d]
         index = index // sizes[d]
@@ -127,7 +140,8 @@ def _offsets(index, sizes, x_steps, out_steps, position_steps, key_steps):
         out_at += at * out_steps[d]
         position += at * position_steps[d]
         key_at += at * key_steps[d]
-    return x_at, out_at, position, key_at
+        p_at += at * p_steps[d]
+    return x_at, out_at, position, key_at, p_at
 
 
 @triton.jit

@@ -12,6 +12,7 @@ from torch import Tensor
 from thinned._arguments import effect, signed
 from thinned._position import row_major
 from thinned.contract import threshold
+from thinned.torch import _rate
 from thinned.torch._triton import _dropout
 from thinned.torch._triton._layout import layout
 from thinned.torch._words import words_of
@@ -31,7 +32,7 @@ Strides = tuple[int, ...] | None
 def dropout(
     input: Tensor, out: Tensor, key: Tensor, p: Tensor, inverted: bool, base: int, strides: Strides
 ) -> Tensor:
-    """Write the dropped input to `out`, which may be the input. p is one number."""
+    """Write the dropped input to `out`, which may be the input. p is one number or broadcasts to it."""
     many = key.dim() - 1
     shape = tuple(input.shape)
     if not input.numel():
@@ -40,14 +41,24 @@ def dropout(
         key = (key.to(input.device) if many else key).contiguous()
     positions = (0,) * many + (row_major(shape[many:]) if strides is None else strides)
     keys = (*key.stride()[:many], *(0,) * (input.dim() - many))
-    found = layout(zip(shape, input.stride(), out.stride(), positions, keys, strict=True), _SHORTEST_ROW)
+    rates = (0,) * input.dim()
+    if p.numel() > 1:
+        p = _on_device(p, input)
+        rates = p.expand(shape).stride()
+    found = layout(
+        zip(shape, input.stride(), out.stride(), positions, keys, rates, strict=True), _SHORTEST_ROW
+    )
     what, flags = arguments(input, key, p, inverted)
     with torch.cuda.device_of(input):
         if found.width:
             _rows(input, input, out, what, base, found, flags | {"ADD": False})
         else:
             _dropout.strided[(triton.cdiv(input.numel(), _SPAN),)](
-                *(input, out, *what, base, *found.columns(), input.numel()), SPAN=_SPAN, **flags, **_EXACT
+                *(input, out, *what, base, *found.columns(), input.numel()),
+                SPAN=_SPAN,
+                P_MANY=any(rates),
+                **flags,
+                **_EXACT,
             )
     return out
 
@@ -58,7 +69,7 @@ def add(input: Tensor, residual: Tensor, key: Tensor, p: Tensor, base: int) -> T
     if input.numel():
         what, flags = arguments(input, key, p, True)
         with torch.cuda.device_of(input):
-            found = layout([(input.numel(), 1, 1, 1, 0)], _SHORTEST_ROW)
+            found = layout([(input.numel(), 1, 1, 1, 0, 0)], _SHORTEST_ROW)
             _rows(input, residual, out, what, base, found, flags | {"ADD": True})
     return out
 
@@ -97,6 +108,12 @@ def arguments(
     return (key, p, seed, stream, drop, bits), flags
 
 
+def _on_device(p: Tensor, input: Tensor) -> Tensor:
+    if p.is_cpu:  # on a device nobody can look at it without waiting
+        _rate.check_range(p)
+    return p.to(input.device)
+
+
 def _on(input: Tensor, small: Tensor) -> bool:
     return small.device == input.device and not small.is_cpu
 
@@ -113,6 +130,7 @@ def _rows(
         *(input, residual, out, *what, base, *found.columns(), found.width, chunks),
         CALLS=size,
         ALIGNED=aligned,
+        ONE=input.numel() == found.width,
         **flags,
         num_warps=max(1, size // a_warp),
         **_EXACT,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# Size, and steps in the input, in the output, in positions, and in keys.
-Dimension = tuple[int, int, int, int, int]
-_CONSECUTIVE = (1, 1, 1, 0)
+# Size, and steps in the input, in the output, in positions, in keys, and in p.
+Dimension = tuple[int, int, int, int, int, int]
+_CONSECUTIVE = (1, 1, 1, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Layout:
 
     Args:
         dimensions: all but the row; at least one.
-        width: elements of a row, consecutive in input, output and mask, with one key; 0 where there are none.
+        width: elements of a row, consecutive in input, output and mask, with one key and one p; 0 where there
+            are none.
     """
 
     dimensions: tuple[Dimension, ...]
@@ -35,10 +36,10 @@ def layout(dimensions: Iterable[Dimension], shortest_row: int) -> Layout:
         shortest_row: a shorter one is none, unless it is all there is.
 
     Example:
-        >>> layout([(4, 6, 6, 6, 0), (6, 1, 1, 1, 0)], 32)
-        Layout(dimensions=((1, 0, 0, 0, 0),), width=24)
-        >>> layout([(4, 8, 6, 100, 0), (6, 1, 1, 1, 0)], 1)
-        Layout(dimensions=((4, 8, 6, 100, 0),), width=6)
+        >>> layout([(4, 6, 6, 6, 0, 0), (6, 1, 1, 1, 0, 0)], 32)
+        Layout(dimensions=((1, 0, 0, 0, 0, 0),), width=24)
+        >>> layout([(4, 8, 6, 100, 0, 1), (6, 1, 1, 1, 0, 0)], 1)
+        Layout(dimensions=((4, 8, 6, 100, 0, 1),), width=6)
     """
     # In the output's order, whatever the input's: what a warp writes is then one piece of memory.
     wanted = sorted((d for d in dimensions if d[0] > 1), key=lambda d: (-d[2], -d[1]))
@@ -49,5 +50,5 @@ def layout(dimensions: Iterable[Dimension], shortest_row: int) -> Layout:
         found.append(inner)
     last = found[-1] if found else (1, *_CONSECUTIVE)
     if last[1:] == _CONSECUTIVE and (len(found) < 2 or last[0] >= shortest_row):
-        return Layout(tuple(found[:-1]) or ((1, 0, 0, 0, 0),), last[0])
+        return Layout(tuple(found[:-1]) or ((1, 0, 0, 0, 0, 0),), last[0])
     return Layout(tuple(found), 0)

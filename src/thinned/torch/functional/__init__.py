@@ -1,4 +1,8 @@
-"""Dropout as functions of tensors, in the manner of `torch.nn.functional`."""
+"""Dropout as functions of tensors, in the manner of `torch.nn.functional`.
+
+A verb takes tensors, `training` and a key, and is offered to torch's overrides. Each file has one family;
+`nn` has the layers of the same names.
+"""
 
 from thinned.torch.functional._alpha import alpha_dropout, feature_alpha_dropout
 from thinned.torch.functional._attention import scaled_dot_product_attention
@@ -12,6 +16,8 @@ from thinned.torch.functional._dropout import dropout, keep_mask
 from thinned.torch.functional._embedding import embedding_dropout
 from thinned.torch.functional._gaussian import gaussian_dropout
 from thinned.torch.functional._graph import drop_edge, drop_message, drop_node
+from thinned.torch.functional._head import drop_head
+from thinned.torch.functional._layer import layer_drop
 from thinned.torch.functional._locked import locked_dropout
 from thinned.torch.functional._mixout import mixout
 from thinned.torch.functional._norm import dropout_add_layer_norm, dropout_add_rms_norm
@@ -34,6 +40,7 @@ __all__ = [
     "drop_block3d",
     "drop_connect_linear",
     "drop_edge",
+    "drop_head",
     "drop_key",
     "drop_message",
     "drop_node",
@@ -49,6 +56,7 @@ __all__ = [
     "feature_alpha_dropout",
     "gaussian_dropout",
     "keep_mask",
+    "layer_drop",
     "locked_dropout",
     "mask_spans",
     "mixout",
@@ -64,3 +72,7 @@ __all__ = [
     "word_dropout",
     "zoneout",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

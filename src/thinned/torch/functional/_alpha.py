@@ -15,10 +15,12 @@ from thinned.torch._overrides import overridable
 from thinned.torch._place import Place
 from thinned.torch.functional._dropout import dropout
 from thinned.torch.functional._keep_mask import Noise, batched_keep_mask, kept
+from thinned.torch.functional._signatures import in_place_verb
 
 _LIMIT = -1.7580993408473766  # of SELU at minus infinity: −λα
 
 
+@in_place_verb
 @overridable
 def alpha_dropout(
     input: Tensor,
@@ -65,6 +67,7 @@ def alpha_dropout(
     return _alpha(input, p, training, inplace, key, generator, None, place)
 
 
+@in_place_verb
 @overridable
 def feature_alpha_dropout(
     input: Tensor,

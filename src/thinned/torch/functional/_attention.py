@@ -7,17 +7,18 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from thinned._arguments import DROP_ALL, REQUIRED, check_training
+from thinned._arguments import DROP_ALL, check_training, requires_training
 from thinned.contract import Key, check_probability
 from thinned.torch import _autocast, _key, _mesh, _native, _operands, _rate
 from thinned.torch._attention import _formula, attention
-from thinned.torch._attention._formula import Drop
+from thinned.torch._attention._formula import Call, Drop
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place, as_lists
 from thinned.torch.functional._dropout import dropout
 
 
 @overridable
+@requires_training
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,
@@ -28,7 +29,7 @@ def scaled_dot_product_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
     *,
-    training: bool = REQUIRED,
+    training: bool,
     dropout_key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
     **place: Unpack[Place],
@@ -104,7 +105,7 @@ def scaled_dot_product_attention(
     where = as_lists(place, (*heads[0].shape[:-1], key.shape[-2]))
     with _autocast.off(query):
         if any(_mesh.is_dtensor(each) for each in heads):
-            return _formula.forward(*heads, is_causal, scale, Drop(bits, rate, *where)).to(to)
+            return _formula.forward(Call(*heads, is_causal, scale, Drop(bits, rate, *where))).to(to)
         return attention(*heads, bits, rate, is_causal, scale, *where).to(to)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from thinned._arguments import DROP_ALL, REQUIRED, check_training
+from thinned._arguments import DROP_ALL, check_training, requires_training
 from thinned.contract import Key, check_integer, threshold
 from thinned.torch import _block, _gaussian, _in_place, _key, _mesh, _native, _nested, _rate
 from thinned.torch._overrides import overridable
@@ -19,11 +19,12 @@ _LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
 
 
 @overridable
+@requires_training
 def drop_block1d(
     input: Tensor,
     p: float | Tensor,
     block_size: int | Sequence[int],
-    training: bool = REQUIRED,
+    training: bool,
     inplace: bool = False,
     *,
     key: Key | Tensor | None = None,
@@ -46,11 +47,12 @@ def drop_block1d(
 
 
 @overridable
+@requires_training
 def drop_block2d(
     input: Tensor,
     p: float | Tensor,
     block_size: int | Sequence[int],
-    training: bool = REQUIRED,
+    training: bool,
     inplace: bool = False,
     *,
     key: Key | Tensor | None = None,
@@ -112,11 +114,12 @@ def drop_block2d(
 
 
 @overridable
+@requires_training
 def drop_block3d(
     input: Tensor,
     p: float | Tensor,
     block_size: int | Sequence[int],
-    training: bool = REQUIRED,
+    training: bool,
     inplace: bool = False,
     *,
     key: Key | Tensor | None = None,
@@ -198,7 +201,7 @@ def _noise(input: Tensor, arguments: tuple[Any, ...], place: Place) -> Tensor:
 
 
 def _rows(place: Place, input: Tensor) -> tuple[int, int]:
-    """Where in the whole batch the input's samples stand: the first one, and how far apart they are."""
+    """The place of the input's samples in the whole batch: the first one, and how far apart they are."""
     whole, start, step = as_lists(place, input.shape)
     if whole is None:
         return 0, 1

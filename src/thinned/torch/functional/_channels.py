@@ -12,6 +12,7 @@ from thinned.contract import Key
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place
 from thinned.torch.functional._dropout import dropout
+from thinned.torch.functional._signatures import in_place_verb
 
 # By the dimensions of a channel, what each number of dimensions of the input stands for. Three are none of
 # dropout2d's: torch takes them for (N, C, L) and warns that they will be (C, H, W).
@@ -22,6 +23,7 @@ _ACCEPTED = {
 }
 
 
+@in_place_verb
 @overridable
 def dropout1d(
     input: Tensor,
@@ -65,6 +67,7 @@ def dropout1d(
     return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise, **place)
 
 
+@in_place_verb
 @overridable
 def dropout2d(
     input: Tensor,
@@ -109,6 +112,7 @@ def dropout2d(
     return dropout(input, p, training, inplace, key=key, generator=generator, noise_shape=noise, **place)
 
 
+@in_place_verb
 @overridable
 def dropout3d(
     input: Tensor,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
 import torch
 from torch import Tensor
@@ -13,10 +13,25 @@ from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key
 from thinned.torch import _autocast, _key, _mesh, _native, _operands, _operator, _rate
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place, Where, as_lists
+from thinned.torch._place import Place, Source, Where, as_lists
 from thinned.torch.functional._dropout import dropout
+from thinned.torch.functional._signatures import Rate
 
 
+@overload
+def drop_connect_linear(
+    input: Tensor, weight: Tensor, bias: Tensor | None, p: Rate, training: bool, **source: Unpack[Source]
+) -> Tensor: ...
+@overload
+def drop_connect_linear(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    p: Rate = 0.5,
+    *,
+    training: bool,
+    **source: Unpack[Source],
+) -> Tensor: ...
 @overridable
 def drop_connect_linear(
     input: Tensor,

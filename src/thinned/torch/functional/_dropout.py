@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack, overload
 
 import torch
 from torch import Tensor
@@ -33,10 +33,33 @@ from thinned.torch import (
 )
 from thinned.torch._batching import OWN
 from thinned.torch._overrides import overridable
-from thinned.torch._place import sizes_of
+from thinned.torch._place import Source, sizes_of
 from thinned.torch._words import key_to_tensor
+from thinned.torch.functional._signatures import Rate
 
 
+@overload
+def dropout(
+    input: Tensor,
+    p: Rate,
+    training: bool,
+    inplace: bool = False,
+    *,
+    noise_shape: tuple[int | None, ...] | None = None,
+    mode: Literal["inverted", "classic"] = "inverted",
+    **source: Unpack[Source],
+) -> Tensor: ...
+@overload
+def dropout(
+    input: Tensor,
+    p: Rate = 0.5,
+    *,
+    training: bool,
+    inplace: bool = False,
+    noise_shape: tuple[int | None, ...] | None = None,
+    mode: Literal["inverted", "classic"] = "inverted",
+    **source: Unpack[Source],
+) -> Tensor: ...
 @overridable
 def dropout(
     input: Tensor,

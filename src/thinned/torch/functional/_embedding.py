@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from thinned._arguments import REQUIRED, check_training
+from thinned._arguments import check_training, requires_training
 from thinned.contract import Key
 from thinned.torch import _mesh, _native, _onnx, _operands
 from thinned.torch._overrides import overridable
@@ -13,11 +13,12 @@ from thinned.torch.functional._dropout import dropout
 
 
 @overridable
+@requires_training
 def embedding_dropout(
     input: Tensor,
     weight: Tensor,
     p: float | Tensor,
-    training: bool = REQUIRED,
+    training: bool,
     *,
     padding_idx: int | None = None,
     max_norm: float | None = None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Unpack, overload
+
 import torch
 from torch import Tensor
 
@@ -10,10 +12,31 @@ from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, check_probability
 from thinned.torch import _eager, _gaussian, _in_place, _key, _mesh, _native, _nested, _rate
 from thinned.torch._overrides import overridable
-from thinned.torch._place import sizes_of
+from thinned.torch._place import Source, sizes_of
 from thinned.torch.functional._dropout import _sizes
+from thinned.torch.functional._signatures import Rate
 
 
+@overload
+def gaussian_dropout(
+    input: Tensor,
+    p: Rate,
+    training: bool,
+    inplace: bool = False,
+    *,
+    noise_shape: tuple[int | None, ...] | None = None,
+    **source: Unpack[Source],
+) -> Tensor: ...
+@overload
+def gaussian_dropout(
+    input: Tensor,
+    p: Rate = 0.5,
+    *,
+    training: bool,
+    inplace: bool = False,
+    noise_shape: tuple[int | None, ...] | None = None,
+    **source: Unpack[Source],
+) -> Tensor: ...
 @overridable
 def gaussian_dropout(
     input: Tensor,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
 import torch
 from torch import Tensor
@@ -11,32 +11,21 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place
+from thinned.torch._place import Place, Source
 from thinned.torch.functional._dropout import dropout
+from thinned.torch.functional._signatures import Rate
+
+Sequence = TypeVar("Sequence", Tensor, PackedSequence)
 
 
 @overload
 def locked_dropout(
-    input: Tensor,
-    p: float | Tensor = 0.5,
-    training: bool = REQUIRED,
-    *,
-    batch_first: bool,
-    key: Key | Tensor | None = None,
-    generator: torch.Generator | None = None,
-    **place: Unpack[Place],
-) -> Tensor: ...
+    input: Sequence, p: Rate, training: bool, *, batch_first: bool, **source: Unpack[Source]
+) -> Sequence: ...
 @overload
 def locked_dropout(
-    input: PackedSequence,
-    p: float | Tensor = 0.5,
-    training: bool = REQUIRED,
-    *,
-    batch_first: bool,
-    key: Key | Tensor | None = None,
-    generator: torch.Generator | None = None,
-    **place: Unpack[Place],
-) -> PackedSequence: ...
+    input: Sequence, p: Rate = 0.5, *, training: bool, batch_first: bool, **source: Unpack[Source]
+) -> Sequence: ...
 @overridable
 def locked_dropout(
     input: Tensor | PackedSequence,

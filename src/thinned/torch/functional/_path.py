@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Literal, Unpack
+from typing import Literal, Unpack, overload
 
 import torch
 from torch import Tensor
 
-from thinned._arguments import REQUIRED, check_training
+from thinned._arguments import REQUIRED, check_training, requires_training
 from thinned.contract import Key
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place
+from thinned.torch._place import Place, Source
+from thinned.torch._rate import p_of_timm
 from thinned.torch.functional._dropout import dropout
 from thinned.torch.functional._keep_mask import kept
+from thinned.torch.functional._signatures import Rate
 
 
+@overload
+def drop_path(
+    input: Tensor, p: Rate, training: bool, scale_by_keep: bool = True, **source: Unpack[Source]
+) -> Tensor: ...
+@overload
+def drop_path(
+    input: Tensor, *, drop_prob: Rate, training: bool, scale_by_keep: bool = True, **source: Unpack[Source]
+) -> Tensor: ...
 @overridable
 def drop_path(
     input: Tensor,
-    p: float | Tensor,
+    p: Rate | None = None,
     training: bool = REQUIRED,
     scale_by_keep: bool = True,
     *,
+    drop_prob: Rate | None = None,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
     **place: Unpack[Place],
@@ -30,11 +41,12 @@ def drop_path(
 
     Args:
         input: (N, …), a residual branch; float32, float64, float16 or bfloat16.
-        p: drop probability in [0, 1], a number or a tensor: see `dropout`. timm's `drop_prob`.
+        p: drop probability in [0, 1], a number or a tensor: see `dropout`.
         training: True drops, False evaluates to input itself.
         scale_by_keep: multiply what is kept by 1/(1−p). Without it what is kept stays as it is, and
             evaluation is still input itself, as in timm: there the branch is larger, by 1/(1−p), than its
             mean in training. (`dropout(mode="classic")` scales in evaluation instead.)
+        drop_prob: p by timm's name. Exactly one of the two must be given.
         key: of the mask, which is one of shape (N, 1, …).
         generator: where a key is drawn from without one.
         **place: `global_shape`, `start` and `step` as in `dropout`.
@@ -43,7 +55,7 @@ def drop_path(
         A tensor of input's shape, dtype and layout; dropped samples are +0.0.
 
     Raises:
-        TypeError: as `dropout`.
+        TypeError: `pass p, or drop_prob as timm names it, got …`; else as `dropout`.
         ValueError: `drop_path takes (N, …), got shape ()`; else as `dropout`.
 
     Source:
@@ -57,7 +69,7 @@ def drop_path(
                 [2., 2., 2.],
                 [2., 2., 2.]])
     """
-    training = check_training(training)
+    training, p = check_training(training), p_of_timm(p, drop_prob)
     noise = _rows(input, "drop_path")
     if not training or scale_by_keep:
         return dropout(input, p, training, key=key, generator=generator, noise_shape=noise, **place)
@@ -65,11 +77,12 @@ def drop_path(
 
 
 @overridable
+@requires_training
 def stochastic_depth(
     input: Tensor,
     p: float | Tensor,
     mode: Literal["row", "batch"],
-    training: bool = REQUIRED,
+    training: bool,
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,

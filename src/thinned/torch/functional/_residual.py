@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Unpack, overload
 
 import torch
 from torch import Tensor
@@ -11,10 +11,19 @@ from thinned._arguments import DROP_ALL, REQUIRED, check_training, effect
 from thinned.contract import Key
 from thinned.torch import _cuda, _eager, _key, _native, _rate, _residual
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place, consecutive
+from thinned.torch._place import Place, Source, consecutive
 from thinned.torch.functional._dropout import dropout
+from thinned.torch.functional._signatures import Rate
 
 
+@overload
+def dropout_add(
+    input: Tensor, residual: Tensor, p: Rate, training: bool, **source: Unpack[Source]
+) -> Tensor: ...
+@overload
+def dropout_add(
+    input: Tensor, residual: Tensor, p: Rate = 0.5, *, training: bool, **source: Unpack[Source]
+) -> Tensor: ...
 @overridable
 def dropout_add(
     input: Tensor,

@@ -7,7 +7,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from thinned._arguments import DROP_ALL, REQUIRED, check_training
+from thinned._arguments import DROP_ALL, check_training, requires_training
 from thinned.contract import Key
 from thinned.torch import _doubles, _export, _key, _mesh, _native, _rate
 from thinned.torch._overrides import overridable
@@ -16,11 +16,12 @@ from thinned.torch.functional._keep_mask import batched_keep_mask
 
 
 @overridable
+@requires_training
 def zoneout(
     new: Tensor,
     old: Tensor,
     p: float | Tensor,
-    training: bool = REQUIRED,
+    training: bool,
     *,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,

@@ -1,4 +1,8 @@
-"""Dropout as modules, in the manner of `torch.nn`."""
+"""Dropout as modules, in the manner of `torch.nn`.
+
+A layer is a `Site`, which has p, a key and a step; it calls the verb of its name in `functional`. Layers
+of torch.nn are subclassed, so that `isinstance` and `state_dict` are as users know them.
+"""
 
 from thinned.torch.nn._alpha import AlphaDropout, FeatureAlphaDropout
 from thinned.torch.nn._attention import ScaledDotProductAttention
@@ -12,6 +16,8 @@ from thinned.torch.nn._dropout import Dropout
 from thinned.torch.nn._embedding import EmbeddingDropout
 from thinned.torch.nn._gaussian import GaussianDropout
 from thinned.torch.nn._graph import DropEdge, DropMessage, DropNode
+from thinned.torch.nn._head import DropHead
+from thinned.torch.nn._layer import LayerDrop
 from thinned.torch.nn._locked import LockedDropout
 from thinned.torch.nn._members import FixedDropout, Masksembles
 from thinned.torch.nn._mixout import Mixout, mixout
@@ -42,6 +48,7 @@ __all__ = [
     "DropConnect",
     "DropConnectLinear",
     "DropEdge",
+    "DropHead",
     "DropKey",
     "DropMessage",
     "DropNode",
@@ -58,6 +65,7 @@ __all__ = [
     "FeatureAlphaDropout",
     "FixedDropout",
     "GaussianDropout",
+    "LayerDrop",
     "LockedDropout",
     "Masksembles",
     "Mixout",
@@ -79,3 +87,7 @@ __all__ = [
     "mixout",
     "remove_drop_connect",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -77,7 +77,7 @@ class ScaledDotProductAttention(Site):
         )
 
     def extra_repr(self) -> str:
-        """What differs from torch's defaults is shown."""
+        """Show what differs from torch's defaults."""
         shown = f"dropout_p={self.dropout_p}"
         for name, default in (("is_causal", False), ("scale", None), ("enable_gqa", False)):
             if getattr(self, name) != default:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from thinned.torch import functional
+from thinned.torch._rate import p_of_timm
 from thinned.torch._site import MaskKey, Probability, Site, check_p
 from thinned.torch.functional._block import check_block_size
 
@@ -35,11 +36,9 @@ class _DropBlock(Site):
         **others: Any,
     ) -> None:
         super().__init__()
-        if (p is None) == (drop_prob is None):
-            raise TypeError(f"pass p, or drop_prob as timm names it, got p={p} and drop_prob={drop_prob}")
         for name in others.keys() - _WITHOUT_EFFECT:
             warnings.warn(f"{type(self).__name__}() got unexpected keyword argument {name!r}", stacklevel=2)
-        self.p = check_p(drop_prob if p is None else p)
+        self.p = check_p(p_of_timm(p, drop_prob))
         check_block_size(block_size, self.rank)
         self.block_size = block_size
         self.inplace = inplace

@@ -62,7 +62,7 @@ class DropConnect(Site):
         )
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """What is assigned to the parameter is the trained weight."""
+        """Return the weight itself: what is assigned to the parameter is the trained one."""
         return weight
 
     def extra_repr(self) -> str:

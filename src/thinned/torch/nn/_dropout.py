@@ -65,7 +65,7 @@ class Dropout(Site, torch.nn.Dropout):
         )
 
     def extra_repr(self) -> str:
-        """What differs from torch's defaults is shown."""
+        """Show what differs from torch's defaults."""
         shown = super().extra_repr()
         if self.noise_shape is not None:
             shown += f", noise_shape={self.noise_shape}"

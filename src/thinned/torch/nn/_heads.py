@@ -141,7 +141,7 @@ def weighted(
     dropout_key: Key | Tensor | None,
     place: Place,
 ) -> tuple[Tensor, Tensor]:
-    """What `scaled_dot_product_attention` gives, and its dropped probabilities (N, heads, L, S)."""
+    """Return what `scaled_dot_product_attention` gives, and its dropped probabilities (N, heads, L, S)."""
     _, probabilities = _formula.weights(query, key, mask, False, None)
     dropped = functional.dropout(probabilities, p, True, key=dropout_key, **place)
     return dropped.to(value.dtype) @ value, dropped

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from thinned.torch import functional
+from thinned.torch._rate import p_of_timm
 from thinned.torch._site import MaskKey, Probability, Site, check_p
 from thinned.torch.functional._path import check_rows
 
@@ -16,12 +17,13 @@ class DropPath(Site):
 
     Args:
         p: drop probability in [0, 1], a tensor of them that fits the input, or a schedule. Required: timm's
-            default of 0 drops nothing. It can be read as `drop_prob`, timm's name, too.
+            default of 0 drops nothing.
         scale_by_keep: multiply what is kept by 1/(1−p). Without it what is kept stays as it is in training,
             and evaluation is still the input itself.
+        drop_prob: p by timm's name, by which it can be read too.
 
     Raises:
-        TypeError: `p must be a real number, got …`.
+        TypeError: `pass p, or drop_prob as timm names it, got …`; `p must be a real number, got …`.
         ValueError: `p must be in [0, 1], got …`; in a call, `drop_path takes (N, …), got shape ()`.
 
     Source:
@@ -34,9 +36,15 @@ class DropPath(Site):
         torch.Size([8, 16, 4, 4])
     """
 
-    def __init__(self, p: Probability, scale_by_keep: bool = True) -> None:
+    def __init__(
+        self,
+        p: Probability | None = None,
+        scale_by_keep: bool = True,
+        *,
+        drop_prob: Probability | None = None,
+    ) -> None:
         super().__init__()
-        self.p = check_p(p)
+        self.p = check_p(p_of_timm(p, drop_prob))
         self.scale_by_keep = scale_by_keep
 
     @property
@@ -56,7 +64,7 @@ class DropPath(Site):
         )
 
     def extra_repr(self) -> str:
-        """What differs from the default is shown."""
+        """Show what differs from the default."""
         return f"p={self.p}" + ("" if self.scale_by_keep else ", scale_by_keep=False")
 
 

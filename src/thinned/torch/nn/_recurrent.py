@@ -1,4 +1,4 @@
-"""What LSTM and GRU share: torch's fused kernels, given dropped weights, one layer or all in a call."""
+"""The base of LSTM and GRU: torch's fused kernels, given dropped weights, one layer or all in a call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from thinned.contract import Key, check_probability, fold_number
 from thinned.torch import _compat, functional
 from thinned.torch._site import MaskKey, Site, check_given, check_p
 from thinned.torch.nn._part_keys import call_key, is_off, part_key
-from thinned.torch.nn._recurrent_weights import in_one_chunk, needs_chunk
 from thinned.torch.nn._sequences import Sequences
 
 _RATES = ("weight_p", "input_p", "dropout", "output_p")
@@ -87,8 +86,8 @@ class Recurrent(Site, torch.nn.RNNBase):
         if self.training and self.num_layers > 1 and not is_off(rates["dropout"]):
             data, state = self._by_layer(data, state, weights, packed, drop)
         else:
-            chunk = on and needs_chunk(weights) and not is_off(rates["weight_p"])
-            weights = in_one_chunk(weights) if chunk else weights
+            chunk = on and _needs_chunk(weights) and not is_off(rates["weight_p"])
+            weights = _in_one_chunk(weights) if chunk else weights
             data, state = self._kernel(data, state, weights, self.num_layers, packed)
         return self._close(drop(data, "output_p", "output"), state, packed, unbatched)
 
@@ -120,7 +119,7 @@ class Recurrent(Site, torch.nn.RNNBase):
             if k:
                 data = drop(data, "dropout", f"layer{k - 1}")
             own = weights[k * each : (k + 1) * each]
-            own = in_one_chunk(own) if needs_chunk(own) else own
+            own = _in_one_chunk(own) if _needs_chunk(own) else own
             first = tuple(s[k * directions : (k + 1) * directions] for s in state)
             data, after = self._kernel(data, first, own, 1, packed)
             last.append(after)
@@ -178,7 +177,7 @@ class Recurrent(Site, torch.nn.RNNBase):
         return state if order is None else tuple(s.index_select(1, order) for s in state)
 
     def extra_repr(self) -> str:
-        """What differs from the defaults is shown."""
+        """Show what differs from the defaults."""
         shown = f"{self.input_size}, {self.hidden_size}"
         for name, default in _SHOWN.items():
             value = getattr(self, name)
@@ -191,3 +190,21 @@ class Recurrent(Site, torch.nn.RNNBase):
 def _undivided() -> Callable[..., Any]:
     whole: Callable[..., Any] = torch.compiler.disable(Recurrent._forward)
     return whole
+
+
+def _needs_chunk(weights: list[Tensor]) -> bool:
+    """Whether these go to cuDNN, which copies, and warns, where they are not one piece of memory."""
+    return weights[0].is_cuda and torch.backends.cudnn.is_acceptable(weights[0])
+
+
+def _in_one_chunk(weights: list[Tensor]) -> list[Tensor]:
+    """The same weights, and the way back for their gradients, side by side in fresh memory.
+
+    cuDNN has all matrices first, then all biases. The trained weights keep their own memory: an optimizer
+    or a captured graph holds its address.
+    """
+    order = sorted(range(len(weights)), key=lambda i: weights[i].dim() == 1)
+    chunk = torch.cat([weights[i].reshape(-1) for i in order])
+    pieces = chunk.split([weights[i].numel() for i in order])
+    placed = dict(zip(order, pieces, strict=True))
+    return [placed[i].view(weight.shape) for i, weight in enumerate(weights)]

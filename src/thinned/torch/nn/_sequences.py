@@ -48,7 +48,7 @@ class Sequences:
         return functional.dropout(data, p, training, key=key, noise_shape=self.noise_shape, **place)
 
     def _where(self, device: torch.device) -> Tensor:
-        """Where in the padded tensor each packed row belongs: by the sample's index before it was sorted."""
+        """The row of the padded tensor of each packed row: by the sample's index before it was sorted."""
         if self._rows is None:
             assert self.packed is not None
             _, counts, order, _ = self.packed

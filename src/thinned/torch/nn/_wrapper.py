@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from thinned import _states
 from thinned.contract import Key, check_integer, check_probability, fold_number
 from thinned.torch import functional
 from thinned.torch._clock import Clock
 from thinned.torch._site import MaskKey, Probability, check_given, check_p
 from thinned.torch.nn._cells import CellSite, advance, is_lstm
 from thinned.torch.nn._part_keys import is_off, part_key
-from thinned.torch.nn._states import all_but_c, all_but_c_of_a_pair, change
 
 _KEEP = ("input_keep_prob", "output_keep_prob", "state_keep_prob")
 _CELL, _INPUT, _OUTPUT, _STATE = (fold_number(name) for name in ("cell", "input", "output", "state"))
@@ -122,7 +122,7 @@ class DropoutWrapper(CellSite):
         return self._drop(output, drop_output, part_key(key, _OUTPUT)), state
 
     def extra_repr(self) -> str:
-        """What differs from the defaults."""
+        """Return what differs from the defaults."""
         keeps = [(name, getattr(self, name)) for name in _KEEP]
         shown = [f"{name}={keep}" for name, keep in keeps if isinstance(keep, Tensor) or keep != 1]
         return ", ".join(shown + ["variational_recurrent=True"] * self.variational_recurrent)
@@ -151,12 +151,12 @@ class DropoutWrapper(CellSite):
     def _drop_state(self, state: Any, p: Any, key: Any) -> Any:
         visitor = self.dropout_state_filter_visitor
         if visitor is None:
-            visitor = all_but_c_of_a_pair if is_lstm(self.cell) else all_but_c
+            visitor = _all_but_c_of_a_pair if is_lstm(self.cell) else _all_but_c
 
         def drop(part: Tensor, index: int) -> Tensor:
             return self._drop(part, p, part_key(key, index))
 
-        return change(state, visitor, drop)
+        return _change(state, visitor, drop)
 
     def _check(self, input: Tensor) -> None:
         if self.dtype is not None and input.dtype != self.dtype:
@@ -170,3 +170,20 @@ class DropoutWrapper(CellSite):
 def _as_size(size: Any) -> tuple[int, ...]:
     sizes = size if isinstance(size, (tuple, list)) else (size,)
     return tuple(check_integer("input_size", one, "an integer or a shape") for one in sizes)
+
+
+def _change(state: Any, visitor: Callable[[Any], Any], by: Callable[[Tensor, int], Tensor]) -> Any:
+    """The state with `by(leaf, index)` for each leaf that is wanted."""
+    flags = _states.wanted(state, visitor)
+    kept = enumerate(zip(_states.leaves(state), flags, strict=True))
+    return _states.replaced(state, [by(leaf, index) if yes else leaf for index, (leaf, yes) in kept])
+
+
+def _all_but_c(part: Any) -> Any:
+    """Floating tensors, but no field c of a named tuple."""
+    return _states.all_but_c(part, part.is_floating_point() if isinstance(part, Tensor) else None)
+
+
+def _all_but_c_of_a_pair(part: Any) -> Any:
+    """The same for a cell whose state is torch's (h, c)."""
+    return (True, False) if isinstance(part, tuple) and len(part) == 2 else _all_but_c(part)

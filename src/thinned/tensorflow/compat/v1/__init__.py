@@ -3,3 +3,7 @@
 from thinned.tensorflow.compat.v1 import layers, nn
 
 __all__ = ["layers", "nn"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

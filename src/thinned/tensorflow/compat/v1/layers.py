@@ -55,7 +55,7 @@ class Dropout(tf.Module):  # type: ignore[misc]
         return _dropout.dropout(x, self.rate, key=key, training=training, noise_shape=shared, name=self.name)
 
     def apply(self, inputs: Any, training: Any = False) -> Any:
-        """What a call does."""
+        """Return what a call does."""
         return self(inputs, training=training)
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from thinned.tensorflow import _arguments, _dropout
+from thinned.tensorflow._types import NoiseShape, Scalar, Seed, Tensor, TensorLike
 
 
 def dropout(
-    x: Any,
-    keep_prob: Any = None,
-    noise_shape: Any = None,
-    seed: Any = None,
+    x: TensorLike,
+    keep_prob: Scalar | None = None,
+    noise_shape: NoiseShape | None = None,
+    seed: Seed = None,
     name: str | None = None,
-    rate: Any = None,
-) -> Any:
+    rate: Scalar | None = None,
+) -> Tensor:
     """Equivalent to `tf.compat.v1.nn.dropout`: its second argument is the probability to **keep**.
 
     A graph has no training flag: feed a keep probability of 1.0 to evaluate. One graph serves all values.

@@ -1,0 +1,90 @@
+"""Kernels compiled for GPUs that are not here, by the launches that a GPU would see."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from triton import knobs
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+
+class Absent:
+    """The driver of a GPU that is not here."""
+
+    def __init__(self, arch: int | str, backend: str = "cuda") -> None:
+        self.target = GPUTarget(backend, arch, 32 if backend == "cuda" else 64)
+
+    def get_current_device(self) -> int | str:
+        """One of its own, or code for another would be found."""
+        return self.target.arch
+
+    def get_current_stream(self, device: Any) -> int:
+        """The only one."""
+        return 0
+
+    def get_current_target(self) -> GPUTarget:
+        """What is compiled for."""
+        return self.target
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel, compiled, and its programs."""
+
+    name: str
+    programs: int
+    kernel: Any
+
+
+@contextmanager
+def compiling(arch: int | str, backend: str = "cuda") -> Iterator[list[Launch]]:
+    """The launches made within, none of which runs."""
+    made: list[Launch] = []
+    run = JITFunction.run
+
+    def compile_only(self: Any, *arguments: Any, grid: Any, warmup: bool, **options: Any) -> None:
+        kernel = run(self, *arguments, grid=grid, warmup=True, **options)
+        made.append(Launch(self.fn.__name__, grid[0], kernel))
+
+    before = driver._active
+    JITFunction.run = compile_only
+    driver.set_active(Absent(arch, backend))
+    try:
+        yield made
+    finally:
+        JITFunction.run = run
+        driver._active = before
+
+
+def resources(kernel: Any) -> tuple[int, int]:
+    """Registers of a thread, and bytes of its stack, of which each is a register's that was spilled."""
+    if "cubin" not in kernel.asm:
+        text = kernel.asm["amdgcn"]
+        number = {name: int(n) for name, n in re.findall(r"\.([vs]gpr_(?:count|spill_count)): +(\d+)", text)}
+        return number["vgpr_count"], 4 * (number["vgpr_spill_count"] + number["sgpr_spill_count"])
+    text = _tool(knobs.nvidia.cuobjdump.path, kernel, "--dump-resource-usage")
+    found = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", text))
+    return int(found["REG"]), int(found["STACK"]) + int(found["LOCAL"])
+
+
+def assembly(kernel: Any) -> str:
+    """As the assembler made it."""
+    if "cubin" not in kernel.asm:
+        return str(kernel.asm["amdgcn"])
+    return _tool(knobs.nvidia.nvdisasm.path, kernel, "-c")
+
+
+def _tool(path: str, kernel: Any, *options: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "kernel.cubin"
+        file.write_bytes(kernel.asm["cubin"])
+        return subprocess.run([path, *options, str(file)], capture_output=True, text=True, check=True).stdout

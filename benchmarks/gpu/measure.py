@@ -1,0 +1,68 @@
+"""Times of the kernels on the GPU of this process, over a copy's, as JSON; `--dry` runs tiny ones on the CPU.
+
+In a dry run Triton interprets the kernels (TRITON_INTERPRET=1): its times mean nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cases import CASES, Case
+
+ROUNDS = 15
+_PASSES_OF_A_COPY = 2
+
+
+def measured(case: Case, device: str, rounds: int = ROUNDS) -> dict[str, Any]:
+    """Median seconds of the case and of a copy of the same bytes, taking turns."""
+    source = torch.empty(case.elements, dtype=case.dtype, device=device).normal_()
+    target = torch.empty_like(source)
+    call = case.on(device)
+    call()
+    target.copy_(source)
+    times: list[tuple[float, float]] = []
+    for _ in range(rounds):
+        times.append((seconds(call, device), seconds(lambda: target.copy_(source), device)))
+    ours, copy = (statistics.median(column) for column in zip(*times, strict=True))
+    ratio = statistics.median(a / b for a, b in times) * _PASSES_OF_A_COPY / case.passes
+    return {**case.label(), "seconds": ours, "copy": copy, "ratio": ratio}
+
+
+def seconds(call: Callable[[], object], device: str) -> float:
+    """Of one call, by the device's clock."""
+    if device == "cpu":
+        begin = time.perf_counter()
+        call()
+        return time.perf_counter() - begin
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    first.record()
+    call()
+    last.record()
+    last.synchronize()
+    return float(first.elapsed_time(last)) / 1e3
+
+
+def main() -> None:
+    """Print a list of rows."""
+    dry = "--dry" in sys.argv
+    found = []
+    for case in CASES:
+        row = measured(case.small() if dry else case, "cpu" if dry else "cuda", 1 if dry else ROUNDS)
+        found.append({**row, "of": case.elements})
+        if not dry:
+            torch.cuda.empty_cache()
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""Types of arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import numpy.typing as npt
+from jax.typing import ArrayLike
+
+from thinned.contract import Key
+
+AnyKey = Key | jax.Array | npt.NDArray[np.uint32]
+"""A `thinned.Key`, a jax PRNG key, or four words."""
+
+Start = int | Sequence[ArrayLike] | ArrayLike
+"""An index, of integers or traced integers."""

@@ -1,0 +1,9 @@
+"""Flax modules as the functions that `thinned.mc.jax.predict` takes: `linen_apply` and `nnx_apply`."""
+
+from thinned.mc.flax._apply import linen_apply, nnx_apply
+
+__all__ = ["linen_apply", "nnx_apply"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,93 @@
+"""What a trace of a model was made from, and whether it is still so."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned.torch import _compat
+from thinned.torch._clock import Clock
+
+_PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device)
+_TENSORS = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
+_HELD = (dict, list, set)
+
+
+class Snapshot:
+    """A model's modules, their attributes, and the kinds of their tensors.
+
+    Values of tensors are not in it, for a trace reads them where they are; their places are. Attributes are
+    compared by identity, plain ones by value; dictionaries, lists and objects that a module holds by their
+    own entries, one level deep. What lies deeper, and what a forward pass takes from elsewhere, is not seen.
+
+    Args:
+        model: any module.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._entries: list[tuple[Any, list[Any], list[Any]]] = []
+        self._empty: list[Any] = []
+        self._kinds: list[tuple[Tensor, Any]] = []
+        self._clocks: dict[Tensor, int] = {}
+        for module in model.modules():
+            self._note(vars(module))
+            for tensors in (module.parameters(recurse=False), module.buffers(recurse=False)):
+                self._kinds += [(one, _kind(one)) for one in tensors]
+
+    def _note(self, own: dict[str, Any], deeper: bool = True) -> None:
+        self._entries.append((own, *_listed(own)))
+        for value in own.values() if deeper else ():
+            if isinstance(value, Clock):
+                self._clocks[value.step] = _compat.version_of(value.step)
+            elif isinstance(value, _HELD):
+                if value:
+                    self._entries.append((value, *_listed(value)))
+                else:
+                    self._empty.append(value)
+            elif hasattr(value, "__dict__") and not isinstance(value, (torch.nn.Module, Tensor, type)):
+                self._note(vars(value), deeper=False)
+
+    @property
+    def places_known(self) -> bool:
+        """Whether views of all tensors stay good as long as it holds."""
+        return all(place is not None for _, (*_, place) in self._kinds)
+
+    def holds(self) -> bool:
+        """Whether everything is as it was."""
+        return (
+            not any(self._empty)
+            and all(_same(*entry) for entry in self._entries)
+            and all(_kind(one) == kind for one, kind in self._kinds)
+            and all(_compat.version_of(step) == version for step, version in self._clocks.items())
+        )
+
+
+def _kind(tensor: Tensor) -> Any:
+    plain = type(tensor) in _TENSORS and tensor.layout is torch.strided
+    return tensor.dtype, tensor.shape, tensor.device, tensor.data_ptr() if plain else None
+
+
+def _listed(held: Any) -> tuple[list[Any], list[Any]]:
+    """Names and values."""
+    return (list(held), list(held.values())) if isinstance(held, dict) else ([], list(held))
+
+
+def _same(held: Any, names: list[Any], values: list[Any]) -> bool:
+    if len(held) != len(values):
+        return False
+    now_names, now = _listed(held)
+    if now_names != names:
+        return False
+    if all(map(operator.is_, now, values)):
+        return True
+    # `training` is set by whoever draws samples.
+    pairs = itertools.zip_longest(names, now, values)
+    return all(name == "training" or _alike(a, b) for name, a, b in pairs)
+
+
+def _alike(a: Any, b: Any) -> bool:
+    return a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and bool(a == b))

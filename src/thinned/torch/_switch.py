@@ -1,0 +1,24 @@
+"""Whether what is dropped has to be computed all the same: asked by whatever would pass it by."""
+
+from __future__ import annotations
+
+import threading
+
+from thinned.torch import _compat
+
+
+class _Switch(threading.local):
+    masks = 0
+
+
+SWITCH = _Switch()
+
+
+def masks_are_wanted() -> bool:
+    """Whether `thinned.torch.masked` is entered."""
+    return SWITCH.masks > 0
+
+
+def samples_are_drawn() -> bool:
+    """Whether Monte Carlo prediction is at work, in which sites drop in evaluation."""
+    return any(getattr(mode, "always", False) for mode in _compat.function_mode_stack())

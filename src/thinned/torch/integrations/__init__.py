@@ -1,0 +1,11 @@
+"""Callbacks that tell a keyed model the step: `transformers` for its Trainer, `lightning` for Lightning's.
+
+Each is a module that is imported by name, and needs its package: `pip install 'thinned[integrations]'`.
+accelerate and loops of one's own need none of it: `thinned.torch.Steps`.
+"""
+
+__all__: list[str] = []
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,72 @@
+"""The documentation site, as far as it shows without building it: its nav, its links, its reference."""
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRACT.md", ROOT / "CHANGELOG.md", *PAGES]
+NAV = (DOCS / "_site" / "mkdocs.yml").read_text().partition("\nnav:\n")[2].partition("\nextra:")[0]
+
+
+def built():
+    """The script that builds the site, as a module; what it needs to build is not imported."""
+    spec = importlib.util.spec_from_file_location("site_build", DOCS / "_site" / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def in_nav():
+    return re.findall(r"^ +- (?:[^#\n]+: )?(\S+\.md)$", NAV, re.MULTILINE)
+
+
+def test_the_nav_names_every_page_once_and_no_other():
+    brought = set(built().BROUGHT.values())
+    pages = {page.relative_to(DOCS).as_posix() for page in PAGES}
+    rules = {page for page in pages if page.startswith("audit/THN")}
+    assert sorted(in_nav()) == sorted((pages - rules) | brought)
+
+
+def test_the_reference_has_every_public_name():
+    """Those of test_public.py, which asks for docstrings too; build.py reads them from the sources."""
+    text = (ROOT / "tests" / "structure" / "test_public.py").read_text()
+    public = ast.literal_eval(re.search(r"^PUBLIC = (\{.*?^\})", text, re.DOTALL | re.MULTILINE)[1])
+    named = built().public_names()
+    missing = {module: set(names) - set(named.get(module, ())) for module, names in public.items()}
+    assert not any(missing.values()), missing
+
+
+def anchors(text):
+    """The anchors of a page's headings, as a code forge makes them."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    )
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_anchors_of_links_are_headings(document):
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for path, anchor in re.findall(r"\]\(([^)\s#:]*)#([^)\s]+)\)", text):
+        target = document.parent / path if path else document
+        assert anchor in anchors(target.read_text()), f"{path}#{anchor}"
+
+
+def test_what_differs_on_the_site():
+    build = built()
+    names = {"thinned.torch.convert"}
+    page = "docs/torch/keys.md"
+    assert build.leading(page, "../../CONTRACT.md#3-the-mask") == "../contract.md#3-the-mask"
+    assert build.leading(page, "../../examples/data_parallel.py").startswith("https://")
+    assert build.leading(page, "convert.md") == "convert.md"
+    shown = build.linked("use `thinned.torch.convert` or `thinned.torch._site`", names)
+    assert shown == "use [`thinned.torch.convert`][thinned.torch.convert] or `thinned.torch._site`"
+    assert build.linked("## `thinned.torch.convert`", names) == "## `thinned.torch.convert`"
+    assert build.example("```python\n>>> 1\n1\n\n```") == "```pycon\n>>> 1\n1\n```"

@@ -1,0 +1,157 @@
+"""What a thin layer's gradient is written into, and the sparse gradients that are asked for."""
+
+import copy
+import gc
+
+import pytest
+import torch
+from thin_families import close, made, step
+from torch.nn import Dropout, Linear, ReLU
+
+from thinned.torch import keyed, masked, thin
+from thinned.torch._thin import _spare
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* has drawn (the|one) mask")
+
+
+def wide(**options):
+    torch.manual_seed(2)
+    model = torch.nn.Sequential(Linear(200, 300), ReLU(), Dropout(0.5), Linear(300, 200))
+    thin(model, **options)
+    return keyed(model, 1, calls="count")
+
+
+def backward(model, x):
+    model.zero_grad()
+    model(x).square().sum().backward()
+    return model[0].weight.grad
+
+
+X = torch.linspace(-1, 1, 1000).reshape(5, 200)
+
+
+def test_a_gradients_memory_serves_again():
+    model = wide()
+    first = backward(model, X).data_ptr()
+    assert backward(model, X).data_ptr() == first
+
+
+HOLD = {
+    "the gradient": lambda g: g,
+    "a part": lambda g: g[3:4],
+    "its storage": lambda g: g.untyped_storage(),
+    "an array": lambda g: g.numpy(),
+    "detached": lambda g: g.detach(),
+    "another process may read it": lambda g: g.share_memory_(),
+}
+
+
+@pytest.mark.parametrize("hold", HOLD.values(), ids=HOLD)
+def test_a_gradient_that_somebody_holds_is_not_written(hold):
+    model = wide()
+    grad = backward(model, X)
+    held, expected = hold(grad), grad.clone()
+    address = grad.data_ptr()
+    del grad
+    now = backward(model, X)
+    assert now.data_ptr() != address
+    assert not torch.equal(now, expected)
+    kept = torch.as_tensor(held) if not isinstance(held, torch.UntypedStorage) else torch.tensor(held)
+    if isinstance(held, torch.UntypedStorage):
+        kept = torch.empty(0).set_(held)
+    assert set(kept.flatten().tolist()) <= set(expected.flatten().tolist())
+
+
+def test_what_was_written_into_a_gradient_is_not_there_in_the_next():
+    one, other = wide(), wide()
+    backward(one, X).data.fill_(7)
+    backward(other, X)
+    assert torch.equal(backward(one, X), backward(other, X))
+
+
+def test_steps_that_add_up_and_shared_weights():
+    model = torch.nn.Sequential(Linear(200, 200), ReLU(), Dropout(0.5), Linear(200, 200)).double()
+    model[3].weight = model[0].weight
+    thin(model)
+    keyed(model, 1, calls="count")
+    other = copy.deepcopy(model)
+    for _ in range(3):
+        model(X.double()).square().sum().backward()
+        with masked():
+            other(X.double()).square().sum().backward()
+    assert torch.allclose(model[0].weight.grad, other[0].weight.grad, rtol=1e-10)
+
+
+def test_a_gradients_memory_goes_with_its_weight():
+    model = wide()
+    gc.collect()
+    before = len(_spare._spare)
+    backward(model, X)
+    assert len(_spare._spare) == before + 2
+    del model
+    gc.collect()
+    assert len(_spare._spare) == before
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_sparse_gradients_are_the_dense_ones(groups):
+    one, other = wide(groups=groups), wide(groups=groups, sparse=True)
+    dense, sparse = backward(one, X), backward(other, X)
+    assert sparse.is_sparse
+    assert not one[3].weight.grad.is_sparse
+    assert torch.equal(sparse.to_dense(), dense)
+    sparse.coalesce().check_invariants = True
+    assert groups > 1 or sparse.coalesce().indices().shape[1] < 300
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9}])
+def test_sgd_with_sparse_gradients_is_sgd(options):
+    one, other = wide(), wide(sparse=True)
+    for model in (one, other):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, **options)
+        for _ in range(4):
+            backward(model, X)
+            optimizer.step()
+    assert all(map(torch.allclose, one.parameters(), other.parameters()))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda weights: torch.optim.AdamW(weights),
+        lambda weights: torch.optim.SGD(weights, lr=0.1, weight_decay=0.1),
+    ],
+)
+def test_optimizers_to_which_other_rows_matter_refuse(make):
+    model = wide(sparse=True)
+    optimizer = make(model.parameters())
+    backward(model, X)
+    with pytest.raises(RuntimeError):
+        optimizer.step()
+
+
+def test_sparse_gradients_of_channels():
+    torch.manual_seed(3)
+    model = torch.nn.Sequential(torch.nn.Conv1d(3, 8, 3), torch.nn.Dropout1d(0.5), torch.nn.Conv1d(8, 2, 1))
+    thin(model.double(), sparse=True)
+    keyed(model, 1)
+    x = torch.randn(4, 3, 9, dtype=torch.float64)
+    thinned_step, masked_step = step(model, x), step(model, x, masks=True)
+    assert thinned_step["0.weight"].is_sparse
+    thinned_step["0.weight"] = thinned_step["0.weight"].to_dense()
+    assert close(thinned_step, masked_step)
+
+
+def test_second_derivatives_are_dense():
+    model, x = made("units", 0.5)
+    for module in model:
+        vars(module)["sparse"] = True
+    weight = model[1].weight
+
+    def second():
+        (grad,) = torch.autograd.grad(model(x).square().sum(), weight, create_graph=True)
+        return torch.autograd.grad(grad.square().sum(), weight)[0].to_dense()
+
+    thinly = second()
+    with masked():
+        assert torch.allclose(thinly, second())

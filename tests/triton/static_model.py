@@ -1,0 +1,82 @@
+"""Figures of benchmarks/gpu/model.py: a change that costs speed on a GPU shows where there is none."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "gpu"))
+
+from code_of import blocks, by_pipe, usual
+from model import rows
+
+# Instructions of a thread for one element of 256 Mi, those of the logic pipe, and time over a copy's.
+MOST = {"float32": (21.5, 10.5, 1.05), "bfloat16": (18.5, 9.7, 1.15), "float16": (18.0, 9.7, 1.15)}
+
+
+# Its rows are 32 elements of each of 512 threads, which have 128 registers each: what is over is 28 words.
+KNOWN = {"dropout_add_layer_norm 16384, backward"}
+
+
+def check(row):
+    most, logic, ratio = MOST[row.dtype]
+    assert (row.spilled, row.load, row.store) == (0, 16, 16)
+    assert row.instructions <= most
+    assert row.pipes["logic"] <= logic
+    assert row.bound <= ratio
+    # One wide product each of two in ten rounds, for eight elements, but what the first rounds share.
+    assert 2.0 <= row.pipes["wide"] <= 2.6
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+
+
+def test_dropout_of_bfloat16_is_bound_by_memory():
+    (row,) = rows(["dropout torch", "bfloat16", "256Mi"], ["sm_90"])
+    check(row)
+    assert row.limit == "memory"
+
+
+@pytest.mark.full  # two seconds each; the one above is of the kernel that all of these are
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100"])
+@pytest.mark.parametrize("dtype", MOST)
+def test_dropout_is_bound_by_memory(dtype, arch):
+    (row,) = rows(["dropout torch", dtype, "256Mi"], [arch])
+    check(row)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "gfx942"])
+def test_nothing_is_spilled(arch):
+    found = rows([], [arch])
+    assert len(found) >= 12
+    assert {row.kernel for row in found if row.spilled} <= KNOWN
+
+
+PROGRAM = """
+        /*0000*/                   IMAD.WIDE.U32 R2, R3, R4, RZ ;
+        /*0010*/              @!P0 BRA `(.L_x_1) ;
+        /*0020*/                   REDUX.MAX.S32 UR4, R2 ;
+        /*0030*/              @!P1 BRA `(.L_x_1) ;
+        /*0040*/                   LOP3.LUT R2, R2, R3, RZ, 0x3c, !PT ;
+        /*0050*/                   LOP3.LUT R2, R2, R3, RZ, 0x3c, !PT ;
+.L_x_1:
+        /*0060*/               @P2 BRA `(.L_x_2) ;
+        /*0070*/                   STG.E.128 desc[UR4][R2.64], R4 ;
+        /*0080*/                   EXIT ;
+.L_x_2:
+        /*0090*/               @P3 STG.E.128 desc[UR4][R2.64], R4 ;
+        /*00a0*/                   FMUL R2, R2, R3 ;
+        /*00b0*/                   EXIT ;
+"""
+
+
+def test_the_usual_way_seeks_ties_finds_none_and_stores_a_whole_piece():
+    assert len(blocks(PROGRAM, "cuda")) >= 5
+    names = usual(PROGRAM, "cuda")
+    assert names == [
+        "IMAD.WIDE.U32", "BRA", "REDUX.MAX.S32", "BRA", "BRA", "STG.E.128", "EXIT",
+    ]  # fmt: skip
+    assert by_pipe(names, "cuda") == {"wide": 1, "other": 4, "memory": 2}
