@@ -78,12 +78,12 @@ def _run(
     one, device = _one(shape, noise_shape), beside.device
     sizes = (*key.shape[:-1], *one)
     base, strides = positions(tuple(shape), noise_of(noise_shape), global_shape, start, step)
-    words = tuple(w.reshape((*w.shape, *(1,) * len(shape))) for w in key.to(device).unbind(-1))
+    seed, stream = (w.reshape((*w.shape, *(1,) * len(shape))) for w in key.to(device).unbind(-1))
     steps = row_major(tuple(shape)) if strides is None else strides
     if kind == "normal":
-        return _plain.normal(sizes, words, base, steps, device).expand(sizes).clone()
+        return _plain.normal(sizes, (seed, stream), base, steps, device).expand(sizes).clone()
     position = _plain._positions(sizes, base, steps, device)
-    word = _plain.word(position, words).expand(sizes).clone()
+    word = _plain.word(position, (seed, stream)).expand(sizes).clone()
     if kind == "word":
         return word
     return (word >> 8).double() * _STEPS if kind == "uniform" else (word.double() + 0.5) / 2.0**32

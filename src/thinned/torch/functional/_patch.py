@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from thinned.contract import Key, check_probability
 from thinned.torch import _key, _mesh, _native
 from thinned.torch._numbers import numbers
 from thinned.torch._overrides import overridable
+from thinned.torch._place import Place
 
 
 @overridable
@@ -23,7 +24,7 @@ def patch_dropout(
     prefix_tokens: int = 1,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
-    **place: Any,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Keep a fixed number of tokens of each sample, those of the largest numbers of the mask, in their order.
 

@@ -74,7 +74,7 @@ def regularization(model: torch.nn.Module) -> Tensor:
         >>> regularization(torch.nn.Sequential(*layers)).shape
         torch.Size([])
     """
-    terms = [module.regularization() for module in model.modules() if hasattr(module, "regularization")]
+    terms = [term() for module in model.modules() if (term := getattr(module, "regularization", None))]
     if not terms:
         raise ValueError("model has no layer with a regularization(): none of its rates is learned")
     return torch.stack(terms).sum()

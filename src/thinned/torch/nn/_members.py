@@ -137,7 +137,8 @@ class Masksembles(FixedDropout):
 
     def extra_repr(self) -> str:
         """Features, masks and scale."""
-        return f"features={self.masks.shape[1]}, members={self.members}, scale={self.scale}"
+        masks: Tensor = self.masks  # type: ignore[assignment]
+        return f"features={masks.shape[1]}, members={self.members}, scale={self.scale}"
 
 
 def members(model: torch.nn.Module, input: Tensor) -> Tensor:
