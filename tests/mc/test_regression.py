@@ -7,7 +7,8 @@ from torch import nn
 
 import thinned
 from thinned import mc
-from thinned.mc._prediction import Prediction, Statistics
+from thinned.mc._prediction import Prediction
+from thinned.mc._statistics import Statistics
 
 KEY = thinned.Key(3)
 

@@ -5,8 +5,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import log_loss
 
-from thinned.mc import _prediction
-from thinned.mc._prediction import as_outputs, summarise
+from thinned.mc import _statistics
+from thinned.mc._statistics import as_outputs, summarise
 
 
 def softmax(x):
@@ -76,7 +76,7 @@ def test_certain_probabilities_have_no_entropy():
 def test_blocks_make_no_difference(outputs, block, monkeypatch):
     draws = draws_of(20, np.random.default_rng(3)).reshape(20, 2, 3, 4)
     want = summarise(draws, outputs)
-    monkeypatch.setattr(_prediction, "_BLOCK", block)
+    monkeypatch.setattr(_statistics, "_BLOCK", block)
     for ours, theirs in zip(summarise(draws, outputs), want, strict=True):
         for name, value in vars(theirs).items():
             np.testing.assert_allclose(getattr(ours, name), value) if value is not None else None

@@ -64,11 +64,12 @@ class Keyed(keras.callbacks.Callback):  # type: ignore[misc]
 
     Args:
         seed: as of `keyed`; None leaves the layers' own seeds.
-        calls: how often a layer is called in one batch: a number, or a dictionary by layers' names for those
-            that are called more than once.
+        calls: how many masks a layer draws in one batch: a number, or a dictionary by layers' names for those
+            that draw more: layers called more than once, and recurrent ones, which draw one a gate, `GRU` 3
+            and `LSTM` 4 for `dropout`, and as many for `recurrent_dropout`.
 
     Raises:
-        ValueError: when an epoch ends: `… was called … times in … batches: pass calls=…`.
+        ValueError: when an epoch ends: `… drew … masks in … batches: pass calls=…`.
 
     Example:
         >>> callback = Keyed(seed=7)
@@ -77,7 +78,7 @@ class Keyed(keras.callbacks.Callback):  # type: ignore[misc]
 
     def __init__(self, seed: int | Key | None, calls: int | dict[str, int] = 1) -> None:
         super().__init__()
-        self.seed, self.calls = seed, calls
+        self.seed, self.calls, self._before = seed, calls, 0
         for count in calls.values() if isinstance(calls, dict) else [calls]:
             if check_integer("calls", count) < 1:
                 raise ValueError(f"calls must be at least 1, got {count}")
@@ -90,7 +91,7 @@ class Keyed(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Set the numbers, before any state of the epoch is read."""
-        batches = _compat.batches_of(self.model.optimizer)
+        self._before = batches = _compat.batches_of(self.model.optimizer)
         for site in _sites(self.model):
             _count_from([site], batches * self._calls(site))
 
@@ -99,11 +100,11 @@ class Keyed(keras.callbacks.Callback):  # type: ignore[misc]
         batches = _compat.batches_of(self.model.optimizer)
         for site in _sites(self.model):
             found = int(active.numbers(site.seed_generator.state.value)[1])
-            if found != batches * self._calls(site) and batches:
-                each = found / batches
+            drawn, trained = found - self._before * self._calls(site), batches - self._before
+            if drawn != trained * self._calls(site) and trained:
                 raise ValueError(
-                    f"{site.mask_name} was called {found} times in {batches} batches: pass "
-                    f"calls={{{site.mask_name!r}: {each:g}}}, or a resumed run would have other masks"
+                    f"{site.mask_name} drew {drawn} masks in {trained} batches: pass calls="
+                    f"{{{site.mask_name!r}: {drawn / trained:g}}}, or a resumed run would have other masks"
                 )
 
     def _calls(self, site: Any) -> int:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from thinned.contract import check_integer
-from thinned.mc._prediction import Outputs, Prediction, Statistics, as_outputs, error_of_mean, summarise
+from thinned.mc._prediction import Prediction
+from thinned.mc._statistics import Outputs, Statistics, as_outputs, error_of_mean, summarise
 
 # Samples between two looks at the standard error: fixed, so that where a run stops depends on nothing else.
 LOOK = 10

@@ -14,9 +14,9 @@ from thinned.contract import Key, check_integer
 from thinned.mc._comparison import Comparison
 from thinned.mc._losses import Losses, joined, of_classes, of_values, with_likelihood
 from thinned.mc._measures import BINS, Doubles, check_bins, check_labels, check_probabilities, refuse_complex
-from thinned.mc._prediction import Outputs, as_outputs, check_outputs
 from thinned.mc._progress import ticking
 from thinned.mc._scaled import evaluating
+from thinned.mc._statistics import Outputs, as_outputs, check_outputs
 from thinned.mc._verdict import judge
 from thinned.mc.torch import predict
 from thinned.mc.torch._active import check_model

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from thinned._installed import needs
 from thinned.mc import _regression
-
-if TYPE_CHECKING:
-    from thinned.mc._prediction import Prediction
+from thinned.mc._statistics import Sampled
 
 
-def coverage(prediction: Prediction, targets: Any, noise: Any, axes: Any) -> Any:
+def coverage(prediction: Sampled, targets: Any, noise: Any, axes: Any) -> Any:
     """Coverage against level."""
     axes = _axes(axes)
     levels = np.linspace(0.05, 0.95, 19)
@@ -24,7 +22,7 @@ def coverage(prediction: Prediction, targets: Any, noise: Any, axes: Any) -> Any
     return axes
 
 
-def intervals(prediction: Prediction, targets: Any, level: float, noise: Any, axes: Any) -> Any:
+def intervals(prediction: Sampled, targets: Any, level: float, noise: Any, axes: Any) -> Any:
     """Mean and interval of each input, in order of the mean, with the observations."""
     axes = _axes(axes)
     low, high = _regression.interval(prediction, level, noise)
@@ -44,7 +42,7 @@ def intervals(prediction: Prediction, targets: Any, level: float, noise: Any, ax
     return axes
 
 
-def calibration(prediction: Prediction, labels: Any, bins: int, axes: Any) -> Any:
+def calibration(prediction: Sampled, labels: Any, bins: int, axes: Any) -> Any:
     """Accuracy against confidence of the likeliest class."""
     if prediction.predictive_entropy is None:
         raise ValueError('plot_calibration is of classes: predict with outputs="logits" or "probabilities"')

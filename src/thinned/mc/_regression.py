@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from thinned.mc._prediction import Doubles, Prediction
+from thinned.mc._statistics import Doubles, Sampled
 
 _LEAST = 3  # held-out inputs from which a noise is estimated
 
@@ -21,6 +21,7 @@ class Noise:
         inputs: how many held-out inputs it was estimated from; None where it is known.
 
     Example:
+        >>> from thinned.mc import Prediction
         >>> found = Prediction(np.zeros((1, 1)), np.zeros((1, 1)), samples=np.full(1, 100))
         >>> found.interval(0.95, noise=Noise(np.ones(1)))[1].round(2)
         array([[1.96]])
@@ -42,6 +43,7 @@ class RegressionMeasures:
         level: of the intervals.
 
     Example:
+        >>> from thinned.mc import Prediction
         >>> found = Prediction(np.zeros((2, 1)), np.zeros((2, 1)), samples=np.full(2, 100))
         >>> found.measures([1.0, 3.0], noise=1.0).coverage
         0.5
@@ -54,7 +56,7 @@ class RegressionMeasures:
     level: float
 
 
-def estimate_noise(prediction: Prediction, targets: Any) -> Noise:
+def estimate_noise(prediction: Sampled, targets: Any) -> Noise:
     """Estimate the noise of observations from held-out ones, which neither training nor tuning has seen.
 
     Of the mean squared error of the mean, what the spread of the samples does not explain is noise. Training
@@ -73,6 +75,7 @@ def estimate_noise(prediction: Prediction, targets: Any) -> Noise:
 
     Example:
         >>> import numpy as np
+        >>> from thinned.mc import Prediction
         >>> held_out = Prediction(np.zeros((4, 1)), np.full((4, 1), 0.5), samples=np.full(4, 100))
         >>> estimate_noise(held_out, [1.0, -1.0, 1.0, -1.0]).std.round(3)
         array([0.865])
@@ -89,7 +92,7 @@ def estimate_noise(prediction: Prediction, targets: Any) -> Noise:
     return Noise(np.sqrt(np.maximum(variance, 0.0)), len(y))
 
 
-def interval(prediction: Prediction, level: float, noise: Any) -> tuple[Doubles, Doubles]:
+def interval(prediction: Sampled, level: float, noise: Any) -> tuple[Doubles, Doubles]:
     """The limits between which an observation lies with this probability; see `Prediction.interval`."""
     if not 0 < level < 1:
         raise ValueError(f"level must be in (0, 1), got {level}")
@@ -100,7 +103,7 @@ def interval(prediction: Prediction, level: float, noise: Any) -> tuple[Doubles,
     return prediction.mean - half, prediction.mean + half
 
 
-def measure(prediction: Prediction, targets: Any, level: float, noise: Any) -> RegressionMeasures:
+def measure(prediction: Sampled, targets: Any, level: float, noise: Any) -> RegressionMeasures:
     """The measures; see `Prediction.measures`."""
     from scipy.stats import t  # type: ignore[import-untyped]
 
@@ -120,14 +123,14 @@ def measure(prediction: Prediction, targets: Any, level: float, noise: Any) -> R
     )
 
 
-def _spread(prediction: Prediction) -> Doubles:
+def _spread(prediction: Sampled) -> Doubles:
     """Variance of a network drawn at random around the mean of S of them."""
     samples = np.asarray(prediction.samples, np.float64)
     each = samples.reshape(-1, *(1,) * (prediction.std.ndim - 1))
     return np.square(prediction.std) * (1 + 1 / each)
 
 
-def _scale(prediction: Prediction, noise: Any) -> tuple[Doubles, float]:
+def _scale(prediction: Sampled, noise: Any) -> tuple[Doubles, float]:
     """Standard deviation of an observation, and the degrees of freedom of its estimate."""
     if prediction.predictive_entropy is not None:
         raise ValueError(
@@ -148,7 +151,7 @@ def _scale(prediction: Prediction, noise: Any) -> tuple[Doubles, float]:
     return np.sqrt(_spread(prediction) + np.square(known.std)), float(known.inputs or np.inf)
 
 
-def _targets(prediction: Prediction, targets: Any) -> Doubles:
+def _targets(prediction: Sampled, targets: Any) -> Doubles:
     given = targets.detach().cpu().numpy() if hasattr(targets, "detach") else np.asarray(targets)
     y = given.astype(np.float64)
     shape = prediction.mean.shape

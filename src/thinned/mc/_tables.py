@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from thinned._installed import needs
-from thinned.mc._prediction import Statistics
-
-if TYPE_CHECKING:
-    from thinned.mc._prediction import Prediction
+from thinned.mc._statistics import Sampled, Statistics
 
 _NAMES = tuple(field.name for field in fields(Statistics))
 _ERROR = "standard_error."
 
 
-def short(found: Prediction) -> str:
+def short(found: Sampled) -> str:
     """On one line."""
     rows, outputs = found.mean.shape[0], found.mean.shape[1:]
     counts = _counts(found)
@@ -27,7 +24,7 @@ def short(found: Prediction) -> str:
     return f"Prediction({rows} inputs, {kind} of shape {outputs}, {counts} samples{held})"
 
 
-def summary(found: Prediction) -> str:
+def summary(found: Sampled) -> str:
     """In some lines."""
     lines = [short(found)]
     for name in _NAMES:
@@ -49,14 +46,14 @@ def _range(values: Any) -> str:
     return text if not wrong else f"{text}, {wrong} NaN or infinite"
 
 
-def _counts(found: Prediction) -> str:
+def _counts(found: Sampled) -> str:
     if found.samples is None or not len(found.samples):
         return "unknown"
     least, most = int(found.samples.min()), int(found.samples.max())
     return str(most) if least == most else f"{least} to {most}"
 
 
-def to_pandas(found: Prediction) -> Any:
+def to_pandas(found: Sampled) -> Any:
     """A data frame, one row for each input."""
     needs("Prediction.to_pandas", "pandas", "mc")
     import pandas  # type: ignore[import-untyped]
@@ -80,7 +77,7 @@ def _put(columns: dict[str, Any], name: str, values: Any) -> None:
         columns["_".join((name, *map(str, place)))] = values[(slice(None), *place)]
 
 
-def save(found: Prediction, path: Any) -> None:
+def save(found: Sampled, path: Any) -> None:
     """To an .npz file."""
     if Path(path).suffix != ".npz":
         raise ValueError(f"path must end in .npz, got {path}")

@@ -12,7 +12,8 @@ from sklearn.utils.multiclass import check_classification_targets  # type: ignor
 from sklearn.utils.validation import check_is_fitted, validate_data  # type: ignore[import-untyped]
 
 from thinned.contract import Key
-from thinned.mc._prediction import Outputs, Prediction, Statistics
+from thinned.mc._prediction import Prediction
+from thinned.mc._statistics import Outputs, Statistics
 from thinned.mc.torch import Predictor
 from thinned.torch import convert, keyed, set_step
 

@@ -11,6 +11,7 @@ from thinned._arguments import check_key, signed
 from thinned.contract import Key, fold_number
 from thinned.tensorflow import _operation
 from thinned.tensorflow._autograph import as_written
+from thinned.tensorflow._types import AnyKey, Tensor
 
 
 def check(key: Any) -> Any:
@@ -50,7 +51,7 @@ def draw(seed: int | None = None) -> Any:
 
 
 @as_written
-def fold(key: Any, data: Any) -> Any:
+def fold(key: AnyKey, data: str | int | tf.Tensor | tf.Variable) -> Key | Tensor:
     """Derive a key from a key, as `Key.fold` does, where either may be a tensor, of a graph too.
 
     Args:

@@ -11,8 +11,9 @@ import numpy as np
 from thinned.contract import Key, UInt64s
 from thinned.jax import _key
 from thinned.mc import _chunks, _collect, _keys
-from thinned.mc._prediction import Outputs, Prediction, check_outputs
+from thinned.mc._prediction import Prediction
 from thinned.mc._progress import shown
+from thinned.mc._statistics import Outputs, check_outputs
 from thinned.mc.jax import _sites
 
 Apply = Callable[[Any, Any], Any]

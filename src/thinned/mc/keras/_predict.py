@@ -12,8 +12,9 @@ from keras import tree
 
 from thinned.contract import Key
 from thinned.mc import _chunks, _collect, _keys
-from thinned.mc._prediction import Outputs, Prediction, check_outputs
+from thinned.mc._prediction import Prediction
 from thinned.mc._progress import shown
+from thinned.mc._statistics import Outputs, check_outputs
 from thinned.mc.keras._sampler import Sampler, silence
 
 

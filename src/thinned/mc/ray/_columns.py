@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from thinned.mc._prediction import Prediction, Statistics
+from thinned.mc._prediction import Prediction
+from thinned.mc._statistics import Statistics
 from thinned.mc.ray._chunking import Integers
 
 Inputs = str | tuple[str, ...] | Mapping[str, str]

@@ -12,7 +12,7 @@ from ray.data import ActorPoolStrategy, Dataset
 from thinned._arguments import check_key
 from thinned.contract import Key
 from thinned.mc._collect import check_at_least_1, check_samples
-from thinned.mc._prediction import Outputs, check_outputs
+from thinned.mc._statistics import Outputs, check_outputs
 from thinned.mc.ray import _columns
 from thinned.mc.ray._worker import Plan, Worker
 from thinned.mc.torch._training_flags import Also

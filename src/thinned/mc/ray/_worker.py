@@ -12,7 +12,7 @@ import torch
 import thinned
 from thinned.contract import Key
 from thinned.mc._collect import SilentError, together
-from thinned.mc._prediction import Outputs
+from thinned.mc._statistics import Outputs
 from thinned.mc.ray import _chunking, _columns
 from thinned.mc.torch import _inputs
 from thinned.mc.torch._active import check_model

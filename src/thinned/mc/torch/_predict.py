@@ -10,7 +10,8 @@ from thinned._arguments import check_key
 from thinned.contract import Key, check_integer
 from thinned.mc import _progress
 from thinned.mc._collect import check_at_least_1, check_first, check_samples, collect
-from thinned.mc._prediction import Outputs, Prediction, check_outputs
+from thinned.mc._prediction import Prediction
+from thinned.mc._statistics import Outputs, check_outputs
 from thinned.mc.torch import _inputs
 from thinned.mc.torch._active import check_model
 from thinned.mc.torch._run import Run

@@ -39,11 +39,11 @@ class FixedDropout(torch.nn.Module):
     Example:
         >>> import torch, thinned
         >>> layer = FixedDropout(0.5, 2, key=thinned.Key(0))
-        >>> layer(torch.ones(4, 3))
-        tensor([[0., 0., 2.],
-                [0., 0., 2.],
-                [0., 2., 2.],
-                [0., 2., 2.]])
+        >>> layer(torch.ones(4, 5))
+        tensor([[0., 0., 0., 2., 0.],
+                [0., 0., 0., 2., 0.],
+                [0., 0., 2., 2., 2.],
+                [0., 0., 2., 2., 2.]])
     """
 
     def __init__(self, p: float, members: int, *, key: Key, channels: bool = True) -> None:
