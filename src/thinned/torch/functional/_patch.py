@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_training
-from thinned.contract import Key, check_probability
+from thinned.contract import Key, check_integer, check_probability
 from thinned.torch import _key, _mesh, _native
 from thinned.torch._numbers import numbers
 from thinned.torch._overrides import overridable
@@ -60,6 +60,7 @@ def patch_dropout(
         raise TypeError("patch_dropout makes its output's shape of p: a schedule of p cannot be compiled")
     p = check_probability(p)
     key = _key.check_source(key, generator)
+    check_integer("prefix_tokens", prefix_tokens)
     tokens = input.shape[1] - prefix_tokens if input.dim() > 1 else -1
     if tokens < 1 or prefix_tokens < 0:
         raise ValueError(
