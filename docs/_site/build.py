@@ -77,14 +77,24 @@ def equations(text: str) -> str:
     """Equations of TeX as MathML, which browsers draw without a script."""
     from latex2mathml.converter import convert
 
+    def block(tex: str) -> str:
+        return "".join(convert(part, display="block") for part in parts(tex))
+
     text = re.sub(
         r"\$\$(.+?)\$\$",
-        lambda tex: f'<div class="equation">{convert(tex[1].strip(), display="block")}</div>',
+        lambda tex: f'<div class="equation">{block(tex[1])}</div>',
         text,
         flags=re.DOTALL,
     )
     # In a span: a line that begins with <math> would be a block of HTML to Markdown.
     return re.sub(r"(?<![\\$\w])\$([^$\n]+?)\$(?![\w$])", lambda tex: f"<span>{convert(tex[1])}</span>", text)
+
+
+def parts(equation: str) -> list[str]:
+    """The parts of an equation between wide spaces, which stand below each other where the page is narrow."""
+    found = [part.strip() for part in equation.split(r"\qquad")]
+    whole = all(part.count("{") == part.count("}") and r"\begin" not in part for part in found)
+    return [part for part in found if part] if whole else [equation.strip()]
 
 
 def leading(page: str, link: str) -> str:
