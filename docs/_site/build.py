@@ -35,7 +35,7 @@ def public_names() -> dict[str, list[str]]:
         if any(part.startswith("_") for part in parts if part != "__init__"):
             continue
         for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            if isinstance(node, ast.Assign | ast.AnnAssign) and ast.unparse(node).startswith("__all__"):
                 module = ".".join(part for part in parts if part != "__init__")
                 found[module] = sorted(ast.literal_eval(node.value))
     return {module: names for module, names in found.items() if not module.startswith("thinned.cli")}
@@ -77,14 +77,24 @@ def equations(text: str) -> str:
     """Equations of TeX as MathML, which browsers draw without a script."""
     from latex2mathml.converter import convert
 
+    def block(tex: str) -> str:
+        return "".join(convert(part, display="block") for part in parts(tex))
+
     text = re.sub(
         r"\$\$(.+?)\$\$",
-        lambda tex: f'<div class="equation">{convert(tex[1].strip(), display="block")}</div>',
+        lambda tex: f'<div class="equation">{block(tex[1])}</div>',
         text,
         flags=re.DOTALL,
     )
     # In a span: a line that begins with <math> would be a block of HTML to Markdown.
     return re.sub(r"(?<![\\$\w])\$([^$\n]+?)\$(?![\w$])", lambda tex: f"<span>{convert(tex[1])}</span>", text)
+
+
+def parts(equation: str) -> list[str]:
+    """The parts of an equation between wide spaces, which stand below each other where the page is narrow."""
+    found = [part.strip() for part in equation.split(r"\qquad")]
+    whole = all(part.count("{") == part.count("}") and r"\begin" not in part for part in found)
+    return [part for part in found if part] if whole else [equation.strip()]
 
 
 def leading(page: str, link: str) -> str:
@@ -140,18 +150,18 @@ def reference(public: dict[str, list[str]]) -> list[str]:
     index = (folder / "README.md").read_text().rstrip() + "\n\n"
     pages = []
     for module, names in public.items():
-        if not names:
+        inside = [other for other in public if other.rpartition(".")[0] == module]
+        if not names and not inside:
             continue
         here = [name for name in names if f"{module}.{name}" not in public]
         listed = "".join(f"\n        - {name}" for name in here)
         text = f"::: {module}\n    options:\n      members:{listed or ' []'}\n"
-        inner = [f"[`{module}.{name}`]({module}.{name}.md)" for name in names if f"{module}.{name}" in public]
+        inner = [f"[`{other}`]({other}.md)" for other in inside]
         (folder / f"{module}.md").write_text(
             text + ("\nModules: " + ", ".join(inner) + "\n" if inner else "")
         )
-        index += (
-            f"- [{module}]({module}.md): " + ", ".join(f"[`{one}`][{module}.{one}]" for one in here) + "\n"
-        )
+        listed = [f"[`{one}`][{module}.{one}]" for one in here] or inner
+        index += f"- [{module}]({module}.md): " + ", ".join(listed) + "\n"
         pages.append(f"api/{module}.md")
     (folder / "README.md").write_text(index)
     return pages

@@ -46,6 +46,6 @@ def graphs() -> Figure:
     part = F.drop_edge(edges.reshape(2, 12, 12)[:, 4:, :6].flatten(1), 0.4, True, num_nodes=12, key=Key(2014))
     mask(axes, 1.5, 2.2, whole, "edges of the whole graph")
     mask(axes, 18, 2.2, part.reshape(8, 6), "a mini-batch: rows 4 to 11")
-    say(axes, 18, 12, "the same decisions, wherever an edge comes", fontsize=8)
+    say(axes, 18, 12, "its edges keep their decisions", fontsize=8)
     legend(axes, 1.5, 15.4, KEPT, 6)
     return figure

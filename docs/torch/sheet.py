@@ -71,7 +71,8 @@ def legend(axes: Axes, x: float, y: float, entries: dict[str, str], step: float)
 
 
 def shorten(text: str) -> str:
-    """Rectangles by two of their corners, numbers to a hundredth of a point: a third of the size."""
+    """Rectangles by two corners, numbers to a hundredth of a point, colours without variables."""
+    text = re.sub(r"var\(--[\w-]+, ([^)]+)\)", r"\1", text)
     n = r"(-?[0-9]+(?:\.[0-9]+)?)"
     text = re.sub(rf"M {n} {n} \nL {n} \2 \nL \3 {n} \nL \1 \4 \n(?:L \1 \2 \n)?z", r"M\1 \2H\3V\4H\1z", text)
     return re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.[0-9]{2})[0-9]+", r"\1", path[0]), text)

@@ -102,6 +102,15 @@ def test_links_lead_somewhere(document):
     assert [link for link in relative if not (document.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_empty_line_cuts_a_table(document):
+    """A table's first row has a rule of dashes below it; a row after an empty line would be plain text."""
+    lines = ["", *document.read_text().split("\n")]
+    for above, line, below in zip(lines, lines[1:], lines[2:], strict=False):
+        if line.startswith("|") and not above.startswith("|"):
+            assert re.fullmatch(r"\|[\s:|-]+\|", below), line
+
+
 def test_a_fence_closes_after_an_empty_line():
     """Else doctest takes it for output, and a page whose last line prints cannot pass."""
     for page in PAGES:

@@ -70,3 +70,15 @@ def test_what_differs_on_the_site():
     assert shown == "use [`thinned.torch.convert`][thinned.torch.convert] or `thinned.torch._site`"
     assert build.linked("## `thinned.torch.convert`", names) == "## `thinned.torch.convert`"
     assert build.example("```python\n>>> 1\n1\n\n```") == "```pycon\n>>> 1\n1\n```"
+
+
+def test_an_equation_is_cut_at_wide_spaces_alone():
+    parts = built().parts
+    assert parts(r"a = \frac{b}{c} \qquad d") == [r"a = \frac{b}{c}", "d"]
+    assert parts(r"\begin{aligned} a \qquad b \end{aligned}") == [r"\begin{aligned} a \qquad b \end{aligned}"]
+
+
+def test_a_package_whose_names_are_in_its_modules_has_a_page():
+    public = built().public_names()
+    assert public["thinned.torch.integrations"] == []
+    assert public["thinned.torch.integrations.lightning"]

@@ -154,11 +154,16 @@ def test_the_copy_button_leaves_prompts_and_output_out(browser):
 
 def test_the_search_finds_keep_prob(browser):
     page, address = browser
-    page.goto(address)
-    page.keyboard.press("Control+k")
-    page.wait_for_timeout(500)
-    page.keyboard.type("keep_prob", delay=20)
-    page.wait_for_timeout(1500)
-    page.keyboard.press("Enter")  # the first result
-    page.wait_for_url(lambda url: url.rstrip("/") != address, timeout=10000)
+    for seconds in (1, 2, 4, 8):  # the index comes late where the machine is busy
+        page.goto(address)
+        page.wait_for_timeout(500)
+        page.keyboard.press("Control+k")
+        page.wait_for_timeout(500)
+        page.keyboard.type("keep_prob", delay=20)
+        page.wait_for_timeout(1000 * seconds)
+        page.keyboard.press("Enter")  # the first result
+        page.wait_for_timeout(1000 * seconds)
+        if page.url.rstrip("/") != address:
+            break
+    assert "keep_prob" in page.url
     assert "keep_prob" in page.inner_text("article")
