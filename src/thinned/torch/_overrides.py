@@ -12,6 +12,7 @@ import torch
 from torch.overrides import handle_torch_function, has_torch_function, has_torch_function_unary
 
 from thinned.torch import _compat
+from thinned.torch._place import Place
 
 _ORDINARY = (torch.Tensor, torch.nn.Parameter)
 
@@ -25,10 +26,14 @@ def overridable(verb: Verb) -> Verb:
     """
     parameters = inspect.signature(verb).parameters.values()
     names = [each.name for each in parameters if str(each.annotation).startswith("Tensor")]
+    known = _known(verb)
     last = max((place for place, each in enumerate(parameters, 1) if each.name in names), default=1)
 
     @functools.wraps(verb)
     def offered(*args: Any, **kwargs: Any) -> Any:
+        for name in kwargs if known else ():
+            if name not in known:
+                raise TypeError(f"{verb.__name__}() got an unexpected keyword argument {name!r}")
         first = args[0] if args else next(iter(kwargs.values()), None)
         if has_torch_function_unary(first) and not _only_jagged(first):
             return handle_torch_function(public, (first,), *args, **kwargs)
@@ -47,6 +52,13 @@ def overridable(verb: Verb) -> Verb:
 
     public = offered if last == 1 else offered_by_any
     return public  # type: ignore[return-value]
+
+
+def _known(verb: Callable[..., Any]) -> frozenset[str]:
+    """The keywords of a verb with `**place`, which evaluation does not read; none for others."""
+    parameters = inspect.signature(verb).parameters.values()
+    named = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD}
+    return frozenset() if len(named) == len(parameters) else frozenset(named | set(Place.__annotations__))
 
 
 def _only_jagged(first: Any) -> bool:

@@ -42,6 +42,8 @@ class Site(Seen):
     _name = "the layer"
     # Whether a call has a mask of its own; what is drawn for a weight is one for the whole forward pass.
     _by_call: ClassVar[bool] = True
+    # Whether evaluation is by p too, as an expectation.
+    _evaluates_by_p: ClassVar[bool] = False
 
     def give_key(self, key: Key | None, clock: Clock | None, name: str | None = None) -> None:
         """Draw by this key, at the clock's step; without one, anew."""
@@ -163,7 +165,7 @@ class Site(Seen):
         if not isinstance(p, Schedule):
             return p  # type: ignore[no-any-return]
         if self._clock is None:
-            if not self.training and getattr(self, "mode", None) != "classic":
+            if not self.training and not self._evaluates_by_p and getattr(self, "mode", None) != "classic":
                 return 0.0  # evaluation asks for no p
             raise RuntimeError(f"p={p} needs a step: call thinned.torch.set_step(model, n) before the model")
         if not traced():

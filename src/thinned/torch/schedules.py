@@ -106,16 +106,16 @@ class Curriculum(Schedule):
 
     def __post_init__(self) -> None:
         check_probability(self.p)
-        if not self.gamma > 0:
-            raise ValueError(f"gamma must be positive, got {self.gamma}")
+        if not 0 < self.gamma < math.inf:
+            raise ValueError(f"gamma must be positive and finite, got {self.gamma}")
 
     def at(self, step: int) -> float:
         """P at this step."""
-        return -self.p * math.expm1(-self.gamma * step)
+        return -self.p * math.expm1(-self.gamma * max(step, 0))
 
     def at_tensor(self, step: Tensor) -> Tensor:
         """The same as a tensor."""
-        return -self.p * torch.expm1(-self.gamma * step.double())
+        return -self.p * torch.expm1(-self.gamma * step.double().clamp_min(0.0))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_training
-from thinned.contract import Key
+from thinned.contract import Key, check_integer
 from thinned.torch import _export, _key, _mesh, _native
 from thinned.torch._lean import lean
 from thinned.torch._numbers import numbers
@@ -65,7 +65,11 @@ def mask_spans(
     training = check_training(training)
     _native.check_dtype(input, training)
     key = _key.check_source(key, generator)
-    if not dim % max(input.dim(), 1) > 0:
+    for name, number in (("width", width), ("count", count), ("dim", dim)):
+        check_integer(name, number)
+    if count < 0:
+        raise ValueError(f"count must not be negative, got {count}")
+    if not -input.dim() <= dim < input.dim() or not dim % max(input.dim(), 1) > 0:
         raise ValueError(
             f"dim must be another than the samples', 0, got {dim} for shape {tuple(input.shape)}"
         )
@@ -138,8 +142,8 @@ def cutout(
     check_number(p, input)
     if input.dim() != 4:
         raise ValueError(f"cutout takes (N, C, H, W), got shape {tuple(input.shape)}")
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2 or min(sides) < 1:
+    sides = (size, size) if not isinstance(size, (tuple, list)) else tuple(size)
+    if len(sides) != 2 or min(check_integer("size", side) for side in sides) < 1:
         raise ValueError(f"size must be positive, a number or height and width, got {size}")
     key = _key.check_source(key, generator)
     if not training:

@@ -67,7 +67,8 @@ def drop_key(
 
 def _seen(input: Tensor, key: Tensor, drop: Tensor, place: Place) -> Tensor:
     kept = numbers(input, key, "word", None, place) >= drop
-    none = ~kept.any(-1, keepdim=True)
-    # Where no key is left the softmax is of all, so that no gradient is NaN, and then taken away.
-    shown = input.masked_fill(~(kept | none), -torch.inf)
+    # A key that a mask of the model hides by −inf is none that is left.
+    none = ~(kept & (input != -torch.inf)).any(-1, keepdim=True)
+    # Where no key is left the softmax is of zeros, so that no gradient is NaN, and then taken away.
+    shown = input.masked_fill(~kept, -torch.inf).masked_fill(none, 0.0)
     return torch.softmax(shown, -1).masked_fill(none, 0.0)

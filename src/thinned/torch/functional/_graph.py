@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_training
-from thinned.contract import Key
-from thinned.torch import _export, _key, _native
+from thinned.contract import Key, check_integer
+from thinned.torch import _eager, _export, _key, _native
 from thinned.torch._lean import lean
 from thinned.torch._numbers import drop_threshold, word_at
 from thinned.torch._overrides import overridable
@@ -61,16 +61,22 @@ def drop_edge(
         tensor([ True, False,  True,  True])
     """
     training = check_training(training)
-    if edge_index.dim() != 2 or edge_index.shape[0] != 2 or edge_index.is_floating_point():
+    if edge_index.dim() != 2 or edge_index.shape[0] != 2 or not _counts(edge_index):
         raise TypeError(
             f"edge_index must be integers of shape (2, E), got {edge_index.dtype} of shape "
             f"{tuple(edge_index.shape)}"
         )
+    if num_nodes is not None and check_integer("num_nodes", num_nodes) < 1:
+        raise ValueError(f"num_nodes must be positive, got {num_nodes}")
+    if node_ids is not None and not _counts(node_ids):
+        raise TypeError(f"node_ids must be integers, got {node_ids.dtype}")
     check_number(p, edge_index)
     key = _key.check_source(key, generator)
     if not training:
         return torch.ones(edge_index.shape[1], dtype=torch.bool, device=edge_index.device)
-    source, target = (edge_index if node_ids is None else node_ids[edge_index]).long().unbind(0)
+    ends = (edge_index if node_ids is None else node_ids[edge_index]).long()
+    _check_numbers("nodes", ends, num_nodes)
+    source, target = ends.unbind(0)
     if undirected:
         source, target = torch.minimum(source, target), torch.maximum(source, target)
     position = source * (2**31 if num_nodes is None else num_nodes) + target
@@ -168,12 +174,17 @@ def _by_ids(
     key, generator = source
     key = _key.check_source(key, generator)
     rows = input.shape[:1]
-    if ids is not None and (ids.shape != rows or ids.is_floating_point()):
+    if not rows:
+        raise ValueError("input must have a dimension of nodes or edges, got shape ()")
+    if ids is not None and not _counts(ids):
+        raise TypeError(f"ids must be integers, got {ids.dtype}: they are numbers in the whole, and no mask")
+    if ids is not None and ids.shape != rows:
         raise ValueError(f"ids of shape {tuple(ids.shape)} do not fit input of shape {tuple(input.shape)}")
     if not training:
         return input
     if ids is None:
         ids = torch.arange(*rows, device=input.device)
+    _check_numbers("ids", ids)
     position = ids.long().reshape(-1, *(1,) * (input.dim() - 1)) * columns
     if columns > 1:
         position = position + torch.arange(columns, device=input.device).reshape(input.shape[1:])
@@ -182,8 +193,28 @@ def _by_ids(
     return _export.turned(result, lambda: input)
 
 
+def _counts(ids: Tensor) -> bool:
+    return not (ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool)
+
+
+def _check_numbers(name: str, ids: Tensor, most: int | None = None) -> None:
+    """Refuse numbers outside the whole, where they are at hand: two of them would share a decision."""
+    if (
+        torch.compiler.is_compiling()
+        or not _eager.applies(ids)
+        or ids.device.type != "cpu"
+        or not ids.numel()
+    ):
+        return
+    low, high = (int(each) for each in ids.aminmax())
+    if low < 0 or (most is not None and high >= most):
+        whole = "0 on" if most is None else f"0 to num_nodes - 1 = {most - 1}"
+        raise ValueError(f"{name} must be numbers from {whole}, got {low} to {high}")
+
+
 def _kept(input: Tensor, position: Tensor, key: Tensor, drop: Tensor) -> Tensor:
     wide = torch.promote_types(input.dtype, torch.float32)
-    factor = (2.0**32 / (2.0**32 - drop.double())).to(wide)
+    # At p = 1 nothing is kept, and an infinite factor would make the gradient 0 · ∞.
+    factor = (2.0**32 / (2.0**32 - drop.double()).clamp_min(1.0)).to(wide)
     value = (input.to(wide) * factor).to(input.dtype)
     return torch.where(word_at(position, key) >= drop, value, 0.0)

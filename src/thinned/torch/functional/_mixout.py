@@ -55,9 +55,10 @@ def mixout(
         >>> mixout(torch.full((5,), 3.0), torch.ones(5), 0.5, training=True, key=thinned.Key(0))
         tensor([5., 1., 5., 5., 5.])
     """
-    if input.shape != target.shape:
+    if input.shape != target.shape or input.dtype != target.dtype:
         raise ValueError(
-            f"target must be of input's shape, got {tuple(target.shape)} and {tuple(input.shape)}"
+            f"target must be of input's shape and dtype, got {tuple(target.shape)} of {target.dtype} and "
+            f"{tuple(input.shape)} of {input.dtype}"
         )
     apart = input - target
     mixed = dropout(apart, p, training, key=key, generator=generator, **place)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _export, _key, _mesh, _native
+from thinned.torch import _compat, _export, _key, _mesh, _native
 from thinned.torch._lean import lean
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place
@@ -69,13 +69,14 @@ def standout(
 
 
 def _expectation(input: Tensor, p: Tensor) -> Tensor:
-    return (input * (1.0 - p.to(input.device))).to(input.dtype)
+    rate = p.to(input.device)
+    return (input * (1.0 - rate)).to(input.dtype).masked_fill(rate.detach() == 1, 0.0)
 
 
 def _dropped(input: Tensor, p: Tensor, key: Tensor, place: Any) -> Tensor:
     fixed = p.detach()
     result = dropout(input, fixed, True, key=key, mode="classic", **place)
-    if not p.requires_grad:
+    if not (p.requires_grad or _compat.transforms_active()):  # a forward-mode tangent asks for no gradient
         return result
     # Worth 0; its derivative in p is that of the expectation.
     value = torch.nan_to_num(input.detach(), posinf=0.0, neginf=0.0)

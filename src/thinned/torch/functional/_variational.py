@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _export, _key, _mesh, _native
+from thinned.torch import _autocast, _eager, _export, _key, _mesh, _native
 from thinned.torch._lean import lean
 from thinned.torch._numbers import numbers
 from thinned.torch._overrides import overridable
@@ -46,7 +46,7 @@ def variational_dropout(
 
     Raises:
         TypeError: `p must be a floating tensor, got …`; `training is missing …`.
-        ValueError: `p must be in [0, 1], got …`.
+        ValueError: `p must be in [0, 1], got …`; `p must be in [0, 1), got 1 …`.
 
     Source:
         Kingma, Salimans and Welling, "Variational Dropout and the Local Reparameterization Trick",
@@ -62,6 +62,8 @@ def variational_dropout(
     training = check_training(training)
     _native.check_dtype(input, training)
     check_rate(p, input)
+    if not torch.compiler.is_compiling() and _eager.applies(p.detach()) and bool((p.detach() == 1).any()):
+        raise ValueError("p must be in [0, 1), got 1: the noise's standard deviation √(p/(1−p)) is infinite")
     key = _key.check_source(key, generator)
     if not training:
         return input
@@ -142,9 +144,11 @@ def _drawn_linear(
     input: Tensor, weight: Tensor, variance: Tensor, bias: Tensor | None, key: Tensor, place: Any
 ) -> Tensor:
     mean = torch.nn.functional.linear(input, weight, bias)
-    spread = torch.nn.functional.linear(input.square(), variance)
     z = numbers(mean, key, "normal", None, place)
-    return mean + _root(spread) * z.to(spread.dtype)
+    wide = torch.promote_types(input.dtype, torch.float32)
+    with _autocast.off(input):  # a square leaves float16's range from 256 on
+        spread = torch.nn.functional.linear(input.to(wide).square(), variance.to(wide))
+        return (mean + _root(spread) * z.to(wide)).to(mean.dtype)
 
 
 def _root(square: Tensor) -> Tensor:

@@ -74,7 +74,12 @@ def regularization(model: torch.nn.Module) -> Tensor:
         >>> regularization(torch.nn.Sequential(*layers)).shape
         torch.Size([])
     """
-    terms = [term() for module in model.modules() if (term := getattr(module, "regularization", None))]
+    # Asked of the class: a wrapper, such as torch.compile's, hands on what its inner module has.
+    terms = [
+        module.regularization()  # type: ignore[operator]
+        for module in model.modules()
+        if callable(getattr(type(module), "regularization", None))
+    ]
     if not terms:
         raise ValueError("model has no layer with a regularization(): none of its rates is learned")
     return torch.stack(terms).sum()

@@ -56,7 +56,13 @@ class FixedDropout(torch.nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, …), each row by its member's mask."""
+        if input.dim() < 2 or not input.is_floating_point():
+            raise ValueError(
+                f"input must be real numbers (N, F, …), got {input.dtype} of {tuple(input.shape)}"
+            )
         if self.member is not None:
+            if not 0 <= check_integer("member", self.member) < self.members:
+                raise ValueError(f"member must be from 0 to {self.members - 1}, or None, got {self.member}")
             return self._of_member(input, self.member)
         rows = input.shape[0]
         if rows % self.members:
@@ -116,8 +122,12 @@ class Masksembles(FixedDropout):
 
     def __init__(self, features: int, members: int, scale: float = 2.0, *, key: Key) -> None:
         super().__init__(0.0, members, key=key)
-        if not scale >= 1:
-            raise ValueError(f"scale must be 1 or more, got {scale}: 1 has all masks keep everything")
+        if check_integer("features", features) < 1:
+            raise ValueError(f"features must be positive, got {features}")
+        if not 1 <= scale < 1e6:
+            raise ValueError(
+                f"scale must be 1 or more, and less than 10^6, got {scale}: 1 has all masks keep everything"
+            )
         used = 1.0 - (1.0 - 1.0 / scale) ** members
         self.scale = scale
         ones = min(features, max(1, round(features / (scale * used))))
@@ -163,11 +173,14 @@ def members(model: torch.nn.Module, input: Tensor) -> Tensor:
         >>> members(layer, torch.ones(2, 4)).shape
         torch.Size([3, 2, 4])
     """
-    found = {each.members for each in model.modules() if isinstance(each, FixedDropout)}
+    layers = [each for each in model.modules() if isinstance(each, FixedDropout)]
+    found = {each.members for each in layers}
     if not found:
         raise ValueError("model has no FixedDropout and no Masksembles: it has one member")
     if len(found) > 1:
         raise ValueError(f"its layers are not of as many members: {sorted(found)}")
+    if any(each.member is not None for each in layers):
+        raise ValueError("a layer's member is set, so that all rows are of that one: set it to None")
     (count,) = found
     output: Tensor = model(input.repeat(count, *(1,) * (input.dim() - 1)))
     return output.reshape(count, input.shape[0], *output.shape[1:])

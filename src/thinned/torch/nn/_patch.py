@@ -35,7 +35,7 @@ class PatchDropout(Site):
 
     def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
         """Fewer tokens in training, by `key` if given; `call` tells calls of one step apart."""
-        tokens = (input.shape[0], input.shape[1] - self.prefix_tokens)
+        tokens = (*input.shape[:1], (input.shape[1] if input.dim() > 1 else 0) - self.prefix_tokens)
         return functional.patch_dropout(
             input,
             self.rate(self.p),  # type: ignore[arg-type]

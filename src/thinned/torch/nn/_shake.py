@@ -30,6 +30,8 @@ class ShakeDrop(Site):
         torch.Size([2, 3, 4, 4])
     """
 
+    _evaluates_by_p = True
+
     def __init__(
         self,
         p: Probability = 0.5,

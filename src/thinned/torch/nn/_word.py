@@ -6,6 +6,7 @@ from torch import Tensor
 
 from thinned.torch import functional
 from thinned.torch._site import MaskKey, Probability, Site, check_p
+from thinned.torch.functional._word import check_tokens
 
 
 class WordDropout(Site):
@@ -33,6 +34,7 @@ class WordDropout(Site):
     def __init__(self, p: Probability, replacement: int, protected: tuple[int, ...] = ()) -> None:
         super().__init__()
         self.p = check_p(p)
+        check_tokens(replacement, protected)
         self.replacement, self.protected = replacement, tuple(protected)
 
     def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:

@@ -45,6 +45,7 @@ class ZoneoutCell(CellSite):
     """
 
     returns_state = True
+    _evaluates_by_p = True
 
     def __init__(self, cell: torch.nn.Module, hidden_p: Probability = 0.0, cell_p: Probability = 0.0) -> None:
         if not isinstance(cell, torch.nn.RNNCellBase):
