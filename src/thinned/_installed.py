@@ -30,16 +30,20 @@ def missing(packages: Iterable[str]) -> str:
     return f"not installed: {', '.join(lacking)}" if lacking else ""
 
 
-def needs(module: str, package: str, extra: str) -> None:
+def needs(module: str, package: str, extra: str | None = None) -> None:
     """Say which extra a front end needs, before it imports a package that is not there.
+
+    Args:
+        module: which needs it.
+        package: that it needs.
+        extra: which brings it; None where none does, as the package serves a single method.
 
     Raises:
         ModuleNotFoundError: `thinned.torch needs torch, which is not installed: pip install …`.
     """
     if sys.modules.get(package) is None and find_spec(package) is None:
-        raise ModuleNotFoundError(
-            f"{module} needs {package}, which is not installed: {install(extra)}", name=package
-        )
+        remedy = f"pip install {package}" if extra is None else install(extra)
+        raise ModuleNotFoundError(f"{module} needs {package}, which is not installed: {remedy}", name=package)
 
 
 def install(extra: str) -> str:

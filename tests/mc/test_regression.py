@@ -1,5 +1,7 @@
 """Intervals hold what they promise, and what a prediction can be turned into."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -88,6 +90,58 @@ def test_two_inputs_are_too_few_for_a_noise():
         mc.estimate_noise(found, y)
 
 
+WRONG = np.array([[np.nan], [np.inf], [1.0], [2.0]])
+
+
+def test_no_measure_counts_what_is_no_number():
+    """NaN lies in no interval: the coverage would be too low, without a word."""
+    found, y = normal(rows=4)
+    other = Prediction(WRONG, found.std, samples=found.samples)
+    for prediction, targets in [(found, WRONG), (other, y)]:
+        with pytest.raises(ValueError, match="NaN or infinity in 2 of them"):
+            prediction.measures(targets, noise=1.0)
+    wide = Prediction(found.mean, WRONG, samples=found.samples)
+    with pytest.raises(ValueError, match="NaN or infinity in 2 of them"):
+        mc.estimate_noise(wide, y)
+    assert np.isnan(other.interval(noise=1.0)[0]).tolist() == [[True], [False], [False], [False]]
+    with pytest.raises(ValueError, match="targets hold no inputs"):
+        part(found, slice(0)).measures([], noise=1.0)
+
+
+@pytest.mark.parametrize(
+    ("noise", "words"),
+    [
+        (np.ones(4), r"noise must be one number, or of shape \(1,\).* got \(4,\)"),
+        (mc.Noise(np.ones(2), 9), r"noise must be one number.* got \(2,\)"),
+        (np.inf, "must be a standard deviation ≥ 0, got inf"),
+        (np.nan, "must be a standard deviation ≥ 0, got nan"),
+    ],
+)
+def test_a_noise_is_of_the_outputs(noise, words):
+    with pytest.raises(ValueError, match=words):
+        normal(rows=4)[0].interval(noise=noise)
+
+
+def test_what_the_intervals_must_know():
+    with pytest.raises(ValueError, match="samples of this prediction are not known"):
+        Prediction(np.zeros((2, 1)), np.ones((2, 1))).interval(noise=1.0)
+    for targets in (["a", "b"], [1j, 2]):
+        with pytest.raises(TypeError, match="targets must be real numbers"):
+            mc.estimate_noise(normal(rows=2)[0], targets)
+
+
+def test_a_models_own_noise_that_is_none_stays_in_its_row():
+    ones = np.ones((2, 1))
+    found = Prediction(WRONG[::2], ones, samples=np.full(2, 9), noise=WRONG[::2])
+    assert np.isnan(found.interval()[0]).tolist() == [[True], [False]]
+
+
+def test_without_pandas_a_line_that_brings_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ModuleNotFoundError, match=r"to_pandas needs pandas, .*: pip install pandas$"):
+        normal(rows=2)[0].to_pandas()
+
+
 def classes():
     model = nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 3))
     return mc.predict(model, torch.eye(4), samples=10, key=KEY, outputs="logits", keep=True)
@@ -122,6 +176,7 @@ def test_a_data_frame_has_a_row_for_each_input():
     assert "mutual_information" in frame
     found, _ = normal(rows=5)
     assert list(found.to_pandas().columns) == ["mean", "std", "samples"]
+    assert part(found, slice(0)).to_pandas().empty
 
 
 def test_numbers_that_are_none_are_told_in_the_summary():

@@ -85,10 +85,9 @@ def estimate_noise(prediction: Sampled, targets: Any) -> Noise:
         raise ValueError(
             f"targets must hold at least {_LEAST} inputs, got {len(y)}: a noise of fewer is a guess"
         )
-    apart = np.square(y - prediction.mean)
-    if wrong := int((~np.isfinite(apart)).sum()):
-        raise ValueError(f"targets and predictions must be numbers, got NaN or infinity in {wrong} of them")
-    variance = (apart - _spread(prediction)).mean(axis=0)
+    beyond = np.square(y - prediction.mean) - _spread(prediction)
+    _check_finite(beyond)
+    variance = beyond.mean(axis=0)
     return Noise(np.sqrt(np.maximum(variance, 0.0)), len(y))
 
 
@@ -110,6 +109,9 @@ def measure(prediction: Sampled, targets: Any, level: float, noise: Any) -> Regr
     y = _targets(prediction, targets)
     low, high = interval(prediction, level, noise)
     scale, freedom = _scale(prediction, noise)
+    if not len(y):
+        raise ValueError("targets hold no inputs: there is nothing to measure")
+    _check_finite((y - prediction.mean) * scale)
     if not (scale > 0).all():
         raise ValueError(
             "the spread and the noise are both 0 for some inputs: no observation has a likelihood"
@@ -123,8 +125,17 @@ def measure(prediction: Sampled, targets: Any, level: float, noise: Any) -> Regr
     )
 
 
+def _check_finite(values: Doubles) -> None:
+    if wrong := int((~np.isfinite(values)).sum()):
+        raise ValueError(f"targets and predictions must be numbers, got NaN or infinity in {wrong} of them")
+
+
 def _spread(prediction: Sampled) -> Doubles:
     """Variance of a network drawn at random around the mean of S of them."""
+    if prediction.samples is None:
+        raise ValueError(
+            "samples of this prediction are not known: pass Prediction(…, samples=…), of each input"
+        )
     samples = np.asarray(prediction.samples, np.float64)
     each = samples.reshape(-1, *(1,) * (prediction.std.ndim - 1))
     return np.square(prediction.std) * (1 + 1 / each)
@@ -136,8 +147,8 @@ def _scale(prediction: Sampled, noise: Any) -> tuple[Doubles, float]:
         raise ValueError(
             'intervals are of values, and these outputs are classes: predict with outputs="values"'
         )
-    if noise is None:
-        noise = prediction.noise
+    if noise is None and prediction.noise is not None:  # where it is NaN, so is the mean
+        return np.sqrt(_spread(prediction) + np.square(prediction.noise)), np.inf
     if noise is None:
         raise ValueError(
             "noise is not known: std is the spread of the networks, and an observation scatters around them. "
@@ -146,13 +157,20 @@ def _scale(prediction: Sampled, noise: Any) -> tuple[Doubles, float]:
             'outputs="gaussian"'
         )
     known = noise if isinstance(noise, Noise) else Noise(np.asarray(noise, np.float64))
-    if not (known.std >= 0).all():
-        raise ValueError(f"noise must be a standard deviation ≥ 0, got {known.std.min()}")
-    return np.sqrt(_spread(prediction) + np.square(known.std)), float(known.inputs or np.inf)
+    std, shape = np.asarray(known.std), prediction.mean.shape
+    if not (np.isfinite(std) & (std >= 0)).all():
+        raise ValueError(f"noise must be a standard deviation ≥ 0, got {std.min()}")
+    if std.shape not in ((), shape[1:], shape):
+        raise ValueError(
+            f"noise must be one number, or of shape {shape[1:]}, that of one input's outputs, got {std.shape}"
+        )
+    return np.sqrt(_spread(prediction) + np.square(std)), float(known.inputs or np.inf)
 
 
 def _targets(prediction: Sampled, targets: Any) -> Doubles:
     given = targets.detach().cpu().numpy() if hasattr(targets, "detach") else np.asarray(targets)
+    if given.dtype.kind in "USc":
+        raise TypeError(f"targets must be real numbers, got {given.dtype}")
     y = given.astype(np.float64)
     shape = prediction.mean.shape
     if y.shape == shape[:1] and int(np.prod(shape[1:])) == 1:

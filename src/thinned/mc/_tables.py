@@ -55,7 +55,7 @@ def _counts(found: Sampled) -> str:
 
 def to_pandas(found: Sampled) -> Any:
     """A data frame, one row for each input."""
-    needs("Prediction.to_pandas", "pandas", "mc")
+    needs("Prediction.to_pandas", "pandas")
     import pandas  # type: ignore[import-untyped]
 
     columns: dict[str, Any] = {}
@@ -70,7 +70,7 @@ def to_pandas(found: Sampled) -> Any:
 def _put(columns: dict[str, Any], name: str, values: Any) -> None:
     if values is None:
         return
-    if values.ndim == 1 or values[0].size == 1:
+    if int(np.prod(values.shape[1:])) == 1:
         columns[name] = values.reshape(len(values))
         return
     for place in np.ndindex(values.shape[1:]):
