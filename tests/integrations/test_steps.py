@@ -7,7 +7,7 @@ import pytest
 import torch
 from keyed_runs import BATCH, Noting, assert_equal_weights, assert_masks, of_step
 from torch import nn
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, SubsetRandomSampler
 
 import thinned
 from thinned.torch import Steps, set_rank
@@ -75,7 +75,7 @@ def test_a_loop_that_is_left_by_break_begins_the_next_epoch_anew(digits):
         pass
     for _ in itertools.islice(steps, 2):
         pass
-    assert steps.state_dict() == {"epoch": 1, "batch": 2, "step": 6, "batches": 10}
+    assert steps.state_dict() == {"epoch": 1, "batch": 2, "step": 6, "batches": 10, "batch_size": BATCH}
 
 
 def test_evaluation_between_batches_moves_nothing(digits):
@@ -93,14 +93,61 @@ def test_another_batch_size_is_refused(digits):
         other.load_state_dict(saved)
 
 
+def test_another_batch_size_is_refused_also_where_it_makes_as_many_batches(digits):
+    saved = Steps(Noting(), DataLoader(digits, batch_size=41)).state_dict()
+    other = Steps(Noting(), DataLoader(digits, batch_size=79))
+    with pytest.raises(ValueError, match="had 41 inputs in a batch, and this loader has 79"):
+        other.load_state_dict(saved)
+
+
+class Stream(IterableDataset):
+    """Data without a length."""
+
+    def __iter__(self):
+        return iter(range(7))
+
+
+def test_data_without_a_length_are_resumed_and_refused_where_they_end_too_soon():
+    begun = Steps(Noting(), DataLoader(Stream(), batch_size=2))
+    for _ in itertools.islice(begun, 3):
+        pass
+    saved = begun.state_dict()
+    assert saved == {"epoch": 0, "batch": 3, "step": 3, "batches": None, "batch_size": 2}
+    resumed = Steps(Noting(), DataLoader(Stream(), batch_size=2))
+    resumed.load_state_dict(saved)
+    assert [one.tolist() for one in resumed] == [[6]]
+    resumed.load_state_dict({**saved, "batch": 5})
+    with pytest.raises(ValueError, match="batches ended after 4, and the saved run had had 5"):
+        list(resumed)
+
+
+def test_a_run_has_one_loop_at_a_time():
+    steps = Steps(Noting(), [1, 2, 3])
+    with pytest.raises(RuntimeError, match="this loop is over: another one was begun"):
+        for _ in steps:
+            list(steps)
+    with pytest.raises(RuntimeError, match="this loop is over"):
+        list(zip(steps, steps, strict=True))
+    with pytest.raises(RuntimeError, match="or a state loaded"):
+        for _ in steps:
+            steps.load_state_dict(steps.state_dict())
+
+
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_an_order_that_a_generator_shuffles_is_warned_of(digits, shuffle):
     steps = Steps(Noting(), DataLoader(digits, batch_size=BATCH, shuffle=shuffle))
-    steps.load_state_dict({"epoch": 0, "batch": 3, "step": 3, "batches": 10})
+    steps.load_state_dict({"epoch": 0, "batch": 3, "step": 3, "batches": 10, "batch_size": BATCH})
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         assert len(list(steps)) == 7
     assert [str(one.message)[:40] for one in told] == ["this epoch is resumed in its middle, and"] * shuffle
+
+
+def test_other_samplers_that_shuffle_are_warned_of(digits):
+    steps = Steps(Noting(), DataLoader(digits, batch_size=BATCH, sampler=SubsetRandomSampler(range(80))))
+    steps.load_state_dict({**steps.state_dict(), "batch": 3, "step": 3})
+    with pytest.warns(UserWarning, match="its loader shuffles by a generator"):
+        list(steps)
 
 
 @pytest.mark.parametrize("rows", [8, 3])
@@ -120,4 +167,12 @@ def test_arguments():
         Steps(nn.Linear(1, 1), [])
     with pytest.raises(TypeError, match="batches must be iterable"):
         Steps(Noting(), 3)
+    with pytest.raises(TypeError, match="once for each epoch, got list_iterator"):
+        Steps(Noting(), iter([1]))
+    with pytest.raises(TypeError, match="several are one in a torch"):
+        Steps([Noting(), Noting()], [])
+    with pytest.raises(ValueError, match=r"model has no key.*keyed\(model, seed\)"):
+        Steps(Noting(keyed=False), [])
+    with pytest.raises(ValueError, match="and lacks batch, batch_size, batches, step"):
+        Steps(Noting(), []).load_state_dict({"epoch": 0})
     assert thinned.torch.integrations.__all__ == []

@@ -134,8 +134,9 @@ def forward_and_back(layer, wrap, x):
 
 
 def test_every_layer_is_listed():
-    classes = [name for name in tk.__all__ if isinstance(getattr(tk, name), type)]
-    assert sorted(LAYERS) == sorted(classes)
+    classes = {name for name in tk.__all__ if isinstance(getattr(tk, name), type)}
+    assert classes - set(LAYERS) == {"Keyed"}  # a callback
+    assert set(LAYERS) < classes
 
 
 @each

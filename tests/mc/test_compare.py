@@ -163,13 +163,13 @@ def test_probabilities_are_logits_behind_a_softmax(model, data, found):
     assert again.weight_scaling["brier"].value == pytest.approx(found.weight_scaling["brier"].value, rel=1e-5)
 
 
-def test_values_have_one_measure(model, data):
+def test_values_have_an_error_and_a_likelihood(model, data):
     x, _ = data
     with torch.no_grad():
         y = model(x) + 0.1
     found = compare(model, (x, y), outputs="values", **QUICK)
     assert found.weight_scaling["rmse"].value == pytest.approx(0.1, rel=1e-4)
-    assert list(found.verdict) == ["rmse"]
+    assert list(found.verdict) == ["rmse", "nll"]
     assert (found.use, found.crossover) == ("weight scaling", None)
     assert "worse in RMSE" in found.reason
 

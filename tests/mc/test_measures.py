@@ -7,7 +7,7 @@ from sklearn.metrics import brier_score_loss, log_loss, root_mean_squared_error
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from thinned.mc._bootstrap import _measure, names
-from thinned.mc._losses import group_means, joined, ladder, of_classes, of_values
+from thinned.mc._losses import group_means, joined, ladder, of_classes, of_values, with_likelihood
 from thinned.mc._measures import Measures, measures
 
 
@@ -71,10 +71,10 @@ def test_means_over_inputs_are_the_measures(drawn):
     losses = joined(
         [of_classes(draws[:, part], scaled[part], labels[part]) for part in (slice(99), slice(99, 300))]
     )
-    assert losses.averages == (1, 2, 5, 7)
+    assert losses.ladder == (1, 2, 5, 7)
     table = _measure(losses, 15, np.ones((1, 300)))[..., 0]
     assert table.shape == (4, 5)
-    for column, k in enumerate((None, *losses.averages)):
+    for column, k in enumerate((None, *losses.ladder)):
         groups = scaled[None] if k is None else group_means(draws, k)
         assert len(groups) == (1 if k is None else 7 // k)
         each = [measures(group, labels) for group in groups]
@@ -91,9 +91,9 @@ def test_root_mean_squared_error_is_scikit_learns():
         rng.standard_normal((50, 2)),
         rng.standard_normal((50, 2)),
     )
-    losses = of_values(draws, scaled, y)
+    losses = with_likelihood(of_values(draws, scaled, y))
     table = _measure(losses, 15, np.ones((1, 50)))[..., 0]
-    assert names(losses) == ("rmse",)
+    assert names(losses) == ("rmse", "nll")
     assert table[0, 0] == pytest.approx(root_mean_squared_error(y.ravel(), scaled.ravel()), rel=1e-12)
     assert table[0, -1] == pytest.approx(
         root_mean_squared_error(y.ravel(), draws.mean(axis=0).ravel()), rel=1e-12

@@ -85,7 +85,10 @@ def test_a_trace_that_would_lie_is_not_used():
     ("options", "message"),
     [
         ({"samples": 1}, "samples must be at least 2, got 1"),
-        ({"outputs": "logit"}, 'outputs must be "values", "logits" or "probabilities", got \'logit\''),
+        (
+            {"outputs": "logit"},
+            'outputs must be "values", "logits", "probabilities" or "gaussian", got \'logit\'',
+        ),
         ({"memory": 0}, "memory must be at least 1, got 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"tolerance": 0.0}, "tolerance must be positive, got 0.0"),

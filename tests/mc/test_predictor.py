@@ -1,6 +1,8 @@
 """`Predictor`: the bits of `predict`, whatever happens to the model between its calls."""
 
+import contextlib
 import copy
+import pickle
 import threading
 import warnings
 
@@ -110,6 +112,11 @@ def parametrize(model):
     nn.utils.parametrizations.weight_norm(model[4]).parametrizations.weight.original0.data.mul_(2)
 
 
+class Ten(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) * 10
+
+
 # What is done to the model, and whether it has to be traced again.
 CHANGES = {
     "optimizer.step": (step, False),
@@ -126,11 +133,13 @@ CHANGES = {
     "train": (lambda model: model.train(), False),
     "statistics of a batch": (statistics, False),
     "a parametrization": (parametrize, True),
+    "the class of the model": (lambda model: setattr(model, "__class__", Ten), True),
     "a hook": (lambda model: model[4].register_forward_hook(lambda *found: found[2] * 2), True),
 }
 
 
 QUICK = {"optimizer.step", "weight.data =", "load_state_dict(assign=True)", "a module", "a rate"}
+QUICK |= {"the class of the model"}
 
 
 def tiered(names, quick):
@@ -160,6 +169,58 @@ def test_half_precision_is_traced_again():
     predictor(inputs())
     model.half()
     assert_same(predictor, inputs().half())
+
+
+@contextlib.contextmanager
+def hooked():
+    handle = nn.modules.module.register_module_forward_hook(lambda *found: found[2] * 2)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize(
+    "around",
+    [hooked, lambda: torch.autocast("cpu", torch.bfloat16)],
+    ids=["hooks of all modules", "autocast"],
+)
+def test_what_is_set_for_all_modules_counts_as_it_is_now(around):
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2)).requires_grad_(False)
+    predictor = mc.Predictor(model, samples=4, key=KEY)
+    with around():
+        inside = assert_same(predictor, inputs())
+    outside = assert_same(predictor, inputs())
+    assert (inside.mean != outside.mean).any()
+
+
+class Holding(nn.Module):
+    """A tensor that is no parameter, and deep inside; a view of it is taken once where it stays."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.drop = nn.Parameter(torch.arange(16.0).view(4, 4)), nn.Dropout(0.5)
+        self.deep = [[torch.arange(16.0).view(4, 4)]]
+
+    def forward(self, x):
+        return self.drop(x) @ self.deep[0][0].t() @ self.weight.t()
+
+
+def assign_deep(model):
+    model.deep[0][0].data = torch.ones(4, 4)
+
+
+def turn(model):
+    model.weight.requires_grad_(False).t_()  # where it was, by other strides
+
+
+@pytest.mark.parametrize("change", [assign_deep, turn])
+def test_tensors_that_a_trace_reads_are_found_wherever_they_come_from(change):
+    model = nn.Sequential(Holding())
+    predictor = mc.Predictor(model, samples=4, key=KEY)
+    before = assert_same(predictor, inputs())
+    change(model[0])
+    assert (assert_same(predictor, inputs()).mean != before.mean).any()
 
 
 class Parametrized(nn.Module):
@@ -277,7 +338,7 @@ def test_arguments_are_checked_when_it_is_made():
 
 
 @pytest.mark.full
-def test_threads_may_share_a_predictor_and_a_copy_has_its_own_model():
+def test_threads_may_share_a_predictor():
     predictor = mc.Predictor(network(), samples=10, key=KEY)
     wanted = {
         seed: mc.predict(predictor.model, inputs(), samples=10, key=thinned.Key(seed)) for seed in range(4)
@@ -294,7 +355,15 @@ def test_threads_may_share_a_predictor_and_a_copy_has_its_own_model():
     for thread in threads:
         thread.join()
     assert all((one == wanted[seed].mean).all() for seed, means in found.items() for one in means)
-    other = copy.deepcopy(predictor)
-    other.model[0].weight.data.zero_()
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["deepcopy", "pickle"]
+)
+def test_a_copy_has_its_own_model_and_trace(copied):
+    predictor = mc.Predictor(nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2)), samples=4, key=KEY)
+    predictor(inputs())
+    other = copied(predictor)
+    other.model[1].weight.data.mul_(2)
     assert_same(other, inputs())
     assert_same(predictor, inputs())

@@ -167,4 +167,4 @@ def test_what_a_module_notes_of_a_pass_is_a_tensor_with_data():
     model = Notes()
     predict(model, X, samples=3, key=KEY)
     assert model(torch.ones(1, 4)).shape == (1, 4)
-    assert "0." in str(model.last)
+    assert set(model.last.flatten().tolist()) <= {0.0, 2.0}

@@ -4,12 +4,22 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import check_estimator
 
 from thinned.mc.sklearn import Classifier, Regressor
 
 
-@pytest.mark.full
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [(Regressor, "predict"), (Regressor, "sample"), (Classifier, "predict"), (Classifier, "predict_proba")],
+)
+def test_an_estimator_that_was_not_fitted_says_so(kind, method):
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        getattr(kind(), method)(np.ones((3, 2)))
+
+
+@pytest.mark.full  # about fifty checks of each, most of which train: 40 s
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", [Regressor, Classifier])
 def test_scikit_learns_checks(kind):

@@ -29,7 +29,7 @@ def test_every_public_name_is_a_site():
         "equinox": thinned.equinox,
     }
     public = {f"{home}.{name}" for home, module in homes.items() for name in module.__all__}
-    tools = {"equinox.nn", "linen.audit"}
+    tools = {"equinox.nn", "linen.audit", "nnx.keyed", "nnx.set_step"}
     assert public - tools == set(SITES)
     assert set(thinned.equinox.nn.__all__) == set(thinned.equinox.__all__) - {"nn"}
 

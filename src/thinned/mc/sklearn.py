@@ -199,7 +199,8 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Any:
         """The likeliest class."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        likeliest = self.predict_proba(X).argmax(axis=1)  # which says so where it is not fitted
+        return self.classes_[likeliest]
 
     def sample(self, X: Any) -> Prediction:
         """The whole prediction: entropies, standard errors, `to_pandas`."""

@@ -23,3 +23,9 @@ def off(input: Tensor) -> Any:
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return contextlib.nullcontext()
+
+
+def now() -> list[Any]:
+    """Of each type of device whether autocast is on, and its dtype."""
+    devices = filter(torch.amp.is_autocast_available, ("cpu", "cuda"))
+    return [(torch.is_autocast_enabled(one), torch.get_autocast_dtype(one)) for one in devices]

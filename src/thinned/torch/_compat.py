@@ -276,6 +276,11 @@ def global_hooks() -> bool:
     return any(_GLOBAL_HOOKS)
 
 
+def global_hooks_now() -> list[Any]:
+    """The hooks of all modules that are registered."""
+    return [hook for kind in _GLOBAL_HOOKS for hook in kind.values()]
+
+
 # What an operator raises that is asked for a value, or a shape, that depends on data which is not there.
 NO_DATA: tuple[type[Exception], ...] = tuple(
     private(

@@ -213,6 +213,14 @@ def sites_of(model: torch.nn.Module) -> dict[str, Site]:
     return sites
 
 
+def check_keyed(model: torch.nn.Module) -> None:
+    """A ValueError where no site has a key: the step would change no mask."""
+    if all(site.key is None for site in sites_of(model).values()):
+        raise ValueError(
+            "model has no key: its masks are drawn anew each time. Call keyed(model, seed) first"
+        )
+
+
 def _clocks(model: torch.nn.Module) -> list[Clock]:
     """The clocks of a model's sites, all of which have one then."""
     sites = sites_of(model).values()

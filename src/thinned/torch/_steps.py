@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch.utils.data import RandomSampler
+from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
-from thinned.torch._keyed import set_step, sites_of
+from thinned.torch._keyed import check_keyed, set_step
 from thinned.torch._ranks import set_rank
 
 Batch = TypeVar("Batch")
+
+_SHUFFLING = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+_STATE = ("epoch", "batch", "step", "batches", "batch_size")
 
 
 class Steps(Generic[Batch]):
@@ -39,9 +42,10 @@ class Steps(Generic[Batch]):
         step: how many were handed out in all.
 
     Raises:
-        TypeError: `batches must be iterable, got …`.
-        ValueError: `model has no site …`; `rank must be in …`; from `load_state_dict`, `the saved run had …
-            batches in an epoch, …`.
+        TypeError: `batches must be iterable once for each epoch, got …`; `model must be a torch.nn.Module, …`.
+        ValueError: `model has no site …`; `model has no key …`; `rank must be in …`; from `load_state_dict`,
+            `the saved run had …`; from a resumed loop, `batches ended after …`.
+        RuntimeError: `this loop is over …`, if another one was begun, or a state loaded, in its middle.
 
     Example:
         >>> import torch, thinned
@@ -53,23 +57,32 @@ class Steps(Generic[Batch]):
         ...         y = model(x)
         ...     saved = steps.state_dict()
         >>> saved
-        {'epoch': 2, 'batch': 0, 'step': 6, 'batches': 3}
+        {'epoch': 2, 'batch': 0, 'step': 6, 'batches': 3, 'batch_size': None}
     """
 
     def __init__(
         self, model: torch.nn.Module, batches: Iterable[Batch], *, rank: int = 0, world: int = 1
     ) -> None:
-        if not hasattr(batches, "__iter__"):
-            raise TypeError(f"batches must be iterable, got {type(batches).__name__}: pass a DataLoader")
-        sites_of(model)
+        if not hasattr(batches, "__iter__") or hasattr(batches, "__next__"):
+            raise TypeError(
+                f"batches must be iterable once for each epoch, got {type(batches).__name__}: pass a DataLoader"
+            )
+        if not isinstance(model, torch.nn.Module):
+            raise TypeError(
+                f"model must be a torch.nn.Module, got {type(model).__name__}: "
+                "several are one in a torch.nn.ModuleList"
+            )
+        check_keyed(model)
         self.model, self.batches = model, batches
-        self.epoch = self.batch = self.step = self._skip = 0
+        self.epoch = self.batch = self.step = self._skip = self._loops = 0
         if world != 1 or rank != 0:
             set_rank(model, rank, world)
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of one epoch, or what a resumed one has left."""
-        skip, self._skip = self._skip, 0
+        self._loops += 1
+        own, skip, number = self._loops, self._skip, -1
+        self._skip = 0
         if self.batch and not skip:  # the last loop was left by `break`
             self.epoch, self.batch = self.epoch + 1, 0
         told = _set_epoch(self.batches, self.epoch)
@@ -81,6 +94,16 @@ class Steps(Generic[Batch]):
             set_step(self.model, self.step)
             self.batch, self.step = number + 1, self.step + 1
             yield batch
+            if own != self._loops:
+                raise RuntimeError(
+                    "this loop is over: another one was begun, or a state loaded, since its last batch. "
+                    "A run has one loop at a time; evaluate by a loader of its own"
+                )
+        if number + 1 < skip:
+            raise ValueError(
+                f"batches ended after {number + 1}, and the saved run had had {skip} of this epoch: resume "
+                "with the batch size, data and number of processes of the saved run"
+            )
         self.epoch, self.batch = self.epoch + 1, 0
 
     def __len__(self) -> int:
@@ -88,21 +111,37 @@ class Steps(Generic[Batch]):
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is: after the batches that were handed out so far."""
-        return {"epoch": self.epoch, "batch": self.batch, "step": self.step, "batches": self._known()}
+        known = {"batches": self._known(), "batch_size": _batch_size(self.batches)}
+        return {"epoch": self.epoch, "batch": self.batch, "step": self.step, **known}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
-        saved, known = state["batches"], self._known()
-        if saved != known:
-            raise ValueError(
-                f"the saved run had {saved} batches in an epoch, and this loader has {known}: the step "
-                "counts batches, so resume with the batch size, data and number of processes of the saved run"
-            )
+        if absent := set(_STATE) - set(state):
+            raise ValueError(f"state must be from Steps.state_dict(), and lacks {', '.join(sorted(absent))}")
+        self._check_same("batches in an epoch", state["batches"], self._known())
+        self._check_same("inputs in a batch", state["batch_size"], _batch_size(self.batches))
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
         self._skip = self.batch
+        self._loops += 1
+
+    @staticmethod
+    def _check_same(what: str, saved: int | None, known: int | None) -> None:
+        if saved != known:
+            raise ValueError(
+                f"the saved run had {saved} {what}, and this loader has {known}: the step "
+                "counts batches, so resume with the batch size, data and number of processes of the saved run"
+            )
 
     def _known(self) -> int | None:
-        return len(self) if hasattr(self.batches, "__len__") else None
+        try:
+            return len(self)
+        except TypeError:  # of data without a length, for which a DataLoader has a __len__ all the same
+            return None
+
+
+def _batch_size(batches: Any) -> int | None:
+    sizes = (getattr(one, "batch_size", None) for one in (batches, getattr(batches, "batch_sampler", None)))
+    return next((size for size in sizes if size is not None), None)
 
 
 def _parts(batches: Any) -> list[Any]:
@@ -121,7 +160,7 @@ def _set_epoch(batches: Any, epoch: int) -> bool:
 
 def _shuffled(batches: Any) -> str | None:
     """What to say where the order of a resumed epoch is another."""
-    if not any(isinstance(one, RandomSampler) for one in _parts(batches)):
+    if not any(isinstance(one, _SHUFFLING) for one in _parts(batches)):
         return None
     return (
         "this epoch is resumed in its middle, and its loader shuffles by a generator: the batches come in "

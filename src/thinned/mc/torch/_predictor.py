@@ -132,6 +132,14 @@ class Predictor:
             silent=run.silence,
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was traced, which is of this model, and not of a copy."""
+        return {name: value for name, value in vars(self).items() if name not in ("_run", "_snapshot")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.refresh()
+
     def __repr__(self) -> str:
         return f"Predictor({type(self.model).__name__}, samples={self.samples}, outputs={self.outputs!r})"
 
@@ -159,7 +167,8 @@ class _Kept(Run):
             program = super()._traced(leaves, spec, rows)
         owner.traces += 1
         # After the forward passes: what these note in their modules is in it.
-        owner._snapshot = Snapshot(self.model)
+        programs = [one for one in (*self._programs.values(), program) if one is not None]
+        owner._snapshot = Snapshot(self.model, (tensor for one in programs for tensor in one.tensors))
         owner._run.reads |= self.reads
         owner._run.may_draw |= self.may_draw
         if program is not None:

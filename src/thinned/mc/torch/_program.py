@@ -48,6 +48,9 @@ class Program:
 
     def __init__(self, forward: Callable[..., Tensor], inputs: Sequence[Tensor], key: Tensor) -> None:
         traced = _pure(forward, inputs, key)
+        # What it reads where it is: weights, and other tensors wherever the model has them from.
+        read = (operator.attrgetter(node.target)(traced) for node in traced.graph.find_nodes(op="get_attr"))
+        self.tensors = [one for one in read if isinstance(one, Tensor)]
         nodes = [node for node in traced.graph.nodes if node.op != "output"]
         (self._result,) = _flat(next(n for n in traced.graph.nodes if n.op == "output").args)
         *self._inputs, self._key = (node for node in nodes if node.op == "placeholder")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from thinned.torch import _compat
+from thinned.torch import _autocast, _compat
 from thinned.torch._clock import Clock
 
 _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device)
@@ -18,7 +19,7 @@ _HELD = (dict, list, set)
 
 
 class Snapshot:
-    """A model's modules, their attributes, and the kinds of their tensors.
+    """A model's modules, their classes and attributes, the kinds of tensors, and what is set for all modules.
 
     Values of tensors are not in it, for a trace reads them where they are; their places are. Attributes are
     compared by identity, plain ones by value; dictionaries, lists and objects that a module holds by their
@@ -26,17 +27,19 @@ class Snapshot:
 
     Args:
         model: any module.
+        read: tensors that traces of it read, wherever these came from.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, read: Iterable[Tensor]) -> None:
+        self._everywhere = _everywhere()
+        self._classes = [(module, _class(module)) for module in model.modules()]
         self._entries: list[tuple[Any, list[Any], list[Any]]] = []
         self._empty: list[Any] = []
-        self._kinds: list[tuple[Tensor, Any]] = []
+        tensors = {id(one): one for one in (*model.parameters(), *model.buffers(), *read)}
+        self._kinds = [(one, _kind(one)) for one in tensors.values()]
         self._clocks: dict[Tensor, int] = {}
         for module in model.modules():
             self._note(vars(module))
-            for tensors in (module.parameters(recurse=False), module.buffers(recurse=False)):
-                self._kinds += [(one, _kind(one)) for one in tensors]
 
     def _note(self, own: dict[str, Any], deeper: bool = True) -> None:
         self._entries.append((own, *_listed(own)))
@@ -60,6 +63,8 @@ class Snapshot:
         """Whether everything is as it was."""
         return (
             not any(self._empty)
+            and _everywhere() == self._everywhere
+            and all(_class(module) == kind for module, kind in self._classes)
             and all(_same(*entry) for entry in self._entries)
             and all(_kind(one) == kind for one, kind in self._kinds)
             and all(_compat.version_of(step) == version for step, version in self._clocks.items())
@@ -68,7 +73,19 @@ class Snapshot:
 
 def _kind(tensor: Tensor) -> Any:
     plain = type(tensor) in _TENSORS and tensor.layout is torch.strided
-    return tensor.dtype, tensor.shape, tensor.device, tensor.data_ptr() if plain else None
+    place = (tensor.data_ptr(), tensor.stride()) if plain else None
+    return tensor.dtype, tensor.shape, tensor.device, place
+
+
+def _class(module: torch.nn.Module) -> Any:
+    """With its forward pass, which somebody may replace."""
+    kind = type(module)
+    return kind, kind.forward
+
+
+def _everywhere() -> Any:
+    """What is set for all modules."""
+    return _compat.global_hooks_now(), _autocast.now(), torch.get_default_dtype()
 
 
 def _listed(held: Any) -> tuple[list[Any], list[Any]]:

@@ -41,7 +41,8 @@ def patch_dropout(
         (N, prefix_tokens + max(1, ⌊(1 − p)(L − prefix_tokens)⌋), …). What is kept is not scaled.
 
     Raises:
-        TypeError: `p must be a real number, got …`; `training is missing …`.
+        TypeError: `p must be a real number, got …`; `training is missing …`; `… a schedule of p cannot be
+            compiled`.
         ValueError: `p must be in [0, 1], got …`; `patch_dropout takes (N, L, …), got shape …`.
 
     Source:
@@ -55,6 +56,8 @@ def patch_dropout(
     """
     training = check_training(training)
     _native.check_dtype(input, training)
+    if isinstance(p, Tensor) and torch.compiler.is_compiling():
+        raise TypeError("patch_dropout makes its output's shape of p: a schedule of p cannot be compiled")
     p = check_probability(p)
     key = _key.check_source(key, generator)
     check_integer("prefix_tokens", prefix_tokens)

@@ -9,7 +9,7 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from thinned.contract import Key
-from thinned.torch._keyed import keyed, set_step, sites_of
+from thinned.torch._keyed import check_keyed, keyed, set_step
 from thinned.torch._ranks import set_rank
 
 
@@ -43,7 +43,7 @@ class KeyedRun:
         if self.seed is not None:
             keyed(model, self.seed, calls=self.calls)
         else:
-            sites_of(model)
+            check_keyed(model)
         self.end()
         if world > 1:
             self._handle = set_rank(model, rank, world)
