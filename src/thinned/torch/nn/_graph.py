@@ -173,4 +173,5 @@ def _rows(site: Site, input: Tensor) -> Tensor | None:
     start, step = place.get("start"), place.get("step")
     if not (isinstance(start, tuple) and isinstance(step, tuple)):
         return None
-    return torch.arange(input.shape[0], device=input.device) * step[0] + start[0]
+    rows: Tensor = torch.arange(input.shape[0], device=input.device) * step[0] + start[0]
+    return rows
