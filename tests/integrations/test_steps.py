@@ -124,13 +124,11 @@ def test_data_without_a_length_are_resumed_and_refused_where_they_end_too_soon()
 def test_a_run_has_one_loop_at_a_time():
     steps = Steps(Noting(), [1, 2, 3])
     with pytest.raises(RuntimeError, match="this loop is over: another one was begun"):
-        for _ in steps:
-            list(steps)
+        _ = [list(steps) for _ in steps]
     with pytest.raises(RuntimeError, match="this loop is over"):
         list(zip(steps, steps, strict=True))
     with pytest.raises(RuntimeError, match="or a state loaded"):
-        for _ in steps:
-            steps.load_state_dict(steps.state_dict())
+        _ = [steps.load_state_dict(steps.state_dict()) for _ in steps]
 
 
 @pytest.mark.parametrize("shuffle", [True, False])

@@ -42,7 +42,7 @@ class Steps(Generic[Batch]):
         step: how many were handed out in all.
 
     Raises:
-        TypeError: `batches must be iterable once for each epoch, got …`; `model must be a torch.nn.Module, …`.
+        TypeError: `batches must be iterable once for each epoch, got …`; `model must be a torch.nn.Module …`.
         ValueError: `model has no site …`; `model has no key …`; `rank must be in …`; from `load_state_dict`,
             `the saved run had …`; from a resumed loop, `batches ended after …`.
         RuntimeError: `this loop is over …`, if another one was begun, or a state loaded, in its middle.
@@ -65,7 +65,8 @@ class Steps(Generic[Batch]):
     ) -> None:
         if not hasattr(batches, "__iter__") or hasattr(batches, "__next__"):
             raise TypeError(
-                f"batches must be iterable once for each epoch, got {type(batches).__name__}: pass a DataLoader"
+                f"batches must be iterable once for each epoch, got {type(batches).__name__}: "
+                "pass a DataLoader"
             )
         if not isinstance(model, torch.nn.Module):
             raise TypeError(
