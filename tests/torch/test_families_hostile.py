@@ -8,7 +8,7 @@ import torch
 from thinned import Key
 from thinned.contract import normal
 from thinned.torch import functional as F
-from thinned.torch import members, nn, r_drop, regularization, twice
+from thinned.torch import keyed, members, nn, r_drop, regularization, set_rows, strip, twice
 from thinned.torch.schedules import Curriculum, Linear
 
 KEY = Key(3, 1)
@@ -150,3 +150,43 @@ def test_what_would_be_wrong_in_silence_is_refused(message):
 
 def test_a_curriculum_begins_at_none():
     assert Curriculum(0.5, 0.1)(-3) == Curriculum(0.5, 0.1)(torch.tensor(-3)).item() == 0.0
+
+
+IMAGES = torch.linspace(-1, 1, 4 * 3 * 8 * 8).reshape(4, 3, 8, 8)
+BY_SAMPLE = {
+    "ConcreteDropout": (nn.ConcreteDropout(torch.nn.Linear(6, 5), 0.4, samples=9), X),
+    "VariationalDropout": (nn.VariationalDropout(torch.nn.Linear(6, 5), 0.4, samples=9), X),
+    "SparseVariationalLinear": (nn.SparseVariationalLinear(6, 5, samples=9), X),
+    "Standout": (nn.Standout(), X),
+    "SpatialDropout": (nn.SpatialDropout(0.4, "NF", "N"), X),
+    "WordDropout": (nn.WordDropout(0.4, -1), torch.arange(24).reshape(4, 6)),
+    "DropKey": (nn.DropKey(0.4), X),
+    "PatchDropout": (nn.PatchDropout(0.4), X),
+    "ShakeDrop": (nn.ShakeDrop(0.5), X),
+    "SpecAugment": (nn.SpecAugment(4, 4), IMAGES),
+    "Cutout": (nn.Cutout(3, 0.5), IMAGES),
+    "MultiSampleDropout": (nn.MultiSampleDropout(torch.nn.Linear(6, 5), 0.4, 3), X),
+    "DropNode": (nn.DropNode(0.4), X),
+    "DropMessage": (nn.DropMessage(0.4), X),
+    "DropHead": (nn.DropHead(0.4), X),
+}
+
+
+@pytest.mark.parametrize("name", BY_SAMPLE)
+def test_rows_that_set_rows_names_have_the_masks_of_the_whole(name):
+    layer, x = BY_SAMPLE[name]
+    layer = keyed(layer, seed=2)
+    whole = layer(x)
+    for start in range(2):
+        part = set_rows(layer, range(start, 4, 2), 4)(x[start::2])
+        torch.testing.assert_close(part, whole[start::2], rtol=1e-5, atol=1e-6)
+    set_rows(layer, None)
+
+
+def test_what_evaluates_to_its_input_is_stripped():
+    names = ("SpatialDropout", "WordDropout", "PatchDropout", "SpecAugment", "Cutout")
+    for layer, x in (BY_SAMPLE[name] for name in names):
+        assert layer.eval()(x) is x
+        report = strip(torch.nn.Sequential(layer))
+        assert isinstance(report.model[0], torch.nn.Identity), report
+        layer.train()

@@ -19,7 +19,8 @@ from thinned.torch._site import RATES, Site
 _IDENTITIES = {
     *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
     *(nn.DropBlock1d, nn.DropBlock2d, nn.DropBlock3d, nn.DropPath, nn.StochasticDepth),
-    *(nn.GaussianDropout, nn.LockedDropout, nn.DropHead),
+    *(nn.GaussianDropout, nn.LockedDropout, nn.DropHead, nn.SpatialDropout, nn.WordDropout),
+    *(nn.PatchDropout, nn.SpecAugment, nn.Cutout),
 }
 # Modules that compute more, to which no rate matters in evaluation.
 _HOLDERS = (

@@ -34,7 +34,8 @@ def concrete_dropout(
 
     With u the mask's own uniform numbers, what is kept of an element is
     σ(−(logit p − logit u) / temperature): as the temperature falls it becomes dropout's mask at p. Nothing is
-    +0.0 exactly. The backward pass computes the mask again: only input and p are held for it.
+    dropped exactly, but where σ rounds to 0. The backward pass computes the mask again: only input and p are
+    held for it.
 
     Args:
         input: tensor of any shape; float32, float64, float16 or bfloat16.

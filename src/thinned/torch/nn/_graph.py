@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from thinned.torch import functional
@@ -114,7 +115,11 @@ class DropNode(Site):
     ) -> Tensor:
         """Drop nodes in training, by `key` if given; `call` tells calls of one step apart."""
         return functional.drop_node(
-            input, self.rate(self.p), self.training, node_ids=node_ids, key=self.mask_key(call, input, key)
+            input,
+            self.rate(self.p),
+            self.training,
+            node_ids=_rows(self, input) if node_ids is None else node_ids,
+            key=self.mask_key(call, input, key),
         )
 
     def extra_repr(self) -> str:
@@ -150,9 +155,23 @@ class DropMessage(Site):
     ) -> Tensor:
         """Drop elements in training, by `key` if given; `call` tells calls of one step apart."""
         return functional.drop_message(
-            input, self.rate(self.p), self.training, edge_ids=edge_ids, key=self.mask_key(call, input, key)
+            input,
+            self.rate(self.p),
+            self.training,
+            edge_ids=_rows(self, input) if edge_ids is None else edge_ids,
+            key=self.mask_key(call, input, key),
         )
 
     def extra_repr(self) -> str:
         """The rate."""
         return f"p={self.p}"
+
+
+def _rows(site: Site, input: Tensor) -> Tensor | None:
+    """The numbers that `set_rows` says, where a call says none."""
+    place = site.place(input, 0)
+    start, step = place.get("start"), place.get("step")
+    if not (isinstance(start, tuple) and isinstance(step, tuple)):
+        return None
+    rows: Tensor = torch.arange(input.shape[0], device=input.device) * step[0] + start[0]
+    return rows
