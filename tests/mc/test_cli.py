@@ -231,11 +231,12 @@ def test_a_model_that_fails_is_named_with_the_shape(folder, tmp_path):
     assert "fails on x of shape (3, 5)" in " ".join(result.stderr.split())
 
 
+@pytest.mark.full  # tests/tools holds the same of the demo, and structure/test_extras.py of the modules
 @pytest.mark.parametrize(
     ("package", "command", "extra"),
     [
         ("torchmetrics", "compare {0}/evaluation.pt2 {0}/data.npz", "mc"),
-        pytest.param("ray", "predict a.py:make b.parquet --out c", "ray", marks=pytest.mark.full),
+        ("ray", "predict a.py:make b.parquet --out c", "ray"),
     ],
 )
 def test_it_names_the_extra_it_needs(folder, package, command, extra):
