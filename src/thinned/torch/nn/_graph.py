@@ -87,7 +87,19 @@ class DropEdge(Site):
         return f"p={self.p}, undirected={self.undirected}"
 
 
-class DropNode(Site):
+class _Numbered(Site):
+    """The base of layers whose rows have numbers in a whole graph."""
+
+    def __init__(self, p: Probability = 0.5) -> None:
+        super().__init__()
+        self.p = check_p(p)
+
+    def extra_repr(self) -> str:
+        """The rate."""
+        return f"p={self.p}"
+
+
+class DropNode(_Numbered):
     """Drop whole nodes of a graph in training, by their numbers in it.
 
     Args:
@@ -106,10 +118,6 @@ class DropNode(Site):
         torch.Size([4, 3])
     """
 
-    def __init__(self, p: Probability = 0.5) -> None:
-        super().__init__()
-        self.p = check_p(p)
-
     def forward(
         self, input: Tensor, node_ids: Tensor | None = None, *, key: MaskKey = None, call: int | None = None
     ) -> Tensor:
@@ -122,12 +130,8 @@ class DropNode(Site):
             key=self.mask_key(call, input, key),
         )
 
-    def extra_repr(self) -> str:
-        """The rate."""
-        return f"p={self.p}"
 
-
-class DropMessage(Site):
+class DropMessage(_Numbered):
     """Drop single elements of a graph's messages in training, by the number of their edge.
 
     Args:
@@ -146,10 +150,6 @@ class DropMessage(Site):
         torch.Size([4, 3])
     """
 
-    def __init__(self, p: Probability = 0.5) -> None:
-        super().__init__()
-        self.p = check_p(p)
-
     def forward(
         self, input: Tensor, edge_ids: Tensor | None = None, *, key: MaskKey = None, call: int | None = None
     ) -> Tensor:
@@ -161,10 +161,6 @@ class DropMessage(Site):
             edge_ids=_rows(self, input) if edge_ids is None else edge_ids,
             key=self.mask_key(call, input, key),
         )
-
-    def extra_repr(self) -> str:
-        """The rate."""
-        return f"p={self.p}"
 
 
 def _rows(site: Site, input: Tensor) -> Tensor | None:
