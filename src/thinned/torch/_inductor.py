@@ -17,6 +17,7 @@ _OPERATORS = (
     "fold",
     "gaussian_dropout",
     "keep_mask",
+    "kept",
     "numbers",
     "recurrent",
     "words_at",
