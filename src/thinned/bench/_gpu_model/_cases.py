@@ -68,6 +68,11 @@ def _dropout(x: torch.Tensor, shared: bool = False, turned: bool = False) -> Cal
     return lambda: _launch.dropout(x, out, KEY, P, True, base, strides)
 
 
+def _noise(x: torch.Tensor) -> Callable[[], object]:
+    out = torch.empty_like(x)
+    return lambda: _launch.dropout(x, out, KEY, P, True, 0, None, noise=True)
+
+
 def _add(x: torch.Tensor) -> Callable[[], object]:
     residual = torch.empty_like(x)
     return lambda: _launch.add(x, residual, KEY, P, 0)
@@ -105,6 +110,7 @@ CASES = [
         Case("dropout of channels", dtype, (256, 1024, 1024), 2, partial(_dropout, shared=True))
         for dtype in (F32, BF16)
     ),
+    *(Case("gaussian_dropout", dtype, (256 * MI,), 2, _noise) for dtype in (F32, BF16)),
     *(
         Case("dropout, transposed", dtype, (16384, 16384), 2, partial(_dropout, turned=True))
         for dtype in (F32, BF16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any
 
@@ -30,9 +31,19 @@ Strides = tuple[int, ...] | None
 
 
 def dropout(
-    input: Tensor, out: Tensor, key: Tensor, p: Tensor, inverted: bool, base: int, strides: Strides
+    input: Tensor,
+    out: Tensor,
+    key: Tensor,
+    p: Tensor,
+    inverted: bool,
+    base: int,
+    strides: Strides,
+    noise: bool = False,
 ) -> Tensor:
-    """Write the dropped input to `out`, which may be the input. p is one number or broadcasts to it."""
+    """Write the dropped input to `out`, which may be the input. p is one number or broadcasts to it.
+
+    With `noise`, each element is multiplied by a normal deviate about 1 instead (Gaussian dropout).
+    """
     many = key.dim() - 1
     shape = tuple(input.shape)
     if not input.numel():
@@ -48,7 +59,8 @@ def dropout(
     found = layout(
         zip(shape, input.stride(), out.stride(), positions, keys, rates, strict=True), _SHORTEST_ROW
     )
-    what, flags = arguments(input, key, p, inverted)
+    what, flags = arguments(input, key, p, inverted, noise)
+    flags["NOISE"] = noise
     with torch.cuda.device_of(input):
         if found.width:
             _rows(input, input, out, what, base, found, flags | {"ADD": False})
@@ -70,7 +82,7 @@ def add(input: Tensor, residual: Tensor, key: Tensor, p: Tensor, base: int) -> T
         what, flags = arguments(input, key, p, True)
         with torch.cuda.device_of(input):
             found = layout([(input.numel(), 1, 1, 1, 0, 0)], _SHORTEST_ROW)
-            _rows(input, residual, out, what, base, found, flags | {"ADD": True})
+            _rows(input, residual, out, what, base, found, flags | {"ADD": True, "NOISE": False})
     return out
 
 
@@ -86,7 +98,7 @@ def fold(key: Tensor, data: Tensor) -> Tensor:
 
 
 def arguments(
-    input: Tensor, key: Tensor, p: Tensor, inverted: bool
+    input: Tensor, key: Tensor, p: Tensor, inverted: bool, noise: bool = False
 ) -> tuple[tuple[Any, ...], dict[str, bool]]:
     """Key and p as kernels take them: tensors, numbers, and which of the two are to be used.
 
@@ -102,7 +114,10 @@ def arguments(
     if not flags["KEY_HERE"]:
         seed, stream = (signed(word) for word in words_of(key))
     if not flags["P_HERE"]:
-        drop, factor = effect(threshold(p.item()), True, inverted)
+        if noise:
+            factor = math.sqrt(p.item() / (1.0 - p.item()))
+        else:
+            drop, factor = effect(threshold(p.item()), True, inverted)
         (bits,) = struct.unpack("<q", struct.pack("<d", factor))
     key, p = (t if flags[flag] else input for t, flag in ((key, "KEY_HERE"), (p, "P_HERE")))
     return (key, p, seed, stream, drop, bits), flags
