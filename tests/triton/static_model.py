@@ -75,6 +75,14 @@ def test_dropout_is_bound_by_memory(dtype, arch):
 
 
 @pytest.mark.full
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+def test_a_transposed_layout_is_bound_by_memory(arch):
+    for row in rows(select("dropout, transposed"), [arch]):
+        assert (row.spilled, row.load, row.store, row.limit) == (0, 16, 16, "memory")
+        assert row.instructions <= 33
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "gfx942"])
 def test_nothing_is_spilled(arch):
     found = rows(select(""), [arch])

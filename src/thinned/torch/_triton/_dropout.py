@@ -13,10 +13,10 @@ from thinned.torch._triton._bits import add, keeps, keeps_at, rate, value, words
 from thinned.torch._triton._normal import deviates, deviates_at, noisy
 
 # Specialised on its value, a key or a position would compile anew.
-_ANY_VALUE = ["seed", "stream", "drop", "factor", "base"]
+ANY_VALUE = ["seed", "stream", "drop", "factor", "base"]
 
 
-@triton.jit(do_not_specialize=_ANY_VALUE)
+@triton.jit(do_not_specialize=ANY_VALUE)
 def rows(
     x,
     residual,
@@ -52,7 +52,7 @@ def rows(
     position = base.to(tl.int64)
     x_at, out_at, key_at, p_at = position * 0, position * 0, position * 0, position * 0
     if not ONE:  # a division is 25 instructions of each thread
-        x_at, out_at, position, key_at, p_at = _offsets(
+        x_at, out_at, position, key_at, p_at = offsets(
             (program // chunks).to(tl.int64), sizes, x_steps, out_steps, position_steps, key_steps, p_steps
         )
         position += base
@@ -85,7 +85,7 @@ def rows(
     _write(out + (out_at + begin), y, lane, begin, width, ALIGNED)
 
 
-@triton.jit(do_not_specialize=_ANY_VALUE)
+@triton.jit(do_not_specialize=ANY_VALUE)
 def strided(
     x,
     out,
@@ -113,7 +113,7 @@ def strided(
     """Any layout: each element has its own call."""
     index = tl.program_id(0).to(tl.int64) * SPAN + tl.arange(0, SPAN)
     inside = index < elements
-    x_at, out_at, position, key_at, p_at = _offsets(
+    x_at, out_at, position, key_at, p_at = offsets(
         index, sizes, x_steps, out_steps, position_steps, key_steps, p_steps
     )
     position += base
@@ -146,7 +146,7 @@ def fold(key, data, out, count, SPAN: tl.constexpr):
 
 
 @triton.jit
-def _offsets(index, sizes, x_steps, out_steps, position_steps, key_steps, p_steps):
+def offsets(index, sizes, x_steps, out_steps, position_steps, key_steps, p_steps):
     """Where the element of an index stands, in elements of input and output, in positions, in keys, in p."""
     x_at, out_at, position, key_at, p_at = index * 0, index * 0, index * 0, index * 0, index * 0
     for d in tl.static_range(len(sizes)):

@@ -14,7 +14,7 @@ from thinned._arguments import effect, signed
 from thinned._position import row_major
 from thinned.contract import threshold
 from thinned.torch import _rate
-from thinned.torch._triton import _dropout
+from thinned.torch._triton import _dropout, _tile, _turned
 from thinned.torch._triton._layout import layout
 from thinned.torch._words import words_of
 
@@ -24,6 +24,10 @@ _WARPS = 4
 # A shorter row would leave most of a warp without work.
 _SHORTEST_ROW = 64
 _SPAN = 1024
+# Of memory that runs across the mask: a word of 32 positions for each thread, 64 of them by 64 neighbours in
+# memory. In a dimension of fewer than 32 a tile would be mostly empty.
+_TILE_CALLS, _TILE_WORDS, _COLUMNS = 4, 2, 64
+_LEAST_TILE = 32
 # A product and a sum are two roundings: none may be left to the assembler.
 _EXACT = {"enable_fp_fusion": False}
 
@@ -62,8 +66,12 @@ def dropout(
     what, flags = arguments(input, key, p, inverted, noise)
     flags["NOISE"] = noise
     with torch.cuda.device_of(input):
+        across = None if noise else found.turned(_LEAST_TILE)
         if found.width:
             _rows(input, input, out, what, base, found, flags | {"ADD": False})
+        elif across:
+            del flags["NOISE"]
+            _across(input, out, what, base, across, flags)
         else:
             _dropout.strided[(triton.cdiv(input.numel(), _SPAN),)](
                 *(input, out, *what, base, *found.columns(), input.numel()),
@@ -131,6 +139,23 @@ def _on_device(p: Tensor, input: Tensor) -> Tensor:
 
 def _on(input: Tensor, small: Tensor) -> bool:
     return small.device == input.device and not small.is_cpu
+
+
+def _across(input: Tensor, out: Tensor, what: tuple[Any, ...], base: int, across: Any, flags: Any) -> None:
+    rest, down, along = across
+    aligned = not base % 8 and not along[3] % 8 and not any(d[3] % 8 for d in rest.dimensions)
+    tiles = triton.cdiv(along[0], _COLUMNS) * triton.cdiv(down[0], 8 * _TILE_CALLS * _TILE_WORDS)
+    _turned.turned[(tiles * math.prod(d[0] for d in rest.dimensions),)](
+        *(input, out, *what, base, *rest.columns(), down[0], along[0]),
+        *(down[1], along[1], down[2], along[2], along[3]),
+        HOW=(_tile.ALIGNED if aligned else _tile.CONSECUTIVE).value,
+        CALLS=_TILE_CALLS,
+        WORDS=_TILE_WORDS,
+        COLUMNS=_COLUMNS,
+        **flags,
+        num_warps=_WARPS,
+        **_EXACT,
+    )
 
 
 def _rows(
