@@ -15,9 +15,9 @@ import re
 import sys
 import time
 
-from breaks import NATIVE, Break
-from breaks_python import PYTHON
+from breaks import Break
 from copied import Copy
+from every import EVERY
 from table import write
 
 GREEN, RED = 0, 1  # pytest's own codes; others are no verdict
@@ -54,7 +54,7 @@ def control(copy: Copy, breaks: list[Break]) -> None:
 
 def chosen(arguments: argparse.Namespace) -> list[Break]:
     """The breaks that the command line asks for."""
-    breaks = [*([] if arguments.native else PYTHON), *([] if arguments.python else NATIVE)]
+    breaks = [one for one in EVERY if not (arguments.python if one.native else arguments.native)]
     return [one for one in breaks if arguments.only in one.name or arguments.only in one.file]
 
 

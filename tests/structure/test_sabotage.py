@@ -1,19 +1,17 @@
 """Breaks of `make sabotage` fit the sources as they are, and name tests that exist."""
 
 import pytest
-from breaks import NATIVE, ROOT
-from breaks_python import PYTHON
-
-BREAKS = [*NATIVE, *PYTHON]
+from breaks import ROOT
+from every import EVERY
 
 
-@pytest.mark.parametrize("one", BREAKS, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", EVERY, ids=lambda one: one.name)
 def test_a_break_fits_the_sources(one):
     before = (ROOT / one.file).read_text()
     assert one.applied(before) != before
 
 
-@pytest.mark.parametrize("one", BREAKS, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", EVERY, ids=lambda one: one.name)
 def test_its_tests_exist(one):
     for test in one.tests:
         path, _, name = test.partition("::")
@@ -23,4 +21,4 @@ def test_its_tests_exist(one):
 
 
 def test_names_are_told_apart():
-    assert len({one.name for one in BREAKS}) == len(BREAKS) >= 30
+    assert len({one.name for one in EVERY}) == len(EVERY) >= 30
