@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned.torch import _recomputed
+from thinned.torch import _compat, _recomputed
 from thinned.torch._draws._mode import THREAD
 from thinned.torch._site import traced
 from thinned.torch._switch import masks_are_wanted, samples_are_drawn
@@ -72,7 +72,7 @@ class Link:
     def at(self, module: torch.nn.Module) -> Kept | None:
         """What is kept in the call under way, or in that which a checkpoint computes again."""
         if traced():
-            return None
+            return self._now.kept if self._is_static() else None
         return _recomputed.held((self, module), lambda: self._now.kept, lambda: self._now.kept)
 
     def passed(self, module: torch.nn.Module, input: Tensor) -> Kept | None:
@@ -94,11 +94,17 @@ class Link:
             )
         return None if kept is None or kept.whole else kept
 
+    def _is_static(self) -> bool:
+        """Whether a compiled graph thins: shapes do not change with the mask."""
+        if not getattr(self.site, "fixed", False) or not torch.compiler.is_dynamo_compiling():
+            return False
+        return not torch.compiler.is_exporting() and not _compat.transforms_active()
+
     def _applies(self, like: Tensor) -> bool:
         """Whether this call is thinned: it drops, and no tool is at work that has to see the masks."""
         if masks_are_wanted() or not is_on(self.site) or any(norm.training for norm in self.norms):
             return False
-        if traced() or not self.site.fits(like):
+        if (traced() and not self._is_static()) or not self.site.fits(like):
             return False
         return type(like) in (Tensor, torch.nn.Parameter) and not like.is_meta
 

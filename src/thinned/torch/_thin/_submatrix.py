@@ -15,6 +15,7 @@ from torch import Tensor
 
 from thinned import _kernel
 from thinned.torch import _compat, _eager, _native
+from thinned.torch._site import traced
 from thinned.torch._thin import _spare
 
 Index = Tensor | None
@@ -36,6 +37,8 @@ def take(whole: Tensor, rows: Index, columns: Index, scale: float = 1.0, sparse:
     """
     if rows is None and columns is None and scale == 1.0:
         return whole
+    if traced():
+        return _scaled(_select(whole, rows, columns), scale, own=False)
     made: Tensor = _apply(whole, rows, columns, scale, sparse and rows is not None)
     return made
 
@@ -133,8 +136,10 @@ def _select(whole: Tensor, rows: Index, columns: Index) -> Tensor:
     return whole if columns is None else whole.index_select(1, columns)
 
 
-def _scaled(tensor: Tensor, scale: float) -> Tensor:
-    return tensor if scale == 1.0 else tensor.mul_(scale) if tensor._base is None else tensor * scale
+def _scaled(tensor: Tensor, scale: float, own: bool = True) -> Tensor:
+    if scale == 1.0:
+        return tensor
+    return tensor.mul_(scale) if own and tensor._base is None else tensor * scale
 
 
 def _pass(run: Any, whole: Tensor, part: Tensor, rows: Index, columns: Index, scale: float) -> None:
