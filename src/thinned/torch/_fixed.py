@@ -71,7 +71,8 @@ def fixed_dropout(
     rate = _rate.exactly(p, drop).reshape(())
     kept = torch.ops.thinned.keep_fixed(bits, rate, rows, size).to(input.device)
     count = _count(rate, size).double().clamp(min=1)
-    factor = size / count if inverted else torch.ones_like(count)
+    # Not size / count, of which torch makes a product with a rounded reciprocal.
+    factor = (torch.zeros_like(count) + size) / count if inverted else torch.ones_like(count)
     return _scaled(input, factor).masked_fill(~kept, 0)
 
 

@@ -70,11 +70,11 @@ def thin(
         model: any module.
         groups: parts of the batch, at least 1, each with a thinned network of its own. More are nearer to
             one mask a sample, and cost more.
-        fixed: keep a fixed number of the n units or channels of a site in each group, (1 − p)·n to the
-            nearest integer and at least one: those whose numbers u(i) of the contract are largest. This is
-            not the contract's Bernoulli mask: units are not dropped independently of each other. They are
-            multiplied by n over the number that is kept. Shapes do not change with the mask, and compiled
-            code is thinned too, one graph for all steps.
+        fixed: keep a fixed number of the n units or channels of a site in each group, and of the n samples of
+            a branch: (1 − p)·n to the nearest integer and at least one, those whose numbers u(i) of the
+            contract are largest. This is not the contract's Bernoulli mask: units are not dropped
+            independently of each other. They are multiplied by n over the number that is kept. Shapes do not
+            change with the mask, and compiled code is thinned too, one graph for all steps.
         copy: do it to a deep copy, and leave the model as it is.
         sparse: gradients of weights are sparse tensors of the kept rows, as of `torch.nn.Embedding`. SGD
             without weight decay then updates these rows alone, exactly. Optimizers to which other rows
@@ -228,7 +228,7 @@ def _connect(
     keep = keep_probability(threshold(site.p)) if isinstance(site.p, float) else 1.0
     if isinstance(plan, Branch):
         way = _branch.BranchLink(site, plan.first, plan.others, plan.ranks)
-        vars(site)["link"] = way
+        vars(site).update(link=way, fixed=fixed)
         plan.first.register_forward_pre_hook(_branch.Enter(way))
         for module in plan.members:
             shares[module] = shares.get(module, 1.0) * keep
