@@ -20,6 +20,8 @@ ROOMS = {
         "_audit",
         "_quantile",
         "_position",
+        "_boxes",
+        "_normal",
         "_overlap",
         "_arguments",
     ],

@@ -9,10 +9,9 @@ from typing import Any
 import numpy.typing as npt
 import tensorflow as tf
 
-from thinned import contract
+from thinned import _normal, contract
 from thinned._position import Shape
 from thinned.contract import Key
-from thinned.keras._backend import _normal
 from thinned.tensorflow import _dropout, _key, _philox
 from thinned.tensorflow._compat import recomputations
 
