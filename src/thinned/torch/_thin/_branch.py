@@ -101,7 +101,7 @@ class ThinPath(Site):
     ) -> MaskKey:
         """The key of this call's mask: the one that was drawn where the branch began."""
         early: Key | None = self.link._now.key
-        own = early is None or self.key is not None or given is not None
+        own = early is None or traced() or self.key is not None or given is not None
         return super().mask_key(call, input, given, name) if own else early
 
     def draw(self, size: int) -> Kept | None:
@@ -109,7 +109,7 @@ class ThinPath(Site):
         p: Any = self.rate(self.p)
         if isinstance(p, Tensor) and p.numel() != 1:
             return None
-        if self._is_fixed:
+        if self.fixed:
             self._check_rows()
             if not THREAD.entered:
                 return _count.fixed(self.mask_key, p, 1, size, self._scaled)
@@ -127,11 +127,6 @@ class ThinPath(Site):
     @property
     def _scaled(self) -> bool:
         return bool(getattr(self, "scale_by_keep", True))
-
-    @property
-    def _is_fixed(self) -> bool:
-        """Whether a fixed number of samples is kept; a whole batch is kept or dropped by one decision."""
-        return self.fixed and getattr(self, "mode", "row") != "batch"
 
     def _values(self, p: Any, size: int, key: MaskKey) -> Tensor:
         """What the samples are multiplied by."""
@@ -160,9 +155,9 @@ class ThinPath(Site):
     def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
         """The branch of all samples, that of the dropped ones 0."""
         kept = self.link.at(self)
-        self.link._now.kept = None
+        self.link.end()
         if kept is None or input.shape[0] != len(kept.parts[0]):
-            if self._is_fixed:
+            if self.fixed:
                 return self._mask(input, key, call)
             return super().forward(input, key=key, call=call)  # type: ignore[no-any-return]
         refuse_late(key, call, "a thin branch when its samples are")

@@ -228,7 +228,8 @@ def _connect(
     keep = keep_probability(threshold(site.p)) if isinstance(site.p, float) else 1.0
     if isinstance(plan, Branch):
         way = _branch.BranchLink(site, plan.first, plan.others, plan.ranks)
-        vars(site).update(link=way, fixed=fixed)
+        by_sample = getattr(site, "mode", "row") != "batch"  # or one decision keeps all of them, or none
+        vars(site).update(link=way, fixed=fixed and by_sample)
         plan.first.register_forward_pre_hook(_branch.Enter(way))
         for module in plan.members:
             shares[module] = shares.get(module, 1.0) * keep
