@@ -16,11 +16,11 @@ def as_markdown(data: dict[str, Any], command: str) -> str:
     """The whole report."""
     sizes = data["sizes"]
     text = f"""
-        `{command}` trains one residual network (three blocks of {sizes["width"]} units) with each family at its
-        usual rate: {sizes["train"]} samples of a bundled data set to train on, all others to test on,
-        {sizes["epochs"]} epochs of Adam, {sizes["seeds"]} seeds. First weights, splits and the order of samples
-        are alike for all families of a seed. Evaluation is by weight scaling, or by the mean of the members
-        where masks are fixed.
+        `{command}` trains one residual network (three blocks of {sizes["width"]} units) with each family
+        at its usual rate: {sizes["train"]} samples of a bundled data set to train on, all others to test on,
+        {sizes["epochs"]} epochs of Adam, {sizes["seeds"]} seeds. First weights, splits and the order of
+        samples are alike for all families of a seed. Evaluation is by weight scaling, or by the mean of the
+        members where masks are fixed.
 
         Means over the seeds ± standard errors. A difference from *none* is taken seed by seed; it is marked
         ▼ (better) or ▲ (worse) where it is clear at 5 % for all families at once (Student's t, Bonferroni),
