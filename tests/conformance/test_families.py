@@ -130,8 +130,33 @@ LISTED = [
 ]
 
 
-@pytest.mark.parametrize("p", [0.0, 0.4, 1.0])
-@pytest.mark.parametrize(("front", "name"), LISTED)
+# Their programs have what the others do not; JAX compiles what it runs.
+QUICK = ("mask_spans", "concrete_dropout", "drop_edge", "drop_node")
+
+
+def slow(front, name):
+    return front == "jax" and name not in QUICK
+
+
+# PyTorch has all rates in the quick tier.
+ENDS = [
+    pytest.param(p, front, name, id=f"{name}-{front}-{p}", marks=pytest.mark.full if front == "jax" else ())
+    for p in (0.0, 1.0)
+    for name, case in CASES.items()
+    for front in case[0]
+]
+
+
+@pytest.mark.parametrize(
+    ("p", "front", "name"),
+    [
+        *(
+            pytest.param(0.4, *each.values, id=each.id, marks=pytest.mark.full if slow(*each.values) else ())
+            for each in LISTED
+        ),
+        *ENDS,
+    ],
+)
 def test_a_family_is_plain_numpys(front, name, p):
     pytest.importorskip(front)
     _, call, reference, exact = CASES[name]
@@ -145,7 +170,7 @@ def test_a_family_is_plain_numpys(front, name, p):
         np.testing.assert_allclose(got, expected, rtol=3e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("p", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("p", [0.4, *(pytest.param(p, marks=pytest.mark.full) for p in (0.0, 1.0))])
 @pytest.mark.parametrize("front", THREE)
 def test_boxes_are_plain_numpys(front, p):
     pytest.importorskip(front)
@@ -169,7 +194,8 @@ def test_evaluation_changes_nothing(front, name):
         np.testing.assert_array_equal(got, untouched.get(name, X))
 
 
-@pytest.mark.parametrize("front", THREE)
+# torch/test_learned.py has it for PyTorch.
+@pytest.mark.parametrize("front", [pytest.param("torch", marks=pytest.mark.full), *THREE[1:]])
 def test_the_rate_of_concrete_dropout_has_one_gradient(front):
     """Of x and p alike, against the reference's by central differences."""
     pytest.importorskip(front)

@@ -18,6 +18,7 @@ ROOMS = {
         "_quantile",
         "_position",
         "_boxes",
+        "_blocks",
         "_normal",
         "_overlap",
         "_arguments",

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from thinned._position import Shape
 from thinned.contract import Key
-from thinned.jax import _compat, _dropout, _key, _learned
+from thinned.jax import _boxes, _compat, _dropout, _key, _learned, _structured
 from thinned.jax._attention import attend
 
 
@@ -103,3 +103,30 @@ def attention(
 def gaussian_dropout(x: Any, rate: float, key: Any) -> Any:
     """`thinned.jax.variational_dropout` at a number, in training."""
     return _learned.variational_dropout(x, rate, key=key, training=True)
+
+
+def fold(key: Any, number: int) -> Any:
+    """`thinned.jax.fold`."""
+    return _key.fold(key, number)
+
+
+def concrete_dropout(x: Any, p: Any, key: Any, temperature: float, noise_shape: Any) -> Any:
+    """`thinned.jax.concrete_dropout`, in training."""
+    return _learned.concrete_dropout(
+        x, p, key=key, training=True, temperature=temperature, noise_shape=noise_shape
+    )
+
+
+def mask_spans(x: Any, width: int, count: int, dim: int, key: Any, value: float) -> Any:
+    """`thinned.jax.mask_spans`, in training."""
+    return _boxes.mask_spans(x, width, count, dim, key=key, training=True, value=value)
+
+
+def cutout(x: Any, size: Any, rate: float, key: Any, layout: str, value: float) -> Any:
+    """`thinned.jax.cutout`, in training."""
+    return _boxes.cutout(x, size, rate, key=key, training=True, layout=layout, value=value)
+
+
+def word_dropout(tokens: Any, rate: float, replacement: int, key: Any, protected: tuple[int, ...]) -> Any:
+    """`thinned.jax.word_dropout`, in training."""
+    return _structured.word_dropout(tokens, rate, replacement, key=key, training=True, protected=protected)

@@ -16,7 +16,9 @@ from thinned.mc.jax import random_key
 
 Apply = Callable[[Any, Any], Any]
 
-_LINEN = (thinned.flax.linen.Dropout, thinned.flax.linen.DropPath)
+_LINEN = tuple(
+    getattr(thinned.flax.linen, name) for name in ("Dropout", "DropPath", "PatchDropout", "SpecAugment")
+)
 
 
 def linen_apply(module: flax.linen.Module, variables: Any, **options: Any) -> Apply:
