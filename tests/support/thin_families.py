@@ -100,12 +100,14 @@ FAMILIES = {
 }
 
 
-def made(name: str, p: float, key: int | None = 1, groups: int = 1) -> tuple[torch.nn.Module, Tensor]:
+def made(
+    name: str, p: float, key: int | None = 1, groups: int = 1, fixed: bool = False
+) -> tuple[torch.nn.Module, Tensor]:
     """A family's model, thin and keyed, and an input."""
     torch.manual_seed(5)
     family = FAMILIES[name]
     model = family.make(p).double()
-    report = thin(model, groups)
+    report = thin(model, groups, fixed=fixed)
     assert len(report.thinned) == family.sites, str(report)
     if key is not None:
         keyed(model, key)

@@ -147,6 +147,8 @@ def _until(
 
 
 def _joined(parts: list[Statistics]) -> dict[str, Any]:
+    if len(parts) == 1:
+        return dict(vars(parts[0]))
     found = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Statistics)}
     return {name: None if values[0] is None else np.concatenate(values) for name, values in found.items()}
 

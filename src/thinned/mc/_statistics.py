@@ -131,11 +131,11 @@ def _in_blocks(draws: npt.NDArray[Any], of: Callable[[Doubles], tuple[Doubles, .
 def _moments(drawn: Doubles) -> tuple[Doubles, ...]:
     """Mean, standard deviation and the standard error of that."""
     count = len(drawn)
-    mean = drawn.mean(axis=0)
+    mean = np.add.reduce(drawn) / count  # as `mean` has it, at half the time for few numbers
     square = np.square(drawn - mean)
-    variance = square.sum(axis=0) / (count - 1)
+    variance = np.add.reduce(square) / (count - 1)
     std = np.sqrt(variance)
-    fourth = np.square(square).mean(axis=0)
+    fourth = np.add.reduce(np.square(square)) / count
     of_variance = np.maximum(fourth - variance**2 * (count - 3) / (count - 1), 0.0) / count
     return mean, std, np.divide(np.sqrt(of_variance), 2 * std, out=np.zeros_like(std), where=std != 0)
 

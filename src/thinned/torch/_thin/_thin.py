@@ -40,7 +40,9 @@ _BACK = {ours: torchs for torchs, ours in _NEIGHBOURS.items()}
 _SITES = {**_UNITS, **_CHANNELS, **_PATHS}
 
 
-def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = False) -> Thinning[Model]:
+def thin(
+    model: Model, groups: int = 1, *, fixed: bool = False, copy: bool = False, sparse: bool = False
+) -> Thinning[Model]:
     """Have a model's dropout not computed: each training step runs a smaller network.
 
     Sites and the modules around them are exchanged in place. Between two linear maps, of units or of
@@ -68,6 +70,11 @@ def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = Fa
         model: any module.
         groups: parts of the batch, at least 1, each with a thinned network of its own. More are nearer to
             one mask a sample, and cost more.
+        fixed: keep a fixed number of the n units or channels of a site in each group, and of the n samples of
+            a branch: (1 − p)·n to the nearest integer and at least one, those whose numbers u(i) of the
+            contract are largest. This is not the contract's Bernoulli mask: units are not dropped
+            independently of each other. They are multiplied by n over the number that is kept. Shapes do not
+            change with the mask, and compiled code is thinned too, one graph for all steps.
         copy: do it to a deep copy, and leave the model as it is.
         sparse: gradients of weights are sparse tensors of the kept rows, as of `torch.nn.Embedding`. SGD
             without weight decay then updates these rows alone, exactly. Optimizers to which other rows
@@ -124,7 +131,8 @@ def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = Fa
             del done[site]
     shares: dict[torch.nn.Module, float] = {}
     thinned = {
-        names[site]: _connect(site, plan, groups, names[site], shares, sparse) for site, plan in done.items()
+        names[site]: _connect(site, plan, groups, names[site], shares, sparse, fixed)
+        for site, plan in done.items()
     }
     return Thinning(model=model, thinned=thinned, left=left, share=_share(model, shares))
 
@@ -149,7 +157,7 @@ def unthin(model: Model) -> Model:
                 del before[number]
         if isinstance(module, (_units.ThinSite, _branch.ThinPath)):
             module.__class__ = state.pop("_was")
-            for name in ("link", "groups"):
+            for name in ("link", "groups", "fixed"):
                 state.pop(name, None)
         elif type(module) in _BACK:
             module.__class__ = _BACK[type(module)]
@@ -207,6 +215,7 @@ def _connect(
     name: str,
     shares: dict[torch.nn.Module, float],
     sparse: bool,
+    fixed: bool,
 ) -> str:
     """Exchange the classes, and say what is spared."""
     was = type(site)
@@ -219,14 +228,15 @@ def _connect(
     keep = keep_probability(threshold(site.p)) if isinstance(site.p, float) else 1.0
     if isinstance(plan, Branch):
         way = _branch.BranchLink(site, plan.first, plan.others, plan.ranks)
-        vars(site)["link"] = way
+        by_sample = getattr(site, "mode", "row") != "batch"  # or one decision keeps all of them, or none
+        vars(site).update(link=way, fixed=fixed and by_sample)
         plan.first.register_forward_pre_hook(_branch.Enter(way))
         for module in plan.members:
             shares[module] = shares.get(module, 1.0) * keep
         return f"the branch from {_shown(plan.first)} on, for the kept samples"
     axis = -1 if isinstance(site, _units.ThinDropout) else 1
     link = Link(site, plan.sources, plan.sinks, plan.norms, axis)
-    vars(site).update(link=link, groups=groups)
+    vars(site).update(link=link, groups=groups, fixed=fixed)
     for attribute, modules in (("out_link", plan.sources), ("in_link", plan.sinks), ("link", plan.norms)):
         for module in modules:
             module.__class__ = _NEIGHBOURS.get(type(module), type(module))

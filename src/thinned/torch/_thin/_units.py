@@ -9,11 +9,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from thinned.torch import functional, nn
+from thinned.torch._draws._mode import THREAD
+from thinned.torch._fixed import fixed_dropout
 from thinned.torch._site import MaskKey, Site
-from thinned.torch._thin import _groups
+from thinned.torch._thin import _count, _groups
 from thinned.torch._thin._kept import Kept, kept_of
-from thinned.torch._thin._link import Link
+from thinned.torch._thin._link import Link, is_on
 from thinned.torch._tools import Seen
+from thinned.torch.nn._part_keys import is_off
 
 
 class ThinSite(Site):
@@ -21,6 +24,7 @@ class ThinSite(Site):
 
     link: Link
     groups: int
+    fixed = False  # how many units are kept
     _axes: ClassVar[int] = 0  # behind the units
 
     def fits(self, input: Tensor) -> bool:
@@ -33,9 +37,21 @@ class ThinSite(Site):
         if isinstance(p, Tensor) and p.numel() != 1:
             return None
         self._check_rows()
+        if self.fixed and not THREAD.entered:
+            return _count.fixed(self.mask_key, p, self.groups, size, self._inverted)
+        return kept_of(self._values(p, size, self.mask_key()))
+
+    @property
+    def _inverted(self) -> bool:
+        return bool(getattr(self, "mode", "inverted") == "inverted")
+
+    def _values(self, p: Any, size: int, key: MaskKey) -> Tensor:
+        """What units are multiplied by, for each group."""
         ones = torch.ones(self.groups, size, dtype=torch.float64, device="cpu")
         mode: Any = getattr(self, "mode", "inverted")
-        return kept_of(functional.dropout(ones, p, self.training, key=self.mask_key(), mode=mode))
+        verb: Any = fixed_dropout if self.fixed else functional.dropout
+        values: Tensor = verb(ones, p, self.training, key=key, mode=mode)
+        return values
 
     def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
         """Let a thinned tensor pass, or take what is kept out of a whole one; or mask."""
@@ -54,28 +70,28 @@ class ThinSite(Site):
         rest = (1,) * (input.dim() - 2 - self._axes), (1,) * self._axes
         p: Any = self.rate(self.p)
         mode: Any = getattr(self, "mode", "inverted")
-        if self.groups == 1:
+        if self.groups == 1 and not self.fixed:
             noise = (1, *rest[0], None, *rest[1]) if input.dim() > self._axes + 1 else (None, *rest[1])
             key = self.mask_key(call, input, key)
             return functional.dropout(
                 input, p, self.training, bool(self.inplace), key=key, noise_shape=noise, mode=mode
             )
-        if input.dim() < self._axes + 2:
+        if self.groups > 1 and input.dim() < self._axes + 2:
             raise ValueError(
                 f"groups={self.groups} are parts of a batch; input of shape {tuple(input.shape)} has none"
             )
         self._check_rows()
         size = input.shape[-1 - self._axes]
-        ones = torch.ones(self.groups, size, dtype=torch.float64, device="cpu")
-        key = self.mask_key(call, input, key)
-        values = functional.dropout(ones, p, self.training, key=key, mode=mode)
-        if values is ones:
+        if is_off(p) or not (is_on(self) or mode == "classic"):
             return input
-        at = _groups.bounds(input.shape[0], self.groups)
-        group = torch.repeat_interleave(torch.tensor(at[1:]) - torch.tensor(at[:-1]))
         wide = torch.promote_types(input.dtype, torch.float32)
-        factor = values.to(wide).to(input.device)[group.to(input.device)]
-        factor = factor.reshape(-1, *rest[0], size, *rest[1])
+        factor = self._values(p, size, self.mask_key(call, input, key)).to(wide).to(input.device)
+        if self.groups > 1:
+            at = _groups.bounds(input.shape[0], self.groups)
+            group = torch.repeat_interleave(torch.tensor(at[1:]) - torch.tensor(at[:-1]))
+            factor = factor[group.to(input.device)].reshape(-1, *rest[0], size, *rest[1])
+        else:
+            factor = factor.reshape(size, *rest[1])
         made = torch.where(factor == 0, 0.0, input.to(wide) * factor).to(input.dtype)
         return input.copy_(made) if self.inplace else made
 
@@ -88,7 +104,8 @@ class ThinSite(Site):
 
     def extra_repr(self) -> str:
         """What it has become."""
-        return f"{super().extra_repr()}, thin" + (f", groups={self.groups}" if self.groups > 1 else "")
+        more = (f", groups={self.groups}" if self.groups > 1 else "") + (", fixed=True" if self.fixed else "")
+        return f"{super().extra_repr()}, thin{more}"
 
 
 class ThinDropout(ThinSite, nn.Dropout):
