@@ -26,7 +26,7 @@ from thinned.torch.nn import ConcreteDropout
 NOISE = 1.0
 SIZES = (25, 100, 400, 1600, 6400)
 SEEDS = 5
-_DRAWS = 100
+_DRAWS = 30
 
 
 def data(samples: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -66,7 +66,7 @@ def train(samples: int, width: int, steps: int, seed: int) -> dict[str, float]:
     model = keyed(network(width, samples), Key(seed).fold(samples))
     rates = [p for name, p in model.named_parameters() if name.endswith("p_logit")]
     others = [p for name, p in model.named_parameters() if not name.endswith("p_logit")]
-    optimizer = torch.optim.Adam([{"params": others, "lr": 2e-3}, {"params": rates, "lr": 1e-2}], fused=True)
+    optimizer = torch.optim.Adam([{"params": others, "lr": 2e-3}, {"params": rates, "lr": 3e-2}], fused=True)
     order = torch.Generator().manual_seed(seed)
     for step in range(steps):
         batch = torch.randint(samples, (min(128, samples),), generator=order)
@@ -80,7 +80,7 @@ def train(samples: int, width: int, steps: int, seed: int) -> dict[str, float]:
         draws = torch.stack([model(at) for _ in range(_DRAWS)])
     means, log_variances = draws.double().unbind(-1)
     return {
-        "p": float(torch.stack(rates).sigmoid().mean()),
+        "p": float(torch.stack(rates).detach().sigmoid().mean()),
         "noise": float(log_variances.exp().mean().sqrt()),
         "networks": float(means.var(0).mean().sqrt()),
     }
@@ -124,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=1500)
     asked = parser.parse_args()
     found: Any = run(SIZES, SEEDS, asked.width, asked.steps)
     asked.out.write_text(table(found), encoding="utf-8")

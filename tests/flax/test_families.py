@@ -24,6 +24,8 @@ def called(library, name, *arguments, deterministic=False, **options):
     return lambda x: layer.apply({}, x, deterministic=deterministic, rng=KEY)
 
 
+# The verbs below them are in conformance/test_families.py; each test here compiles for seconds.
+@pytest.mark.full
 @pytest.mark.parametrize("library", ["nnx", "linen"])
 def test_patches_and_spans(library):
     got = called(library, "PatchDropout", 0.4, prefix_tokens=2)(TOKENS)
@@ -37,6 +39,7 @@ def test_patches_and_spans(library):
         called(library, "SpecAugment", 9, 6)(SPECTROGRAMS)
 
 
+@pytest.mark.full
 def test_a_concrete_layer_is_the_papers_equation():
     inner = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
     layer = ours.ConcreteDropout(inner, 0.3, samples=50, length_scale=0.1)

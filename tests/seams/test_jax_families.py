@@ -43,7 +43,13 @@ def test_one_mask_under_every_transformation(name):
         np.testing.assert_allclose(got[way], back, rtol=2e-5, atol=2e-6, err_msg=way)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name.startswith(("jax.m", "jax.d")) else pytest.param(name, marks=pytest.mark.full)
+        for name in FAMILIES
+    ],
+)
 def test_monte_carlo_finds_the_site_and_its_key(name):
     found = sites(jax.make_jaxpr(FAMILIES[name])(X, KEYS[0]), 1)
     assert found

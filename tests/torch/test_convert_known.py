@@ -91,8 +91,8 @@ class PatchDropout(nn.Module):
 
 KNOWN = {
     "timm DropPath": (lambda: DropPath(0.3, False), "DropPath(p=0.3, scale_by_keep=False)"),
-    "transformers DropPath": (lambda: SwinDropPath(0.2), "DropPath(p=0.2, scale_by_keep=True)"),
-    "no rate": (lambda: SwinDropPath(None), "DropPath(p=0.0, scale_by_keep=True)"),
+    "transformers DropPath": (lambda: SwinDropPath(0.2), "DropPath(p=0.2)"),
+    "no rate": (lambda: SwinDropPath(None), "DropPath(p=0.0)"),
     "row": (lambda: StochasticDepth(0.3, "row"), "StochasticDepth(p=0.3, mode=row)"),
     "batch": (lambda: StochasticDepth(0.3, "batch"), "StochasticDepth(p=0.3, mode=batch)"),
     "StableDropout": (lambda: StableDropout(0.1), "Dropout(p=0.1, inplace=False)"),
