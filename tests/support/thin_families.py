@@ -53,6 +53,67 @@ class Attention(torch.nn.Module):
         return x + self.path(self.out((shares @ v).transpose(1, 2).reshape(batch, tokens, width)))
 
 
+class Causal(torch.nn.Module):
+    """As GPTs write it, with dropout of heads."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.norm, self.qkv, self.out = (
+            torch.nn.LayerNorm(12),
+            torch.nn.Linear(12, 36),
+            torch.nn.Linear(12, 12),
+        )
+        self.heads = nn.DropHead(p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.norm(x)
+        batch, tokens, width = inner.size()
+        q, k, v = self.qkv(inner).split(width, dim=2)
+        q, k, v = (part.view(batch, tokens, 4, width // 4).transpose(1, 2) for part in (q, k, v))
+        y = self.heads(F.scaled_dot_product_attention(q, k, v, is_causal=True))
+        return x + self.out(y.transpose(1, 2).contiguous().view(batch, tokens, width))
+
+
+class Stacked(torch.nn.Module):
+    """As timm writes it, with norms of query and key, a mask that it holds, and a branch that drops too."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.norm, self.qkv, self.proj = torch.nn.LayerNorm(8), torch.nn.Linear(8, 24), torch.nn.Linear(8, 8)
+        self.q_norm, self.k_norm, self.drop = (
+            torch.nn.LayerNorm(2),
+            torch.nn.LayerNorm(2),
+            torch.nn.Dropout(0.0),
+        )
+        self.heads, self.path = nn.DropHead(p, shared=True), nn.DropPath(p)
+        self.register_buffer("later", torch.ones(1, 1, 9, 9).triu(1).bool(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.norm(x)
+        batch, tokens, width = inner.shape
+        qkv = self.qkv(inner).reshape(batch, tokens, 3, 4, 2).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        scores = (self.q_norm(q) * 0.7) @ self.k_norm(k).transpose(-2, -1)
+        scores = scores.masked_fill(self.later[:, :, :tokens, :tokens], -torch.inf)
+        y = self.heads(self.drop(scores.softmax(dim=-1)) @ v)
+        return x + self.path(self.proj(y.transpose(1, 2).reshape(batch, tokens, width)))
+
+
+class Separate(torch.nn.Module):
+    """Query, key and value by maps of their own, rotated by position, and this library's attention."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.out = (torch.nn.Linear(12, 12) for _ in range(4))
+        self.attend, self.heads = nn.ScaledDotProductAttention(), nn.DropHead(p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (each(x).unflatten(-1, (3, 4)).transpose(1, 2) for each in (self.q, self.k, self.v))
+        angle = torch.arange(x.shape[1], dtype=q.dtype)[:, None] * torch.ones(4, dtype=q.dtype)
+        q, k = (t * angle.cos() + torch.cat((-t[..., 2:], t[..., :2]), dim=-1) * angle.sin() for t in (q, k))
+        return self.out(self.heads(self.attend(q, k, v)).transpose(1, 2).flatten(-2))
+
+
 def chain(p: float) -> torch.nn.Module:
     layers: list[torch.nn.Module] = [nn.Dropout(p)]
     for size in (6, 20):
@@ -96,6 +157,9 @@ FAMILIES = {
     "unscaled": Family(lambda p: Block(0.0, nn.DropPath(p, scale_by_keep=False)), (8, 3, 6), 2, groups=False),
     "rows": Family(lambda p: Block(0.0, nn.StochasticDepth(p, "row")), (8, 3, 6), 2, groups=False),
     "a batch": Family(lambda p: Block(p, nn.StochasticDepth(p, "batch")), (8, 3, 6), 2, groups=False),
+    "heads": Family(Causal, (6, 5, 12), 1),
+    "heads of a branch": Family(Stacked, (8, 5, 8), 2, groups=False),
+    "heads of three maps": Family(Separate, (6, 5, 12), 1),
     "attention": Family(Attention, (8, 3, 6), 1, groups=False),
 }
 

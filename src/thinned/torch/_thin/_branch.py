@@ -13,6 +13,7 @@ from thinned.torch._draws._mode import THREAD
 from thinned.torch._place import Rows
 from thinned.torch._site import MaskKey, Site, traced
 from thinned.torch._switch import samples_are_drawn
+from thinned.torch._thin._graphs import drops
 from thinned.torch._thin._kept import Kept, kept_of
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._submatrix import spread, take
@@ -53,12 +54,6 @@ class BranchLink(Link):
             and not samples_are_drawn()
             and not any(drops(other) and other.training for other in self.others if not is_shared(other))
         )
-
-
-def drops(site: Any) -> bool:
-    """Whether a site in a branch drops in training."""
-    p = getattr(site, "p", 1.0)
-    return not isinstance(p, (int, float)) or p > 0
 
 
 def is_shared(site: Any) -> bool:

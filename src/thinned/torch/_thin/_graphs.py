@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
@@ -103,6 +104,12 @@ def _parts(module: torch.nn.Module, name: str, problems: dict[str, str]) -> Iter
 def is_site(module: torch.nn.Module) -> bool:
     """Whether a module is one that drops, ours or torch.nn's."""
     return isinstance(module, (Site, _compat.DROPOUTS))
+
+
+def drops(site: Any) -> bool:
+    """Whether a site drops in training."""
+    p = getattr(site, "p", getattr(site, "dropout_p", 1.0))
+    return not isinstance(p, (int, float)) or p > 0
 
 
 def _read(root: torch.nn.Module, graph: fx.Graph) -> Graph:

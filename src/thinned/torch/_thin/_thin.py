@@ -11,10 +11,11 @@ from thinned.torch import _compat, nn
 from thinned.torch._conversion._report import Model
 from thinned.torch._conversion._walk import become, copied, foreign, named, torch_class
 from thinned.torch._site import Site
-from thinned.torch._thin import _branch, _channels, _spare, _units
+from thinned.torch._thin import _attention, _branch, _channels, _spare, _units
 from thinned.torch._thin._branches import Branch, branch
 from thinned.torch._thin._chains import Chain, chain
-from thinned.torch._thin._graphs import Graphs, StaysError, graphs, is_site
+from thinned.torch._thin._graphs import Graphs, StaysError, drops, graphs, is_site
+from thinned.torch._thin._heads import Heads, heads
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._report import Thinning
 
@@ -24,6 +25,7 @@ _CHANNELS: dict[type[Any], type[Any]] = {
     for home in (nn, torch.nn)
     for rank in (1, 2, 3)
 }
+_HEADS: dict[type[Any], type[Any]] = {nn.DropHead: _attention.ThinDropHead}
 _PATHS: dict[type[Any], type[Any]] = {
     nn.DropPath: _branch.ThinDropPath,
     nn.StochasticDepth: _branch.ThinStochasticDepth,
@@ -37,7 +39,9 @@ _NEIGHBOURS: dict[type[Any], type[Any]] = {
     },
 }
 _BACK = {ours: torchs for torchs, ours in _NEIGHBOURS.items()}
-_SITES = {**_UNITS, **_CHANNELS, **_PATHS}
+_SITES = {**_UNITS, **_CHANNELS, **_HEADS, **_PATHS}
+
+Plan = Chain | Heads | Branch
 
 
 def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = False) -> Thinning[Model]:
@@ -101,7 +105,7 @@ def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = Fa
     for name, module in named(model):
         names.setdefault(module, name)
     found = graphs(model)
-    done: dict[torch.nn.Module, Chain | Branch] = {}
+    done: dict[torch.nn.Module, Plan] = {}
     left: dict[str, str] = {}
     for module, name in names.items():
         if not is_site(module) or isinstance(module, (_units.ThinSite, _branch.ThinPath)):
@@ -160,7 +164,7 @@ def unthin(model: Model) -> Model:
     return model
 
 
-def _plan(site: torch.nn.Module, found: Graphs, groups: int) -> Chain | Branch:
+def _plan(site: torch.nn.Module, found: Graphs, groups: int) -> Plan:
     """What is around a site, the same in all graphs."""
     kind = type(site)
     torchs = torch_class(site)
@@ -171,11 +175,9 @@ def _plan(site: torch.nn.Module, found: Graphs, groups: int) -> Chain | Branch:
     noise = getattr(site, "noise_shape", None)
     if noise is not None and (groups > 1 or noise[-1] == 1 or any(one != 1 for one in noise[:-1])):
         raise StaysError(f"its noise_shape {noise} is not one decision for each unit of the whole batch")
-    plans = [
-        branch(graph, site) if kind in _PATHS else chain(graph, site, _axes_of(kind), groups)
-        for graph in found.of(site)
-        if graph.calls_of(site)
-    ]
+    find = branch if kind in _PATHS else heads if kind in _HEADS else chain
+    more = {branch: (), heads: (groups,), chain: (_axes_of(kind), groups)}[find]
+    plans: list[Plan] = [find(graph, site, *more) for graph in found.of(site) if graph.calls_of(site)]
     if any(plan != plans[0] for plan in plans):
         raise StaysError("training and evaluation, or optional arguments, lead from it to other places")
     return plans[0]
@@ -190,19 +192,19 @@ def _by_sample(plan: Branch, done: dict[torch.nn.Module, Any], groups: int) -> l
     return [
         other
         for other in plan.others
-        if (groups > 1 or not isinstance(done.get(other), Chain)) and _branch.drops(other)
+        if (groups > 1 or not isinstance(done.get(other), (Chain, Heads))) and drops(other)
     ]
 
 
 def _reads_groups(plan: Branch, done: dict[torch.nn.Module, Any]) -> torch.nn.Module | None:
     """The site of units from outside of a branch that a module in it reads."""
-    chains = ((site, other) for site, other in done.items() if isinstance(other, Chain))
+    chains = ((site, other) for site, other in done.items() if isinstance(other, (Chain, Heads)))
     return next((site for site, other in chains if plan.members.intersection(other.sinks)), None)
 
 
 def _connect(
     site: Any,
-    plan: Chain | Branch,
+    plan: Plan,
     groups: int,
     name: str,
     shares: dict[torch.nn.Module, float],
@@ -224,10 +226,13 @@ def _connect(
         for module in plan.members:
             shares[module] = shares.get(module, 1.0) * keep
         return f"the branch from {_shown(plan.first)} on, for the kept samples"
-    axis = -1 if isinstance(site, _units.ThinDropout) else 1
-    link = Link(site, plan.sources, plan.sinks, plan.norms, axis)
+    if isinstance(plan, Heads):
+        link: Link = _attention.HeadLink(site, plan.sources, plan.sinks, plan.layouts, plan.heads)
+    else:
+        axis = -1 if isinstance(site, _units.ThinDropout) else 1
+        link = Link(site, plan.sources, plan.sinks, plan.norms, axis)
     vars(site).update(link=link, groups=groups)
-    for attribute, modules in (("out_link", plan.sources), ("in_link", plan.sinks), ("link", plan.norms)):
+    for attribute, modules in (("out_link", plan.sources), ("in_link", plan.sinks), ("link", link.norms)):
         for module in modules:
             module.__class__ = _NEIGHBOURS.get(type(module), type(module))
             vars(module)[attribute] = link
@@ -237,7 +242,8 @@ def _connect(
                 shares[module] = shares.get(module, 1.0) * keep
     before = " and ".join(map(_shown, plan.sources))
     behind = " and ".join(map(_shown, plan.sinks))
-    return f"{before} before, {behind} behind" if before else f"{behind} behind"
+    shown = f"{before} before, {behind} behind" if before else f"{behind} behind"
+    return f"{shown}; all heads are attended: {plan.why}" if getattr(plan, "why", "") else shown
 
 
 _OURS: dict[type[Any], type[Any]] = {
