@@ -83,7 +83,7 @@ class Stacked(torch.nn.Module):
         self.q_norm, self.k_norm, self.drop = (
             torch.nn.LayerNorm(2),
             torch.nn.LayerNorm(2),
-            torch.nn.Dropout(0.0),
+            nn.Dropout(0.0),
         )
         self.heads, self.path = nn.DropHead(p, shared=True), nn.DropPath(p)
         self.register_buffer("later", torch.ones(1, 1, 9, 9).triu(1).bool(), persistent=False)

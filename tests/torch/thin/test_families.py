@@ -10,6 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 import thinned
 from thinned.torch import keys, masked, set_step, thin, unthin
+from thinned.torch._thin._attention import HeadLink
+from thinned.torch._thin._few_heads import FewHeads
 from thinned.torch._thin._kept import Kept
 from thinned.torch._thin._units import ThinSite
 
@@ -23,10 +25,14 @@ def widths(model, x):
     seen = {}
 
     def see(name, axis):
-        return lambda module, args: seen.__setitem__(name, args[0].shape[axis])
+        def hook(module, args):
+            (x,) = args
+            seen[name] = x.part.shape[x.axis] if isinstance(x, FewHeads) else x.shape[axis]
+
+        return hook
 
     sites = [(n, m) for n, m in model.named_modules() if hasattr(m, "link") and hasattr(m, "p")]
-    handles = [m.register_forward_pre_hook(see(n, m.link.axis)) for n, m in sites]
+    handles = [m.register_forward_pre_hook(see(n, getattr(m, "dim", m.link.axis))) for n, m in sites]
     model(x)
     for handle in handles:
         handle.remove()
@@ -85,7 +91,8 @@ def test_a_site_alone_is_what_it_says(name):
         if isinstance(site, ThinSite) and site.p:
             x = torch.ones(4, 5, *(3,) * (site._axes + (site._axes == 0)))
             y = unthin(copy.deepcopy(model)) and site._mask(x, None)
-            kept = y.movedim(site.link.axis, 0).reshape(y.shape[site.link.axis], -1)
+            axis = site._axis(x)
+            kept = y.movedim(axis, 0).reshape(y.shape[axis], -1)
             assert ((kept == 0).all(1) | (kept == 2).all(1)).all()
 
 
@@ -144,7 +151,9 @@ def test_nothing_of_what_is_dropped_leaks(name):
     expected = step(model, x)
     site = next(m for m in model.modules() if isinstance(m, ThinSite) and m.link.sources)
     source = site.link.sources[0]
-    kept: Kept = site.draw(len(source.weight))
+    heads = isinstance(site.link, HeadLink)
+    kept: Kept = site.draw(site.link.heads if heads else len(source.weight))
+    kept = kept.of(*site.link.layouts[0]) if heads else kept
     gone = sorted(set(range(kept.size)) - set(kept.parts[0].tolist()))
     assert gone
     with torch.no_grad():

@@ -80,12 +80,9 @@ class FewHeads:
             return other
         behind = len(self.shape) - self.axis
         if isinstance(other, FewHeads):
-            same = len(other.shape) - other.axis == behind
-            if (
-                not same
-                or other.kept is not self.kept
-                or (other.outer, other.inner) != (self.outer, self.inner)
-            ):
+            there = len(other.shape) - other.axis == behind
+            alike = (other.outer, other.inner) == (self.outer, self.inner)
+            if not there or not alike or not self.kept.same(other.kept):
                 raise HeadsError("two tensors whose heads stand in other places")
             return other.part
         if other.dim() < behind or other.shape[-behind] == 1:

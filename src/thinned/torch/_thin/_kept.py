@@ -43,6 +43,10 @@ class Kept:
         """Whether nothing is to be done: p is 0."""
         return self.scale == 1.0 and all(len(part) == self.size for part in self.parts)
 
+    def same(self, other: Kept) -> bool:
+        """Whether another call, as one that a checkpoint computes again, keeps the same."""
+        return self is other or all(map(torch.equal, self.parts, other.parts))
+
     def of(self, outer: int, inner: int) -> Kept:
         """What is kept of features: of `outer` parts, in each of which each of these has `inner` of them."""
         if (outer, inner) not in self._features:
