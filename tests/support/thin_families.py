@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -114,6 +115,31 @@ class Separate(torch.nn.Module):
         return self.out(self.heads(self.attend(q, k, v)).transpose(1, 2).flatten(-2))
 
 
+class Multihead(torch.nn.Module):
+    """This library's attention with projections."""
+
+    def __init__(self, p: float, **options: Any) -> None:
+        super().__init__()
+        self.attend = nn.MultiheadAttention(12, 4, head_p=p, batch_first=True, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output, weights = self.attend(x, x, x, average_attn_weights=False)
+        return output + weights.sum((1, 3))[..., None]  # type: ignore[no-any-return]
+
+
+class Crossed(Multihead):
+    """The same, of keys of another width, without weights, and in a residual branch."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__(p, kdim=4, vdim=5, add_bias_kv=True, add_zero_attn=True)
+        self.norm, self.path = torch.nn.LayerNorm(12), nn.DropPath(p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.norm(x)
+        output, _ = self.attend(inner, inner[..., :4], inner[..., :5], need_weights=False)
+        return x + self.path(output)
+
+
 def chain(p: float) -> torch.nn.Module:
     layers: list[torch.nn.Module] = [nn.Dropout(p)]
     for size in (6, 20):
@@ -160,6 +186,8 @@ FAMILIES = {
     "heads": Family(Causal, (6, 5, 12), 1),
     "heads of a branch": Family(Stacked, (8, 5, 8), 2, groups=False),
     "heads of three maps": Family(Separate, (6, 5, 12), 1),
+    "heads and projections": Family(Multihead, (6, 5, 12), 1, groups=False),
+    "heads of other inputs": Family(Crossed, (6, 5, 12), 2, groups=False),
     "attention": Family(Attention, (8, 3, 6), 1, groups=False),
 }
 

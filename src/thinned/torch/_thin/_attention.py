@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from thinned.torch import nn
+from thinned.torch import functional, nn
 from thinned.torch._site import MaskKey
 from thinned.torch._thin import _groups
 from thinned.torch._thin._few_heads import FewHeads
-from thinned.torch._thin._kept import Kept
+from thinned.torch._thin._kept import Kept, kept_of
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._units import ThinSite, refuse_late
 from thinned.torch.functional._head import heads_noise
+from thinned.torch.nn._multihead import HEADS
+from thinned.torch.nn._part_keys import is_off, part_key
 
 
 class HeadLink(Link):
@@ -99,3 +101,98 @@ class ThinDropHead(ThinSite, nn.DropHead):
     def _axis(self, input: Tensor) -> int:
         heads_noise(input, self.dim, True)
         return self.dim % input.dim()
+
+
+class ThinMultiheadAttention(ThinSite, nn.MultiheadAttention):
+    """Attention with projections of its own, of which the batch drops heads."""
+
+    link: HeadLink
+    inplace = False
+
+    def fits(self, input: Tensor) -> bool:
+        """Whether there is something to attend to."""
+        return input.numel() > 0
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As `nn.MultiheadAttention`."""
+        return nn.MultiheadAttention.forward(self, *args, **kwargs)
+
+    def _attend(
+        self,
+        inputs: tuple[Tensor, Tensor, Tensor],
+        masks: Any,
+        need_weights: bool,
+        average: bool,
+        head_p: float | Tensor,
+        key: MaskKey,
+    ) -> tuple[Tensor, Tensor | None]:
+        if is_off(head_p):
+            return super()._attend(inputs, masks, need_weights, average, head_p, key)
+        part = part_key(key, HEADS)
+        single = not isinstance(head_p, Tensor) or head_p.numel() == 1
+        if not single or not is_off(self.rate(self.dropout)) or not self.link._applies(inputs[0]):
+
+            def drop(x: Tensor) -> Tensor:
+                return functional.drop_head(x, head_p, True, shared=True, key=part)
+
+            return self._attended(self, inputs, masks, need_weights, average, drop, key)
+        ones = torch.ones(self.num_heads, dtype=torch.float64, device="cpu")
+        kept = kept_of(functional.dropout(ones, head_p, True, key=part))
+        return self._of_few(kept, inputs, masks, need_weights, average, key)
+
+    def _of_few(
+        self,
+        kept: Kept,
+        inputs: tuple[Tensor, Tensor, Tensor],
+        masks: Any,
+        need_weights: bool,
+        average: bool,
+        key: MaskKey,
+    ) -> tuple[Tensor, Tensor | None]:
+        numbers = kept.parts[0] if len(kept.parts[0]) else torch.zeros(1, dtype=torch.int64)
+        attn_mask = masks[0]
+        if attn_mask is not None and attn_mask.dim() == 3:
+            wide = attn_mask.unflatten(0, (-1, self.num_heads))
+            attn_mask = wide.index_select(1, numbers.to(wide.device)).flatten(0, 1)
+        maps = _Few(self, kept)
+        masks = (attn_mask, *masks[1:])
+        output, weights = self._attended(maps, inputs, masks, need_weights, False, None, key)
+        if weights is not None:
+            at = -3
+            shape = (*weights.shape[:at], self.num_heads, *weights.shape[at + 1 :])
+            if not len(kept.parts[0]):
+                weights = weights.new_zeros(shape)
+            else:
+                weights = weights.new_zeros(shape).index_add(
+                    at, numbers.to(weights.device), weights * kept.scale
+                )
+            weights = weights.mean(at) if average else weights
+        return output, weights
+
+
+class _Few:
+    """The projections of kept heads, as `nn.MultiheadAttention` holds them of all."""
+
+    def __init__(self, whole: Any, kept: Kept) -> None:
+        inner = whole.head_dim
+        one, three = kept.of(1, inner), kept.of(3, inner)
+        self.num_heads = kept.width
+        self.embed_dim = self.num_heads * inner
+
+        def rows(weight: Tensor | None, out: Kept) -> Tensor | None:
+            return None if weight is None else _groups.block(weight, out, None, 0)
+
+        self.in_proj_weight = rows(whole.in_proj_weight, three)
+        self.in_proj_bias = rows(whole.in_proj_bias, three)
+        for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight"):
+            setattr(self, name, rows(getattr(whole, name), one))
+        for name in ("bias_k", "bias_v"):
+            given = getattr(whole, name)
+            setattr(self, name, None if given is None else rows(given.reshape(-1), one))
+        self.add_zero_attn = whole.add_zero_attn
+        self.out_proj = _Map(_groups.block(whole.out_proj.weight, None, one, 0), whole.out_proj.bias)
+
+
+class _Map(NamedTuple):
+    weight: Tensor
+    bias: Tensor | None

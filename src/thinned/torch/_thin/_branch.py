@@ -58,7 +58,7 @@ class BranchLink(Link):
 
 def is_shared(site: Any) -> bool:
     """Whether all samples share a site's decision."""
-    return isinstance(site, ThinSite) and site.groups == 1
+    return isinstance(site, ThinSite) and site.groups == 1 and not getattr(site, "dropout", 0.0)
 
 
 class Enter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -108,11 +109,13 @@ def is_site(module: torch.nn.Module) -> bool:
 
 def drops(site: Any) -> bool:
     """Whether a site drops in training."""
-    p = getattr(site, "p", getattr(site, "dropout_p", 1.0))
-    return not isinstance(p, (int, float)) or p > 0
+    return site._drops() if isinstance(site, Site) else site.p > 0
 
 
 def _read(root: torch.nn.Module, graph: fx.Graph) -> Graph:
+    for node in reversed(graph.nodes):  # as of weights that attention gives and nobody reads
+        if node.target is operator.getitem and not node.users:
+            graph.erase_node(node)
     calls = {n: root.get_submodule(str(n.target)) for n in graph.nodes if n.op == "call_module"}
     inside = {}
     for node in graph.nodes:

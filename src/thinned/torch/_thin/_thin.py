@@ -25,6 +25,7 @@ _CHANNELS: dict[type[Any], type[Any]] = {
     for home in (nn, torch.nn)
     for rank in (1, 2, 3)
 }
+_ALONE: dict[type[Any], type[Any]] = {nn.MultiheadAttention: _attention.ThinMultiheadAttention}
 _HEADS: dict[type[Any], type[Any]] = {nn.DropHead: _attention.ThinDropHead}
 _PATHS: dict[type[Any], type[Any]] = {
     nn.DropPath: _branch.ThinDropPath,
@@ -39,7 +40,7 @@ _NEIGHBOURS: dict[type[Any], type[Any]] = {
     },
 }
 _BACK = {ours: torchs for torchs, ours in _NEIGHBOURS.items()}
-_SITES = {**_UNITS, **_CHANNELS, **_HEADS, **_PATHS}
+_SITES = {**_UNITS, **_CHANNELS, **_HEADS, **_PATHS, **_ALONE}
 
 Plan = Chain | Heads | Branch
 
@@ -175,12 +176,27 @@ def _plan(site: torch.nn.Module, found: Graphs, groups: int) -> Plan:
     noise = getattr(site, "noise_shape", None)
     if noise is not None and (groups > 1 or noise[-1] == 1 or any(one != 1 for one in noise[:-1])):
         raise StaysError(f"its noise_shape {noise} is not one decision for each unit of the whole batch")
+    if kind in _ALONE:
+        return _alone(site, groups)
     find = branch if kind in _PATHS else heads if kind in _HEADS else chain
     more = {branch: (), heads: (groups,), chain: (_axes_of(kind), groups)}[find]
     plans: list[Plan] = [find(graph, site, *more) for graph in found.of(site) if graph.calls_of(site)]
     if any(plan != plans[0] for plan in plans):
         raise StaysError("training and evaluation, or optional arguments, lead from it to other places")
     return plans[0]
+
+
+def _alone(site: Any, groups: int) -> Heads:
+    """The heads of a layer that has its projections."""
+    if groups > 1 and drops(site):
+        raise StaysError(f"{type(site).__name__} has one decision for the whole batch: take groups=1")
+    if not isinstance(site.head_p, float) or site.head_p:
+        if site.dropout == 0:
+            return Heads((), (), (), site.num_heads)
+        raise StaysError(
+            f"dropout={site.dropout} drops single probabilities of all heads, which are computed: set it to 0"
+        )
+    raise StaysError("head_p=0: it drops no heads, and nothing else that is not to be computed")
 
 
 def _axes_of(kind: type[Any]) -> int:
@@ -218,7 +234,8 @@ def _connect(
     vars(site)["_was"] = was
     if site._name == Site._name:
         vars(site)["_name"] = name
-    keep = keep_probability(threshold(site.p)) if isinstance(site.p, float) else 1.0
+    p = getattr(site, "head_p" if was in _ALONE else "p")
+    keep = keep_probability(threshold(p)) if isinstance(p, float) else 1.0
     if isinstance(plan, Branch):
         way = _branch.BranchLink(site, plan.first, plan.others, plan.ranks)
         vars(site)["link"] = way
@@ -240,6 +257,9 @@ def _connect(
                 vars(module)["sparse"] = True
             if attribute != "link":
                 shares[module] = shares.get(module, 1.0) * keep
+    if was in _ALONE:
+        shares.update(dict.fromkeys((site, site.out_proj), keep))
+        return "its heads: the projections and the attention of kept ones"
     before = " and ".join(map(_shown, plan.sources))
     behind = " and ".join(map(_shown, plan.sinks))
     shown = f"{before} before, {behind} behind" if before else f"{behind} behind"
@@ -266,5 +286,14 @@ def _share(model: torch.nn.Module, shares: dict[torch.nn.Module, float]) -> floa
         for module in model.modules()
         if isinstance(module, weighed) and not torch.nn.parameter.is_lazy(module.weight)
     }
+    for module in model.modules():
+        if isinstance(module, torch.nn.MultiheadAttention):
+            weights = (
+                module.in_proj_weight,
+                module.q_proj_weight,
+                module.k_proj_weight,
+                module.v_proj_weight,
+            )
+            sizes[module] = sum(weight.numel() for weight in weights if weight is not None)
     whole = sum(sizes.values())
     return sum(size * shares.get(module, 1.0) for module, size in sizes.items()) / whole if whole else 1.0
