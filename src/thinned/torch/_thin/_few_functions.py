@@ -21,7 +21,7 @@ _UNARY = {
 _PAIRS = {"add", "sub", "mul", "div", "truediv", "rsub", "radd", "rmul", "iadd", "imul", "isub", "itruediv"}
 _PAIRS |= {"maximum", "minimum", "masked_fill", "masked_fill_", "where", "multiply", "add_", "mul_", "div_"}
 # Along a dimension, which is their first argument or `dim`, and may not be that of the heads.
-_ALONG = {"softmax", "log_softmax", "normalize", "roll", "flip", "cumsum"}
+_ALONG = {"softmax", "log_softmax", "cumsum"}
 
 
 def attribute(x: FewHeads, name: str) -> Any:
@@ -73,9 +73,7 @@ def _pairwise(func: Any, x: FewHeads, args: tuple[Any, ...], kwargs: dict[str, A
 
 def _along(func: Any, x: FewHeads, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     dim = kwargs.get("dim", (*args[1:], None)[0])
-    if func in (torch.roll, torch.flip, Tensor.roll, Tensor.flip) or not isinstance(dim, int):
-        raise HeadsError("a function along more than one dimension")
-    if dim % len(x.shape) == x.axis:
+    if not isinstance(dim, int) or dim % len(x.shape) == x.axis:
         raise HeadsError("a function along the heads")
     return x.of(func(x.part, *args[1:], **kwargs), x.axis, x.shape)
 

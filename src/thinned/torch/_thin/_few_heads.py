@@ -19,7 +19,14 @@ from thinned.torch._thin._kept import Kept
 
 
 class HeadsError(RuntimeError):
-    """What a function of heads, which may mix them, says."""
+    """What stands between a projection and its site, and may mix heads."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: it stands between a thin site of heads and the projections around it, which compute "
+            "kept heads alone, and was not there when thin(model) looked; unthin(model) computes all"
+        )
+        self.what = what
 
 
 @dataclass(frozen=True, eq=False)

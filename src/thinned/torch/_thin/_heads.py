@@ -212,7 +212,7 @@ class _Trial:
             with torch.no_grad():
                 made = self._go(self.region, few, self.input)[self.call.args[0]]
         except HeadsError as error:
-            raise StaysError(f"between its maps is {error}") from None
+            raise StaysError(f"between its maps is {error.what}") from None
         axis = self.site.dim % self.whole.dim()
         if not isinstance(made, FewHeads) or made.axis != axis or (made.outer, made.inner) != (1, 1):
             raise StaysError(f"dim={self.site.dim} is not that of the heads")
@@ -231,7 +231,7 @@ class _Trial:
                 made = self._go(inner, {self.call: few}, self.input)
                 full = self._go(inner, {self.call: whole}, self.input)
         except HeadsError as error:
-            raise StaysError(f"behind it is {error}") from None
+            raise StaysError(f"behind it is {error.what}") from None
         except Exception as error:
             raise StaysError(f"what is behind it did not run on random numbers: {error}") from None
         for sink in sinks:

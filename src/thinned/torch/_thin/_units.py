@@ -93,7 +93,8 @@ class ThinSite(Site):
 
     def extra_repr(self) -> str:
         """What it has become."""
-        return f"{super().extra_repr()}, thin" + (f", groups={self.groups}" if self.groups > 1 else "")
+        said = [super().extra_repr(), "thin", f"groups={self.groups}" if self.groups > 1 else ""]
+        return ", ".join(filter(None, said))
 
 
 class ThinDropout(ThinSite, nn.Dropout):
