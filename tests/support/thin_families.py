@@ -140,6 +140,21 @@ class Crossed(Multihead):
         return x + self.path(output)
 
 
+class Recurrent(torch.nn.Module):
+    """A recurrent layer that drops features and whole units, with a map behind."""
+
+    def __init__(self, p: float, kind: Any, **options: Any) -> None:
+        super().__init__()
+        self.rnn = kind(6, 7, 2, dropout=p, input_p=p, output_p=p, hidden_p=p, **options)
+        width = 14 if options.get("bidirectional") else 7
+        self.drop, self.out = nn.LockedDropout(p, batch_first=True), torch.nn.Linear(width, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, state = self.rnn(x)
+        last = state[0] + state[1] if isinstance(state, tuple) else state
+        return self.out(self.drop(y)) + last.sum()  # type: ignore[no-any-return]
+
+
 def chain(p: float) -> torch.nn.Module:
     layers: list[torch.nn.Module] = [nn.Dropout(p)]
     for size in (6, 20):
@@ -188,6 +203,8 @@ FAMILIES = {
     "heads of three maps": Family(Separate, (6, 5, 12), 1),
     "heads and projections": Family(Multihead, (6, 5, 12), 1, groups=False),
     "heads of other inputs": Family(Crossed, (6, 5, 12), 2, groups=False),
+    "LSTM": Family(lambda p: Recurrent(p, nn.LSTM, weight_p=p), (4, 5, 6), 2, groups=False),
+    "GRU": Family(lambda p: Recurrent(p, nn.GRU, bidirectional=True), (5, 4, 6), 2, groups=False),
     "attention": Family(Attention, (8, 3, 6), 1, groups=False),
 }
 

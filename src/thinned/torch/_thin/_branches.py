@@ -197,7 +197,8 @@ def _is_plain_index(graph: Graph, node: fx.Node) -> bool:
         return name in _LISTS or (source.target is getattr and source.args[1] == "shape") or _is_moved(source)
     if not isinstance(index, tuple):
         return index == slice(None)
-    last = len(index) == 2 and index[0] is Ellipsis and isinstance(index[1], (int, slice))
+    given: Any = index[0]
+    last = len(index) == 2 and given is Ellipsis and isinstance(index[1], (int, slice))
     return last or index[:1] == (slice(None),)
 
 

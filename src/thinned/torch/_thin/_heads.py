@@ -153,6 +153,7 @@ class _Trial:
     ) -> None:
         self.graph, self.site, self.call = graph, site, call
         self.region, self.sources, self.groups = region, sources, min(groups, 2)
+        self.asked: Any = call.args[0]
         self.modules = [graph.calls[node] for node in graph.nodes if node in graph.calls]
         self.values, self.input, self.whole = self._run()
         self.few: FewHeads | None = None
@@ -165,12 +166,12 @@ class _Trial:
             x = torch.randn((4, *shape), generator=generator, device="cpu").to(first.weight)
             values: dict[fx.Node, Any] = {}
             for node in self.sources:
-                width = self.graph.calls[node].weight.shape[0]  # type: ignore[union-attr,index]
+                width = self.graph.calls[node].weight.shape[0]  # type: ignore[index]
                 size: Any = (*x.shape[:-1], width)
                 made = torch.randn(size, generator=generator, device="cpu")
                 values[node] = made.to(first.weight).requires_grad_()
             try:
-                found = self._go(self.region, dict(values), x)[self.call.args[0]]
+                found = self._go(self.region, dict(values), x)[self.asked]
                 if found.dim() > self.site.dim and found.shape[0] == 4:
                     return values, x, found
             except Exception as error:  # a shape that the model does not take
@@ -210,7 +211,7 @@ class _Trial:
             few[node] = FewHeads(part, whole.shape, whole.dim() - 1, outer, inner, kept)
         try:
             with torch.no_grad():
-                made = self._go(self.region, few, self.input)[self.call.args[0]]
+                made: Any = self._go(self.region, few, self.input)[self.asked]
         except HeadsError as error:
             raise StaysError(f"between its maps is {error.what}") from None
         axis = self.site.dim % self.whole.dim()
@@ -235,12 +236,13 @@ class _Trial:
         except Exception as error:
             raise StaysError(f"what is behind it did not run on random numbers: {error}") from None
         for sink in sinks:
-            got: Any = made[sink.args[0]]  # type: ignore[index]
+            asked: Any = sink.args[0]
+            got = made[asked]
             if got.axis != len(got.shape) - 1 or got.outer != 1:
                 raise StaysError(
                     f"{name_of(self.graph, sink)} behind it does not have a head's columns together"
                 )
-            self._compare(got, full[sink.args[0]])  # type: ignore[index]
+            self._compare(got, full[asked])
 
     def _kept(self, count: int) -> Kept:
         some = torch.arange(0, max(count - 1, 1), 2)

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from thinned.contract import check_integer, keep_probability, threshold
+from thinned.contract import check_integer
 from thinned.torch import _compat, nn
 from thinned.torch._conversion._report import Model
 from thinned.torch._conversion._walk import become, copied, foreign, named, torch_class
 from thinned.torch._site import Site
-from thinned.torch._thin import _attention, _branch, _channels, _spare, _units
+from thinned.torch._thin import _alone, _attention, _branch, _channels, _recurrent, _spare, _units
 from thinned.torch._thin._branches import Branch, branch
 from thinned.torch._thin._chains import Chain, chain
 from thinned.torch._thin._graphs import Graphs, StaysError, drops, graphs, is_site
@@ -19,13 +19,21 @@ from thinned.torch._thin._heads import Heads, heads
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._report import Thinning
 
-_UNITS: dict[type[Any], type[Any]] = {nn.Dropout: _units.ThinDropout, torch.nn.Dropout: _units.ThinDropout}
+_UNITS: dict[type[Any], type[Any]] = {
+    nn.Dropout: _units.ThinDropout,
+    torch.nn.Dropout: _units.ThinDropout,
+    nn.LockedDropout: _units.ThinLockedDropout,
+}
 _CHANNELS: dict[type[Any], type[Any]] = {
     getattr(home, f"Dropout{rank}d"): getattr(_channels, f"ThinDropout{rank}d")
     for home in (nn, torch.nn)
     for rank in (1, 2, 3)
 }
-_ALONE: dict[type[Any], type[Any]] = {nn.MultiheadAttention: _attention.ThinMultiheadAttention}
+_ALONE: dict[type[Any], type[Any]] = {
+    nn.MultiheadAttention: _attention.ThinMultiheadAttention,
+    nn.LSTM: _recurrent.ThinLSTM,
+    nn.GRU: _recurrent.ThinGRU,
+}
 _HEADS: dict[type[Any], type[Any]] = {nn.DropHead: _attention.ThinDropHead}
 _PATHS: dict[type[Any], type[Any]] = {
     nn.DropPath: _branch.ThinDropPath,
@@ -42,7 +50,7 @@ _NEIGHBOURS: dict[type[Any], type[Any]] = {
 _BACK = {ours: torchs for torchs, ours in _NEIGHBOURS.items()}
 _SITES = {**_UNITS, **_CHANNELS, **_HEADS, **_PATHS, **_ALONE}
 
-Plan = Chain | Heads | Branch
+Plan = Chain | Heads | Branch | _alone.Alone
 
 
 def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = False) -> Thinning[Model]:
@@ -173,30 +181,19 @@ def _plan(site: torch.nn.Module, found: Graphs, groups: int) -> Plan:
         if not isinstance(site, Site) and torchs is not None and (problem := foreign(site, torchs)):
             raise StaysError(problem)
         raise StaysError(f"{kind.__name__} drops nothing that is not to be computed")
+    if groups > 1 and not getattr(site, "batch_first", True):
+        raise StaysError("batch_first=False: groups are parts of the first dimension, which is time")
     noise = getattr(site, "noise_shape", None)
     if noise is not None and (groups > 1 or noise[-1] == 1 or any(one != 1 for one in noise[:-1])):
         raise StaysError(f"its noise_shape {noise} is not one decision for each unit of the whole batch")
     if kind in _ALONE:
-        return _alone(site, groups)
+        return _alone.plan(site, groups)
     find = branch if kind in _PATHS else heads if kind in _HEADS else chain
     more = {branch: (), heads: (groups,), chain: (_axes_of(kind), groups)}[find]
     plans: list[Plan] = [find(graph, site, *more) for graph in found.of(site) if graph.calls_of(site)]
     if any(plan != plans[0] for plan in plans):
         raise StaysError("training and evaluation, or optional arguments, lead from it to other places")
     return plans[0]
-
-
-def _alone(site: Any, groups: int) -> Heads:
-    """The heads of a layer that has its projections."""
-    if groups > 1 and drops(site):
-        raise StaysError(f"{type(site).__name__} has one decision for the whole batch: take groups=1")
-    if not isinstance(site.head_p, float) or site.head_p:
-        if site.dropout == 0:
-            return Heads((), (), (), site.num_heads)
-        raise StaysError(
-            f"dropout={site.dropout} drops single probabilities of all heads, which are computed: set it to 0"
-        )
-    raise StaysError("head_p=0: it drops no heads, and nothing else that is not to be computed")
 
 
 def _axes_of(kind: type[Any]) -> int:
@@ -234,8 +231,11 @@ def _connect(
     vars(site)["_was"] = was
     if site._name == Site._name:
         vars(site)["_name"] = name
-    p = getattr(site, "head_p" if was in _ALONE else "p")
-    keep = keep_probability(threshold(p)) if isinstance(p, float) else 1.0
+    if isinstance(plan, _alone.Alone):
+        vars(site).update(link=plan.link(site), groups=groups)
+        shares.update(plan.shares)
+        return plan.spared
+    keep = _alone.keeps(site.p)
     if isinstance(plan, Branch):
         way = _branch.BranchLink(site, plan.first, plan.others, plan.ranks)
         vars(site)["link"] = way
@@ -246,7 +246,7 @@ def _connect(
     if isinstance(plan, Heads):
         link: Link = _attention.HeadLink(site, plan.sources, plan.sinks, plan.layouts, plan.heads)
     else:
-        axis = -1 if isinstance(site, _units.ThinDropout) else 1
+        axis = 1 if site._axes else -1
         link = Link(site, plan.sources, plan.sinks, plan.norms, axis)
     vars(site).update(link=link, groups=groups)
     for attribute, modules in (("out_link", plan.sources), ("in_link", plan.sinks), ("link", link.norms)):
@@ -257,13 +257,11 @@ def _connect(
                 vars(module)["sparse"] = True
             if attribute != "link":
                 shares[module] = shares.get(module, 1.0) * keep
-    if was in _ALONE:
-        shares.update(dict.fromkeys((site, site.out_proj), keep))
-        return "its heads: the projections and the attention of kept ones"
     before = " and ".join(map(_shown, plan.sources))
     behind = " and ".join(map(_shown, plan.sinks))
     shown = f"{before} before, {behind} behind" if before else f"{behind} behind"
-    return f"{shown}; all heads are attended: {plan.why}" if getattr(plan, "why", "") else shown
+    why = plan.why if isinstance(plan, Heads) else ""
+    return f"{shown}; all heads are attended: {why}" if why else shown
 
 
 _OURS: dict[type[Any], type[Any]] = {
@@ -281,19 +279,11 @@ def _shown(module: Any) -> str:
 
 def _share(model: torch.nn.Module, shares: dict[torch.nn.Module, float]) -> float:
     weighed = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
-    sizes = {
+    sizes: dict[torch.nn.Module, int] = {
         module: module.weight.numel()
         for module in model.modules()
         if isinstance(module, weighed) and not torch.nn.parameter.is_lazy(module.weight)
     }
-    for module in model.modules():
-        if isinstance(module, torch.nn.MultiheadAttention):
-            weights = (
-                module.in_proj_weight,
-                module.q_proj_weight,
-                module.k_proj_weight,
-                module.v_proj_weight,
-            )
-            sizes[module] = sum(weight.numel() for weight in weights if weight is not None)
+    sizes |= _alone.sizes(model)
     whole = sum(sizes.values())
     return sum(size * shares.get(module, 1.0) for module, size in sizes.items()) / whole if whole else 1.0

@@ -125,4 +125,16 @@ class ThinLinear(Seen, torch.nn.Linear):
             return F.linear(input, self.weight, self.bias)
         part: Tensor = getattr(input, "part", input)
         made = _groups.linear(part, self.weight, self.bias, out, inward, self.sparse)
-        return made if out is None else self.out_link.given(made, out)  # type: ignore[union-attr,no-any-return]
+        return made if out is None else self.out_link.given(made, out)  # type: ignore[union-attr]
+
+
+class ThinLockedDropout(ThinSite, nn.LockedDropout):
+    """Dropout of a sequence's features that the batch, or each group of it, shares."""
+
+    inplace = False
+
+    def forward(self, input: Any, *, key: MaskKey = None, call: int | None = None) -> Any:
+        """Of a tensor; packed sequences are masked, each by itself."""
+        if not isinstance(input, Tensor):
+            return nn.LockedDropout.forward(self, input, key=key, call=call)
+        return super().forward(input, key=key, call=call)
