@@ -82,7 +82,7 @@ def _run(
     steps = row_major(tuple(shape)) if strides is None else strides
     if kind == "normal":
         return _plain.normal(sizes, (seed, stream), base, steps, device).expand(sizes).clone()
-    position = _plain._positions(sizes, base, steps, device)
+    position = _plain.positions(sizes, base, steps, device)
     word = _plain.word(position, (seed, stream)).expand(sizes).clone()
     if kind == "word":
         return word
