@@ -41,6 +41,7 @@ _PATHS: dict[type[Any], type[Any]] = {
 }
 _NEIGHBOURS: dict[type[Any], type[Any]] = {
     torch.nn.Linear: _units.ThinLinear,
+    torch.nn.Embedding: _units.ThinEmbedding,
     **{
         getattr(torch.nn, f"{kind}{rank}d"): getattr(_channels, f"Thin{kind}{rank}d")
         for kind in ("Conv", "BatchNorm")
@@ -269,10 +270,15 @@ _OURS: dict[type[Any], type[Any]] = {
 }
 
 
+_OF_TABLES = ("num_embeddings", "embedding_dim")
+
+
 def _shown(module: Any) -> str:
     kind = (_BACK.get(type(module)) or type(module)).__name__
     sizes = [
-        getattr(module, name, None) for name in ("in_features", "out_features", "in_channels", "out_channels")
+        getattr(module, name, None)
+        for names in (("in_features", "out_features"), ("in_channels", "out_channels"), _OF_TABLES)
+        for name in names
     ]
     return f"{kind}({', '.join(str(size) for size in sizes if size is not None)})"
 
