@@ -169,7 +169,7 @@ def unthin(model: Model) -> Model:
             module.__class__ = _BACK[type(module)]
             for weight in module.parameters(recurse=False):
                 _spare.forget(weight)
-            for name in ("link", "out_link", "in_link", "sparse"):
+            for name in ("link", "out_link", "in_link", "sparse_rows"):
                 state.pop(name, None)
     return model
 
@@ -255,7 +255,7 @@ def _connect(
             module.__class__ = _NEIGHBOURS.get(type(module), type(module))
             vars(module)[attribute] = link
             if attribute == "out_link" and sparse:
-                vars(module)["sparse"] = True
+                vars(module)["sparse_rows"] = True
             if attribute != "link":
                 shares[module] = shares.get(module, 1.0) * keep
     before = " and ".join(map(_shown, plan.sources))

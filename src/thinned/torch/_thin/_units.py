@@ -115,7 +115,7 @@ class ThinLinear(Seen, torch.nn.Linear):
 
     out_link: Link | None = None
     in_link: Link | None = None
-    sparse = False  # of the gradient
+    sparse_rows = False  # of the gradient
 
     def forward(self, input: Tensor) -> Tensor:
         """`F.linear`, on what is kept."""
@@ -124,7 +124,7 @@ class ThinLinear(Seen, torch.nn.Linear):
         if out is None and inward is None:
             return F.linear(input, self.weight, self.bias)
         part: Tensor = getattr(input, "part", input)
-        made = _groups.linear(part, self.weight, self.bias, out, inward, self.sparse)
+        made = _groups.linear(part, self.weight, self.bias, out, inward, self.sparse_rows)
         return made if out is None else self.out_link.given(made, out)  # type: ignore[union-attr]
 
 
