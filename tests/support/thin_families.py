@@ -140,6 +140,18 @@ class Crossed(Multihead):
         return x + self.path(output)
 
 
+class Table(torch.nn.Module):
+    """Words by rank of the input, a table of few or many of them, dropout of its columns, and a map."""
+
+    def __init__(self, p: float, words: int) -> None:
+        super().__init__()
+        self.table, self.drop = torch.nn.Embedding(words, 6, padding_idx=1), torch.nn.Dropout(p)
+        self.map, self.out = torch.nn.Linear(6, 20), torch.nn.Linear(20, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.map(self.drop(self.table(x.argsort(-1)))))) + x.mean()  # type: ignore[no-any-return]
+
+
 class Recurrent(torch.nn.Module):
     """A recurrent layer that drops features and whole units, with a map behind."""
 
@@ -208,6 +220,8 @@ FAMILIES = {
     "GRU": Family(
         lambda p: Recurrent(p, nn.GRU, bidirectional=True), (5, 4, 6), 2, groups=False, fixed=False
     ),
+    "a small table": Family(lambda p: Table(p, 7), (4, 6), 1),
+    "a large table": Family(lambda p: Table(p, 99), (4, 6), 1),
     "attention": Family(Attention, (8, 3, 6), 1, groups=False),
 }
 

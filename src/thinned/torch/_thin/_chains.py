@@ -54,7 +54,7 @@ def chain(graph: Graph, site: torch.nn.Module, axes: int, groups: int) -> Chain:
         if len(before) > 2 and any(_is_in_place(graph, node) for node in behind):
             raise _Seen  # the site's copy keeps what functions before it save for their gradients
         maps = tuple(graph.calls[node] for node in sources)
-        if {one.weight.shape[0] for one in maps} != {sinks[0].weight.shape[1]}:  # type: ignore[index]
+        if {_width(one) for one in maps} != {sinks[0].weight.shape[1]}:  # type: ignore[index]
             raise _Seen
         check_hooks(graph, [*before, call, *behind])
     except (_Seen, StaysError):
@@ -97,7 +97,7 @@ def _before(graph: Graph, call: fx.Node, axes: int) -> tuple[Any, ...]:
             module = graph.calls.get(one)
             if one in inside:
                 continue
-            if module is not None and is_map(module, axes):
+            if module is not None and (is_map(module, axes) or (not axes and _is_table(module))):
                 once(graph, module)
                 sources.append(one)
             elif module is not None and axes and runs(module, _NORMS) and module.track_running_stats:
@@ -142,6 +142,19 @@ def is_map(module: torch.nn.Module, axes: int) -> bool:
     return (
         weight is not None and not torch.nn.parameter.is_lazy(weight) and type(weight) is torch.nn.Parameter
     )
+
+
+def _is_table(module: torch.nn.Module) -> bool:
+    """Whether a module looks up rows, whose columns are units."""
+    if not runs(module, (torch.nn.Embedding,)):
+        return False
+    table: Any = module
+    return table.max_norm is None and not table.sparse and type(table.weight) is torch.nn.Parameter
+
+
+def _width(source: Any) -> int:
+    """How many units a module gives."""
+    return int(source.weight.shape[isinstance(source, torch.nn.Embedding)])
 
 
 def name_of(graph: Graph, node: fx.Node) -> str:

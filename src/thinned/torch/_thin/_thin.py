@@ -41,6 +41,7 @@ _PATHS: dict[type[Any], type[Any]] = {
 }
 _NEIGHBOURS: dict[type[Any], type[Any]] = {
     torch.nn.Linear: _units.ThinLinear,
+    torch.nn.Embedding: _units.ThinEmbedding,
     **{
         getattr(torch.nn, f"{kind}{rank}d"): getattr(_channels, f"Thin{kind}{rank}d")
         for kind in ("Conv", "BatchNorm")
@@ -176,7 +177,7 @@ def unthin(model: Model) -> Model:
             module.__class__ = _BACK[type(module)]
             for weight in module.parameters(recurse=False):
                 _spare.forget(weight)
-            for name in ("link", "out_link", "in_link", "sparse"):
+            for name in ("link", "out_link", "in_link", "sparse_rows"):
                 state.pop(name, None)
     return model
 
@@ -264,7 +265,7 @@ def _connect(
             module.__class__ = _NEIGHBOURS.get(type(module), type(module))
             vars(module)[attribute] = link
             if attribute == "out_link" and sparse:
-                vars(module)["sparse"] = True
+                vars(module)["sparse_rows"] = True
             if attribute != "link":
                 shares[module] = shares.get(module, 1.0) * keep
     before = " and ".join(map(_shown, plan.sources))
@@ -279,10 +280,15 @@ _OURS: dict[type[Any], type[Any]] = {
 }
 
 
+_OF_TABLES = ("num_embeddings", "embedding_dim")
+
+
 def _shown(module: Any) -> str:
     kind = (_BACK.get(type(module)) or type(module)).__name__
     sizes = [
-        getattr(module, name, None) for name in ("in_features", "out_features", "in_channels", "out_channels")
+        getattr(module, name, None)
+        for names in (("in_features", "out_features"), ("in_channels", "out_channels"), _OF_TABLES)
+        for name in names
     ]
     return f"{kind}({', '.join(str(size) for size in sizes if size is not None)})"
 

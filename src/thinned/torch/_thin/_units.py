@@ -130,7 +130,7 @@ class ThinLinear(Seen, torch.nn.Linear):
 
     out_link: Link | None = None
     in_link: Link | None = None
-    sparse = False  # of the gradient
+    sparse_rows = False  # of the gradient
 
     def forward(self, input: Tensor) -> Tensor:
         """`F.linear`, on what is kept."""
@@ -139,8 +139,24 @@ class ThinLinear(Seen, torch.nn.Linear):
         if out is None and inward is None:
             return F.linear(input, self.weight, self.bias)
         part: Tensor = getattr(input, "part", input)
-        made = _groups.linear(part, self.weight, self.bias, out, inward, self.sparse)
+        made = _groups.linear(part, self.weight, self.bias, out, inward, self.sparse_rows)
         return made if out is None else self.out_link.given(made, out)  # type: ignore[union-attr]
+
+
+class ThinEmbedding(Seen, torch.nn.Embedding):
+    """A table before a thin site: kept columns are looked up."""
+
+    out_link: Link | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`F.embedding`, of a table of these columns where it has fewer rows than are looked up."""
+        out = None if self.out_link is None else self.out_link.begin(self, self.embedding_dim, input)
+        whole, padding, often = self.weight, self.padding_idx, self.scale_grad_by_freq
+        if out is None or len(out.parts) > 1 or len(whole) > input.numel():
+            found = F.embedding(input, whole, padding, scale_grad_by_freq=often)
+            return found if out is None else _groups.columns(found, out, -1)
+        table = _groups.block(whole, None, Kept(out.parts, out.size, 1.0), 0)
+        return F.embedding(input, table, padding, scale_grad_by_freq=often)
 
 
 class ThinLockedDropout(ThinSite, nn.LockedDropout):
