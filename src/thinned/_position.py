@@ -84,6 +84,13 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+def check_numbers(name: str, low: int, high: int, most: int | None = None) -> None:
+    """Refuse numbers of nodes or edges outside the whole: two of them would share a decision."""
+    if low < 0 or (most is not None and high >= most):
+        whole = "0 on" if most is None else f"0 to num_nodes - 1 = {most - 1}"
+        raise ValueError(f"{name} must be numbers from {whole}, got {low} to {high}")
+
+
 def noise_of_names(layout: str, independent: str) -> tuple[int | None, ...]:
     """The noise shape that names say."""
     if len(set(layout)) != len(layout) or not set(independent) <= set(layout):

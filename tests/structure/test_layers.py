@@ -19,6 +19,7 @@ ROOMS = {
         "_position",
         "_boxes",
         "_blocks",
+        "_concrete",
         "_normal",
         "_overlap",
         "_arguments",

@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from thinned._arguments import requires_training
+from thinned._position import check_numbers
 from thinned.contract import check_integer
 from thinned.jax import _key, _numbers, _philox, _rate
 from thinned.jax._dropout import check_dtype, check_static, dropout
@@ -82,9 +83,8 @@ def _edges(ends: Any, key: Any, threshold: Any, whole: int, undirected: bool) ->
     source, target = ends.astype(np.uint64)
     if undirected:
         source, target = jnp.minimum(source, target), jnp.maximum(source, target)
-    return _philox.at_least(
-        _numbers.words_at(source * np.uint64(whole) + target, key), jnp.asarray(threshold)
-    )
+    position = source * np.uint64(whole) + target
+    return _philox.at_least(_numbers.words_at(position, key), jnp.asarray(threshold))
 
 
 @requires_training
@@ -198,7 +198,4 @@ def _check_numbers(name: str, numbers: Any, most: int | None = None) -> None:
     """Refuse numbers outside the whole, where they are known: two of them would share a decision."""
     if isinstance(numbers, jax.core.Tracer) or not numbers.size:
         return
-    low, high = int(numbers.min()), int(numbers.max())
-    if low < 0 or (most is not None and high >= most):
-        whole = "0 on" if most is None else f"0 to num_nodes - 1 = {most - 1}"
-        raise ValueError(f"{name} must be numbers from {whole}, got {low} to {high}")
+    check_numbers(name, int(numbers.min()), int(numbers.max()), most)

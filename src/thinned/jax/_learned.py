@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any, Unpack
 
 import jax
@@ -10,13 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from thinned import _normal
+from thinned import _concrete, _normal
 from thinned._arguments import check_training, requires_training
 from thinned.contract import check_probability
 from thinned.jax import _key, _numbers, _philox
 from thinned.jax._dropout import check_dtype, check_static, places
 from thinned.jax._primitive import rounded
 from thinned.jax._types import AnyKey, Place
+
+# What `_concrete` takes of a library.
+OPERATORS = SimpleNamespace(
+    exp=jnp.exp,
+    log=jnp.log,
+    log1p=jnp.log1p,
+    sigmoid=jax.nn.sigmoid,
+    softplus=jax.nn.softplus,
+    where=jnp.where,
+)
 
 
 @requires_training
@@ -62,8 +73,7 @@ def concrete_dropout(
         True
     """
     array, rate, training = _checked(x, p, training)
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
+    _concrete.check_positive(temperature=temperature)
     steps, first = places(array.shape, noise_shape, **place)
     words = _key.words(key)
     if not training:
@@ -84,10 +94,9 @@ def _relaxed(x: Any, p: Any, key: Any, start: Any, *, strides: Any, temperature:
     wide = _wide(x)
     rate = p.astype(wide)
     inside = jnp.clip(rate, jnp.finfo(wide).tiny, 1.0 - jnp.finfo(wide).eps / 2)
-    above = _odds(x.shape, strides, key, start, wide) - (jnp.log(inside) - jnp.log1p(-inside))
-    factor = jax.nn.sigmoid(above / temperature) / (1.0 - inside)
-    value = x.astype(wide) * jnp.where(rate <= 0, 1.0, factor)
-    return rounded(jnp.where(rate >= 1, 0.0, value), x.dtype)
+    odds = _odds(x.shape, strides, key, start, wide)
+    value = _concrete.relaxed(x.astype(wide), odds, rate, inside, temperature, OPERATORS, (1.0, 0.0))
+    return rounded(value, x.dtype)
 
 
 @requires_training

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from thinned._arguments import requires_training
+from thinned._arguments import check_tokens, requires_training
 from thinned._position import noise_of_names
 from thinned.contract import check_integer, check_probability
 from thinned.jax import _key, _numbers, _rate
@@ -103,9 +103,7 @@ def word_dropout(
     array = jnp.asarray(tokens)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"tokens must be integers, got {array.dtype}: dropout drops real numbers")
-    for name, numbers in (("replacement", (replacement,)), ("protected", protected)):
-        for number in numbers:
-            check_integer(name, number)
+    check_tokens(replacement, protected)
     _rate.threshold(p)
     places(array.shape, None, **place)
     if not training:

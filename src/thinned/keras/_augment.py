@@ -7,7 +7,8 @@ from typing import Any
 import keras
 
 from thinned import _boxes
-from thinned.contract import check_integer, check_probability
+from thinned._arguments import check_tokens
+from thinned.contract import check_probability
 from thinned.keras._backend import active
 from thinned.keras._own import SameShape
 from thinned.keras._site import Seed
@@ -47,9 +48,7 @@ class WordDropout(SameShape):
         **kwargs: Any,
     ) -> None:
         rate = check_probability(rate, "rate")
-        for name, tokens in (("replacement", (replacement,)), ("protected", protected)):
-            for token in tokens:
-                check_integer(name, token)
+        check_tokens(replacement, protected)
         super().__init__(seed, **kwargs)
         self.rate, self.replacement, self.protected = rate, replacement, tuple(protected)
 

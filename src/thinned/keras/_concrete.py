@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from thinned.contract import check_integer, check_probability
+from thinned._concrete import check_inside, check_positive, check_samples, divergence
 from thinned.keras._backend import active
 from thinned.keras._own import Own
 from thinned.keras._site import Seed
@@ -60,19 +60,13 @@ class ConcreteDropout(Own, keras.layers.Wrapper):  # type: ignore[misc]
         seed: Seed = None,
         **kwargs: Any,
     ) -> None:
-        rate = check_probability(rate, "rate")
-        if not 0.0 < rate < 1.0:
-            raise ValueError(f"rate must be inside (0, 1), got {rate}: from its ends no gradient leads away")
+        rate, samples = check_inside(rate, "rate"), check_samples(samples)
+        check_positive(length_scale=length_scale, temperature=temperature)
         if not isinstance(layer, _TAKES):
             raise TypeError(f"layer must be a Dense or Conv1D to Conv3D, got {type(layer).__name__}")
-        if check_integer("samples", samples) < 1:
-            raise ValueError(f"samples must be positive, got {samples}: it is the size of the training set")
-        for name, value in (("length_scale", length_scale), ("temperature", temperature)):
-            if not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
         kwargs.setdefault("dtype", layer.dtype_policy)
         super().__init__(layer, **kwargs)
-        self.first_rate, self.samples = rate, int(samples)
+        self.first_rate, self.samples = rate, samples
         self.length_scale, self.temperature = length_scale, temperature
         self.draw_from(seed)
 
@@ -109,14 +103,10 @@ class ConcreteDropout(Own, keras.layers.Wrapper):  # type: ignore[misc]
 
     def regularization(self) -> Any:
         """The divergence from the prior over N: (l²/(2(1−p)) ‖W‖² − K H(p)) / N, of K inputs or channels."""
-        logit = ops.convert_to_tensor(self.rate_logit)
-        kernel = ops.convert_to_tensor(self.layer.kernel)
-        p = ops.sigmoid(logit)
-        entropy = p * ops.softplus(-logit) + (1.0 - p) * ops.softplus(logit)
-        # 1/(1−p) = 1 + exp(logit)
-        weights = self.length_scale**2 * (1.0 + ops.exp(logit)) * ops.sum(ops.square(kernel)) / 2.0
-        count = self.layer.kernel.shape[-2] * getattr(self.layer, "groups", 1)
-        return (weights - count * entropy) / self.samples
+        logit, kernel = (ops.convert_to_tensor(each) for each in (self.rate_logit, self.layer.kernel))
+        inputs = kernel.shape[-2] * getattr(self.layer, "groups", 1)
+        prior = (inputs, self.samples, self.length_scale)
+        return divergence(logit, ops.sum(ops.square(kernel)), *prior, ops)
 
     def _sharing(self) -> tuple[int | None, ...] | None:
         """One number for a channel of a convolution."""

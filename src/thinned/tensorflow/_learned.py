@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import tensorflow as tf
 
+from thinned import _concrete
 from thinned._arguments import requires_training
 from thinned.contract import check_probability
 from thinned.tensorflow import _compat, _key, _plain
@@ -63,8 +65,7 @@ def concrete_dropout(
         True
     """
     x, training = check_input(x), flag(training)
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
+    _concrete.check_positive(temperature=temperature)
     wide = tf.float64 if x.dtype == tf.float64 else tf.float32
     if not isinstance(p, (tf.Tensor, tf.Variable)):
         p = tf.constant(check_probability(p), wide)
@@ -101,12 +102,12 @@ def _relaxed(x: Any, p: Any, key: Any, where: Place, temperature: float) -> Any:
     odds = tf.cast(tf.math.log(u) - tf.math.log1p(-u), wide)
     rate = tf.cast(p, wide)
     inside = tf.clip_by_value(rate, wide.as_numpy_dtype(_TINY[wide]), wide.as_numpy_dtype(1.0 - _HALF[wide]))
-    above = odds - (tf.math.log(inside) - tf.math.log1p(-inside))
-    factor = tf.sigmoid(above / temperature) / (1.0 - inside)
-    value = tf.cast(x, wide) * tf.where(rate <= 0, tf.ones((), wide), factor)
-    return tf.cast(tf.where(rate >= 1, tf.zeros((), wide), value), x.dtype)
+    ends = (tf.ones((), wide), tf.zeros((), wide))
+    value = _concrete.relaxed(tf.cast(x, wide), odds, rate, inside, temperature, _OPERATORS, ends)
+    return tf.cast(value, x.dtype)
 
 
+_OPERATORS = SimpleNamespace(log=tf.math.log, log1p=tf.math.log1p, sigmoid=tf.sigmoid, where=tf.where)
 # The least normal number, and half the distance of 1 from the number after it.
 _TINY = {tf.float32: 2.0**-126, tf.float64: 2.0**-1022}
 _HALF = {tf.float32: 2.0**-24, tf.float64: 2.0**-53}

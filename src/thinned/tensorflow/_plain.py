@@ -96,8 +96,9 @@ def _at_least(halves: Any, drop: Any) -> Any:
     """U ≥ D, from the rows h_0 and, where there is one, h_1 (CONTRACT.md, section 3); U itself without D."""
     if _high_decides(drop):
         return halves[0] >= drop >> 16
-    number = halves[0] * 65536 + halves[1]
-    return number if drop is None else number >= drop
+    if drop is None:
+        return halves[0] * 65536 + halves[1]
+    return halves[0] * 65536 + halves[1] >= drop
 
 
 def _high_decides(drop: Any) -> bool:

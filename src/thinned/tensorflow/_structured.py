@@ -7,8 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from thinned import _boxes
-from thinned._arguments import requires_training
-from thinned.contract import check_integer
+from thinned._arguments import check_tokens, requires_training
 from thinned.tensorflow import _key, _plain, _rate
 from thinned.tensorflow._autograph import as_written
 from thinned.tensorflow._dropout import check_input, dropout, flag
@@ -65,9 +64,7 @@ def word_dropout(
     tokens = tf.convert_to_tensor(tokens)
     if not tokens.dtype.is_integer:
         raise TypeError(f"tokens must be integers, got {tokens.dtype.name}: dropout drops real numbers")
-    for name, numbers in (("replacement", (replacement,)), ("protected", protected)):
-        for number in numbers:
-            check_integer(name, number)
+    check_tokens(replacement, protected)
     ones = tf.ones_like(tokens, tf.float32)
     options: Any = {"mode": "classic", "global_shape": global_shape, "start": start}
     kept = dropout(ones, p, key=key, training=True, **options) != 0

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from thinned.contract import check_integer
+from thinned._concrete import check_inside, check_positive, check_samples, divergence
 from thinned.flax.nnx._dropout import Dropout, Rngs
 from thinned.jax import concrete_dropout
+from thinned.jax._learned import OPERATORS
 
 
 class ConcreteDropout(Dropout):
@@ -61,15 +62,10 @@ class ConcreteDropout(Dropout):
         super().__init__(rate, deterministic=deterministic, rng_collection=rng_collection, rngs=rngs)
         if not isinstance(layer, (nnx.Linear, nnx.Conv)):
             raise TypeError(f"layer must be an nnx.Linear or nnx.Conv, got {type(layer).__name__}")
-        if not 0.0 < rate < 1.0:
-            raise ValueError(f"rate must be inside (0, 1), got {rate}: from its ends no gradient leads away")
-        if check_integer("samples", samples) < 1:
-            raise ValueError(f"samples must be positive, got {samples}: it is the size of the training set")
-        for name, value in (("length_scale", length_scale), ("temperature", temperature)):
-            if not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+        rate = check_inside(rate, "rate")
+        check_positive(length_scale=length_scale, temperature=temperature)
         self.layer = layer
-        self.samples, self.length_scale, self.temperature = int(samples), length_scale, temperature
+        self.samples, self.length_scale, self.temperature = check_samples(samples), length_scale, temperature
         self.rate_logit = nnx.Param(jnp.asarray(math.log(rate) - math.log1p(-rate), jnp.float32))
 
     @property
@@ -104,9 +100,8 @@ class ConcreteDropout(Dropout):
     def regularization(self) -> jax.Array:
         """The divergence from the prior over N: (l²/(2(1−p)) ‖W‖² − K H(p)) / N, of K inputs or channels."""
         layer: Any = self.layer
-        kernel, logit, p = layer.kernel[...], self.rate_logit[...], self.p
-        entropy = p * jax.nn.softplus(-logit) + (1.0 - p) * jax.nn.softplus(logit)
-        # 1/(1−p) = 1 + exp(logit)
-        weights = self.length_scale**2 * (1.0 + jnp.exp(logit)) * jnp.square(kernel).sum() / 2.0
-        count = kernel.shape[-2] * getattr(layer, "feature_group_count", 1)
-        return (weights - count * entropy) / self.samples
+        kernel = layer.kernel[...]
+        inputs = kernel.shape[-2] * getattr(layer, "feature_group_count", 1)
+        prior = (inputs, self.samples, self.length_scale)
+        result: jax.Array = divergence(self.rate_logit[...], jnp.square(kernel).sum(), *prior, OPERATORS)
+        return result

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_training
+from thinned._position import check_numbers
 from thinned.contract import Key, check_integer
 from thinned.torch import _eager, _export, _key, _native
 from thinned.torch._lean import lean
@@ -224,10 +225,7 @@ def _check_numbers(name: str, ids: Tensor, most: int | None = None) -> None:
         or not ids.numel()
     ):
         return
-    low, high = (int(each) for each in ids.aminmax())
-    if low < 0 or (most is not None and high >= most):
-        whole = "0 on" if most is None else f"0 to num_nodes - 1 = {most - 1}"
-        raise ValueError(f"{name} must be numbers from {whole}, got {low} to {high}")
+    check_numbers(name, *(int(each) for each in ids.aminmax()), most)
 
 
 def _kept(input: Tensor, position: Tensor, key: Tensor, drop: Tensor) -> Tensor:

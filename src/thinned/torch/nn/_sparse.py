@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from thinned._concrete import check_samples
 from thinned.torch import functional
 from thinned.torch._site import MaskKey, Site
-from thinned.torch.nn._learned import check_samples
 
 # Molchanov et al. 2017, equation 14: for all α.
 _K1, _K2, _K3 = 0.63576, 1.87320, 1.48695
