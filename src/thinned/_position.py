@@ -84,6 +84,16 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+def noise_of_names(layout: str, independent: str) -> tuple[int | None, ...]:
+    """The noise shape that names say."""
+    if len(set(layout)) != len(layout) or not set(independent) <= set(layout):
+        raise ValueError(
+            f'independent "{independent}" is not in layout "{layout}", or a letter is there twice: give one '
+            'letter for each dimension, "NHWC", and those with decisions of their own, "NC"'
+        )
+    return tuple(None if letter in independent else 1 for letter in layout)
+
+
 def _check_total(sizes: tuple[int, ...]) -> None:
     # In a program that is to be exported a size may have a name in place of a number.
     if math.prod([size for size in sizes if isinstance(size, int)]) > _MOST:  # torch.compile traces lists
