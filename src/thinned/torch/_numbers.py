@@ -83,7 +83,7 @@ def _run(
     if kind == "normal":
         return _plain.normal(sizes, (seed, stream), base, steps, device).expand(sizes).clone()
     position = _plain.positions(sizes, base, steps, device)
-    word = _plain.word(position, (seed, stream)).expand(sizes).clone()
+    word: Tensor = _plain.word(position, (seed, stream)).expand(sizes).clone()
     if kind == "word":
         return word
     return (word >> 8).double() * _STEPS if kind == "uniform" else (word.double() + 0.5) / 2.0**32
@@ -127,7 +127,8 @@ def _words_at(position: Tensor, key: Tensor) -> Tensor:
     seed, stream = (
         w.reshape(*w.shape, *(1,) * (position.dim() - w.dim())) for w in key.to(position.device).unbind(-1)
     )
-    return _plain.word(position, (seed, stream))
+    words: Tensor = _plain.word(position, (seed, stream))
+    return words
 
 
 def _words_at_batched(info: Any, in_dims: Any, position: Tensor, key: Tensor) -> tuple[Tensor, int]:
