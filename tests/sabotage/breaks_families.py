@@ -59,10 +59,10 @@ BREAKS = of(
             _ALIKE,
         ),
         (
-            "the gradient of a relaxed mask in JAX",
-            "jax/_learned.py",
-            "    rate = p.astype(wide)\n",
-            "    rate = jax.lax.stop_gradient(p).astype(wide)\n",
+            "the gradient of a relaxed mask in TensorFlow",
+            "tensorflow/_learned.py",
+            "                tape.watch([x, p])\n",
+            "                tape.watch([x])\n",
             "conformance/test_families.py::test_the_rate_of_concrete_dropout_has_one_gradient",
         ),
         (

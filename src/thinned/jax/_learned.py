@@ -177,10 +177,12 @@ def _checked(x: Any, p: Any, training: Any) -> tuple[Any, Any, bool]:
     array = jnp.asarray(x)
     check_dtype(array, "x")
     if not isinstance(p, jax.core.Tracer):
-        if np.ndim(p) == 0:
+        known = np.asarray(p)  # inside a trace an operation of JAX's would be traced
+        if not known.ndim or known.dtype.kind == "b":
             check_probability(p)
-        for worst in (np.min(p), np.max(p)) if np.size(p) else ():
-            check_probability(np.float64(worst) if np.asarray(p).dtype.kind in "iuf" else worst)
+        else:
+            for worst in (known.min(), known.max()):
+                check_probability(float(worst))
     rate = jnp.asarray(p)
     if not jnp.issubdtype(rate.dtype, jnp.floating):
         rate = rate.astype(_wide(array))
