@@ -75,7 +75,8 @@ def drop_edge(
     _check_numbers("nodes", ends, num_nodes)
     words = _key.words(key)
     _key.spend(key)
-    return _edges(ends, words, _rate.words(p, drop), num_nodes or 2**31, undirected)
+    kept: jax.Array = _edges(ends, words, _rate.words(p, drop), num_nodes or 2**31, undirected)
+    return kept
 
 
 @_philox.wide

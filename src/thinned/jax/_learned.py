@@ -77,7 +77,7 @@ def concrete_dropout(
     steps, first = places(array.shape, noise_shape, **place)
     words = _key.words(key)
     if not training:
-        return array
+        return array  # type: ignore[no-any-return]
     _key.spend(key)
     static = {"strides": steps, "temperature": float(temperature)}
     return _numbers.recomputed(_relaxed)(array, rate, words, first, **static)  # type: ignore[no-any-return]
@@ -93,7 +93,8 @@ def _odds(shape: Any, strides: Any, key: Any, start: Any, dtype: Any) -> Any:
 def _relaxed(x: Any, p: Any, key: Any, start: Any, *, strides: Any, temperature: float) -> Any:
     wide = _wide(x)
     rate = p.astype(wide)
-    inside = jnp.clip(rate, jnp.finfo(wide).tiny, 1.0 - jnp.finfo(wide).eps / 2)
+    least, half = np.finfo(wide).tiny, np.finfo(wide).eps / 2
+    inside = jnp.clip(rate, least, wide(1.0) - half)
     odds = _odds(x.shape, strides, key, start, wide)
     value = _concrete.relaxed(x.astype(wide), odds, rate, inside, temperature, OPERATORS, (1.0, 0.0))
     return rounded(value, x.dtype)
@@ -144,7 +145,7 @@ def variational_dropout(
     steps, first = places(array.shape, noise_shape, **place)
     words = _key.words(key)
     if not training:
-        return array
+        return array  # type: ignore[no-any-return]
     _key.spend(key)
     if known and not np.ndim(p):  # in double, as a number's deviation is elsewhere
         sigma = jnp.asarray(math.sqrt(float(p) / (1.0 - float(p))), _wide(array))  # type: ignore[arg-type]

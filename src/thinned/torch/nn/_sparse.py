@@ -186,6 +186,6 @@ class SparseVariationalConv2d(Sparse, torch.nn.Conv2d):
         """The place of the output, where `set_rows` says that of the rows."""
         if not self.training or not self.has_rows:
             return {}
-        there = (each.detach().to("meta") for each in (input, self.weight))
-        output = torch.nn.functional.conv2d(*there, None, *self._options())
+        there, weight = (each.detach().to("meta") for each in (input, self.weight))
+        output = torch.nn.functional.conv2d(there, weight, None, *self._options())
         return self.place(input, 0, tuple(output.shape))
