@@ -32,7 +32,7 @@ def kept_units(p: float, size: int) -> int:
 
 
 def scale(size: int, count: int, inverted: bool = True) -> float:
-    """What a kept unit is multiplied by: size / count, so that its expectation is itself; 0 if none is kept."""
+    """What a kept unit is multiplied by: size / count, so that its expectation is itself, or 0."""
     if not count:
         return 0.0
     return size / count if inverted else 1.0

@@ -73,6 +73,13 @@ BREAKS = of(
             _ALIKE,
         ),
         (
+            "where a run of numbers begins in its block",
+            "torch/_plain.py",
+            "halves.reshape(2, -1)[:, skipped : skipped + n]",
+            "halves.reshape(2, -1)[:, :n]",
+            "torch/test_numbers.py",
+        ),
+        (
             "the variance of a drawn convolution",
             "torch/functional/_variational_conv.py",
             "spread = _convolved(input.to(wide).square(), variance.to(wide), None, options)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -50,12 +51,31 @@ class Sampled(Statistics):
 
 
 def check_outputs(outputs: Any) -> Outputs:
-    """One of the kinds of outputs."""
+    """One of the kinds of outputs: values where nobody says which."""
+    if outputs is None:
+        return "values"
     if outputs not in OUTPUTS:
         raise ValueError(
             f'outputs must be "values", "logits", "probabilities" or "gaussian", got {outputs!r}'
         )
     return outputs  # type: ignore[no-any-return]
+
+
+def doubt(mean: Doubles, stacklevel: int) -> None:
+    """Ask what outputs are that were taken for values, where they have the shape of classes' scores.
+
+    Warns:
+        UserWarning: `outputs= was not given, …`.
+    """
+    if mean.ndim != 2 or mean.shape[1] < 2:
+        return
+    shares = bool((mean >= 0).all()) and bool((np.abs(mean.sum(axis=1) - 1) < 1e-3).all())
+    kind, pass_ = ("probabilities", "probabilities") if shares else ("scores of classes", "logits")
+    warnings.warn(
+        f"outputs= was not given, and the {mean.shape[1]} outputs of each input are averaged as values. If "
+        f'they are {kind}, pass outputs="{pass_}"; if they are values, outputs="values" says so',
+        stacklevel=stacklevel + 1,
+    )
 
 
 def as_outputs(raw: npt.NDArray[Any], outputs: Outputs) -> npt.NDArray[Any]:

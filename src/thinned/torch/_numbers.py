@@ -90,7 +90,7 @@ def _run(
     if dense and key.dim() == 1:
         word = _plain.run(base, math.prod(one), (seed.reshape(()), stream.reshape(())), device).reshape(one)
     else:
-        position = _plain._positions(sizes, base, steps, device)
+        position = _plain.positions(sizes, base, steps, device)
         word = _plain.word(position, (seed, stream)).expand(sizes).clone()
     if kind == "word":
         return word

@@ -66,7 +66,7 @@ class Predictor:
         *,
         samples: int = 100,
         key: Key | None = None,
-        outputs: Outputs = "values",
+        outputs: Outputs | None = None,
         shared: bool = False,
         batch_size: int | None = None,
         batch_dim: int = 0,
@@ -80,7 +80,8 @@ class Predictor:
         check_integer("batch_dim", batch_dim)
         check_at_least_1("memory", memory)
         check_at_least_1("batch_size", 1 if batch_size is None else batch_size)
-        self.model, self.samples, self.outputs = model, samples, check_outputs(outputs)
+        check_outputs(outputs)
+        self.model, self.samples, self.outputs = model, samples, outputs
         self.key = None if key is None else check_key(key)
         self.tolerance, self.keep, self.traces = tolerance, keep, 0
         self._options: dict[str, Any] = {

@@ -208,6 +208,8 @@ def _no_counterpart(site: Any) -> str | None:
     rate = "dropout" if _TORCHS[kind] in HOLDERS else "p"
     if not isinstance(getattr(site, rate), float):
         return f"{rate}={getattr(site, rate)} is no number"
+    if head_p := vars(site).get("head_p", 0.0):
+        return f"torch.nn.{kind.__name__} has no head_p={head_p}"
     if _TORCHS[kind] in HOLDERS:
         return None
     fresh = kind()
