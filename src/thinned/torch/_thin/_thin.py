@@ -206,7 +206,7 @@ def _by_sample(plan: Branch, done: dict[torch.nn.Module, Any], groups: int) -> l
     return [
         other
         for other in plan.others
-        if (groups > 1 or not isinstance(done.get(other), (Chain, Heads))) and drops(other)
+        if (groups > 1 or not isinstance(done.get(other), (Chain, Heads, _alone.Alone))) and drops(other)
     ]
 
 
