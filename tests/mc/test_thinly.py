@@ -23,8 +23,16 @@ def network(p=0.5):
 
 def convolutions(p=0.5):
     return Sequential(
-        Conv2d(2, 6, 3, padding=1), ReLU(), Dropout2d(p), Conv2d(6, 5, 3), LeakyReLU(), Dropout2d(p), Conv2d(5, 4, 1),
-        Flatten(), Dropout(p), Linear(64, 2),
+        Conv2d(2, 6, 3, padding=1),
+        ReLU(),
+        Dropout2d(p),
+        Conv2d(6, 5, 3),
+        LeakyReLU(),
+        Dropout2d(p),
+        Conv2d(5, 4, 1),
+        Flatten(),
+        Dropout(p),
+        Linear(64, 2),
     )
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
 HERE = Path(__file__).parent
 # Two processes, which take about as long: one starts in 4 s of a processor's time.
 CHECKS = {
-    "kernels": ("defects", "gaussian", "layouts", "masks", "norms", "operators"),
+    "kernels": ("census", "defects", "gaussian", "layouts", "masks", "norms", "numbers_of_keys", "operators"),
     "attention": ("attention",),
 }
 COMPILED = ("machine_code", "static_model", "attention_code")

@@ -14,7 +14,7 @@ from thinned._arguments import effect, signed
 from thinned._position import row_major
 from thinned.contract import threshold
 from thinned.torch import _rate
-from thinned.torch._triton import _dropout, _tile, _turned
+from thinned.torch._triton import _dropout, _numbers, _tile, _turned
 from thinned.torch._triton._layout import layout
 from thinned.torch._words import words_of
 
@@ -30,6 +30,13 @@ _TILE_CALLS, _TILE_WORDS, _COLUMNS = 4, 2, 64
 _LEAST_TILE = 32
 # A product and a sum are two roundings: none may be left to the assembler.
 _EXACT = {"enable_fp_fusion": False}
+
+_KINDS = {
+    "word": _numbers.WORD.value,
+    "uniform": _numbers.UNIFORM.value,
+    "middle": _numbers.MIDDLE.value,
+    "normal": _numbers.NORMAL.value,
+}
 
 Strides = tuple[int, ...] | None
 
@@ -91,6 +98,32 @@ def add(input: Tensor, residual: Tensor, key: Tensor, p: Tensor, base: int) -> T
         with torch.cuda.device_of(input):
             found = layout([(input.numel(), 1, 1, 1, 0, 0)], _SHORTEST_ROW)
             _rows(input, residual, out, what, base, found, flags | {"ADD": True, "NOISE": False})
+    return out
+
+
+def numbers(out: Tensor, key: Tensor, base: int, strides: tuple[int, ...], kind: str) -> Tensor:
+    """Write numbers of a kind to a contiguous tensor, whose first dimensions are the key's."""
+    many = key.dim() - 1
+    if not out.numel():
+        return out
+    here = bool(many) or _on(out, key)
+    key = (key.to(out.device) if many else key).contiguous()
+    positions, keys = (0,) * many + strides, (*key.stride()[:many], *(0,) * len(strides))
+    still = (0,) * out.dim()
+    found = layout(zip(out.shape, still, out.stride(), positions, keys, still, strict=True), 1)
+    sizes, _, _, steps, key_steps, _ = found.columns()
+    ((size, _, _, step, key_step, _),) = found.dimensions[-1:]
+    dense = len(found.dimensions) == 1 and (size == 1 or step == 1) and not key_step and not base % 8
+    seed, stream = (0, 0) if here else (signed(word) for word in words_of(key))
+    with torch.cuda.device_of(out):
+        _numbers.numbers[(triton.cdiv(out.numel(), _SPAN),)](
+            *(out, key if here else out, seed, stream, base, sizes, steps, key_steps, out.numel()),
+            KIND=_KINDS[kind],
+            CALLS=_SPAN // 8,
+            DENSE=dense,
+            KEY_HERE=here,
+            **_EXACT,
+        )
     return out
 
 

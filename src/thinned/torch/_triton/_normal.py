@@ -24,16 +24,28 @@ _ONE = tl.constexpr(int(_quantile.ONE))
 @triton.jit
 def deviates(block, seed, stream, calls: tl.constexpr):
     """Z, in float32, of each of the 8 · calls positions from the first one of a block on."""
-    blocks = block + tl.arange(0, calls)
-    high = _halves(blocks, seed, stream, 2, calls)
-    return _quantile_of((high << 16) | _halves(blocks, seed, stream, 3, calls))
+    return _quantile_of(whole(block, seed, stream, 2, calls))
 
 
 @triton.jit
 def deviates_at(position, seed, stream):
     """Z of each position by itself."""
-    high, low = halfword_at(position, seed, stream, 2), halfword_at(position, seed, stream, 3)
-    return _quantile_of((high.to(tl.uint32) << 16) | low.to(tl.uint32))
+    return _quantile_of(whole_at(position, seed, stream, 2))
+
+
+@triton.jit
+def whole(block, seed, stream, purpose: tl.constexpr, calls: tl.constexpr):
+    """The 32-bit number of a purpose and the next, of each of the 8 · calls positions from a block on."""
+    blocks = block + tl.arange(0, calls)
+    high = _halves(blocks, seed, stream, purpose, calls)
+    return (high << 16) | _halves(blocks, seed, stream, purpose + 1, calls)
+
+
+@triton.jit
+def whole_at(position, seed, stream, purpose: tl.constexpr):
+    """That number of each position by itself."""
+    high, low = halfword_at(position, seed, stream, purpose), halfword_at(position, seed, stream, purpose + 1)
+    return (high.to(tl.uint32) << 16) | low.to(tl.uint32)
 
 
 @triton.jit
