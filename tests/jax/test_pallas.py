@@ -44,7 +44,7 @@ def test_ties():
     """Of key (5, 5), positions 28166 and 43346, dropped, and 206461, which is kept."""
     check(np.ones(204 * 1024, np.float32), 0.1, Key(5, 5))
     at = np.array([17], np.uint64)  # whose own number is p's threshold, and one below it
-    own = int(contract.halfword(at, KEY, 0)[0]) << 16 | int(contract.halfword(at, KEY, 1)[0])
+    own = int(contract.halfword(KEY, at, 0)[0]) << 16 | int(contract.halfword(KEY, at, 1)[0])
     for more in (0, 1):
         assert (ours(np.ones(1024, np.float32), (own + more) / 2**32)[17] != 0) == (not more)
 
