@@ -68,6 +68,7 @@ def test_a_convolutions_channels_have_one_number():
     np.testing.assert_allclose(got[..., 0], np.broadcast_to(factor[:, None, None], (2, 3, 4)), rtol=1e-5)
 
 
+@pytest.mark.full
 def test_they_are_sites_by_their_path():
     model = nnx.Sequential(ours.ConcreteDropout(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), 0.3, samples=9))
     own = ours.keyed(model, 7)

@@ -31,13 +31,6 @@ BREAKS = of(
             _ALIKE,
         ),
         (
-            "an edge's number in JAX",
-            "jax/_graph.py",
-            "position = source * np.uint64(whole) + target",
-            "position = target * np.uint64(whole) + source",
-            _ALIKE,
-        ),
-        (
             "an edge's number in TensorFlow",
             "tensorflow/_edges.py",
             "else num_nodes) + target",

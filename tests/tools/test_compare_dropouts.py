@@ -72,6 +72,7 @@ def test_all_families_start_from_the_same_weights():
     assert all(set(plain) <= set(state) for state in states.values())
 
 
+@pytest.mark.full
 def test_masks_are_of_seed_and_family():
     """Two trainings are equal to the bit."""
     family = next(one for one in families(16, 10) if one.name == "Dropout")
