@@ -68,8 +68,8 @@ BREAKS = of(
         (
             "where a run of numbers begins in its block",
             "torch/_plain.py",
-            "halves.reshape(2, -1)[:, skipped : skipped + n]",
-            "halves.reshape(2, -1)[:, :n]",
+            "halves.flatten(-2)[..., skipped : skipped + n]",
+            "halves.flatten(-2)[..., :n]",
             "torch/test_numbers.py",
         ),
         (

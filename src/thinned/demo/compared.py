@@ -41,7 +41,7 @@ class Sizes:
 
     seeds: int
     train: int = 200
-    epochs: int = 40
+    epochs: int = 30
     batch: int = 40
     width: int = 128
 
