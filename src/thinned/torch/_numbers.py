@@ -136,7 +136,8 @@ def _words_at(position: Tensor, key: Tensor) -> Tensor:
     seed, stream = (
         w.reshape(*w.shape, *(1,) * (position.dim() - w.dim())) for w in key.to(position.device).unbind(-1)
     )
-    return _plain.word(position, (seed, stream))
+    word: Tensor = _plain.word(position, (seed, stream))
+    return word
 
 
 def _words_at_batched(info: Any, in_dims: Any, position: Tensor, key: Tensor) -> tuple[Tensor, int]:

@@ -109,7 +109,8 @@ def run(base: int, n: int, key: tuple[Tensor, Tensor], device: torch.device) -> 
     )
     halves = torch.stack([half for word in words for half in (word & 0xFFFF, word >> 16)], -1)
     first, second = halves.flatten(-2)[..., skipped : skipped + n]
-    return first << 16 | second
+    number: Tensor = first << 16 | second
+    return number
 
 
 def _halfword(
