@@ -101,7 +101,8 @@ def run(base: int, n: int, key: tuple[Tensor, Tensor], device: torch.device) -> 
     """
     skipped, (seed, stream) = base & 7, (word.unsqueeze(-1) for word in key)
     block = torch.arange((n + skipped + 7) // 8, dtype=torch.int64, device=device) + (base >> 3)
-    purposes = torch.tensor([contract.PURPOSE_HIGH << 28, contract.PURPOSE_LOW << 28], device=device)
+    # Made on the device: a copy from the CPU's memory is none that a CUDA graph can capture.
+    purposes = torch.arange(contract.PURPOSE_HIGH, contract.PURPOSE_LOW + 1, device=device) << 28
     high = (block >> 32) + purposes.reshape(-1, *(1,) * seed.dim())
     counter = (block & contract.WORD, high, *_words(stream))
     words = _philox.rounds(
