@@ -56,7 +56,7 @@ def largest(key: Key, rows: int, size: int, count: int) -> npt.NDArray[np.int64]
 
     Example:
         >>> largest(Key(0), 1, 5, 2)
-        array([[0, 2]])
+        array([[0, 3]])
     """
     position = np.arange(rows * size, dtype=np.uint64).reshape(rows, size)
     high, low = (halfword(key, position, purpose).astype(np.int64) for purpose in (PURPOSE_HIGH, PURPOSE_LOW))

@@ -21,5 +21,12 @@ BREAKS = of(
             "inward.on(weight.device)[0]",
             "torch/thin/test_families.py::test_groups_are_masked_alike",
         ),
+        (
+            "whether a branch mixes samples",
+            "_thin/_samples.py",
+            "                    (apart if found else mixed).add(x.dim())\n",
+            "                    apart.add(x.dim())\n",
+            "torch/thin/test_odd_shapes.py torch/thin/test_plan.py",
+        ),
     ],
 )

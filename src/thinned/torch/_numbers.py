@@ -89,7 +89,7 @@ def _run(
     dense = all(size < 2 or a == b for size, a, b in zip(one, steps, row_major(one), strict=True))
     if dense:
         keys = (key.to(device)[..., 0], key.to(device)[..., 1])
-        word = _plain.run(base, math.prod(one), keys, device).reshape(sizes)
+        word: Tensor = _plain.run(base, math.prod(one), keys, device).reshape(sizes)
     else:
         position = _plain.positions(sizes, base, steps, device)
         word = _plain.word(position, (seed, stream)).expand(sizes).clone()
@@ -136,8 +136,8 @@ def _words_at(position: Tensor, key: Tensor) -> Tensor:
     seed, stream = (
         w.reshape(*w.shape, *(1,) * (position.dim() - w.dim())) for w in key.to(position.device).unbind(-1)
     )
-    word: Tensor = _plain.word(position, (seed, stream))
-    return word
+    words: Tensor = _plain.word(position, (seed, stream))
+    return words
 
 
 def _words_at_batched(info: Any, in_dims: Any, position: Tensor, key: Tensor) -> tuple[Tensor, int]:
