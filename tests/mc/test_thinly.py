@@ -30,7 +30,7 @@ def convolutions(p=0.5):
 
 MODELS = {
     "units": (network, (5, 7)),
-    "all or nothing": (lambda: network(1.0), (5, 7)),
+    "all or nothing": (lambda: Sequential(Linear(7, 9), Dropout(1.0), Linear(9, 5), Dropout(0.5), Linear(5, 3)), (5, 7)),
     "few": (lambda: network(0.9), (5, 7)),
     "no bias": (lambda: Sequential(Linear(7, 9, bias=False), Dropout(0.5), Linear(9, 3, bias=False)), (5, 7)),
     "once for all samples": (lambda: Sequential(Linear(7, 9), ReLU(), Dropout(0.5), Linear(9, 3)), (5, 7)),
@@ -90,9 +90,9 @@ class Mixing(torch.nn.Module):
     "mix",
     [
         lambda x: x + x.mean(),
-        lambda x: x - x.mean(0, keepdim=True),
+        lambda x: x + x.mean(0, keepdim=True),
         lambda x: x.cumsum(0),
-        lambda x: x.softmax(0),
+        lambda x: x + x.softmax(0),
         lambda x: x + x[0],
         lambda x: (x.t() @ x)[: len(x)],
         lambda x: x.reshape(3, -1).t() + x,

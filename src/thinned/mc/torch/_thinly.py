@@ -90,7 +90,9 @@ class Thinly:
             ones = torch.ones(len(keys), *site.shape, dtype=_meta(node).dtype)
             masks[node] = node.target(ones, values[node.args[1]], *_filled(node.args[2:4], values))  # type: ignore[operator, index]
             if site.is_worth(inputs):
-                kept[node] = _Kept(masks[node])
+                made = _Kept(masks[node])
+                if len(site.shape) == 2 or all(map(len, made.parts)):  # a convolution has a channel at least
+                    kept[node] = made
         reads = {sink: node for node in kept for sink in self.sites[node].sinks}
         writes = {self.sites[node].source: node for node in kept if self.sites[node].source is not None}
         drawn = []
