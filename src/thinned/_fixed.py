@@ -32,7 +32,7 @@ def kept_units(p: float, size: int) -> int:
 
 
 def scale(size: int, count: int, inverted: bool = True) -> float:
-    """What a kept unit is multiplied by: size / count, so that its expectation is itself; 0 if none is kept."""
+    """What a kept unit is multiplied by: size / count, so that its expectation is itself, or 0."""
     if not count:
         return 0.0
     return size / count if inverted else 1.0
@@ -56,7 +56,7 @@ def largest(key: Key, rows: int, size: int, count: int) -> npt.NDArray[np.int64]
 
     Example:
         >>> largest(Key(0), 1, 5, 2)
-        array([[0, 2]])
+        array([[0, 3]])
     """
     position = np.arange(rows * size, dtype=np.uint64).reshape(rows, size)
     high, low = (halfword(key, position, purpose).astype(np.int64) for purpose in (PURPOSE_HIGH, PURPOSE_LOW))

@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_derivatives import linear_call
 from jax.typing import ArrayLike
 
 from thinned import _fixed
@@ -75,8 +74,7 @@ def thin_dense(
         outputs: numbers of the units that are computed; all if not given.
 
     Returns:
-        An array of shape (…, kept units). Gradients of kernel and bias are dense, 0 where nothing was kept;
-        they are written by gathers, since a scatter is a loop on a CPU.
+        An array of shape (…, kept units). Gradients of kernel and bias are dense, 0 where nothing was kept.
 
     Raises:
         ValueError: `x has … features, but kernel has …, of which … are kept`; `kernel must have two
@@ -112,21 +110,7 @@ def thin_dense(
 
 
 def _take(whole: Any, kept: Any) -> Any:
-    """The kept rows, whose transpose is written by gathers too."""
+    """The kept rows; the transpose is a dense array with zeros elsewhere."""
     if kept is None:
         return whole
-    size = whole.shape[0]
-
-    def rows(kept: Any, whole: Any) -> Any:
-        return whole.at[kept].get(mode="promise_in_bounds")
-
-    def back(kept: Any, part: Any) -> Any:
-        if not part.shape[0]:
-            return jnp.zeros((size, *part.shape[1:]), part.dtype)
-        place = jnp.searchsorted(kept, jnp.arange(size, dtype=kept.dtype))
-        place = jnp.minimum(place, part.shape[0] - 1)
-        here = kept[place] == jnp.arange(size, dtype=kept.dtype)
-        spread = part.at[place].get(mode="promise_in_bounds")
-        return jnp.where(here.reshape(-1, *(1,) * (part.ndim - 1)), spread, 0)
-
-    return linear_call(rows, back, jnp.asarray(kept), whole)
+    return whole.at[kept].get(mode="promise_in_bounds", unique_indices=True, indices_are_sorted=True)

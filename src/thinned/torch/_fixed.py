@@ -58,16 +58,25 @@ def fixed_dropout(
     inverted = check_mode(mode)
     if isinstance(p, Tensor) and p.numel() != 1:
         raise ValueError(
-            f"p must be one number where a fixed number of units is kept, got a tensor of shape {tuple(p.shape)}"
+            "p must be one number where a fixed number of units is kept, got a tensor of shape "
+            f"{tuple(p.shape)}"
         )
     if not check_training(training):
-        return input if inverted else _scaled(input, _count(_rate.exactly(p).reshape(()), input.shape[1]) / max(input.shape[1], 1))
+        return (
+            input
+            if inverted
+            else _scaled(input, _count(_rate.exactly(p).reshape(()), input.shape[1]) / max(input.shape[1], 1))
+        )
     rows, size = input.shape
     drop = _rate.threshold(p, input)
     if drop == 0:
         return input
     source = _key.check_source(key, generator)
-    bits = torch.zeros(2, dtype=torch.int64, device="cpu") if drop == 2**32 else _key.as_tensor(source, generator)
+    bits = (
+        torch.zeros(2, dtype=torch.int64, device="cpu")
+        if drop == 2**32
+        else _key.as_tensor(source, generator)
+    )
     rate = _rate.exactly(p, drop).reshape(())
     kept = torch.ops.thinned.keep_fixed(bits, rate, rows, size).to(input.device)
     count = _count(rate, size).double().clamp(min=1)

@@ -18,6 +18,7 @@ _OPERATORS = (
     "gaussian_dropout",
     "keep_fixed",
     "keep_mask",
+    "kept",
     "largest",
     "numbers",
     "recurrent",

@@ -20,7 +20,7 @@ Probability = float | Tensor | Schedule
 MaskKey = Key | Tensor | None
 
 # What the layers call them.
-RATES = ("p", "dropout_p", "weight_p", "input_p", "dropout", "output_p")
+RATES = ("p", "dropout_p", "weight_p", "input_p", "dropout", "output_p", "head_p", "hidden_p")
 
 
 class Site(Seen):

@@ -15,6 +15,13 @@ pytestmark = [
 every_family = pytest.mark.parametrize(
     "name", ["units", *(pytest.param(name, marks=pytest.mark.full) for name in FAMILIES if name != "units")]
 )
+every_fixed = pytest.mark.parametrize(
+    "name",
+    [
+        "units",
+        *(pytest.param(n, marks=pytest.mark.full) for n, f in FAMILIES.items() if f.fixed and n != "units"),
+    ],
+)
 
 
 class Counting:
@@ -51,7 +58,7 @@ def steps(model, x, backend, numbers=range(3)):
         assert close(step(Called(model, fast), x), expected), number
 
 
-@every_family
+@every_fixed
 def test_a_fixed_number_is_thinned_in_one_graph(name):
     model, x = made(name, 0.5, fixed=True)
     backend = Counting()

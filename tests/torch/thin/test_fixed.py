@@ -18,7 +18,7 @@ from thinned.torch._thin._branch import ThinPath
 from thinned.torch._thin._units import ThinSite
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* has drawn (the|one) mask")
-every_family = pytest.mark.parametrize("name", FAMILIES)
+every_family = pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.fixed])
 P = [0.0, 0.1, 0.5, 0.9, 1.0]
 
 
@@ -104,12 +104,22 @@ def test_shapes_are_those_of_every_step(name):
     for number in range(3):
         set_step(model, number)
         for site_name, site in model.named_modules():
-            if not isinstance(site, (ThinSite, ThinPath)) or not site.p or getattr(site, "mode", "row") == "batch":
+            if (
+                not isinstance(site, (ThinSite, ThinPath))
+                or not site.p
+                or getattr(site, "mode", "row") == "batch"
+            ):
                 continue
             mask, _ = reference(Key(1).fold(site_name).fold(number), site.p, 1, 20)
             (part,) = site.draw(20).parts
             assert part.tolist() == mask[0].nonzero()[0].tolist()
             assert len(part) == 10
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if not family.fixed])
+def test_layers_that_decide_by_themselves_stay_as_they_are(name):
+    report = thin(FAMILIES[name].make(0.5), fixed=True)
+    assert "take fixed=False" in " ".join(report.left.values())
 
 
 def small(p, **options):

@@ -87,7 +87,6 @@ class Program:
         """What depends on parameters alone."""
         return dict(zip(self._constants.gives, _call(self._constants, {}), strict=True))
 
-    @torch.no_grad()
     def prefix(self, inputs: Sequence[Tensor]) -> dict[fx.Node, Tensor]:
         """What depends on the inputs; each of `inputs` has them in front of its batch of one."""
         if self._fresh:
@@ -102,7 +101,6 @@ class Program:
         dims = tuple(0 if node in self._inputs else None for node in self._prefix.takes)
         return torch.vmap(self._prefix.run, in_dims=dims)(*args)
 
-    @torch.no_grad()
     def samples(self, known: dict[fx.Node, Tensor], keys: Tensor, shared: bool) -> Tensor:
         """Outputs for keys of shape (samples, inputs, 2), or (samples, 2) if inputs share them."""
         if shared and self._thinly is not None and not masks_are_wanted():

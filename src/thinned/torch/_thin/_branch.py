@@ -15,6 +15,7 @@ from thinned.torch._place import Rows
 from thinned.torch._site import MaskKey, Site, traced
 from thinned.torch._switch import samples_are_drawn
 from thinned.torch._thin import _count
+from thinned.torch._thin._graphs import drops
 from thinned.torch._thin._kept import Kept, kept_of
 from thinned.torch._thin._link import Link, is_on
 from thinned.torch._thin._submatrix import spread, take
@@ -58,15 +59,9 @@ class BranchLink(Link):
         )
 
 
-def drops(site: Any) -> bool:
-    """Whether a site in a branch drops in training."""
-    p = getattr(site, "p", 1.0)
-    return not isinstance(p, (int, float)) or p > 0
-
-
 def is_shared(site: Any) -> bool:
     """Whether all samples share a site's decision."""
-    return isinstance(site, ThinSite) and site.groups == 1
+    return isinstance(site, ThinSite) and site.groups == 1 and not getattr(site, "dropout", 0.0)
 
 
 class Enter:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
@@ -105,7 +107,15 @@ def is_site(module: torch.nn.Module) -> bool:
     return isinstance(module, (Site, _compat.DROPOUTS))
 
 
+def drops(site: Any) -> bool:
+    """Whether a site drops in training."""
+    return site._drops() if isinstance(site, Site) else site.p > 0
+
+
 def _read(root: torch.nn.Module, graph: fx.Graph) -> Graph:
+    for node in reversed(graph.nodes):  # as of weights that attention gives and nobody reads
+        if node.target is operator.getitem and not node.users:
+            graph.erase_node(node)
     calls = {n: root.get_submodule(str(n.target)) for n in graph.nodes if n.op == "call_module"}
     inside = {}
     for node in graph.nodes:

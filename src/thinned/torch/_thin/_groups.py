@@ -24,9 +24,11 @@ def block(weight: Tensor, out: Kept | None, inward: Kept | None, group: int, spa
     part = take(weight, rows, columns, 1.0 if inward is None else inward.scale, sparse)
     below = 0 if out is None else out.width - part.shape[0]
     right = 0 if inward is None else inward.width - part.shape[1]
-    if below or right:
-        rest = (0, 0) * (weight.dim() - 2)
-        part = F.pad(part, (*rest, 0, right, 0, below) if weight.dim() > 1 else (0, below))
+    if right:
+        part = F.pad(part, (*(0, 0) * (weight.dim() - 2), 0, right))
+    if below and out is not None:
+        wide = part.unflatten(0, (out.outer, part.shape[0] // out.outer))
+        part = F.pad(wide, (*(0, 0) * (weight.dim() - 1), 0, below // out.outer)).flatten(0, 1)
     return part
 
 

@@ -79,6 +79,10 @@ class Link:
             kept = self.at(module)
         return None if kept is None or kept.whole else kept
 
+    def given(self, output: Tensor, kept: Kept) -> Any:
+        """What a module before the site hands on."""
+        return output
+
     def at(self, module: torch.nn.Module) -> Kept | None:
         """What is kept in the call under way, or in that which a checkpoint computes again."""
         if traced():

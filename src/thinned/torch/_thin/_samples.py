@@ -34,7 +34,7 @@ def ranks_of(graph: Graph, inside: list[fx.Node], stream: fx.Node) -> frozenset[
     mixed: set[int] = set()
     tried: set[int] = set()
     modules = [graph.calls[node] for node in inside if node in graph.calls]
-    with masked(), _evaluating(modules), torch.no_grad():
+    with masked(), evaluating(modules), torch.no_grad():
         for x in _inputs(modules):
             again = x.dim() in tried
             tried.add(x.dim())
@@ -57,13 +57,13 @@ def _keeps_apart(graph: Graph, inside: list[fx.Node], stream: fx.Node, x: Tensor
     among = torch.full_like(x, torch.nan) if x.is_floating_point() else x.clone()
     among[_SOME] = some
     try:
-        whole = _run(graph, inside, stream, among)
+        whole = run(graph, inside, {stream: among})
         if whole.shape[0] != _SAMPLES:
             return None
     except Exception:  # a shape that the branch does not take
         return None
     try:
-        alone = _run(graph, inside, stream, some)
+        alone = run(graph, inside, {stream: some})
     except Exception:
         return False
     if alone.shape != whole[_SOME].shape or not alone.is_floating_point():
@@ -73,9 +73,9 @@ def _keeps_apart(graph: Graph, inside: list[fx.Node], stream: fx.Node, x: Tensor
     return bool((alone - whole[_SOME]).abs().max() <= rounding * most)
 
 
-def _run(graph: Graph, inside: list[fx.Node], stream: fx.Node, x: Tensor) -> Tensor:
-    values: dict[fx.Node, Any] = {stream: x}
-    value: Any = x
+def run(graph: Graph, inside: list[fx.Node], values: dict[fx.Node, Any]) -> Any:
+    """The value of the last of some nodes, by the values of others, to which theirs are added."""
+    value: Any = None
     for node in inside:
         args, kwargs = (_filled(graph, given, values) for given in (node.args, node.kwargs))
         if node.op == "call_module":  # without hooks, which may count calls
@@ -85,7 +85,7 @@ def _run(graph: Graph, inside: list[fx.Node], stream: fx.Node, x: Tensor) -> Ten
         else:
             value = node.target(*args, **kwargs)  # type: ignore[operator]
         values[node] = value
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _filled(graph: Graph, given: Any, values: dict[fx.Node, Any]) -> Any:
@@ -97,10 +97,10 @@ def _filled(graph: Graph, given: Any, values: dict[fx.Node, Any]) -> Any:
 
 def _inputs(modules: list[torch.nn.Module]) -> Iterator[Tensor]:
     """Batches that the first module whose width is known may take."""
-    first: Any = next((one for one in modules if _shapes(one)), None)
+    first: Any = next((one for one in modules if shapes_of(one)), None)
     like = None if first is None else next(first.parameters(), None)
     generator = torch.Generator("cpu").manual_seed(0)
-    for shape in [(4,), (3, 4)] if first is None else _shapes(first):
+    for shape in [(4,), (3, 4)] if first is None else shapes_of(first):
         x = torch.randn((_SAMPLES, *shape), generator=generator, device="cpu")
         if isinstance(first, torch.nn.Embedding):
             x = (x.abs() * first.num_embeddings).long() % first.num_embeddings
@@ -109,7 +109,7 @@ def _inputs(modules: list[torch.nn.Module]) -> Iterator[Tensor]:
             yield x if like is None else x.to(like.device, like.dtype)
 
 
-def _shapes(module: Any) -> list[tuple[int, ...]]:
+def shapes_of(module: Any) -> list[tuple[int, ...]]:
     """Of one sample."""
     if isinstance(module, _CHANNELS):
         return [(module.in_channels, *(size,) * (module.weight.dim() - 2)) for size in _PIXELS]
@@ -125,7 +125,7 @@ def _shapes(module: Any) -> list[tuple[int, ...]]:
 
 
 @contextmanager
-def _evaluating(modules: list[torch.nn.Module]) -> Iterator[None]:
+def evaluating(modules: list[torch.nn.Module]) -> Iterator[None]:
     """With dropout off, and no buffer written."""
     inner = {one: one.training for module in modules for one in module.modules()}
     try:

@@ -67,33 +67,37 @@ class ThinSite(Site):
 
     def _mask(self, input: Tensor, key: MaskKey = None, call: int | None = None) -> Tensor:
         """The same decision by a mask: one for each group."""
-        rest = (1,) * (input.dim() - 2 - self._axes), (1,) * self._axes
+        axis = self._axis(input)
+        noise: list[int | None] = [1] * input.dim()
+        noise[axis] = None
         p: Any = self.rate(self.p)
         mode: Any = getattr(self, "mode", "inverted")
         if self.groups == 1 and not self.fixed:
-            noise = (1, *rest[0], None, *rest[1]) if input.dim() > self._axes + 1 else (None, *rest[1])
             key = self.mask_key(call, input, key)
             return functional.dropout(
-                input, p, self.training, bool(self.inplace), key=key, noise_shape=noise, mode=mode
+                input, p, self.training, bool(self.inplace), key=key, noise_shape=tuple(noise), mode=mode
             )
-        if self.groups > 1 and input.dim() < self._axes + 2:
+        if self.groups > 1 and axis == 0:
             raise ValueError(
                 f"groups={self.groups} are parts of a batch; input of shape {tuple(input.shape)} has none"
             )
         self._check_rows()
-        size = input.shape[-1 - self._axes]
+        size = input.shape[axis]
         if is_off(p) or not (is_on(self) or mode == "classic"):
             return input
         wide = torch.promote_types(input.dtype, torch.float32)
         factor = self._values(p, size, self.mask_key(call, input, key)).to(wide).to(input.device)
         if self.groups > 1:
-            at = _groups.bounds(input.shape[0], self.groups)
-            group = torch.repeat_interleave(torch.tensor(at[1:]) - torch.tensor(at[:-1]))
-            factor = factor[group.to(input.device)].reshape(-1, *rest[0], size, *rest[1])
-        else:
-            factor = factor.reshape(size, *rest[1])
+            ends = torch.tensor(_groups.bounds(input.shape[0], self.groups))
+            group = torch.repeat_interleave(ends[1:] - ends[:-1])
+            factor = factor[group.to(input.device)]
+        factor = factor.reshape(-1, *(size if at == axis else 1 for at in range(1, input.dim())))
         made = torch.where(factor == 0, 0.0, input.to(wide) * factor).to(input.dtype)
         return input.copy_(made) if self.inplace else made
+
+    def _axis(self, input: Tensor) -> int:
+        """The dimension that has the units."""
+        return input.dim() - 1 - self._axes
 
     def _check_rows(self) -> None:
         if self.groups > 1 and self.training and self.has_rows and self.rows is not None:
@@ -104,8 +108,8 @@ class ThinSite(Site):
 
     def extra_repr(self) -> str:
         """What it has become."""
-        more = (f", groups={self.groups}" if self.groups > 1 else "") + (", fixed=True" if self.fixed else "")
-        return f"{super().extra_repr()}, thin{more}"
+        said = [super().extra_repr(), "thin", f"groups={self.groups}" if self.groups > 1 else ""]
+        return ", ".join(filter(None, [*said, "fixed=True" if self.fixed else ""]))
 
 
 class ThinDropout(ThinSite, nn.Dropout):
@@ -126,7 +130,7 @@ class ThinLinear(Seen, torch.nn.Linear):
 
     out_link: Link | None = None
     in_link: Link | None = None
-    sparse = False  # of the gradient
+    sparse_rows = False  # of the gradient
 
     def forward(self, input: Tensor) -> Tensor:
         """`F.linear`, on what is kept."""
@@ -134,4 +138,34 @@ class ThinLinear(Seen, torch.nn.Linear):
         out = None if self.out_link is None else self.out_link.begin(self, self.out_features, input)
         if out is None and inward is None:
             return F.linear(input, self.weight, self.bias)
-        return _groups.linear(input, self.weight, self.bias, out, inward, self.sparse)
+        part: Tensor = getattr(input, "part", input)
+        made = _groups.linear(part, self.weight, self.bias, out, inward, self.sparse_rows)
+        return made if out is None else self.out_link.given(made, out)  # type: ignore[union-attr]
+
+
+class ThinEmbedding(Seen, torch.nn.Embedding):
+    """A table before a thin site: kept columns are looked up."""
+
+    out_link: Link | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`F.embedding`, of a table of these columns where it has fewer rows than are looked up."""
+        out = None if self.out_link is None else self.out_link.begin(self, self.embedding_dim, input)
+        whole, padding, often = self.weight, self.padding_idx, self.scale_grad_by_freq
+        if out is None or len(out.parts) > 1 or len(whole) > input.numel():
+            found = F.embedding(input, whole, padding, scale_grad_by_freq=often)
+            return found if out is None else _groups.columns(found, out, -1)
+        table = _groups.block(whole, None, Kept(out.parts, out.size, 1.0), 0)
+        return F.embedding(input, table, padding, scale_grad_by_freq=often)
+
+
+class ThinLockedDropout(ThinSite, nn.LockedDropout):
+    """Dropout of a sequence's features that the batch, or each group of it, shares."""
+
+    inplace = False
+
+    def forward(self, input: Any, *, key: MaskKey = None, call: int | None = None) -> Any:
+        """Of a tensor; packed sequences are masked, each by itself."""
+        if not isinstance(input, Tensor):
+            return nn.LockedDropout.forward(self, input, key=key, call=call)
+        return super().forward(input, key=key, call=call)
