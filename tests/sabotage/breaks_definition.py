@@ -8,6 +8,13 @@ BREAKS = of(
     "src/thinned",
     [
         (
+            "which of equal numbers a fixed number of units keeps",
+            "_fixed.py",
+            'kind="stable"',
+            'kind="quicksort"',
+            "torch/thin/test_fixed.py::test_equal_numbers_are_told_apart_by_their_positions",
+        ),
+        (
             "halfword order of the definition",
             "contract.py",
             "(16 * (i & 1))",
