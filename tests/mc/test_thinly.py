@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from torch.nn import Conv2d, Dropout, Dropout2d, Flatten, GELU, LeakyReLU, Linear, ReLU, Sequential
+from torch.nn import GELU, Conv2d, Dropout, Dropout2d, Flatten, LeakyReLU, Linear, ReLU, Sequential
 
 from thinned import Key
 from thinned.mc.torch import Predictor, _thinly, predict
@@ -23,14 +23,25 @@ def network(p=0.5):
 
 def convolutions(p=0.5):
     return Sequential(
-        Conv2d(2, 6, 3, padding=1), ReLU(), Dropout2d(p), Conv2d(6, 5, 3), LeakyReLU(), Dropout2d(p), Conv2d(5, 4, 1),
-        Flatten(), Dropout(p), Linear(64, 2),
+        Conv2d(2, 6, 3, padding=1),
+        ReLU(),
+        Dropout2d(p),
+        Conv2d(6, 5, 3),
+        LeakyReLU(),
+        Dropout2d(p),
+        Conv2d(5, 4, 1),
+        Flatten(),
+        Dropout(p),
+        Linear(64, 2),
     )
 
 
 MODELS = {
     "units": (network, (5, 7)),
-    "all or nothing": (lambda: Sequential(Linear(7, 9), Dropout(1.0), Linear(9, 5), Dropout(0.5), Linear(5, 3)), (5, 7)),
+    "all or nothing": (
+        lambda: Sequential(Linear(7, 9), Dropout(1.0), Linear(9, 5), Dropout(0.5), Linear(5, 3)),
+        (5, 7),
+    ),
     "few": (lambda: network(0.9), (5, 7)),
     "no bias": (lambda: Sequential(Linear(7, 9, bias=False), Dropout(0.5), Linear(9, 3, bias=False)), (5, 7)),
     "once for all samples": (lambda: Sequential(Linear(7, 9), ReLU(), Dropout(0.5), Linear(9, 3)), (5, 7)),

@@ -8,11 +8,11 @@ BREAKS = of(
     "src/thinned",
     [
         (
-            "which of equal numbers a fixed number of units keeps",
+            "which units a fixed number keeps, in NumPy",
             "_fixed.py",
-            'kind="stable"',
-            'kind="quicksort"',
-            "torch/thin/test_fixed.py::test_equal_numbers_are_told_apart_by_their_positions",
+            "order[:, :count]",
+            "order[:, -count:]",
+            "torch/thin/test_fixed.py::test_what_is_kept_is_the_definitions",
         ),
         (
             "halfword order of the definition",

@@ -37,7 +37,9 @@ WAYS: Final[dict[str, dict[str, Any] | None]] = {
 }
 TRAIN: Final = {"digits": 896, "breast cancer": 384}
 _BATCH, _EVERY = 128, 50
-_COLOURS: Final = dict(zip(WAYS, ("#777777", "#2a6fb0", "#7a4fa3", "#2f8f5b", "#c0392b", "#d98e04"), strict=True))
+_COLOURS: Final = dict(
+    zip(WAYS, ("#777777", "#2a6fb0", "#7a4fa3", "#2f8f5b", "#c0392b", "#d98e04"), strict=True)
+)
 _MEASURED: Final = "thinning.json"
 
 
