@@ -1,7 +1,4 @@
-"""Accuracy against CPU time of thinned training, on bundled data: writes what `thinned demo` shows.
-
-python benchmarks/side_by_side/thinning.py [--seeds 5] [--steps 300] [--width 512]
-"""
+"""Accuracy against CPU time of thinned training, on bundled data: writes what `thinned demo` shows."""
 
 import argparse
 import json
@@ -12,13 +9,11 @@ from thinned.demo import thinning
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--out", type=Path, default=Path(thinning.__file__).with_suffix(".json"))
     given = parser.parse_args()
-    data = thinning.measure(
-        given.seeds, given.steps, given.width, lambda done: print(".", end="", flush=True)
-    )
+    data = thinning.measure(given.seeds, given.steps, given.width, lambda _: print(".", end="", flush=True))
     given.out.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     for name, curves in data["sets"].items():
         for way, each in curves.items():

@@ -1,4 +1,4 @@
-"""Shared samples computed as smaller networks: the masks of the whole ones to the bit, outputs to rounding."""
+"""Shared samples as smaller networks: the masks of the whole ones to the bit, outputs to rounding."""
 
 import numpy as np
 import pytest

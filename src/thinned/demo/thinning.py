@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from thinned import Key
 from thinned.demo.compared import SETS, Split, split
 from thinned.demo.digits import one_thread
-from thinned.demo.drawing import canvas, to_svg
+from thinned.demo.drawing import BLUE, GREEN, GREY, INK, RED, canvas, to_svg
 from thinned.demo.section import Section, Table, Tick, paragraphs
 from thinned.demo.spread import difference, spread, stands_out
 from thinned.torch import keyed, set_step, thin
@@ -37,9 +37,7 @@ WAYS: Final[dict[str, dict[str, Any] | None]] = {
 }
 TRAIN: Final = {"digits": 896, "breast cancer": 384}
 _BATCH, _EVERY = 128, 50
-_COLOURS: Final = dict(
-    zip(WAYS, ("#777777", "#2a6fb0", "#7a4fa3", "#2f8f5b", "#c0392b", "#d98e04"), strict=True)
-)
+_COLOURS: Final = dict(zip(WAYS, (GREY, INK, "#7a4fa3", GREEN, RED, BLUE), strict=True))
 _MEASURED: Final = "thinning.json"
 
 
@@ -124,21 +122,21 @@ def section(tick: Tick | None = None) -> Section:
         title="One mask for a batch",
         finding=(
             f"Digits, {data['steps']} steps: {last[DROPOUT].percent()} wrong with dropout in "
-            f"{times[DROPOUT]:.2f} of the time without, {last['thin'].percent()} with one thinned network a step "
-            f"in {times['thin']:.2f}, {last['thin, fixed=True'].percent()} with a fixed number of units."
+            f"{times[DROPOUT]:.2f} of the time without, {last['thin'].percent()} with one thinned network "
+            f"a step in {times['thin']:.2f}, {last['thin, fixed=True'].percent()} with a fixed number of units."
         ),
         text=paragraphs(f"""
             Where all images of a step share one mask, units that are dropped need not be computed
             (thinned.torch.thin). That is another regulariser than a mask for each image, so it has to be
-            asked what it costs. The dropout paper's network, three hidden layers of {data["width"]} units with
-            p 0.2 of the inputs and 0.5 behind, Adam, batches of {_BATCH}, {data["seeds"]} seeds.
+            asked what it costs. The dropout paper's network, three hidden layers of {data["width"]} units, p
+            0.2 of the inputs and 0.5 behind, Adam, batches of {_BATCH}, {data["seeds"]} seeds.
 
             Loss on the test set with one mask a batch, minus that with dropout, seed by seed:
             {"; ".join(f"{name} {text}" for name, text in gaps.items())}. Groups are parts of a batch with a
             mask each: more of them are nearer to dropout, and save less.
 
-            Measured on {about["date"]} with thinned {about["thinned"]} and torch {about["torch"]}, by CPU time
-            of one thread; this report shows what was measured then.
+            Measured on {about["date"]} with thinned {about["thinned"]} and torch {about["torch"]}, by CPU
+            time of one thread; this report shows what was measured then.
         """),
         figure=_figure(digits),
         caption="Digits: loss on the test set against CPU time spent in training, mean over the seeds.",

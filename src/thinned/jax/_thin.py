@@ -1,4 +1,4 @@
-"""Dense layers of a thinned network: what is dropped is not computed, and shapes do not depend on the mask."""
+"""Dense layers of a thinned network: what is dropped is not computed, and no shape depends on the mask."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def kept_units(size: int, p: float, *, key: AnyKey) -> jax.Array:
     """Choose a fixed number of units that are kept, as `thinned.torch.thin(model, fixed=True)` does.
 
     (1 − p) · size units to the nearest integer, and at least one where p is below 1: those whose numbers u(i)
-    of the contract are largest, of equal numbers those of lower positions. This is not Bernoulli's mask: units
-    are not dropped independently of each other.
+    of the contract are largest, of equal numbers those of lower positions. This is not Bernoulli's mask:
+    units are not dropped independently of each other.
 
     Args:
         size: units of the layer.

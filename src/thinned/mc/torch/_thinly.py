@@ -1,8 +1,8 @@
 """Samples that all inputs share, as what they are: one smaller network for each.
 
-Where a mask has one decision for a unit, the maps in front and behind need what it keeps alone. `of` reads the
-traced forward pass of one input for that, and `Thinly` runs it for all inputs at once, sample by sample, so
-that a weight is gathered once for all of them. Only what computes each input from itself is run so.
+Where a mask has one decision for a unit, the maps in front and behind need what it keeps alone. `of` reads
+the traced forward pass of one input for that, and `Thinly` runs it for all inputs at once, sample by sample,
+so that a weight is gathered once for all of them. Only what computes each input from itself is run so.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _SCALING = {_aten.relu.default, _aten.leaky_relu.default, _aten.detach.default} 
 _PAIRS = {_aten.add.Tensor, _aten.sub.Tensor, _aten.mul.Tensor}
 _ALONG = {_aten._softmax.default, _aten._log_softmax.default}
 _VIEWS = {_aten.view.default, _aten._unsafe_view.default}
-# Rows of a product from which on a part of it is worth a gather of its weight. The dropout paper's network, 100
-# samples, against all of them in one product: 16 inputs 2.1 times as long, 64 0.83, 256 0.37 to 0.5.
+# Rows of a product from which on a part of it is worth a gather of its weight. The dropout paper's network,
+# 100 samples, against all of them in one product: 16 inputs 2.1 times as long, 64 0.83, 256 0.37 to 0.5.
 _ROWS = 64
 
 
@@ -233,7 +233,8 @@ def _map(
 ) -> Tensor:
     """A linear map or a convolution, of the units that are kept."""
     bias, x, weight = (None if one is None else values[one] for one in _operands(node))
-    assert x is not None and weight is not None
+    assert x is not None
+    assert weight is not None
     linear = node.target in _LINEAR
     weight = weight.t() if linear else weight
     rows = None if out is None else out.parts[k]
