@@ -123,7 +123,7 @@ def section(tick: Tick | None = None) -> Section:
         finding=(
             f"Digits, {data['steps']} steps: {last[DROPOUT].percent()} wrong with dropout in "
             f"{times[DROPOUT]:.2f} of the time without, {last['thin'].percent()} with one thinned network "
-            f"a step in {times['thin']:.2f}, {last['thin, fixed=True'].percent()} with a fixed number of units."
+            f"a step in {times['thin']:.2f}, {last['thin, fixed=True'].percent()} with a fixed number."
         ),
         text=paragraphs(f"""
             Where all images of a step share one mask, units that are dropped need not be computed
