@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,7 @@ from jax.typing import ArrayLike
 
 from thinned import _fixed
 from thinned.contract import check_integer
-from thinned.jax import _key, _philox
+from thinned.jax import _key, _philox, _rows
 from thinned.jax._types import AnyKey
 
 
@@ -97,20 +95,16 @@ def thin_dense(
     features = weight.shape[0]
     count = features if inputs is None else jnp.shape(inputs)[0]
     if array.shape[-1] == features and count != features:
-        array = jnp.moveaxis(_take(jnp.moveaxis(array, -1, 0), inputs), 0, -1)
+        array = jnp.moveaxis(_rows.take(jnp.moveaxis(array, -1, 0), inputs), 0, -1)
     elif array.shape[-1] != count:
         raise ValueError(
             f"x has {array.shape[-1]} features, but kernel has {features}, of which {count} are kept"
         )
-    part = _take(_take(weight, inputs).T, outputs).T
+    part = weight if inputs is None else _rows.take(weight, inputs)
+    part = part if outputs is None else _rows.take(part.T, outputs).T
     if inputs is not None:
         part = part * np.asarray(_fixed.scale(features, count), part.dtype)
     out = array @ part
-    return out if bias is None else out + _take(jnp.asarray(bias), outputs)
-
-
-def _take(whole: Any, kept: Any) -> Any:
-    """The kept rows; the transpose is a dense array with zeros elsewhere."""
-    if kept is None:
-        return whole
-    return whole.at[kept].get(mode="promise_in_bounds", unique_indices=True, indices_are_sorted=True)
+    if bias is None:
+        return out
+    return out + (jnp.asarray(bias) if outputs is None else _rows.take(bias, outputs))
