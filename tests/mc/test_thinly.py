@@ -7,12 +7,13 @@ from torch.nn import GELU, Conv2d, Dropout, Dropout2d, Flatten, LeakyReLU, Linea
 
 from thinned import Key
 from thinned.mc.torch import Predictor, _thinly, predict
-from thinned.torch import masked, nn
+from thinned.torch import masked, nn, thin
 
 
 @pytest.fixture(autouse=True)
 def always_worth_it(monkeypatch):
     monkeypatch.setattr(_thinly, "_ROWS", 1)
+    monkeypatch.setattr(_thinly, "_PRODUCTS", 1)
 
 
 def network(p=0.5):
@@ -42,6 +43,7 @@ MODELS = {
         lambda: Sequential(Linear(7, 9), Dropout(1.0), Linear(9, 5), Dropout(0.5), Linear(5, 3)),
         (5, 7),
     ),
+    "a thin model": (lambda: thin(network()).model, (5, 7)),
     "few": (lambda: network(0.9), (5, 7)),
     "no bias": (lambda: Sequential(Linear(7, 9, bias=False), Dropout(0.5), Linear(9, 3, bias=False)), (5, 7)),
     "once for all samples": (lambda: Sequential(Linear(7, 9), ReLU(), Dropout(0.5), Linear(9, 3)), (5, 7)),
@@ -131,6 +133,9 @@ def test_sizes_choose(monkeypatch):
     monkeypatch.setattr(_thinly, "_ROWS", 5)
     assert both(network(), torch.randn(4, 7), monkeypatch)[2] == 0
     assert both(network(), torch.randn(5, 7), monkeypatch)[2] > 0
+    monkeypatch.setattr(_thinly, "_PRODUCTS", 10_000)
+    assert both(network(), torch.randn(5, 7), monkeypatch)[2] == 0
+    assert both(network(), torch.randn(100, 7), monkeypatch)[2] > 0
 
 
 def test_a_predictor_has_the_same_bits_and_new_weights():
