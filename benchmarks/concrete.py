@@ -24,7 +24,7 @@ from thinned.torch import keyed, regularization, set_step
 from thinned.torch.nn import ConcreteDropout
 
 NOISE = 1.0
-SIZES = (25, 100, 400, 1600, 6400)
+SIZES = (25, 200, 1600, 12800)
 SEEDS = 5
 _DRAWS = 30
 
@@ -66,7 +66,7 @@ def train(samples: int, width: int, steps: int, seed: int) -> dict[str, float]:
     model = keyed(network(width, samples), Key(seed).fold(samples))
     rates = [p for name, p in model.named_parameters() if name.endswith("p_logit")]
     others = [p for name, p in model.named_parameters() if not name.endswith("p_logit")]
-    optimizer = torch.optim.Adam([{"params": others, "lr": 2e-3}, {"params": rates, "lr": 3e-2}], fused=True)
+    optimizer = torch.optim.Adam([{"params": others, "lr": 5e-3}, {"params": rates, "lr": 3e-2}], fused=True)
     order = torch.Generator().manual_seed(seed)
     for step in range(steps):
         batch = torch.randint(samples, (min(128, samples),), generator=order)
@@ -123,8 +123,8 @@ def main() -> None:
     """Write the table and the numbers."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=500)
     asked = parser.parse_args()
     found: Any = run(SIZES, SEEDS, asked.width, asked.steps)
     asked.out.write_text(table(found), encoding="utf-8")

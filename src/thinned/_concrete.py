@@ -48,14 +48,14 @@ def divergence(logit: Any, squares: Any, inputs: int, samples: int, length_scale
 
 def check_inside(p: Any, name: str = "p") -> float:
     """Tells where a rate that is learned begins."""
-    p = check_probability(p, name)
-    if not 0.0 < p < 1.0:
-        raise ValueError(f"{name} must be inside (0, 1), got {p}: from its ends no gradient leads away")
-    return p
+    rate = check_probability(p, name)
+    if not 0.0 < rate < 1.0:
+        raise ValueError(f"{name} must be inside (0, 1), got {rate}: from its ends no gradient leads away")
+    return rate
 
 
 def check_samples(samples: Any) -> int:
-    """Tells how many the training set has."""
+    """How many the training set has."""
     if check_integer("samples", samples) < 1:
         raise ValueError(f"samples must be positive, got {samples}: it is the size of the training set")
     return int(samples)

@@ -131,7 +131,7 @@ LISTED = [
 
 
 # Their programs have what the others do not; JAX compiles what it runs.
-QUICK = ("mask_spans", "concrete_dropout", "drop_edge", "drop_node")
+QUICK = ("mask_spans", "concrete_dropout", "drop_edge")
 
 
 def slow(front, name):
@@ -171,7 +171,7 @@ def test_a_family_is_plain_numpys(front, name, p):
 
 
 @pytest.mark.parametrize("p", [0.4, *(pytest.param(p, marks=pytest.mark.full) for p in (0.0, 1.0))])
-@pytest.mark.parametrize("front", THREE)
+@pytest.mark.parametrize("front", ["torch", "tensorflow", pytest.param("jax", marks=pytest.mark.full)])
 def test_boxes_are_plain_numpys(front, p):
     pytest.importorskip(front)
     with_face = face(front)
@@ -195,7 +195,9 @@ def test_evaluation_changes_nothing(front, name):
 
 
 # torch/test_learned.py has it for PyTorch.
-@pytest.mark.parametrize("front", [pytest.param("torch", marks=pytest.mark.full), *THREE[1:]])
+@pytest.mark.parametrize(
+    "front", ["tensorflow", *(pytest.param(f, marks=pytest.mark.full) for f in THREE[:2])]
+)
 def test_the_rate_of_concrete_dropout_has_one_gradient(front):
     """Of x and p alike, against the reference's by central differences."""
     pytest.importorskip(front)

@@ -60,6 +60,7 @@ def test_a_concrete_layer_is_the_papers_equation():
         ours.ConcreteDropout(nnx.LayerNorm(3, rngs=nnx.Rngs(0)), samples=9)
 
 
+@pytest.mark.full
 def test_a_convolutions_channels_have_one_number():
     inner = nnx.Conv(5, 1, (1, 1), kernel_init=nnx.initializers.ones, rngs=nnx.Rngs(0))
     got = ours.ConcreteDropout(inner, 0.3, samples=9)(jnp.ones((2, 3, 4, 5)), key=KEY)

@@ -85,7 +85,15 @@ LAYERS = {
     "LSTMCell": (in_rnn(tk.LSTMCell), X),
 }
 # These have nothing of their own: all that is ours is in a mixin or base, which another layer has too.
-ALIKE = ("GroupQueryAttention", "AdditiveAttention", "WordDropout", "SpecAugment", "Cutout", "DropBlock2D")
+ALIKE = (
+    "GroupQueryAttention",
+    "AdditiveAttention",
+    "WordDropout",
+    "SpecAugment",
+    "Cutout",
+    "DropBlock2D",
+    "ConcreteDropout",
+)
 each = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.full) if name in ALIKE else name for name in LAYERS]
 )

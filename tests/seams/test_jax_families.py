@@ -6,20 +6,17 @@ import numpy as np
 import pytest
 from jax_sites import FAMILIES, KEYS, X
 
+import thinned.jax as tj
 from thinned.mc.jax._sites import sites
-
-# Every one has the one primitive, or dropout's: what JAX does with either, the quick tier has of these.
-QUICK = ("jax.mask_spans", "jax.concrete_dropout")
-every = pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.full) for name in FAMILIES]
-)
 
 
 def slope(family, x, key):
     return jax.grad(lambda x: jnp.square(family(x, key)).sum())(x)
 
 
-@every
+# A program of each takes seconds to compile.
+@pytest.mark.full
+@pytest.mark.parametrize("name", FAMILIES)
 def test_one_mask_under_every_transformation(name):
     family = FAMILIES[name]
 
@@ -54,3 +51,27 @@ def test_monte_carlo_finds_the_site_and_its_key(name):
     found = sites(jax.make_jaxpr(FAMILIES[name])(X, KEYS[0]), 1)
     assert found
     assert all(site.keyed for site in found)
+
+
+def test_constants_inside_a_trace_are_checked_as_outside():
+    """An operation of JAX's on a constant is traced there, and its value unknown."""
+    edges, rates, ones = jnp.array([[0, 9], [1, 1]]), jnp.array([0.5, 1.5]), jnp.array([0.5, 1.0])
+    key, ids = KEYS[0], jnp.array([-1, 0, 1, 2])
+    calls = {
+        r"nodes must be numbers from 0 to num_nodes - 1 = 8": lambda x: tj.drop_edge(
+            edges, 0.5, key=key, training=True, num_nodes=9
+        ),
+        r"ids must be numbers from 0 on": lambda x: tj.drop_node(
+            x, 0.5, key=key, training=True, node_ids=ids
+        ),
+        r"p must be in \[0, 1\], got 1.5": lambda x: tj.concrete_dropout(
+            x[:, :2], rates, key=key, training=True
+        ),
+        r"p must be in \[0, 1\), got 1": lambda x: tj.variational_dropout(
+            x[:, :2], ones, key=key, training=True
+        ),
+    }
+    for message, call in calls.items():
+        for run in (call, jax.jit(call)):
+            with pytest.raises(ValueError, match=message):
+                run(X)

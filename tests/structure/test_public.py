@@ -28,7 +28,7 @@ NEEDS = {
 }
 
 PUBLIC = public_names()
-NO_SENTENCE = tuple(f"{word} " for word in "How What Where Whether Which Who Why".split())
+NO_SENTENCE = tuple(f"{word} " for word in ["How", "What", "Where", "Whether", "Which", "Who", "Why"])
 
 
 @pytest.mark.parametrize("name", PUBLIC)

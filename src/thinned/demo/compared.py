@@ -41,7 +41,7 @@ class Sizes:
 
     seeds: int
     train: int = 200
-    epochs: int = 60
+    epochs: int = 40
     batch: int = 40
     width: int = 128
 
@@ -113,7 +113,7 @@ def trained(family: Family, data: Split, sizes: Sizes, seed: int) -> tuple[nn.Mo
             if family.draws:
                 set_step(model, step)
             optimizer.zero_grad()
-            family.loss(model, x, y).backward()  # type: ignore[no-untyped-call]
+            family.loss(model, x, y).backward()
             optimizer.step()
             seconds.append(time.perf_counter() - begin)
             step += 1

@@ -75,7 +75,8 @@ def drop_edge(
     _check_numbers("nodes", ends, num_nodes)
     words = _key.words(key)
     _key.spend(key)
-    return _edges(ends, words, _rate.words(p, drop), num_nodes or 2**31, undirected)
+    kept: jax.Array = _edges(ends, words, _rate.words(p, drop), num_nodes or 2**31, undirected)
+    return kept
 
 
 @_philox.wide
@@ -198,4 +199,5 @@ def _check_numbers(name: str, numbers: Any, most: int | None = None) -> None:
     """Refuse numbers outside the whole, where they are known: two of them would share a decision."""
     if isinstance(numbers, jax.core.Tracer) or not numbers.size:
         return
-    check_numbers(name, int(numbers.min()), int(numbers.max()), most)
+    known = np.asarray(numbers)  # inside a trace an operation of JAX's would be traced
+    check_numbers(name, int(known.min()), int(known.max()), most)

@@ -77,7 +77,7 @@ def concrete_dropout(
     steps, first = places(array.shape, noise_shape, **place)
     words = _key.words(key)
     if not training:
-        return array
+        return array  # type: ignore[no-any-return]
     _key.spend(key)
     static = {"strides": steps, "temperature": float(temperature)}
     return _numbers.recomputed(_relaxed)(array, rate, words, first, **static)  # type: ignore[no-any-return]
@@ -93,7 +93,8 @@ def _odds(shape: Any, strides: Any, key: Any, start: Any, dtype: Any) -> Any:
 def _relaxed(x: Any, p: Any, key: Any, start: Any, *, strides: Any, temperature: float) -> Any:
     wide = _wide(x)
     rate = p.astype(wide)
-    inside = jnp.clip(rate, jnp.finfo(wide).tiny, 1.0 - jnp.finfo(wide).eps / 2)
+    least, half = np.finfo(wide).tiny, np.finfo(wide).eps / 2
+    inside = jnp.clip(rate, least, wide(1.0) - half)
     odds = _odds(x.shape, strides, key, start, wide)
     value = _concrete.relaxed(x.astype(wide), odds, rate, inside, temperature, OPERATORS, (1.0, 0.0))
     return rounded(value, x.dtype)
@@ -144,7 +145,7 @@ def variational_dropout(
     steps, first = places(array.shape, noise_shape, **place)
     words = _key.words(key)
     if not training:
-        return array
+        return array  # type: ignore[no-any-return]
     _key.spend(key)
     if known and not np.ndim(p):  # in double, as a number's deviation is elsewhere
         sigma = jnp.asarray(math.sqrt(float(p) / (1.0 - float(p))), _wide(array))  # type: ignore[arg-type]
@@ -177,10 +178,12 @@ def _checked(x: Any, p: Any, training: Any) -> tuple[Any, Any, bool]:
     array = jnp.asarray(x)
     check_dtype(array, "x")
     if not isinstance(p, jax.core.Tracer):
-        if np.ndim(p) == 0:
+        known = np.asarray(p)  # inside a trace an operation of JAX's would be traced
+        if not known.ndim or known.dtype.kind == "b":
             check_probability(p)
-        for worst in (np.min(p), np.max(p)) if np.size(p) else ():
-            check_probability(np.float64(worst) if np.asarray(p).dtype.kind in "iuf" else worst)
+        else:
+            for worst in (known.min(), known.max()):
+                check_probability(float(worst))
     rate = jnp.asarray(p)
     if not jnp.issubdtype(rate.dtype, jnp.floating):
         rate = rate.astype(_wide(array))

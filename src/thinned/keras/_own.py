@@ -12,6 +12,8 @@ from thinned.keras._site import Seed, Site, held
 class Own(Site):
     """A site, in front of a class of Keras that makes no `seed_generator`."""
 
+    call: Any
+
     def draw_from(self, seed: Seed) -> None:
         """Make the generator of keys, after Keras's constructor."""
         self.seed_generator = keras.random.SeedGenerator(held(seed))

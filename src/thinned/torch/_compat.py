@@ -405,6 +405,7 @@ class Inductor(NamedTuple):
         pointwise: a loop of a device, a dtype, what computes an element from its index, and sizes.
         register: a lowering for an operator.
         zero: an index of 0, to which others are added.
+        config: of what is in front of it.
     """
 
     compile_fx: Any
@@ -414,6 +415,7 @@ class Inductor(NamedTuple):
     pointwise: Any
     register: Any
     zero: Any
+    config: Any
 
 
 @functools.cache
@@ -441,12 +443,15 @@ def inductor() -> Inductor:
     def lower(target: Any, lowering: Any) -> None:
         register(target, type_promotion_kind=None)(lowering)
 
-    return Inductor(compile_fx, table, ops, expand, loop, lower, zero)
+    config = private("torch._functorch.config", purpose)
+    return Inductor(compile_fx, table, ops, expand, loop, lower, zero, config)
 
 
 def compile_by_inductor(graph: Any, inputs: Any, apart: dict[Any, Any], options: dict[str, Any]) -> Any:
     """Compile a graph by torch's own compiler, with these operators taken apart besides its own."""
     compiler = inductor()
-    return compiler.compile_fx(
-        graph, inputs, config_patches=options or None, decompositions={**compiler.table(), **apart}
-    )
+    # Its store of compiled graphs does not look at what is taken apart: it would give out the other code.
+    with compiler.config.patch(enable_autograd_cache=False):
+        return compiler.compile_fx(
+            graph, inputs, config_patches=options or None, decompositions={**compiler.table(), **apart}
+        )

@@ -33,7 +33,8 @@ def _kept(
     sizes: Sequence[int], seed: Tensor, stream: Tensor, drop: Tensor, base: int, strides: Sequence[int]
 ) -> Tensor:
     position = _plain.positions(tuple(sizes), base, tuple(strides), seed.device)
-    return _plain.keeps(position, (seed, stream), drop).expand(sizes).contiguous()
+    mask: Tensor = _plain.keeps(position, (seed, stream), drop).expand(sizes).contiguous()
+    return mask
 
 
 def _shape(sizes: Sequence[int], seed: Tensor, *_: Any) -> Tensor:

@@ -94,6 +94,20 @@ def word(position: Any, key: tuple[Any, Any], where: Callable[..., Any] = torch.
     return high << 16 | low
 
 
+def run(base: int, n: int, key: tuple[Any, Any], device: torch.device) -> Tensor:
+    """The numbers u of n neighbouring positions: one call of the generator for eight, both halves at once."""
+    skipped, (seed, stream) = base & 7, key
+    block = torch.arange((n + skipped + 7) // 8, dtype=torch.int64, device=device) + (base >> 3)
+    purposes = torch.tensor([[contract.PURPOSE_HIGH << 28], [contract.PURPOSE_LOW << 28]], device=device)
+    counter = (block & contract.WORD, (block >> 32) + purposes, *_words(stream))
+    words = _philox.rounds(
+        counter, _words(seed), contract.MULTIPLIERS, contract.KEY_INCREMENTS, _product, _low
+    )
+    halves = torch.stack([half for word in words for half in (word & 0xFFFF, word >> 16)], -1)
+    high, low = halves.reshape(2, -1)[:, skipped : skipped + n]
+    return high << 16 | low
+
+
 def _halfword(
     position: Any, key: tuple[Any, Any], purpose: int, where: Callable[..., Any] = torch.where
 ) -> Any:

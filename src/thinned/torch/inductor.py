@@ -52,7 +52,10 @@ def fused(graph: torch.fx.GraphModule, example_inputs: Sequence[Any], **options:
         >>> compiled = torch.compile(layer, backend=inductor.fused)  # nothing is compiled before it is called
     """
     _lowering.make_lowering()
-    return _compat.compile_by_inductor(graph, example_inputs, decompositions(), options)
+    compiled: Callable[..., Any] = _compat.compile_by_inductor(
+        graph, example_inputs, decompositions(), options
+    )
+    return compiled
 
 
 def decompositions() -> dict[Any, Callable[..., Tensor]]:

@@ -96,7 +96,7 @@ def gaussian_dropout(x: Tensor, rate: float, key: Key | Tensor) -> Tensor:
 
 def fold(key: Key | Tensor, number: int) -> Key | Tensor:
     """`thinned.torch.fold`."""
-    return _key.folded(key, number)  # type: ignore[return-value]
+    return _key.folded(key, number)
 
 
 def concrete_dropout(x: Tensor, p: Tensor, key: Key | Tensor, temperature: float, noise_shape: Any) -> Tensor:

@@ -93,7 +93,7 @@ def _held(attributes: dict[str, Any], changed: dict[str, Any]) -> Iterator[None]
 
 def _replacements(layer: Any, draws: Draws) -> dict[str, Any]:
     """Attributes of the instance under which it draws; none where it does not."""
-    if isinstance(layer, DropConnect | Own) and layer.rate_now():
+    if isinstance(layer, (DropConnect, Own)) and layer.rate_now():
         kind, key, rate = type(layer).__name__, draws.single, layer.rate_now()
         return {"call": _training(layer.call), "mask_key": lambda: key(layer.name, kind, rate)}
     if isinstance(layer, _compat.DropoutRNNCell) and (layer.dropout or layer.recurrent_dropout):

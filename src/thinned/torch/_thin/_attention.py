@@ -10,7 +10,7 @@ from torch import Tensor
 from thinned.torch import functional, nn
 from thinned.torch._site import MaskKey
 from thinned.torch._thin import _groups
-from thinned.torch._thin._few_heads import FewHeads
+from thinned.torch._thin._few_functions import FewHeads
 from thinned.torch._thin._kept import Kept, kept_of
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._units import ThinSite, refuse_late

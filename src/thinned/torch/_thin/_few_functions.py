@@ -32,8 +32,8 @@ def attribute(x: FewHeads, name: str) -> Any:
         return len(x.shape)
     if name in ("mT", "T"):
         return _transpose(x, -1, -2)
-    function = getattr(Tensor, name, None)
-    if function is None or name.startswith("__") or not callable(function):
+    function = None if name.startswith("_") else getattr(Tensor, name, None)
+    if not callable(function):
         raise AttributeError(name)
     return partial(_method, name, function, x)
 
@@ -48,7 +48,7 @@ def call(name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     Raises:
         HeadsError: `… may mix heads …`.
     """
-    name = name.strip("_") if name.startswith("__") else name
+    name = name.strip("_") if name.startswith("_") else name  # an operator's method
     known = _KNOWN.get(name)
     if known is not None:
         return known(*args, **kwargs)
@@ -292,15 +292,4 @@ _KNOWN: dict[str, Callable[..., Any]] = {
 }
 
 
-def _operator(name: str) -> Callable[..., Any]:
-    function = getattr(Tensor, f"__{name}__")
-
-    def operate(x: FewHeads, *args: Any) -> Any:
-        return call(name, function, (x, *args), {})
-
-    return operate
-
-
-_OPERATORS = ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "neg", "pow", "matmul", "rmatmul")
-for _name in (*_OPERATORS, "getitem"):
-    setattr(FewHeads, f"__{_name}__", _operator(_name))
+FewHeads.call, FewHeads.attribute = staticmethod(call), staticmethod(attribute)

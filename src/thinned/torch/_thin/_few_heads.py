@@ -8,9 +8,10 @@ whole and computes on the part.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,13 @@ class HeadsError(RuntimeError):
             "kept heads alone, and was not there when thin(model) looked; unthin(model) computes all"
         )
         self.what = what
+
+
+def _operator(name: str, function: Callable[..., Any], swapped: bool = False) -> Callable[..., Any]:
+    def operate(self: Any, *others: Any) -> Any:
+        return self.call(name, function, (*others, self) if swapped else (self, *others), {})
+
+    return operate
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +56,9 @@ class FewHeads:
     inner: int
     kept: Kept
     dropped: bool = False
+    # What functions and methods of tensors are: `_few_functions` says it.
+    call: ClassVar[Callable[..., Any]]
+    attribute: ClassVar[Callable[..., Any]]
 
     @property
     def heads(self) -> int:
@@ -100,21 +111,24 @@ class FewHeads:
         return other.index_select(other.dim() - behind, numbers[0])
 
     def __getattr__(self, name: str) -> Any:
-        from thinned.torch._thin import _few_functions
-
-        return _few_functions.attribute(self, name)
+        return self.attribute(self, name)
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        from thinned.torch._thin import _few_functions
-
-        return _few_functions.call(getattr(func, "__name__", str(func)), func, args, kwargs or {})
+        return cls.call(getattr(func, "__name__", str(func)), func, args, kwargs or {})
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.unbind(0))
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    __add__, __radd__ = _operator("add", operator.add), _operator("add", operator.add, True)
+    __sub__, __rsub__ = _operator("sub", operator.sub), _operator("sub", operator.sub, True)
+    __mul__, __rmul__ = _operator("mul", operator.mul), _operator("mul", operator.mul, True)
+    __matmul__, __rmatmul__ = _operator("matmul", torch.matmul), _operator("matmul", torch.matmul, True)
+    __truediv__, __neg__ = _operator("div", operator.truediv), _operator("neg", operator.neg)
+    __pow__, __getitem__ = _operator("pow", operator.pow), _operator("getitem", operator.getitem)
 
 
 def _resolved(sizes: tuple[Any, ...], count: int) -> torch.Size:

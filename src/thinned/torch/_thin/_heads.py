@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from thinned.torch._thin import _groups
 from thinned.torch._thin._chains import draws_between, is_map, name_of, once
-from thinned.torch._thin._few_heads import FewHeads, HeadsError
+from thinned.torch._thin._few_functions import FewHeads, HeadsError
 from thinned.torch._thin._graphs import Graph, StaysError, check_hooks, drops, is_site
 from thinned.torch._thin._kept import Kept, masked
 from thinned.torch._thin._samples import evaluating, run, shapes_of

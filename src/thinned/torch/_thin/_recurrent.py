@@ -28,7 +28,7 @@ class _OfBatch(Sequences):
     def dropout(self, data: Tensor, p: Any, training: bool, key: MaskKey) -> Tensor:
         """Drop features."""
         noise = (*(1,) * (data.dim() - 1), None)
-        return functional.dropout(data, p, training, key=key, noise_shape=noise)  # type: ignore[arg-type]
+        return functional.dropout(data, p, training, key=key, noise_shape=noise)
 
 
 @dataclass(frozen=True)

@@ -225,7 +225,8 @@ def _check_numbers(name: str, ids: Tensor, most: int | None = None) -> None:
         or not ids.numel()
     ):
         return
-    check_numbers(name, *(int(each) for each in ids.aminmax()), most)
+    low, high = ids.aminmax()
+    check_numbers(name, int(low), int(high), most)
 
 
 def _kept(input: Tensor, position: Tensor, key: Tensor, drop: Tensor) -> Tensor:

@@ -122,6 +122,8 @@ class Masksembles(FixedDropout):
         torch.Size([8, 8])
     """
 
+    masks: Tensor
+
     def __init__(self, features: int, members: int, scale: float = 2.0, *, key: Key) -> None:
         super().__init__(0.0, members, key=key)
         if check_integer("features", features) < 1:
@@ -143,7 +145,7 @@ class Masksembles(FixedDropout):
         self.register_buffer("masks", chosen.to(torch.get_default_device()), persistent=False)
 
     def _of_member(self, input: Tensor, member: int) -> Tensor:
-        masks: Tensor = self.masks  # type: ignore[assignment]
+        masks = self.masks
         if input.dim() < 2 or input.shape[1] != masks.shape[1]:
             raise ValueError(f"Masksembles takes (N, {masks.shape[1]}, …), got shape {tuple(input.shape)}")
         mask = masks[member].reshape(1, -1, *(1,) * (input.dim() - 2))
@@ -151,14 +153,13 @@ class Masksembles(FixedDropout):
 
     def _apply(self, *arguments: Any, **options: Any) -> Masksembles:
         """torch's, by which a module is moved: it puts values in the memory that `to_empty` gives without."""
-        super()._apply(*arguments, **options)
-        masks: Tensor = self.masks  # type: ignore[assignment]
-        self.masks = self._chosen.to(masks.device)
+        super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]
+        self.masks = self._chosen.to(self.masks.device)
         return self
 
     def extra_repr(self) -> str:
         """Features, masks and scale."""
-        masks: Tensor = self.masks  # type: ignore[assignment]
+        masks = self.masks
         return f"features={masks.shape[1]}, members={self.members}, scale={self.scale}"
 
 
