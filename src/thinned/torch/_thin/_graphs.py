@@ -82,22 +82,31 @@ class Graphs:
 def graphs(model: torch.nn.Module) -> Graphs:
     """The graphs of a model: of the whole, or else of the largest parts of it that can be traced."""
     found = Graphs([], {})
-    for module in _parts(model, "", found.problems):
-        found.parts.append(tuple(_read(module, graph) for graph in _trace.whole(module)))
+    for module, traced in _parts(model, "", found.problems):
+        different = {_code(graph): graph for graph in reversed(traced)}
+        found.parts.append(tuple(_read(module, graph) for graph in reversed(different.values())))
     return found
 
 
-def _parts(module: torch.nn.Module, name: str, problems: dict[str, str]) -> Iterator[torch.nn.Module]:
+def _code(graph: fx.Graph) -> tuple[Any, ...]:
+    """What tells graphs apart: training and evaluation mostly have the same."""
+    return tuple((node.op, node.target, repr(node.args), repr(node.kwargs)) for node in graph.nodes)
+
+
+def _parts(
+    module: torch.nn.Module, name: str, problems: dict[str, str]
+) -> Iterator[tuple[torch.nn.Module, list[fx.Graph]]]:
     if not any(is_site(one) for one in module.modules()):
         return
     if not is_site(module):
         try:
-            _trace.whole(module)
-            yield module
-            return
+            traced = _trace.whole(module)
         except Exception as error:  # a model's own code may raise anything
             text = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
             problems[name] = f"{name or 'the model'}: {text}"
+        else:
+            yield module, traced
+            return
     for child, inner in module.named_children():
         yield from _parts(inner, f"{name}.{child}" if name else child, problems)
 
