@@ -113,6 +113,10 @@ class ThinMultiheadAttention(ThinSite, nn.MultiheadAttention):
         """Whether there is something to attend to."""
         return input.numel() > 0
 
+    def is_off(self) -> bool:
+        """Its several rates are looked at where they are used."""
+        return False
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As `nn.MultiheadAttention`."""
         return nn.MultiheadAttention.forward(self, *args, **kwargs)

@@ -18,6 +18,7 @@ from thinned.torch._thin._kept import Kept, kept_of
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._submatrix import spread, take
 from thinned.torch._thin._units import ThinSite, refuse_late
+from thinned.torch.nn._part_keys import is_off
 
 
 class BranchLink(Link):
@@ -94,6 +95,10 @@ class ThinPath(Site):
         early: Key | None = self.link._now.key
         own = early is None or self.key is not None or given is not None
         return super().mask_key(call, input, given, name) if own else early
+
+    def is_off(self) -> bool:
+        """Whether this call drops nothing."""
+        return is_off(self.rate(self.p))
 
     def draw(self, size: int) -> Kept | None:
         """Which samples this call keeps."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,10 @@ class Graph:
     def calls_of(self, module: torch.nn.Module) -> list[fx.Node]:
         """Where a module is called."""
         return [node for node, called in self.calls.items() if called is module]
+
+    def modules(self, nodes: Iterable[fx.Node]) -> tuple[torch.nn.Module, ...]:
+        """The modules that nodes call, each once."""
+        return tuple(dict.fromkeys(self.calls[node] for node in nodes if node in self.calls))
 
     def only_call(self, site: torch.nn.Module) -> fx.Node:
         """Where a site is called, with a tensor alone.

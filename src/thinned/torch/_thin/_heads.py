@@ -43,6 +43,7 @@ class Heads:
     Attributes:
         layouts: of each source's rows: parts that have all heads, and rows of a head in one.
         heads: how many there are.
+        members: these maps, and what is between.
     """
 
     sources: tuple[torch.nn.Module, ...]
@@ -50,6 +51,7 @@ class Heads:
     layouts: tuple[tuple[int, int], ...]
     heads: int
     why: str = ""
+    members: tuple[torch.nn.Module, ...] = ()
 
 
 def heads(graph: Graph, site: Any, groups: int) -> Heads:
@@ -70,10 +72,11 @@ def heads(graph: Graph, site: Any, groups: int) -> Heads:
         layouts, count = trial.before()
         why = ""
     except StaysError as error:
-        layouts, count, why, sources = (), 0, str(error), []
+        layouts, count, why, sources, region = (), 0, str(error), [], []
     trial.behind(behind, sinks)
     maps = tuple(graph.calls[node] for node in sources)
-    return Heads(maps, tuple(dict.fromkeys(graph.calls[node] for node in sinks)), layouts, count, why)
+    members = graph.modules([*sources, *region, call, *behind])
+    return Heads(maps, graph.modules(sinks), layouts, count, why, members)
 
 
 def _behind(graph: Graph, call: fx.Node) -> tuple[list[fx.Node], list[fx.Node]]:

@@ -14,6 +14,7 @@ from thinned.torch._thin import _groups
 from thinned.torch._thin._kept import Kept, kept_of
 from thinned.torch._thin._link import Link
 from thinned.torch._tools import Seen
+from thinned.torch.nn._part_keys import is_off
 
 
 class ThinSite(Site):
@@ -26,6 +27,10 @@ class ThinSite(Site):
     def fits(self, input: Tensor) -> bool:
         """Whether a tensor has units, or channels of a batch, where this site expects them."""
         return input.dim() == self._axes + 2 if self._axes else input.dim() > (self.groups > 1)
+
+    def is_off(self) -> bool:
+        """Whether this call drops nothing, as far as is known without a look at a tensor."""
+        return is_off(self.rate(self.p))
 
     def draw(self, size: int) -> Kept | None:
         """Which units this call keeps; None where p is not one number."""
@@ -66,9 +71,11 @@ class ThinSite(Site):
                 f"groups={self.groups} are parts of a batch; input of shape {tuple(input.shape)} has none"
             )
         self._check_rows()
+        key = self.mask_key(call, input, key)
+        if is_off(p):
+            return input
         size = input.shape[axis]
         ones = torch.ones(self.groups, size, dtype=torch.float64, device="cpu")
-        key = self.mask_key(call, input, key)
         values = functional.dropout(ones, p, self.training, key=key, mode=mode)
         if values is ones:
             return input
