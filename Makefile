@@ -11,6 +11,9 @@ WORKERS ?= 2
 BIN := .venv/bin
 BUILT := .venv/.built
 DEMO := .venv/.demo
+# Compiled modules are written, whatever the environment says: a run has twenty processes, of which each would compile
+# our sources, rewrite the tests' assertions, and in a new environment compile the frameworks too.
+export PYTHONDONTWRITEBYTECODE :=
 # Files go to workers whole, in the order of tests/support/order.py.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
@@ -45,7 +48,7 @@ FOLDERS_tensorflow := tensorflow
 FOLDERS_keras := keras
 FOLDERS := $(addprefix tests/,contract kernel numpy $(FOLDERS_$(FRAMEWORK)))
 
-.PHONY: demo docs test test-all ruff lint compat stranger sabotage fuzz bench gpu pictures native-test sanitize clean
+.PHONY: demo docs test test-all ruff lint compat install-table stranger sabotage fuzz bench gpu pictures native-test sanitize clean
 
 demo: $(DEMO)
 	$(BIN)/thinned demo
@@ -88,6 +91,10 @@ sabotage: $(BUILT)
 # of downloads. It writes docs/compatibility.md; WORDS chooses rows, as in make compat WORDS="jax newest".
 compat:
 	$(PYTHON) tests/compat/run.py $(WORDS)
+
+# A fresh environment for each extra: time, size, packages, and whether its documented command works, in docs/install.md.
+install-table:
+	$(PYTHON) tests/compat/extras.py $(WORDS)
 
 bench: $(BUILT)
 	$(BIN)/thinned bench --out benchmarks/results.json --out benchmarks/results.md

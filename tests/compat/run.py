@@ -16,11 +16,13 @@ import subprocess
 import time
 from pathlib import Path
 
+import pages
 from rows import ROWS, Row
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "compatibility.md"
 BUILD = ROOT / "build" / "compat"
+HEAD = "environment | installed | found | date"
 SHOWN = ("numpy", "jax", "flax", "equinox", "keras", "tensorflow_cpu", "torch", "triton")
 CHECKS = ("pytest>=9", "pytest-timeout", "hypothesis", "ml-dtypes", "filelock", "flatbuffers", "scikit-learn")
 
@@ -128,15 +130,8 @@ def tested(python: str, row: Row) -> str:
 
 def note(row: Row, versions: str, found: str) -> None:
     """Put the row into the page's table, in the order of `rows.py`."""
-    text = PAGE.read_text()
-    table = re.search(r"(?<=<!-- rows -->\n).*?(?=<!-- end of rows -->)", text, re.DOTALL)
-    assert table is not None, "docs/compatibility.md has no place for rows"
-    lines = {line.split("|")[1].strip(): line for line in table[0].splitlines()[2:]}
     today = datetime.date.today().isoformat()
-    lines[row.name] = f"| {row.name} | {versions} | {found} | {today} |"
-    known = [lines[one.name] for one in ROWS if one.name in lines]
-    head = ["| environment | installed | found | date |", "| --- | --- | --- | --- |"]
-    PAGE.write_text(text.replace(table[0], "\n".join([*head, *known]) + "\n"))
+    pages.note(PAGE, HEAD, [row.name, versions, found, today], [one.name for one in ROWS])
 
 
 if __name__ == "__main__":

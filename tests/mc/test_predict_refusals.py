@@ -10,7 +10,7 @@ from mc import zoo
 from predicted import KEY, mlp, rows
 
 import thinned
-from thinned.mc import SilentError
+from thinned.mc import Predictor, SilentError
 from thinned.mc.torch import active, predict
 from thinned.torch import functional, nn
 
@@ -129,6 +129,36 @@ def test_a_data_frame_of_numbers_is_an_array():
         predict(mlp(), frame, **options)
 
 
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        (
+            (),
+            'If they are scores of classes, pass outputs="logits"; if they are values, outputs="values" says',
+        ),
+        ((torch.nn.Softmax(dim=1),), 'If they are probabilities, pass outputs="probabilities"; if'),
+    ],
+)
+@pytest.mark.parametrize("call", [predict, lambda model, x, **options: Predictor(model, **options)(x)])
+def test_whoever_does_not_say_what_outputs_are_is_asked(layers, says, call):
+    model, options = torch.nn.Sequential(mlp(), *layers), {"samples": 3, "key": KEY}
+    with pytest.warns(UserWarning, match="outputs= was not given, and the 3 outputs of each") as told:
+        found = call(model, rows(2), **options)
+    assert says in str(told[0].message)
+    assert told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(call(model, rows(2), outputs="values", **options).mean, found.mean)
+
+
+@pytest.mark.parametrize("shape", [(1,), (2, 3)])
+def test_one_value_and_values_of_more_dimensions_are_no_classes(shape):
+    model = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Unflatten(1, shape))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predict(model, torch.ones(4, *shape).flatten(1), samples=9, key=KEY)
+
+
 @pytest.mark.parametrize("kind", ["values", "logits"])
 def test_complex_outputs_are_refused(kind):
     class Complex(torch.nn.Module):
@@ -224,7 +254,7 @@ def test_nothing_of_the_model_or_of_torch_is_touched():
     state, flags = torch.get_rng_state(), [m.training for m in model.modules()]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        predict(model, x, samples=3, key=KEY)
+        predict(model, x, samples=3, key=KEY, outputs="values")
     assert torch.equal(torch.get_rng_state(), state)
     assert [m.training for m in model.modules()] == flags
     assert all(p.grad is None for p in model.parameters())

@@ -147,6 +147,9 @@ LAYERS: dict[str, Layer] = {
         lambda: nn.SpatialDropout(0.5, "NLD", "NL"), lambda: (floats(4, 6, 5),), identity=True, alone=False
     ),
     "SpecAugment": Layer(lambda: nn.SpecAugment(4, 4), lambda: (floats(4, 9, 12),), identity=True),
+    "SparseVariationalConv2d": Layer(
+        lambda: nn.SparseVariationalConv2d(2, 3, 2, samples=9, padding=1), lambda: (floats(2, 2, 4, 4),)
+    ),
     "SparseVariationalLinear": Layer(
         lambda: nn.SparseVariationalLinear(6, 5, samples=9), lambda: (floats(4, 6),)
     ),
@@ -268,6 +271,12 @@ VERBS: dict[str, Verb] = {
     "standout": verb("standout", 4, 6, p=HALF),
     "stochastic_depth": verb("stochastic_depth", 16, 3, p=(0.5, "row")),
     "variational_dropout": verb("variational_dropout", 4, 6, p=HALF),
+    "variational_conv": Verb(
+        lambda x, w, training, key=None: functional.variational_conv(
+            x, w, w.square(), training=training, key=key
+        ),
+        lambda: (floats(2, 2, 4, 4), floats(3, 2, 2, 2)),
+    ),
     "variational_linear": Verb(
         lambda x, w, training, key=None: functional.variational_linear(
             x, w, w.square(), training=training, key=key

@@ -191,12 +191,13 @@ def convolutions(p: float, rank: int) -> torch.nn.Module:
 
 @dataclass(frozen=True)
 class Family:
-    """A model by its p, its inputs, how many sites become thin, and whether the batch can be in groups."""
+    """A model by its p, its inputs, how many sites become thin, and what `thin` can say of it."""
 
     make: Callable[[float], torch.nn.Module]
     shape: tuple[int, ...]
     sites: int
     groups: bool = True
+    fixed: bool = True
 
 
 FAMILIES = {
@@ -213,22 +214,26 @@ FAMILIES = {
     "heads": Family(Causal, (6, 5, 12), 1),
     "heads of a branch": Family(Stacked, (8, 5, 8), 2, groups=False),
     "heads of three maps": Family(Separate, (6, 5, 12), 1),
-    "heads and projections": Family(Multihead, (6, 5, 12), 1, groups=False),
-    "heads of other inputs": Family(Crossed, (6, 5, 12), 2, groups=False),
+    "heads and projections": Family(Multihead, (6, 5, 12), 1, groups=False, fixed=False),
+    "heads of other inputs": Family(Crossed, (6, 5, 12), 2, groups=False, fixed=False),
+    "LSTM": Family(lambda p: Recurrent(p, nn.LSTM, weight_p=p), (4, 5, 6), 2, groups=False, fixed=False),
+    "GRU": Family(
+        lambda p: Recurrent(p, nn.GRU, bidirectional=True), (5, 4, 6), 2, groups=False, fixed=False
+    ),
     "a small table": Family(lambda p: Table(p, 7), (4, 6), 1),
     "a large table": Family(lambda p: Table(p, 99), (4, 6), 1),
-    "LSTM": Family(lambda p: Recurrent(p, nn.LSTM, weight_p=p), (4, 5, 6), 2, groups=False),
-    "GRU": Family(lambda p: Recurrent(p, nn.GRU, bidirectional=True), (5, 4, 6), 2, groups=False),
     "attention": Family(Attention, (8, 3, 6), 1, groups=False),
 }
 
 
-def made(name: str, p: float, key: int | None = 1, groups: int = 1) -> tuple[torch.nn.Module, Tensor]:
+def made(
+    name: str, p: float, key: int | None = 1, groups: int = 1, fixed: bool = False
+) -> tuple[torch.nn.Module, Tensor]:
     """A family's model, thin and keyed, and an input."""
     torch.manual_seed(5)
     family = FAMILIES[name]
     model = family.make(p).double()
-    report = thin(model, groups)
+    report = thin(model, groups, fixed=fixed)
     assert p == 0 or len(report.thinned) == family.sites, str(report)
     if key is not None:
         keyed(model, key)

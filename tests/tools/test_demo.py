@@ -11,8 +11,9 @@ import torch
 from click.testing import CliRunner
 
 import thinned
+import thinned.demo.run
 from thinned.cli import main
-from thinned.demo import committee, conventions, digits, spread, unfamiliar, worth
+from thinned.demo import committee, conventions, digits, kept, spread, unfamiliar, worth
 from thinned.demo.drawing import canvas, to_svg
 from thinned.mc._measures import measures
 from thinned.mc.torch import predict
@@ -31,8 +32,13 @@ def data_of(page):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return demo(tmp_path_factory.mktemp("demo") / "report.html", "--seed", "5")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("demo") / "report.html"
+
+
+@pytest.fixture(scope="module")
+def made(path):
+    return demo(path, "--seed", "5")
 
 
 def test_report_loads_nothing(made):
@@ -88,6 +94,46 @@ def test_report_repeats_the_summary_and_the_command(made):
     for finding in re.findall(r"<dd>(.*?)</dd>", text, re.S):
         assert finding in shown
     assert "thinned demo --seed 5 --quick" in page
+
+
+def trained(*arguments, **options):
+    raise RuntimeError("trained")
+
+
+def test_a_second_run_shows_the_standing_report_and_its_date(path, made, monkeypatch):
+    """Nothing is trained, and nothing written."""
+    shown, page = made
+    monkeypatch.setattr(thinned.demo.run, "run", trained)
+    before = path.stat().st_mtime_ns
+    again, still = demo(path, "--seed", "5")
+    date = re.search(r"<td>date</td><td>(.*?)</td>", page)[1]
+    assert again.endswith(f"is the report of this very run, of {date}: --again trains anew")
+    findings = shown.partition("Report written")[0]
+    assert again.startswith(findings)
+    assert (still, path.stat().st_mtime_ns) == (page, before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "change"),
+    [
+        (["--seed", "6"], lambda patch, page: page),
+        (["--seed", "5", "--again"], lambda patch, page: page),
+        (["--seed", "5"], lambda patch, page: patch.setenv("OMP_NUM_THREADS", "77") or page),
+        (["--seed", "5"], lambda patch, page: patch.setattr(kept, "version", lambda name: "0") or page),
+        (["--seed", "5"], lambda patch, page: patch.setattr(kept, "_SOURCES", (".py",)) or page),
+        (["--seed", "5"], lambda patch, page: patch.setattr(kept, "find_spec", lambda name: None) or page),
+        (["--seed", "5"], lambda patch, page: page.partition('{"fingerprint"')[0]),
+        (["--seed", "5"], lambda patch, page: ""),
+        (["--seed", "5"], lambda patch, page: page.replace('{"fingerprint"', "fingerprint")),
+    ],
+    ids=["seed", "--again", "threads", "versions", "sources", "kernel", "cut off", "empty", "broken"],
+)
+def test_another_run_is_not_taken_for_the_one_that_stands(made, arguments, change, monkeypatch, tmp_path):
+    page = change(monkeypatch, made[1])
+    monkeypatch.setattr(thinned.demo.run, "run", trained)
+    (tmp_path / "report.html").write_text(page, encoding="utf-8")
+    result = CliRunner().invoke(main, ["demo", "--quick", "--out", f"{tmp_path}/report.html", *arguments])
+    assert str(result.exception) == "trained"
 
 
 @pytest.mark.full  # makes the report again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from datetime import datetime
 from importlib.metadata import version
 from importlib.resources import files
 
@@ -12,17 +13,17 @@ import torch
 from jinja2 import Environment, StrictUndefined
 
 from thinned import __version__, _kernel, get_num_threads
+from thinned.demo.kept import PACKAGES
 from thinned.demo.section import Section
 
-_PACKAGES = ("numpy", "torch", "scikit-learn", "matplotlib")
 
-
-def render(sections: Sequence[Section], command: str) -> str:
+def render(sections: Sequence[Section], command: str, made_by: str = "") -> str:
     """The page.
 
     Args:
         sections: what `run` returned.
         command: the command that made it, to be shown.
+        made_by: its `fingerprint`, by which the next run knows that the report stands.
 
     Returns:
         HTML. Every figure is inline; nothing is loaded from elsewhere. The data lie in it as JSON, in the
@@ -37,7 +38,13 @@ def render(sections: Sequence[Section], command: str) -> str:
         files("thinned.demo").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
     data = {section.name: section.data for section in sections}
-    return template.render(sections=sections, data=data, machine=describe_machine(), command=command)
+    record = {
+        "fingerprint": made_by,
+        "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        "findings": [[section.title, section.finding] for section in sections],
+    }
+    machine = {"date": record["date"], **describe_machine()}
+    return template.render(sections=sections, data=data, run=record, machine=machine, command=command)
 
 
 def _typeset(text: str) -> str:
@@ -50,7 +57,7 @@ def _typeset(text: str) -> str:
 def describe_machine() -> dict[str, str]:
     """Processor, threads, code path and versions."""
     processor = cpuinfo.get_cpu_info().get("brand_raw") or platform.machine()
-    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return {
         "processor": str(processor),
         "threads": f"{get_num_threads()} (thinned), {torch.get_num_threads()} (torch)",

@@ -151,7 +151,7 @@ def check_dtype(array: Any, name: str) -> None:
 
 
 def places(
-    shape: tuple[int, ...], noise_shape: Any, global_shape: Any, start: Any
+    shape: tuple[int, ...], noise_shape: Any, global_shape: Any = None, start: Any = None
 ) -> tuple[tuple[int, ...], Any]:
     """The positions' strides, and the first element's index as words, uint32 of shape (dimensions, 2)."""
     entries = (0,) * len(shape) if start is None else _entries(start)

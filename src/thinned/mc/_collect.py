@@ -12,7 +12,15 @@ import numpy.typing as npt
 
 from thinned.contract import check_integer
 from thinned.mc._prediction import Prediction
-from thinned.mc._statistics import Outputs, Statistics, as_outputs, error_of_mean, summarise
+from thinned.mc._statistics import (
+    Outputs,
+    Statistics,
+    as_outputs,
+    check_outputs,
+    doubt,
+    error_of_mean,
+    summarise,
+)
 
 # Samples between two looks at the standard error: fixed, so that where a run stops depends on nothing else.
 LOOK = 10
@@ -81,7 +89,7 @@ def collect(
     *,
     samples: int,
     tolerance: float | None,
-    outputs: Outputs,
+    outputs: Outputs | None,
     keep: bool,
     silent: Callable[[], str],
 ) -> Prediction:
@@ -90,10 +98,16 @@ def collect(
     Raises:
         SilentError: what `silent` says, if there is no spread in any output of any input.
         ValueError: `x has no inputs`.
+
+    Warns:
+        UserWarning: nobody said what the outputs are, and they may be classes.
     """
-    found = together(batches, samples=samples, tolerance=tolerance, outputs=outputs, keep=keep)
+    kind = check_outputs(outputs)
+    found = together(batches, samples=samples, tolerance=tolerance, outputs=kind, keep=keep)
     if not found.std.any():
         raise SilentError(silent())
+    if outputs is None:
+        doubt(found.mean, stacklevel=3)  # who called predict
     return found
 
 
@@ -147,6 +161,8 @@ def _until(
 
 
 def _joined(parts: list[Statistics]) -> dict[str, Any]:
+    if len(parts) == 1:
+        return dict(vars(parts[0]))
     found = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Statistics)}
     return {name: None if values[0] is None else np.concatenate(values) for name, values in found.items()}
 

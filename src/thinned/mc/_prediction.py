@@ -23,7 +23,8 @@ class Prediction(Sampled):
     Example:
         >>> import thinned, torch
         >>> from thinned import mc
-        >>> found = mc.predict(torch.nn.Dropout(0.5), torch.ones(2, 3), samples=40, key=thinned.Key(0))
+        >>> options = {"samples": 40, "key": thinned.Key(0), "outputs": "values"}
+        >>> found = mc.predict(torch.nn.Dropout(0.5), torch.ones(2, 3), **options)
         >>> bool(((found.mean - 1) / found.standard_error.mean < 4).all()), found.samples.tolist()
         (True, [40, 40])
     """

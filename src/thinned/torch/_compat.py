@@ -5,12 +5,13 @@ All other files take them from here.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.utils.checkpoint
@@ -391,3 +392,66 @@ def fake_store() -> Any:
     """
     path = "torch.testing._internal.distributed.fake_pg.FakeStore"
     return private(path, "compute each rank's part in one process")()
+
+
+class Inductor(NamedTuple):
+    """What of torch's own compiler is used.
+
+    Args:
+        compile_fx: compiles a graph.
+        table: what it takes apart by itself.
+        ops: operations on an element of a loop.
+        expand: a tensor of a graph to sizes.
+        pointwise: a loop of a device, a dtype, what computes an element from its index, and sizes.
+        register: a lowering for an operator.
+        zero: an index of 0, to which others are added.
+        config: of what is in front of it.
+    """
+
+    compile_fx: Any
+    table: Any
+    ops: Any
+    expand: Any
+    pointwise: Any
+    register: Any
+    zero: Any
+    config: Any
+
+
+@functools.cache
+def inductor() -> Inductor:
+    """The compiler, which is not imported before it is asked for."""
+    purpose = "compute masks in the kernels of their neighbours"
+    compile_fx, table, ops, expand, pointwise, register, zero = (
+        private(f"torch._inductor.{name}", purpose)
+        for name in (
+            "compile_fx.compile_fx",
+            "decomposition.select_decomp_table",
+            "virtualized.ops",
+            "lowering.expand",
+            "ir.Pointwise",
+            "lowering.register_lowering",
+            "lowering.sympy.S.Zero",
+        )
+    )
+    # It is asked for a number's own type of 64 bits, which an index need not have.
+    private("torch._inductor.ops_handler.OpsHandler.value_expr", purpose)
+
+    def loop(device: Any, dtype: torch.dtype, one: Any, sizes: Any) -> Any:
+        return pointwise.create(device=device, dtype=dtype, inner_fn=one, ranges=sizes)
+
+    def lower(target: Any, lowering: Any) -> None:
+        register(target, type_promotion_kind=None)(lowering)
+
+    config = private("torch._functorch.config", purpose)
+    return Inductor(compile_fx, table, ops, expand, loop, lower, zero, config)
+
+
+def compile_by_inductor(graph: Any, inputs: Any, apart: dict[Any, Any], options: dict[str, Any]) -> Any:
+    """Compile a graph by torch's own compiler, with these operators taken apart besides its own."""
+    compiler = inductor()
+    # Its store of compiled graphs does not look at what is taken apart: it would give out the other code.
+    with compiler.config.patch(enable_autograd_cache=False):
+        return compiler.compile_fx(
+            graph, inputs, config_patches=options or None, decompositions={**compiler.table(), **apart}
+        )

@@ -23,6 +23,13 @@ class Keys(Watched):
     Attributes:
         step: number of the step, by which a module's key is folded; it may be set.
         unkeyed: what moved a generator in the last call of the model.
+
+    Example:
+        >>> import torch, thinned
+        >>> with thinned.torch.keys(torch.nn.Dropout(0.5), 0) as held:
+        ...     held.step = 3
+        >>> isinstance(held, thinned.results.Keys), held.sites
+        (True, [])
     """
 
     unreached = (

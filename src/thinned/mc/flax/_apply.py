@@ -16,7 +16,9 @@ from thinned.mc.jax import random_key
 
 Apply = Callable[[Any, Any], Any]
 
-_LINEN = (thinned.flax.linen.Dropout, thinned.flax.linen.DropPath)
+_LINEN = tuple(
+    getattr(thinned.flax.linen, name) for name in ("Dropout", "DropPath", "PatchDropout", "SpecAugment")
+)
 
 
 def linen_apply(module: flax.linen.Module, variables: Any, **options: Any) -> Apply:
@@ -42,7 +44,8 @@ def linen_apply(module: flax.linen.Module, variables: Any, **options: Any) -> Ap
         >>> module = nn.Sequential([nn.Dense(8), Dropout(0.5, deterministic=True), nn.Dense(3)])
         >>> x = jnp.ones((4, 5))
         >>> variables = module.init(jax.random.key(0), x)
-        >>> predict(linen_apply(module, variables), x, samples=10, key=thinned.Key(0)).mean.shape
+        >>> apply = linen_apply(module, variables)
+        >>> predict(apply, x, samples=10, key=thinned.Key(0), outputs="logits").mean.shape
         (4, 3)
     """
 
@@ -93,7 +96,8 @@ def nnx_apply(module: nnx.Module) -> Apply:
         >>> from thinned.flax.nnx import Dropout
         >>> from thinned.mc.jax import predict
         >>> module = nnx.Sequential(nnx.Linear(5, 8, rngs=nnx.Rngs(0)), Dropout(0.5))
-        >>> predict(nnx_apply(module), jnp.ones((4, 5)), samples=10, key=thinned.Key(0)).mean.shape
+        >>> x, key = jnp.ones((4, 5)), thinned.Key(0)
+        >>> predict(nnx_apply(module), x, samples=10, key=key, outputs="values").mean.shape
         (4, 8)
     """
     definition, state = nnx.split(module)

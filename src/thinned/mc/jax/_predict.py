@@ -25,7 +25,7 @@ def predict(
     *,
     samples: int = 100,
     key: Any = None,
-    outputs: Outputs = "values",
+    outputs: Outputs | None = None,
     shared: bool = False,
     batch_size: int | None = None,
     first: int = 0,
@@ -45,7 +45,8 @@ def predict(
         x: an array, or a pytree of arrays, of which the first axis, of size n, is the batch's.
         samples: how many thinned networks, at least 2. More samples extend fewer.
         key: a `thinned.Key` or a jax PRNG key; None takes a fresh one from the operating system.
-        outputs: what the function returns: "values", "logits", or "probabilities" over the last axis.
+        outputs: what the function returns: "values", "logits", or "probabilities" over the last axis. None
+            takes values, and warns where they have the shape of classes' scores.
         shared: False gives each input networks of its own; True has one network see all inputs.
         batch_size: inputs at a time, at most; 64 if not given. Results do not depend on it.
         first: number of x's first input in the whole that x is a part of, in [0, 2^60): inputs count from it,
@@ -85,7 +86,7 @@ def predict(
         raise TypeError(f"apply must be a function of one input and a key, got {apply!r}")
     _collect.check_samples(samples, tolerance)
     start = _collect.check_first(first)
-    base, kind = _base(key), check_outputs(outputs)
+    base, _ = _base(key), check_outputs(outputs)
     rows = _chunks.rows_of(map(np.shape, jax.tree.leaves(x)))
     _collect.check_last(start, rows)
     size = _chunks.wanted(rows, samples, tolerance, batch_size, memory)
@@ -100,7 +101,7 @@ def predict(
         shown(blocks, progress, -(-rows // size.rows)),
         samples=samples,
         tolerance=tolerance,
-        outputs=kind,
+        outputs=outputs,
         keep=keep,
         silent=silent,
     )

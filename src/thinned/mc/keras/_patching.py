@@ -12,6 +12,7 @@ import keras
 
 from thinned.keras import DropConnect, _compat
 from thinned.keras._cells import Cell
+from thinned.keras._own import Own
 from thinned.keras._scores import Scored
 from thinned.mc.keras._draws import Draws
 
@@ -92,12 +93,9 @@ def _held(attributes: dict[str, Any], changed: dict[str, Any]) -> Iterator[None]
 
 def _replacements(layer: Any, draws: Draws) -> dict[str, Any]:
     """Attributes of the instance under which it draws; none where it does not."""
-    if isinstance(layer, DropConnect) and layer.rate:
-        key = draws.single
-        return {
-            "call": _training(layer.call),
-            "mask_key": lambda: key(layer.name, "DropConnect", layer.rate),
-        }
+    if isinstance(layer, (DropConnect, Own)) and layer.rate_now():
+        kind, key, rate = type(layer).__name__, draws.single, layer.rate_now()
+        return {"call": _training(layer.call), "mask_key": lambda: key(layer.name, kind, rate)}
     if isinstance(layer, _compat.DropoutRNNCell) and (layer.dropout or layer.recurrent_dropout):
         return _cell(layer, draws)
     if isinstance(layer, keras.layers.RNN) and any(map(_drops, _cells(layer.cell))):

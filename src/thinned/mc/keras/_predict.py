@@ -24,7 +24,7 @@ def predict(
     *,
     samples: int = 100,
     key: Key | None = None,
-    outputs: Outputs = "values",
+    outputs: Outputs | None = None,
     shared: bool = False,
     batch_size: int | None = None,
     first: int = 0,
@@ -45,7 +45,8 @@ def predict(
             the batch's.
         samples: how many thinned networks, at least 2. More samples extend fewer.
         key: a `thinned.Key`; None takes a fresh one from the operating system.
-        outputs: what the model gives: "values", "logits", or "probabilities" over the last axis.
+        outputs: what the model gives: "values", "logits", or "probabilities" over the last axis. None takes
+            values, and warns where they have the shape of classes' scores.
         shared: False gives each input networks of its own; True has one network see all inputs.
         batch_size: inputs at a time, at most; 64 if not given. Results do not depend on it.
         first: number of x's first input in the whole that x is a part of, in [0, 2^60): inputs count from it,
@@ -82,7 +83,7 @@ def predict(
     start = _collect.check_first(first)
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model, got {model!r}")
-    base, kind = _keys.given(key), check_outputs(outputs)
+    base, _ = _keys.given(key), check_outputs(outputs)
     arrays = tree.map_structure(_array, x)
     rows = _chunks.rows_of(map(np.shape, tree.flatten(arrays)))
     _collect.check_last(start, rows)
@@ -92,7 +93,7 @@ def predict(
         shown(_blocks(sampler, arrays, rows, size, base, start), progress, -(-rows // size.rows)),
         samples=samples,
         tolerance=tolerance,
-        outputs=kind,
+        outputs=outputs,
         keep=keep,
         silent=lambda: silence(model, sampler.sites),
     )

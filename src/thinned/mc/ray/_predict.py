@@ -29,7 +29,7 @@ def predict(
     inputs: str | Sequence[str] | Mapping[str, str] = "x",
     samples: int = 100,
     key: Key | None = None,
-    outputs: Outputs = "values",
+    outputs: Outputs | None = None,
     shared: bool = False,
     batch_size: int = BATCH,
     memory: int = 2**30,
@@ -58,7 +58,7 @@ def predict(
         samples: as in `thinned.mc.predict`.
         key: as there. Without one, one is drawn in this call, so that the dataset is the same whenever Ray
             computes it, or a part of it again.
-        outputs: as there.
+        outputs: as there; None takes values without a warning, as workers compute them.
         shared: as there.
         batch_size: rows in a chunk, at least 1. What is missing in one is filled up, for equal bits: not much
             larger than the dataset's blocks is best. Outputs are equal to rounding with another size.

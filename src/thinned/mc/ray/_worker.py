@@ -77,7 +77,7 @@ class Worker:
     def _parts(self, run: Run, columns: Any, places: Any, numbers: Any) -> Iterator[Traced | Direct]:
         """Some rows, in parts that can be drawn from."""
         call = _inputs.as_call(_columns.arguments(self._plan.inputs, columns, places), run.model)
-        return run.open(call, len(places), torch.from_numpy(numbers[places]))
+        return run.open(call, len(places), numbers[places])
 
     def _drawn(self, run: Run, part: Any) -> Any:
         plan = self._plan

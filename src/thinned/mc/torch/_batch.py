@@ -20,6 +20,7 @@ from thinned.mc.torch._program import Program
 # Bytes that samples of one pass take. Two GPT blocks, of a loop's time: 0.47 with 2^26, 0.60 with 2^28, 0.65
 # with 2^30, and 0.75 with 2^24.
 _WORK = 1 << 26
+Integers = npt.NDArray[np.int64]
 _KEPT = 1 << 14  # bytes of numbers of inputs, one for each key, up to which keys are kept
 
 
@@ -36,7 +37,7 @@ class Settings(Protocol):
 class Traced:
     """Inputs for a traced program; `numbers` are theirs, int64."""
 
-    def __init__(self, program: Program, leaves: list[Any], numbers: Tensor, settings: Settings) -> None:
+    def __init__(self, program: Program, leaves: list[Any], numbers: Integers, settings: Settings) -> None:
         self.rows = len(numbers)
         self._program, self._numbers, self._settings = program, numbers, settings
         tensors = [one for one in leaves if isinstance(one, Tensor)]
@@ -86,7 +87,7 @@ class Traced:
 
     def _keys(self, first: int, stop: int) -> Tensor:
         """Of samples and inputs, shape (samples, inputs, 2); (samples, 2) where inputs share them."""
-        numbers = b"" if self._settings.shared else self._numbers.numpy().tobytes()
+        numbers = b"" if self._settings.shared else self._numbers.tobytes()
         make = _kept_keys if len(numbers) * (stop - first) <= _KEPT else _new_keys
         return make(self._settings.key, first, stop, numbers)
 
@@ -106,7 +107,7 @@ class Direct:
     """Inputs for the model itself: one at a time, one sample at a time."""
 
     def __init__(
-        self, forward: Callable[..., Tensor], leaves: list[Any], numbers: Tensor, settings: Settings
+        self, forward: Callable[..., Tensor], leaves: list[Any], numbers: Integers, settings: Settings
     ) -> None:
         self.rows = len(numbers)
         self._forward, self._numbers, self._settings = forward, numbers.tolist(), settings

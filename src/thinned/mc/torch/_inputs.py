@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -58,8 +59,40 @@ def cut(call: Any, first: int, stop: int, batch_dim: int) -> Any:
     return _compat.pytree.tree_map_only(Tensor, lambda t: t.narrow(batch_dim, first, stop - first), call)
 
 
+def flat(call: Any) -> tuple[list[Any], Any]:
+    """The leaves of a call and their places in it, without pytree for a single tensor (30 µs)."""
+    if _is_one_tensor(call):
+        return [call[0][0]], _one_tensor()
+    leaves, spec = _compat.pytree.tree_flatten(call)
+    return leaves, spec
+
+
+def _is_one_tensor(call: Any) -> bool:
+    return len(call[0]) == 1 and not call[1] and type(call[0][0]) is Tensor
+
+
+@functools.cache
+def _one_tensor() -> Any:
+    return _compat.pytree.tree_flatten(((torch.empty(0),), {}))[1]
+
+
+def kind(leaves: list[Any], spec: Any, batch_dim: int) -> Any:
+    """What a trace for such arguments depends on."""
+    kinds = [_kind(one, batch_dim) for one in leaves]
+    return kinds[0] if spec is _one_tensor() else repr((kinds, spec))
+
+
+def _kind(leaf: Any, batch_dim: int) -> Any:
+    if not isinstance(leaf, Tensor):
+        return leaf
+    return (*leaf.shape[:batch_dim], *leaf.shape[batch_dim + 1 :], leaf.dtype, leaf.device)
+
+
 def as_call(x: Any, model: torch.nn.Module) -> Any:
     """Positional and keyword arguments, where the model's parameters are, floating arrays in their type."""
+    if isinstance(x, Tensor):
+        first = next(model.parameters(), None)
+        return (x if first is None else x.to(first.device),), {}
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
     device = next((p.device for p in model.parameters()), None)
 
@@ -72,8 +105,6 @@ def as_call(x: Any, model: torch.nn.Module) -> Any:
         dtype = parameter.dtype if parameter is not None and made.is_floating_point() else made.dtype
         return made.to(device=device, dtype=dtype)
 
-    if isinstance(x, Tensor):
-        return (tensor(x),), {}
     values = _compat.pytree.tree_map(tensor, dict(x) if isinstance(x, Mapping) else x)
     if isinstance(values, dict):
         return (), values
@@ -81,7 +112,7 @@ def as_call(x: Any, model: torch.nn.Module) -> Any:
 
 
 def _rows(call: Any, batch_dim: int) -> int:
-    tensors = [t for t in _compat.pytree.tree_leaves(call) if isinstance(t, Tensor)]
+    tensors = [t for t in flat(call)[0] if isinstance(t, Tensor)]
     if not tensors:
         raise TypeError(f"x must hold an array or a tensor, got {call!r:.80}")
     least = min(t.dim() for t in tensors)

@@ -25,7 +25,7 @@ def predict(
     *,
     samples: int = 100,
     key: Key | None = None,
-    outputs: Outputs = "values",
+    outputs: Outputs | None = None,
     shared: bool = False,
     batch_size: int | None = None,
     batch_dim: int = 0,
@@ -52,7 +52,7 @@ def predict(
         key: of the masks. Without one, one is drawn from torch's default CPU generator.
         outputs: what the model returns: "values"; "logits" or "probabilities" of classes along the last
             dimension, which have entropies too. A dictionary or a dataclass gives its `logits`, a tuple its
-            first entry.
+            first entry. None takes values, and warns where they have the shape of classes' scores.
         shared: one thinned network for all inputs: sample k draws by `key.fold(k).fold(n)`.
         batch_size: inputs at a time, of a tensor; if None as many as memory allows, at most 1024.
         batch_dim: dimension of the inputs, in x and in the output.
@@ -77,7 +77,8 @@ def predict(
             `first must be in [0, 2^60), got …`.
 
     Warns:
-        UserWarning: the model cannot be traced, and runs input by input and sample by sample.
+        UserWarning: the model cannot be traced, and runs input by input and sample by sample; `outputs= was
+            not given, …`.
 
     Source:
         Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016; Houlsby et al., "Bayesian Active

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from thinned._arguments import check_key
 from thinned.contract import Key, check_integer
@@ -17,7 +16,7 @@ from thinned.mc._prediction import Prediction
 from thinned.mc._statistics import Outputs, check_outputs
 from thinned.mc.torch import _inputs
 from thinned.mc.torch._active import check_model
-from thinned.mc.torch._batch import Direct
+from thinned.mc.torch._batch import Direct, Integers
 from thinned.mc.torch._program import Program
 from thinned.mc.torch._run import Run
 from thinned.mc.torch._snapshot import Snapshot
@@ -67,7 +66,7 @@ class Predictor:
         *,
         samples: int = 100,
         key: Key | None = None,
-        outputs: Outputs = "values",
+        outputs: Outputs | None = None,
         shared: bool = False,
         batch_size: int | None = None,
         batch_dim: int = 0,
@@ -81,7 +80,8 @@ class Predictor:
         check_integer("batch_dim", batch_dim)
         check_at_least_1("memory", memory)
         check_at_least_1("batch_size", 1 if batch_size is None else batch_size)
-        self.model, self.samples, self.outputs = model, samples, check_outputs(outputs)
+        check_outputs(outputs)
+        self.model, self.samples, self.outputs = model, samples, outputs
         self.key = None if key is None else check_key(key)
         self.tolerance, self.keep, self.traces = tolerance, keep, 0
         self._options: dict[str, Any] = {
@@ -123,14 +123,15 @@ class Predictor:
         run.key = Key(*_key.as_words(None)) if given is None else given
         run.samples, run.seen = count, start
         found = _inputs.batches(x, self._batch_size or run.rows, run.batch_dim, self.model)
-        return collect(
-            (part for call, rows in found for part in run.open(call, rows)),
-            samples=count,
-            tolerance=self.tolerance,
-            outputs=self.outputs,
-            keep=self.keep,
-            silent=run.silence,
-        )
+        with torch.no_grad():
+            return collect(
+                (part for call, rows in found for part in run.open(call, rows)),
+                samples=count,
+                tolerance=self.tolerance,
+                outputs=self.outputs,
+                keep=self.keep,
+                silent=run.silence,
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was traced, which is of this model, and not of a copy."""
@@ -151,7 +152,7 @@ class _Kept(Run):
         self._owner = owner
         super().__init__(owner.model, Key(0), samples=owner.samples, **owner._options)
 
-    def open(self, call: Any, rows: int, numbers: Tensor | None = None) -> Iterator[Any]:
+    def open(self, call: Any, rows: int, numbers: Integers | None = None) -> Iterator[Any]:
         """The parts of a batch, of which those that call the model switch its dropout on."""
         for part in super().open(call, rows, numbers):
             yield _Switched(part, self) if isinstance(part, Direct) else part

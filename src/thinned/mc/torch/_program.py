@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from thinned.mc.torch import _linear  # noqa: F401 (defines an operator)
+from thinned.mc.torch import _thinly
 from thinned.mc.torch._flat import Flat
 from thinned.torch import _compat
+from thinned.torch._switch import masks_are_wanted
 
 CONSTANT, INPUT, SAMPLE = range(3)
 
@@ -60,6 +61,10 @@ class Program:
         self.bytes_input = self._prefix.peak + sum(_size(node) for node in self._prefix.gives)
         self.bytes_sample = self._suffix.peak
         self.bytes_output = _size(self._result)
+        graph = self._suffix.run.graph
+        self._own = dict(zip(self._suffix.takes, graph.find_nodes(op="placeholder"), strict=True))
+        differ = [own for node, own in self._own.items() if self.depends_on_input(node)]
+        self._thinly = _thinly.of(graph, self._own[self._key], differ)
         self._fresh = False  # whether what depends on parameters is computed in every call
         self._each_input: Any = self._prefix_of_each
         self._each_sample: dict[bool, Any] = {
@@ -82,7 +87,6 @@ class Program:
         """What depends on parameters alone."""
         return dict(zip(self._constants.gives, _call(self._constants, {}), strict=True))
 
-    @torch.no_grad()
     def prefix(self, inputs: Sequence[Tensor]) -> dict[fx.Node, Tensor]:
         """What depends on the inputs; each of `inputs` has them in front of its batch of one."""
         if self._fresh:
@@ -97,9 +101,13 @@ class Program:
         dims = tuple(0 if node in self._inputs else None for node in self._prefix.takes)
         return torch.vmap(self._prefix.run, in_dims=dims)(*args)
 
-    @torch.no_grad()
     def samples(self, known: dict[fx.Node, Tensor], keys: Tensor, shared: bool) -> Tensor:
         """Outputs for keys of shape (samples, inputs, 2), or (samples, 2) if inputs share them."""
+        if shared and self._thinly is not None and not masks_are_wanted():
+            taken = {own: known[node] for node, own in self._own.items() if node is not self._key}
+            inputs = next(len(taken[own]) for own in taken if own in self._thinly.rows)
+            if self._thinly.is_worth(inputs):
+                return self._thinly.run(taken, keys)
         args = [keys if node is self._key else known[node] for node in self._suffix.takes]
         return self._each_sample[shared](*args)[0]  # type: ignore[no-any-return]
 
@@ -214,6 +222,8 @@ def _part(
         gives += [result] if result in inside and result not in gives else []
     graph = fx.Graph()
     copies = {node: graph.placeholder(node.name) for node in takes}
+    for node, one in copies.items():
+        one.meta = dict(node.meta)
     for node in own:
         copies[node] = graph.node_copy(node, lambda one: copies[one])
     graph.output(tuple(copies[node] for node in gives))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from thinned.contract import Key
 from thinned.mc._collect import WITHOUT_EFFECT, check_last
 from thinned.mc.torch import _data_dependence, _inputs
 from thinned.mc.torch._active import unreached
-from thinned.mc.torch._batch import Direct, Traced
+from thinned.mc.torch._batch import Direct, Integers, Traced
 from thinned.mc.torch._outputs import of_one
 from thinned.mc.torch._program import Program
 from thinned.mc.torch._sampling import Sampling
@@ -70,7 +71,7 @@ class Run:
             stack.enter_context(_math_attention())
             yield
 
-    def open(self, call: Any, rows: int, numbers: Tensor | None = None) -> Iterator[Traced | Direct]:
+    def open(self, call: Any, rows: int, numbers: Integers | None = None) -> Iterator[Traced | Direct]:
         """The parts of a batch that memory allows.
 
         Args:
@@ -80,11 +81,11 @@ class Run:
         """
         if not rows:
             return
-        leaves, spec = _compat.pytree.tree_flatten(call)
+        leaves, spec = _inputs.flat(call)
         program = self._program(leaves, spec, rows)
         if numbers is None:
             check_last(self.seen, rows)
-            numbers = torch.arange(self.seen, self.seen + rows)
+            numbers = np.arange(self.seen, self.seen + rows)
             self.seen += rows
         if program is None:
             yield Direct(self._forward(spec, leaves), leaves, numbers, self)
@@ -113,7 +114,7 @@ class Run:
 
     def _program(self, leaves: list[Any], spec: Any, rows: int) -> Program | None:
         """The trace for inputs of such shapes; None where there can be none."""
-        name = repr(([_kind(one, self.batch_dim) for one in leaves], spec))
+        name = _inputs.kind(leaves, spec, self.batch_dim)
         if name not in self._programs:
             self._programs[name] = self._traced(leaves, spec, rows)
         return self._programs[name]
@@ -165,13 +166,6 @@ def _warn(why: str) -> None:
         f"model cannot be traced for many samples at once, and runs input by input, sample by sample: {why}",
         stacklevel=10,  # who called predict
     )
-
-
-def _kind(leaf: Any, batch_dim: int) -> Any:
-    """What a trace depends on."""
-    if not isinstance(leaf, Tensor):
-        return leaf
-    return (*leaf.shape[:batch_dim], *leaf.shape[batch_dim + 1 :], leaf.dtype, leaf.device)
 
 
 @contextmanager

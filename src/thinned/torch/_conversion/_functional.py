@@ -20,6 +20,14 @@ _FUNCTIONS = {
     *("drop_path", "drop_block2d", "drop_block3d", "stochastic_depth"),
 }
 
+# Of torch_geometric, each with what takes its place.
+_OF_GRAPHS = {
+    "dropout_edge": "DropEdge",
+    "dropout_node": "DropNode",
+    "dropout_path": "DropEdge",
+    "dropout_adj": "DropEdge",
+    "mask_feature": "SpatialDropout",
+}
 
 _DEPTH = 3  # functions in functions that are read
 
@@ -92,6 +100,8 @@ def _dropping(call: ast.Call, names: Any, through: tuple[Any, ...]) -> list[str]
     last = name.rpartition(".")[2].rstrip("_")
     if last in _FUNCTIONS or (last == "scaled_dot_product_attention" and _attention_drops(call)):
         return [name]
+    if last in _OF_GRAPHS:
+        return [f"{name}, in whose place thinned.torch.nn has {_OF_GRAPHS[last]}"]
     if (
         not inspect.isfunction(function)
         or _is_others(_root(function))

@@ -30,6 +30,10 @@ class Draw:
         shape: of what is drawn for, as the call had it; () where it was not reached.
         how: how the call was reached, or why it was not.
         reached: whether it draws.
+
+    Example:
+        >>> print(Draw("0", "dropout", 0.5, (2, 3), "by its layer"))
+        0: dropout p=0.5, by its layer
     """
 
     name: str

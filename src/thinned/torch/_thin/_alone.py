@@ -26,7 +26,7 @@ class Alone:
         return HeadLink(site, (), (), (), 0)
 
 
-def plan(site: Any, groups: int) -> Alone:
+def plan(site: Any, groups: int, fixed: bool) -> Alone:
     """What is spared of a layer.
 
     Raises:
@@ -34,6 +34,8 @@ def plan(site: Any, groups: int) -> Alone:
     """
     if groups > 1 and drops(site):
         raise StaysError(f"{type(site).__name__} has one decision for the whole batch: take groups=1")
+    if fixed and drops(site):
+        raise StaysError(f"{type(site).__name__} decides for each of its parts by itself: take fixed=False")
     return _recurrent(site) if isinstance(site, torch.nn.RNNBase) else _attention(site)
 
 

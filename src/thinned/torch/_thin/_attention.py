@@ -74,7 +74,7 @@ class ThinDropHead(ThinSite, nn.DropHead):
         """Let the kept heads pass, or take them out of all; or mask."""
         link = self.link
         if isinstance(input, FewHeads):
-            link._now.kept = None
+            link.end()
             refuse_late(key, call, "a thin site when its heads are")
             self.notice(None, input.part)
             if input.axis != self.dim % len(input.shape):
@@ -84,13 +84,13 @@ class ThinDropHead(ThinSite, nn.DropHead):
             return input.after_site()
         if link.sources:
             kept = link.at(self)
-            link._now.kept = None
+            link.end()
             if kept is not None and kept.whole:
                 return input
             return self._mask(input, key, call)
         axis = self.dim % input.dim()
         kept = link.begin(self, input.shape[axis], input)
-        link._now.kept = None
+        link.end()
         if kept is None:
             return self._mask(input, key, call)
         refuse_late(key, call, "a thin site when its heads are")

@@ -54,7 +54,9 @@ _SITES = {**_UNITS, **_CHANNELS, **_HEADS, **_PATHS, **_ALONE}
 Plan = Chain | Heads | Branch | _alone.Alone
 
 
-def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = False) -> Thinning[Model]:
+def thin(
+    model: Model, groups: int = 1, *, fixed: bool = False, copy: bool = False, sparse: bool = False
+) -> Thinning[Model]:
     """Have a model's dropout not computed: each training step runs a smaller network.
 
     Sites and the modules around them are exchanged in place. Between two linear maps, of units or of
@@ -82,6 +84,11 @@ def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = Fa
         model: any module.
         groups: parts of the batch, at least 1, each with a thinned network of its own. More are nearer to
             one mask a sample, and cost more.
+        fixed: keep a fixed number of the n units or channels of a site in each group, and of the n samples of
+            a branch: (1 − p)·n to the nearest integer and at least one, those whose numbers u(i) of the
+            contract are largest. This is not the contract's Bernoulli mask: units are not dropped
+            independently of each other. They are multiplied by n over the number that is kept. Shapes do not
+            change with the mask, and compiled code is thinned too, one graph for all steps.
         copy: do it to a deep copy, and leave the model as it is.
         sparse: gradients of weights are sparse tensors of the kept rows, as of `torch.nn.Embedding`. SGD
             without weight decay then updates these rows alone, exactly. Optimizers to which other rows
@@ -121,7 +128,7 @@ def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = Fa
         if not is_site(module) or isinstance(module, (_units.ThinSite, _branch.ThinPath)):
             continue
         try:
-            done[module] = _plan(module, found, groups)
+            done[module] = _plan(module, found, groups, fixed)
         except StaysError as reason:
             left[name] = str(reason)
     for site, plan in list(done.items()):
@@ -139,7 +146,8 @@ def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = Fa
     shares: dict[torch.nn.Module, float] = {}
     places = {child: (parent, name) for parent in reversed(names) for name, child in parent.named_children()}
     thinned = {
-        names[site]: _connect(site, plan, groups, names[site], shares, sparse) for site, plan in done.items()
+        names[site]: _connect(site, plan, groups, names[site], shares, sparse, fixed)
+        for site, plan in done.items()
     }
     for site, plan in done.items():
         members = (*getattr(plan, "members", ()), site)
@@ -168,7 +176,7 @@ def unthin(model: Model) -> Model:
                 del before[number]
         if isinstance(module, (_units.ThinSite, _branch.ThinPath)):
             module.__class__ = state.pop("_was")
-            for name in ("link", "groups"):
+            for name in ("link", "groups", "fixed"):
                 state.pop(name, None)
         elif type(module) in _BACK:
             module.__class__ = _BACK[type(module)]
@@ -179,7 +187,7 @@ def unthin(model: Model) -> Model:
     return model
 
 
-def _plan(site: torch.nn.Module, found: Graphs, groups: int) -> Plan:
+def _plan(site: torch.nn.Module, found: Graphs, groups: int, fixed: bool) -> Plan:
     """What is around a site, the same in all graphs."""
     kind = type(site)
     torchs = torch_class(site)
@@ -193,7 +201,7 @@ def _plan(site: torch.nn.Module, found: Graphs, groups: int) -> Plan:
     if noise is not None and (groups > 1 or noise[-1] == 1 or any(one != 1 for one in noise[:-1])):
         raise StaysError(f"its noise_shape {noise} is not one decision for each unit of the whole batch")
     if kind in _ALONE:
-        return _alone.plan(site, groups)
+        return _alone.plan(site, groups, fixed)
     find = branch if kind in _PATHS else heads if kind in _HEADS else chain
     more = {branch: (), heads: (groups,), chain: (_axes_of(kind), groups)}[find]
     plans: list[Plan] = [find(graph, site, *more) for graph in found.of(site) if graph.calls_of(site)]
@@ -228,6 +236,7 @@ def _connect(
     name: str,
     shares: dict[torch.nn.Module, float],
     sparse: bool,
+    fixed: bool,
 ) -> str:
     """Exchange the classes, and say what is spared."""
     was = type(site)
@@ -244,7 +253,8 @@ def _connect(
     keep = _alone.keeps(site.p)
     if isinstance(plan, Branch):
         way = _branch.BranchLink(site, plan.first, plan.others, plan.ranks)
-        vars(site)["link"] = way
+        by_sample = getattr(site, "mode", "row") != "batch"  # or one decision keeps all of them, or none
+        vars(site).update(link=way, fixed=fixed and by_sample)
         plan.first.register_forward_pre_hook(_branch.Enter(way))
         for module in plan.members:
             shares[module] = shares.get(module, 1.0) * keep
@@ -254,7 +264,7 @@ def _connect(
     else:
         axis = 1 if site._axes else -1
         link = Link(site, plan.sources, plan.sinks, plan.norms, axis)
-    vars(site).update(link=link, groups=groups)
+    vars(site).update(link=link, groups=groups, fixed=fixed)
     for attribute, modules in (("out_link", plan.sources), ("in_link", plan.sinks), ("link", link.norms)):
         for module in modules:
             module.__class__ = _NEIGHBOURS.get(type(module), type(module))

@@ -9,10 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from thinned.torch import functional, nn
+from thinned.torch._draws._mode import THREAD
+from thinned.torch._fixed import fixed_dropout
 from thinned.torch._site import MaskKey, Site
-from thinned.torch._thin import _groups
+from thinned.torch._thin import _count, _groups
 from thinned.torch._thin._kept import Kept, kept_of
-from thinned.torch._thin._link import Link
+from thinned.torch._thin._link import Link, is_on
 from thinned.torch._tools import Seen
 from thinned.torch.nn._part_keys import is_off
 
@@ -22,6 +24,7 @@ class ThinSite(Site):
 
     link: Link
     groups: int
+    fixed = False  # how many units are kept
     _axes: ClassVar[int] = 0  # behind the units
 
     def fits(self, input: Tensor) -> bool:
@@ -38,9 +41,21 @@ class ThinSite(Site):
         if isinstance(p, Tensor) and p.numel() != 1:
             return None
         self._check_rows()
+        if self.fixed and not THREAD.entered:
+            return _count.fixed(self.mask_key, p, self.groups, size, self._inverted)
+        return kept_of(self._values(p, size, self.mask_key()))
+
+    @property
+    def _inverted(self) -> bool:
+        return bool(getattr(self, "mode", "inverted") == "inverted")
+
+    def _values(self, p: Any, size: int, key: MaskKey) -> Tensor:
+        """What units are multiplied by, for each group."""
         ones = torch.ones(self.groups, size, dtype=torch.float64, device="cpu")
         mode: Any = getattr(self, "mode", "inverted")
-        return kept_of(functional.dropout(ones, p, self.training, key=self.mask_key(), mode=mode))
+        verb: Any = fixed_dropout if self.fixed else functional.dropout
+        values: Tensor = verb(ones, p, self.training, key=key, mode=mode)
+        return values
 
     def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
         """Let a thinned tensor pass, or take what is kept out of a whole one; or mask."""
@@ -61,12 +76,12 @@ class ThinSite(Site):
         noise[axis] = None
         p: Any = self.rate(self.p)
         mode: Any = getattr(self, "mode", "inverted")
-        if self.groups == 1:
+        if self.groups == 1 and not self.fixed:
             key = self.mask_key(call, input, key)
             return functional.dropout(
                 input, p, self.training, bool(self.inplace), key=key, noise_shape=tuple(noise), mode=mode
             )
-        if axis == 0:
+        if self.groups > 1 and axis == 0:
             raise ValueError(
                 f"groups={self.groups} are parts of a batch; input of shape {tuple(input.shape)} has none"
             )
@@ -75,14 +90,14 @@ class ThinSite(Site):
         if is_off(p):
             return input
         size = input.shape[axis]
-        ones = torch.ones(self.groups, size, dtype=torch.float64, device="cpu")
-        values = functional.dropout(ones, p, self.training, key=key, mode=mode)
-        if values is ones:
+        if not (is_on(self) or mode == "classic"):
             return input
-        ends = torch.tensor(_groups.bounds(input.shape[0], self.groups))
-        group = torch.repeat_interleave(ends[1:] - ends[:-1])
         wide = torch.promote_types(input.dtype, torch.float32)
-        factor = values.to(wide).to(input.device)[group.to(input.device)]
+        factor = self._values(p, size, key).to(wide).to(input.device)
+        if self.groups > 1:
+            ends = torch.tensor(_groups.bounds(input.shape[0], self.groups))
+            group = torch.repeat_interleave(ends[1:] - ends[:-1])
+            factor = factor[group.to(input.device)]
         factor = factor.reshape(-1, *(size if at == axis else 1 for at in range(1, input.dim())))
         made = torch.where(factor == 0, 0.0, input.to(wide) * factor).to(input.dtype)
         return input.copy_(made) if self.inplace else made
@@ -101,7 +116,7 @@ class ThinSite(Site):
     def extra_repr(self) -> str:
         """What it has become."""
         said = [super().extra_repr(), "thin", f"groups={self.groups}" if self.groups > 1 else ""]
-        return ", ".join(filter(None, said))
+        return ", ".join(filter(None, [*said, "fixed=True" if self.fixed else ""]))
 
 
 class ThinDropout(ThinSite, nn.Dropout):

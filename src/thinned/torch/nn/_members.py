@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -120,6 +122,8 @@ class Masksembles(FixedDropout):
         torch.Size([8, 8])
     """
 
+    masks: Tensor
+
     def __init__(self, features: int, members: int, scale: float = 2.0, *, key: Key) -> None:
         super().__init__(0.0, members, key=key)
         if check_integer("features", features) < 1:
@@ -131,23 +135,31 @@ class Masksembles(FixedDropout):
         used = 1.0 - (1.0 - 1.0 / scale) ** members
         self.scale = scale
         ones = min(features, max(1, round(features / (scale * used))))
-        chosen = torch.zeros(members, features, dtype=torch.bool)
+        # On the CPU whatever the default device is: a buffer that is not saved has to be made in any case.
+        chosen = torch.zeros(members, features, dtype=torch.bool, device="cpu")
         for member in range(members):
-            words = word_at(torch.arange(features), key.fold(member))
+            words = word_at(torch.arange(features, device="cpu"), key.fold(member))
             order = torch.argsort(words, descending=True, stable=True)
             chosen[member, order[:ones]] = True
-        self.register_buffer("masks", chosen, persistent=False)
+        self._chosen = chosen
+        self.register_buffer("masks", chosen.to(torch.get_default_device()), persistent=False)
 
     def _of_member(self, input: Tensor, member: int) -> Tensor:
-        masks: Tensor = self.masks  # type: ignore[assignment]
+        masks = self.masks
         if input.dim() < 2 or input.shape[1] != masks.shape[1]:
             raise ValueError(f"Masksembles takes (N, {masks.shape[1]}, …), got shape {tuple(input.shape)}")
         mask = masks[member].reshape(1, -1, *(1,) * (input.dim() - 2))
         return input.masked_fill(~mask, 0)
 
+    def _apply(self, *arguments: Any, **options: Any) -> Masksembles:
+        """torch's, by which a module is moved: it puts values in the memory that `to_empty` gives without."""
+        super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]
+        self.masks = self._chosen.to(self.masks.device)
+        return self
+
     def extra_repr(self) -> str:
         """Features, masks and scale."""
-        masks: Tensor = self.masks  # type: ignore[assignment]
+        masks = self.masks
         return f"features={masks.shape[1]}, members={self.members}, scale={self.scale}"
 
 
