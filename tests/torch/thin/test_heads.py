@@ -4,6 +4,8 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from thin_families import Causal, Separate, close, made, step
 from torch.nn import Linear
 from torch.nn import functional as F
@@ -193,6 +195,34 @@ def test_head_p_has_no_counterpart_in_torch():
     with pytest.raises(ValueError, match=r"head_p must be in \[0, 1\], got 2"):
         nn.MultiheadAttention(8, 2, head_p=2)
     assert convert(torch.nn.Sequential(torch.nn.MultiheadAttention(8, 2))).model[0].head_p == 0.0
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    heads=st.integers(1, 6),
+    width=st.integers(1, 4),
+    tokens=st.integers(1, 5),
+    batch=st.integers(1, 5),
+    groups=st.integers(1, 3),
+    p=st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),
+)
+def test_any_shape(heads, width, tokens, batch, groups, p):
+    class Any(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv, self.out = Linear(3, 3 * heads * width), Linear(heads * width, 2)
+            self.heads = nn.DropHead(p)
+
+        def forward(self, x):
+            q, k, v = self.qkv(x).unflatten(-1, (heads, 3, width)).permute(3, 0, 2, 1, 4).unbind(0)
+            y = self.heads(F.scaled_dot_product_attention(q, k, v))
+            return self.out(y.transpose(1, 2).flatten(-2))
+
+    model = Any().double()
+    assert "Linear(3, " in thin(model, groups).thinned["heads"]
+    keyed(model, heads + 7 * batch)
+    x = torch.randn(batch, tokens, 3, dtype=torch.float64)
+    assert close(step(model, x), step(model, x, masks=True))
 
 
 def test_a_single_head_and_a_batch_without_rows():

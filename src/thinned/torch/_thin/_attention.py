@@ -10,7 +10,7 @@ from torch import Tensor
 from thinned.torch import functional, nn
 from thinned.torch._site import MaskKey
 from thinned.torch._thin import _groups
-from thinned.torch._thin._few_functions import FewHeads
+from thinned.torch._thin._few_functions import FewHeads, HeadsError
 from thinned.torch._thin._kept import Kept, kept_of
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._units import ThinSite, refuse_late
@@ -57,6 +57,8 @@ class HeadLink(Link):
         """Which columns of a map behind the site are in its input."""
         if not isinstance(input, FewHeads):
             return None
+        if not input.dropped:
+            raise HeadsError("a way around the site")
         return input.kept.of(input.outer, input.inner)
 
 
