@@ -159,7 +159,8 @@ class _Trial:
         self.asked: Any = call.args[0]
         self.modules = [graph.calls[node] for node in graph.nodes if node in graph.calls]
         self.values, self.input, self.whole = self._run()
-        self.few: FewHeads | None = None
+        if self.whole.shape[site.dim] == 1:
+            raise StaysError("it drops a single head, which is the whole attention")
 
     def _run(self) -> tuple[dict[fx.Node, Any], Tensor, Tensor]:
         first: Any = self.graph.calls[self.sources[0]]
