@@ -88,6 +88,40 @@ def test_values_that_somebody_else_reads_are_computed():
     assert v.ne(0).all()
 
 
+ALIKE = {
+    "scales of heads": lambda m, q, k, v: m.heads(
+        attend(q * torch.arange(1.0, 5.0).to(q).view(4, 1, 1), k, v)
+    ),
+    "distances by head": lambda m, q, k, v: m.heads(
+        attend(q, k, v, attn_mask=torch.ones(4, 5, 5).cumsum(0).to(q))
+    ),
+    "other types": lambda m, q, k, v: m.heads(attend(q.type_as(v), k.to(v), v.to(torch.float64))),
+    "bounds by head": lambda m, q, k, v: m.heads(
+        attend(q.clamp(max=torch.arange(4.0).to(q).view(4, 1, 1)), k, v)
+    ),
+    "in place": lambda m, q, k, v: m.heads(
+        (q @ k.mT).masked_fill_(torch.ones(5, 5).triu(1) > 0, -9.0).softmax(-1) @ v
+    ),
+    "where": lambda m, q, k, v: m.heads(torch.where(q > 0, q, -q) - 2 * k / 3 + v**2),
+    "gates": lambda m, q, k, v: m.heads(attend(q, k, v) * torch.sigmoid(q)),
+    "stacked halves": lambda m, q, k, v: m.heads(attend(torch.stack((q[..., 1], q[..., 0]), -1), k, v)),
+    "a flat batch": lambda m, q, k, v: m.heads(
+        torch.bmm((q.flatten(0, 1) @ k.flatten(0, 1).mT).softmax(-1), v.flatten(0, 1)).unflatten(0, (-1, 4))
+    ),
+}
+
+
+@pytest.mark.parametrize("way", ALIKE.values(), ids=ALIKE)
+def test_ways_that_keep_heads_apart_are_computed_for_kept_ones(way):
+    torch.manual_seed(1)
+    model = Model(way).double()
+    assert "Linear(8, 24) before" in thin(model).thinned["heads"]
+    keyed(model, 3)
+    x = torch.randn(4, 5, 8, dtype=torch.float64)
+    one, other = step(model, x), step(model, x, masks=True)
+    assert close({n: g for n, g in one.items() if g is not None}, other)
+
+
 BEHIND = {
     "a norm": (lambda m, q, k, v: m.norm(m.heads(attend(q, k, v)).transpose(1, 2).flatten(2)), "LayerNorm"),
     "a residual": (lambda m, q, k, v: m.heads(v) * 2 + 1, "mul"),

@@ -13,7 +13,7 @@ from thinned.torch._thin._chains import draws_between, is_map, name_of, once
 from thinned.torch._thin._few_functions import FewHeads, HeadsError
 from thinned.torch._thin._graphs import Graph, StaysError, check_hooks, drops, is_site
 from thinned.torch._thin._kept import Kept, masked
-from thinned.torch._thin._samples import evaluating, run, shapes_of
+from thinned.torch._thin._samples import evaluating, held, run, shapes_of
 
 _SHAPES = {
     "view",
@@ -166,7 +166,7 @@ class _Trial:
         first: Any = self.graph.calls[self.sources[0]]
         generator = torch.Generator("cpu").manual_seed(0)
         why = "its attention did not run on small random inputs"
-        for shape in shapes_of(first)[1:]:
+        for shape in [*shapes_of(first)[1:], *((size, first.in_features) for size in self._sizes())]:
             x = torch.randn((4, *shape), generator=generator, device="cpu").to(first.weight)
             values: dict[fx.Node, Any] = {}
             for node in self.sources:
@@ -181,6 +181,12 @@ class _Trial:
             except Exception as error:  # a shape that the model does not take
                 why = f"{why}: {str(error).partition(chr(10))[0]}"[:200]
         raise StaysError(why)
+
+    def _sizes(self) -> list[int]:
+        """Of tensors that the way holds: tables of positions tell how long a sequence has to be."""
+        known = [held(self.graph, node) for node in self.graph.nodes if node.op == "get_attr"]
+        sizes = (size for one in known if isinstance(one, Tensor) for size in one.shape[-2:])
+        return sorted({size for size in sizes if 1 < size <= 1024})
 
     def _go(self, nodes: list[fx.Node], values: dict[fx.Node, Any], x: Tensor) -> dict[fx.Node, Any]:
         """The values of nodes, with an input in the place of what is not computed from the maps alone."""

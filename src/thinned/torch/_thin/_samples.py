@@ -91,9 +91,14 @@ def run(graph: Graph, inside: list[fx.Node], values: dict[fx.Node, Any]) -> Any:
 
 def _filled(graph: Graph, given: Any, values: dict[fx.Node, Any]) -> Any:
     def value(node: fx.Node) -> Any:
-        return operator.attrgetter(str(node.target))(graph.root) if node.op == "get_attr" else values[node]
+        return held(graph, node) if node.op == "get_attr" else values[node]
 
     return fx.node.map_arg(given, value)
+
+
+def held(graph: Graph, node: fx.Node) -> Any:
+    """What a node takes from the model, or what the model's code made as it was traced."""
+    return node.meta["made"] if "made" in node.meta else operator.attrgetter(str(node.target))(graph.root)
 
 
 def _inputs(modules: list[torch.nn.Module]) -> Iterator[tuple[int, Callable[[], Tensor]]]:
