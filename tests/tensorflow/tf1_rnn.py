@@ -55,7 +55,7 @@ def run(kind, driver, theirs=False, **options):
 
 
 def check(kind, driver):
-    """Names of variables and outputs without dropping are TensorFlow's; masks are ours and vary as they should."""
+    """Variables have TensorFlow's names; masks are ours and vary as they should."""
     names, (first, whole, again, other, trained) = run(kind, driver)
     assert (names, np.array_equal(whole, again)) == (run(kind, driver, theirs=True)[0], True)
     assert not np.array_equal(first == 0, other == 0), "another mask in each run"
