@@ -93,10 +93,9 @@ def _run(
             return _native.normal(sizes, words_of(key), base, steps)
         return _plain.normal(sizes, (seed, stream), base, steps, device).expand(sizes).clone()
     dense = all(size < 2 or a == b for size, a, b in zip(one, steps, row_major(one), strict=True))
-    if dense and key.dim() == 1:
-        word: Tensor = _plain.run(
-            base, math.prod(one), (seed.reshape(()), stream.reshape(())), device
-        ).reshape(one)
+    if dense:
+        keys = (key.to(device)[..., 0], key.to(device)[..., 1])
+        word: Tensor = _plain.run(base, math.prod(one), keys, device).reshape(sizes)
     else:
         position = _plain.positions(sizes, base, steps, device)
         word = _plain.word(position, (seed, stream)).expand(sizes).clone()

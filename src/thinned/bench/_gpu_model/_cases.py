@@ -56,7 +56,7 @@ class Case:
                                          enumerate(self.shape)))  # fmt: skip
 
     def label(self) -> dict[str, Any]:
-        """What it is, as a row begins."""
+        """Gives what it is, as a row begins."""
         return {
             "kernel": self.name,
             "dtype": str(self.dtype).removeprefix("torch."),

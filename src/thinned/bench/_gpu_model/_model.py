@@ -23,7 +23,7 @@ _COST = {"wide": ("multiply", 2.0)}
 
 @dataclass(frozen=True)
 class Row:
-    """What the model says of a case on a chip; numbers of instructions are a thread's for one element.
+    """Holds what the model says of a case on a chip; numbers of instructions are a thread's for one element.
 
     `bound` is time over that of a copy's bytes where all overlaps, `apart` where a resident set of programs
     first waits for memory, then computes; the truth lies between the two.
