@@ -217,8 +217,8 @@ def test_dimensions_merge_where_nothing_tells_them_apart():
     ("dtype", "p", "where"),
     [
         (torch.float32, 0.1, {}),
-        (torch.bfloat16, 0.5, {}),
-        (torch.float32, 1.0, {}),
+        pytest.param(torch.bfloat16, 0.5, {}, marks=pytest.mark.full),
+        pytest.param(torch.float32, 1.0, {}, marks=pytest.mark.full),
         (torch.float32, 0.1, {"global_shape": (90, 1003), "start": (3, 5)}),  # no row begins with a block
     ],
 )
@@ -227,6 +227,7 @@ def test_memory_across_the_mask_goes_by_tiles(launched, dtype, p, where):
     assert launched == ["turned"]
 
 
+@pytest.mark.full
 def test_tiles_of_several_dimensions_keys_and_rates(launched):
     check(numbers((2, 40, 36)).transpose(1, 2))
     x, keys = numbers((2, 40, 36)).transpose(1, 2), keys_of(2)
@@ -238,6 +239,7 @@ def test_tiles_of_several_dimensions_keys_and_rates(launched):
     assert launched == ["turned"] * 3
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("more", [0, 1])
 def test_ties_in_tiles(launched, more):
     """A position is kept at its own number, and dropped just above it."""

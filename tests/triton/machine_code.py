@@ -41,9 +41,20 @@ def test_arithmetic_rounds_as_the_contract_says(made, dtype):
     launch(x, 0.1, KEY)
     _launch.add(x, x, BITS, rate(0.1), 0)
     launch(x.reshape(64, 64).t(), 0.1, KEY)
-    if dtype == torch.float32:
-        _launch.dropout(x, torch.empty_like(x), BITS, rate(0.1), True, 0, None, noise=True)
-    assert len(made) == 3 + (dtype == torch.float32)
+    assert len(made) == 3
+    rounds_by_itself(made)
+
+
+@pytest.mark.full  # three seconds
+def test_arithmetic_of_normal_deviates_rounds_as_their_definition_says(made):
+    x = numbers(2**12)
+    _launch.dropout(x, torch.empty_like(x), BITS, rate(0.1), True, 0, None, noise=True)
+    rounds_by_itself(made)
+    assert "sqrt.rn.f64" in made[0].asm["ptx"]
+    assert "div.rn.f64" in made[0].asm["ptx"]
+
+
+def rounds_by_itself(made):
     for kernel in made:
         ptx = kernel.asm["ptx"]
         assert not re.search(r"\bfma\.|\.ftz|\.approx|div\.full", ptx)
