@@ -76,7 +76,9 @@ def run(sizes: Sizes, seed: int, tick: Tick) -> dict[str, Any]:
     """Train all; of each data set and family every measure by seed, and seconds of a step."""
     chosen = families(sizes.width, sizes.steps)
     columns = (*MEASURES, "step")
-    found: dict[str, Any] = {name: {one.name: {key: [] for key in columns} for one in chosen} for name in SETS}
+    found: dict[str, Any] = {
+        name: {one.name: {key: [] for key in columns} for one in chosen} for name in SETS
+    }
     with one_thread():
         for number in range(sizes.seeds):
             for name, rows in found.items():
