@@ -29,7 +29,7 @@ _LEVEL: Final = 0.05
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the comparison is.
+    """Says how large the comparison is.
 
     Args:
         seeds: networks of each family and data set, at least 2.

@@ -70,7 +70,7 @@ class Family:
 
     @property
     def draws(self) -> bool:
-        """Whether training draws masks."""
+        """Tells whether training draws masks."""
         return self.name != "none" and not self.members
 
 
@@ -156,7 +156,7 @@ def families(width: int, steps: int) -> list[Family]:
 
 
 def probabilities(family: Family, model: nn.Module, x: Tensor) -> Tensor:
-    """What a trained network says: by weight scaling, or the mean of its members."""
+    """Gives what a trained network says: by weight scaling, or the mean of its members."""
     with torch.no_grad():
         if family.members:
             return members(model, x).double().softmax(-1).mean(0)
