@@ -29,7 +29,7 @@ def late(model: nn.Module) -> nn.Module:
 
 
 def _loop(model: nn.Module, x: Tensor, samples: int) -> Tensor:
-    """What people write: dropout modules in training, and the model called again and again."""
+    """Gives what people write: dropout modules in training, and the model called again and again."""
     sites = [module for module in model.modules() if isinstance(module, nn.Dropout)]
     for site in sites:
         site.train()

@@ -201,6 +201,20 @@ def test_autocast(name):
     assert (one["output"].float() - other["output"].float()).abs().max() <= 0.06 * most
 
 
+@every_family
+def test_torch_func_sees_the_masks(name):
+    model, x = made(name, 0.5)
+    expected = step(model, x, masks=True)
+    weights = {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+    def loss(weights):
+        y = torch.func.functional_call(model, weights, (x,))
+        return (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)).sum()
+
+    got = torch.func.grad(loss)(weights)
+    assert close(got, expected)
+
+
 def test_thinning_twice_changes_nothing():
     model, x = made("units", 0.5)
     expected = step(model, x)

@@ -4,6 +4,8 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from thin_families import Causal, Separate, close, made, step
 from torch.nn import Linear
 from torch.nn import functional as F
@@ -84,6 +86,40 @@ def test_values_that_somebody_else_reads_are_computed():
     y, v = model(torch.ones(2, 5, 12))
     assert y.shape == (2, 5, 12)
     assert v.ne(0).all()
+
+
+ALIKE = {
+    "scales of heads": lambda m, q, k, v: m.heads(
+        attend(q * torch.arange(1.0, 5.0).to(q).view(4, 1, 1), k, v)
+    ),
+    "distances by head": lambda m, q, k, v: m.heads(
+        attend(q, k, v, attn_mask=torch.ones(4, 5, 5).cumsum(0).to(q))
+    ),
+    "other types": lambda m, q, k, v: m.heads(attend(q.type_as(v), k.to(v), v.to(torch.float64))),
+    "bounds by head": lambda m, q, k, v: m.heads(
+        attend(q.clamp(max=torch.arange(4.0).to(q).view(4, 1, 1)), k, v)
+    ),
+    "in place": lambda m, q, k, v: m.heads(
+        (q @ k.mT).masked_fill_(torch.ones(5, 5).triu(1) > 0, -9.0).softmax(-1) @ v
+    ),
+    "where": lambda m, q, k, v: m.heads(torch.where(q > 0, q, -q) - 2 * k / 3 + v**2),
+    "gates": lambda m, q, k, v: m.heads(attend(q, k, v) * torch.sigmoid(q)),
+    "stacked halves": lambda m, q, k, v: m.heads(attend(torch.stack((q[..., 1], q[..., 0]), -1), k, v)),
+    "a flat batch": lambda m, q, k, v: m.heads(
+        torch.bmm((q.flatten(0, 1) @ k.flatten(0, 1).mT).softmax(-1), v.flatten(0, 1)).unflatten(0, (-1, 4))
+    ),
+}
+
+
+@pytest.mark.parametrize("way", ALIKE.values(), ids=ALIKE)
+def test_ways_that_keep_heads_apart_are_computed_for_kept_ones(way):
+    torch.manual_seed(1)
+    model = Model(way).double()
+    assert "Linear(8, 24) before" in thin(model).thinned["heads"]
+    keyed(model, 3)
+    x = torch.randn(4, 5, 8, dtype=torch.float64)
+    one, other = step(model, x), step(model, x, masks=True)
+    assert close({n: g for n, g in one.items() if g is not None}, other)
 
 
 BEHIND = {
@@ -195,10 +231,40 @@ def test_head_p_has_no_counterpart_in_torch():
     assert convert(torch.nn.Sequential(torch.nn.MultiheadAttention(8, 2))).model[0].head_p == 0.0
 
 
-def test_a_single_head_and_a_batch_without_rows():
+@settings(max_examples=15, deadline=None)
+@given(
+    heads=st.integers(2, 6),
+    width=st.integers(1, 4),
+    tokens=st.integers(1, 5),
+    batch=st.integers(1, 5),
+    groups=st.integers(1, 3),
+    p=st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),
+)
+def test_any_shape(heads, width, tokens, batch, groups, p):
+    class Any(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv, self.out = Linear(3, 3 * heads * width), Linear(heads * width, 2)
+            self.heads = nn.DropHead(p)
+
+        def forward(self, x):
+            q, k, v = self.qkv(x).unflatten(-1, (heads, 3, width)).permute(3, 0, 2, 1, 4).unbind(0)
+            y = self.heads(F.scaled_dot_product_attention(q, k, v))
+            return self.out(y.transpose(1, 2).flatten(-2))
+
+    model = Any().double()
+    assert "Linear(3, " in thin(model, groups).thinned["heads"]
+    keyed(model, heads + 7 * batch)
+    x = torch.randn(batch, tokens, 3, dtype=torch.float64)
+    assert close(step(model, x), step(model, x, masks=True))
+
+
+def test_a_batch_without_rows_and_a_single_head():
     for kind in (Causal, Separate):
         model = kind(0.5).double()
         thin(model)
         keyed(model, 1)
         x = torch.zeros(0, 5, 12, dtype=torch.float64)
         assert model(x).shape == x.shape
+    single = Model(lambda m, q, k, v: m.heads(q.flatten(1, 2).unsqueeze(1)).unflatten(2, (4, 5)).squeeze(1))
+    assert "a single head" in thin(single).left["heads"]

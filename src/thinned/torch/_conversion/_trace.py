@@ -40,11 +40,21 @@ def whole(model: torch.nn.Module) -> list[fx.Graph]:
 
 def _traced(model: torch.nn.Module, training: bool, concrete: dict[str, Any] | None) -> fx.Graph:
     try:
-        return _Sites().trace(_stand_in(model, training), concrete)
+        return _read(_Sites(), _stand_in(model, training), concrete)
     except Exception as error:
         with contextlib.suppress(Exception):  # a slice of a buffer, as of a causal mask, needs a stand-in
-            return _Buffers().trace(_stand_in(model, training), concrete)
+            return _read(_Buffers(), _stand_in(model, training), concrete)
         raise error
+
+
+def _read(tracer: fx.Tracer, double: torch.nn.Module, concrete: dict[str, Any] | None) -> fx.Graph:
+    """A graph, with the tensors that the model's code makes as it runs in `meta["made"]` of their nodes."""
+    before = set(vars(double)) | set(double.state_dict())
+    graph = tracer.trace(double, concrete)
+    for node in graph.nodes:
+        if node.op == "get_attr" and node.target in set(vars(double)) - before:
+            node.meta["made"] = getattr(double, str(node.target))
+    return graph
 
 
 def chains(model: torch.nn.Module) -> Iterator[tuple[str, fx.Graph]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from thinned.torch import functional, nn
 from thinned.torch._site import MaskKey
 from thinned.torch._thin import _groups
-from thinned.torch._thin._few_functions import FewHeads
+from thinned.torch._thin._few_functions import FewHeads, HeadsError
 from thinned.torch._thin._kept import Kept, kept_of
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._units import ThinSite, refuse_late
@@ -57,6 +57,8 @@ class HeadLink(Link):
         """Which columns of a map behind the site are in its input."""
         if not isinstance(input, FewHeads):
             return None
+        if not input.dropped:
+            raise HeadsError("a way around the site")
         return input.kept.of(input.outer, input.inner)
 
 
@@ -74,7 +76,7 @@ class ThinDropHead(ThinSite, nn.DropHead):
         """Let the kept heads pass, or take them out of all; or mask."""
         link = self.link
         if isinstance(input, FewHeads):
-            link._now.kept = None
+            link.end()
             refuse_late(key, call, "a thin site when its heads are")
             self.notice(None, input.part)
             if input.axis != self.dim % len(input.shape):
@@ -84,13 +86,13 @@ class ThinDropHead(ThinSite, nn.DropHead):
             return input.after_site()
         if link.sources:
             kept = link.at(self)
-            link._now.kept = None
+            link.end()
             if kept is not None and kept.whole:
                 return input
             return self._mask(input, key, call)
         axis = self.dim % input.dim()
         kept = link.begin(self, input.shape[axis], input)
-        link._now.kept = None
+        link.end()
         if kept is None:
             return self._mask(input, key, call)
         refuse_late(key, call, "a thin site when its heads are")
@@ -112,6 +114,10 @@ class ThinMultiheadAttention(ThinSite, nn.MultiheadAttention):
     def fits(self, input: Tensor) -> bool:
         """Whether there is something to attend to."""
         return input.numel() > 0
+
+    def is_off(self) -> bool:
+        """Its several rates are looked at where they are used."""
+        return False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As `nn.MultiheadAttention`."""

@@ -101,6 +101,10 @@ class ThinPath(Site):
         own = early is None or elsewhere or self.key is not None or given is not None
         return super().mask_key(call, input, given, name) if own else early
 
+    def is_off(self) -> bool:
+        """Whether this call drops nothing."""
+        return is_off(self.rate(self.p))
+
     def draw(self, size: int) -> Kept | None:
         """Which samples this call keeps."""
         p: Any = self.rate(self.p)

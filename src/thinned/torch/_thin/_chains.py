@@ -20,11 +20,12 @@ _DRAWS = (torch.nn.RNNBase, torch.nn.MultiheadAttention, torch.nn.RReLU)
 
 @dataclass(frozen=True)
 class Chain:
-    """The modules around a site, by what they are in `Link`."""
+    """The modules around a site, by what they are in `Link`; `members` are these and what is between."""
 
     sources: tuple[torch.nn.Module, ...]
     sinks: tuple[torch.nn.Module, ...]
     norms: tuple[torch.nn.Module, ...]
+    members: tuple[torch.nn.Module, ...] = ()
 
 
 class _Seen(Exception):
@@ -44,6 +45,7 @@ def chain(graph: Graph, site: torch.nn.Module, axes: int, groups: int) -> Chain:
         StaysError: if nothing behind it can read what it keeps alone.
     """
     call = graph.only_call(site)
+    before: list[fx.Node] = []
     behind, sinks = _behind(graph, call, axes)
     check_hooks(graph, [call, *behind])
     try:
@@ -58,8 +60,8 @@ def chain(graph: Graph, site: torch.nn.Module, axes: int, groups: int) -> Chain:
             raise _Seen
         check_hooks(graph, [*before, call, *behind])
     except (_Seen, StaysError):
-        maps, norms = (), ()
-    return Chain(maps, tuple(dict.fromkeys(sinks)), norms)
+        maps, norms, before = (), (), []
+    return Chain(maps, tuple(dict.fromkeys(sinks)), norms, graph.modules([*before, call, *behind]))
 
 
 def _behind(graph: Graph, call: fx.Node, axes: int) -> tuple[list[fx.Node], list[torch.nn.Module]]:

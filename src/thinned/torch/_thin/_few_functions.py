@@ -14,12 +14,14 @@ from thinned.torch._thin._few_heads import FewHeads, HeadsError
 _AS_IT_IS = {"dtype", "device", "requires_grad", "is_cuda", "layout", "is_nested", "is_leaf", "grad_fn"}
 # Of each element by itself.
 _UNARY = {
-    *("contiguous", "clone", "to", "float", "double", "half", "bfloat16", "type", "type_as", "neg", "relu"),
+    *("contiguous", "clone", "float", "double", "half", "bfloat16", "neg", "relu"),
     *("sigmoid", "tanh", "exp", "sqrt", "rsqrt", "square", "abs", "clamp", "silu", "gelu", "elu", "softplus"),
     *("relu_", "sigmoid_", "tanh_", "alias", "pow", "nan_to_num", "identity", "leaky_relu"),
 }
+_CASTS = {"to", "type", "type_as"}  # a tensor among their arguments gives its type
 _PAIRS = {"add", "sub", "mul", "div", "truediv", "rsub", "radd", "rmul", "iadd", "imul", "isub", "itruediv"}
 _PAIRS |= {"maximum", "minimum", "masked_fill", "masked_fill_", "where", "multiply", "add_", "mul_", "div_"}
+_PAIRS |= {"gt", "lt", "ge", "le", "eq", "ne"}
 # Along a dimension, which is their first argument or `dim`, and may not be that of the heads.
 _ALONG = {"softmax", "log_softmax", "cumsum"}
 
@@ -54,7 +56,12 @@ def call(name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         return known(*args, **kwargs)
     x = next(one for one in args if isinstance(one, FewHeads))
     if name in _UNARY and args[0] is x:
-        return x.of(func(x.part, *args[1:], **kwargs), x.axis, x.shape)
+        rest = {n: x.narrowed(one) for n, one in kwargs.items()}
+        return x.of(func(x.part, *map(x.narrowed, args[1:]), **rest), x.axis, x.shape)
+    if name in _CASTS:
+        rest = {n: getattr(one, "part", one) for n, one in kwargs.items()}
+        made = func(*(getattr(one, "part", one) for one in args), **rest)
+        return x.of(made, x.axis, x.shape) if args[0] is x else made
     if name in _PAIRS:
         return _pairwise(func, x, args, kwargs)
     if name in _ALONG:

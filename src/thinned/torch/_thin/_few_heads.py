@@ -105,6 +105,10 @@ class FewHeads:
             return other.part
         if other.dim() < behind or other.shape[-behind] == 1:
             return other
+        if other.shape[-behind] != self.shape[self.axis]:
+            raise HeadsError(
+                f"a tensor of shape {tuple(other.shape)}, whose sizes are not those of the heads"
+            )
         numbers = self.kept.of(self.outer, self.inner).on(other.device)
         if len(numbers) > 1 or self.part.shape[self.axis] != len(numbers[0]):
             raise HeadsError("a tensor with a part for each head, where groups of the batch keep other heads")
@@ -128,6 +132,8 @@ class FewHeads:
     __mul__, __rmul__ = _operator("mul", operator.mul), _operator("mul", operator.mul, True)
     __matmul__, __rmatmul__ = _operator("matmul", torch.matmul), _operator("matmul", torch.matmul, True)
     __truediv__, __neg__ = _operator("div", operator.truediv), _operator("neg", operator.neg)
+    __gt__, __lt__ = _operator("gt", operator.gt), _operator("lt", operator.lt)
+    __ge__, __le__ = _operator("ge", operator.ge), _operator("le", operator.le)
     __pow__, __getitem__ = _operator("pow", operator.pow), _operator("getitem", operator.getitem)
 
 

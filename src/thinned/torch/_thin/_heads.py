@@ -13,7 +13,7 @@ from thinned.torch._thin._chains import draws_between, is_map, name_of, once
 from thinned.torch._thin._few_functions import FewHeads, HeadsError
 from thinned.torch._thin._graphs import Graph, StaysError, check_hooks, drops, is_site
 from thinned.torch._thin._kept import Kept, masked
-from thinned.torch._thin._samples import evaluating, run, shapes_of
+from thinned.torch._thin._samples import evaluating, held, run, shapes_of
 
 _SHAPES = {
     "view",
@@ -43,6 +43,7 @@ class Heads:
     Attributes:
         layouts: of each source's rows: parts that have all heads, and rows of a head in one.
         heads: how many there are.
+        members: these maps, and what is between.
     """
 
     sources: tuple[torch.nn.Module, ...]
@@ -50,6 +51,7 @@ class Heads:
     layouts: tuple[tuple[int, int], ...]
     heads: int
     why: str = ""
+    members: tuple[torch.nn.Module, ...] = ()
 
 
 def heads(graph: Graph, site: Any, groups: int) -> Heads:
@@ -70,10 +72,11 @@ def heads(graph: Graph, site: Any, groups: int) -> Heads:
         layouts, count = trial.before()
         why = ""
     except StaysError as error:
-        layouts, count, why, sources = (), 0, str(error), []
+        layouts, count, why, sources, region = (), 0, str(error), [], []
     trial.behind(behind, sinks)
     maps = tuple(graph.calls[node] for node in sources)
-    return Heads(maps, tuple(dict.fromkeys(graph.calls[node] for node in sinks)), layouts, count, why)
+    members = graph.modules([*sources, *region, call, *behind])
+    return Heads(maps, graph.modules(sinks), layouts, count, why, members)
 
 
 def _behind(graph: Graph, call: fx.Node) -> tuple[list[fx.Node], list[fx.Node]]:
@@ -156,13 +159,14 @@ class _Trial:
         self.asked: Any = call.args[0]
         self.modules = [graph.calls[node] for node in graph.nodes if node in graph.calls]
         self.values, self.input, self.whole = self._run()
-        self.few: FewHeads | None = None
+        if self.whole.shape[site.dim] == 1:
+            raise StaysError("it drops a single head, which is the whole attention")
 
     def _run(self) -> tuple[dict[fx.Node, Any], Tensor, Tensor]:
         first: Any = self.graph.calls[self.sources[0]]
         generator = torch.Generator("cpu").manual_seed(0)
         why = "its attention did not run on small random inputs"
-        for shape in shapes_of(first)[1:]:
+        for shape in [*shapes_of(first)[1:], *((size, first.in_features) for size in self._sizes())]:
             x = torch.randn((4, *shape), generator=generator, device="cpu").to(first.weight)
             values: dict[fx.Node, Any] = {}
             for node in self.sources:
@@ -177,6 +181,12 @@ class _Trial:
             except Exception as error:  # a shape that the model does not take
                 why = f"{why}: {str(error).partition(chr(10))[0]}"[:200]
         raise StaysError(why)
+
+    def _sizes(self) -> list[int]:
+        """Of tensors that the way holds: tables of positions tell how long a sequence has to be."""
+        known = [held(self.graph, node) for node in self.graph.nodes if node.op == "get_attr"]
+        sizes = (size for one in known if isinstance(one, Tensor) for size in one.shape[-2:])
+        return sorted({size for size in sizes if 1 < size <= 1024})
 
     def _go(self, nodes: list[fx.Node], values: dict[fx.Node, Any], x: Tensor) -> dict[fx.Node, Any]:
         """The values of nodes, with an input in the place of what is not computed from the maps alone."""

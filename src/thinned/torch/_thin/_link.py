@@ -48,6 +48,9 @@ class Link:
         sinks: modules whose columns they are.
         norms: modules between, with parameters for each unit, which have to evaluate.
         axis: of the units in a tensor.
+
+    Attributes:
+        places: the modules around the site, and where each is to stand: its parent, and its name there.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Link:
         axis: int = -1,
     ) -> None:
         self.site, self.sources, self.sinks, self.norms, self.axis = site, sources, sinks, norms, axis
+        self.places: tuple[tuple[torch.nn.Module, str, torch.nn.Module], ...] = ()
         self._now, self._frames = _Now(), _Frames()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -72,6 +76,8 @@ class Link:
         if not self.sources or module is self.sources[0]:
             self._begin(None)
             if self._applies(like):
+                if not torch.compiler.is_compiling():
+                    self._check_places()
                 with as_site(self.site):
                     self._begin(self.site.draw(size))
             kept = self._under_way().kept
@@ -126,6 +132,15 @@ class Link:
             )
         return None if kept is None or kept.whole else kept
 
+    def _check_places(self) -> None:
+        """Refuse modules that were exchanged since `thin` saw them: the new ones may read dropped units."""
+        for parent, name, module in self.places:
+            if getattr(parent, name, None) is not module:
+                raise RuntimeError(
+                    f"module {name!r} of {type(parent).__name__}, at the thin site {self.site._name!r}, is "
+                    "not the one that thin(model) saw: exchange modules between unthin(model) and thin(model)"
+                )
+
     def _is_static(self) -> bool:
         """Whether a compiled graph thins: shapes do not change with the mask."""
         if not self.site.fixed or not torch.compiler.is_dynamo_compiling():
@@ -134,7 +149,12 @@ class Link:
 
     def _applies(self, like: Tensor) -> bool:
         """Whether this call is thinned: it drops, and no tool is at work that has to see the masks."""
-        if masks_are_wanted() or not is_on(self.site) or any(norm.training for norm in self.norms):
+        if (
+            masks_are_wanted()
+            or not is_on(self.site)
+            or self.site.is_off()
+            or any(norm.training for norm in self.norms)
+        ):
             return False
         if (traced() and not self._is_static()) or not self.site.fits(like):
             return False

@@ -56,6 +56,10 @@ class ThinRecurrent(ThinSite, Recurrent):
     link: Link
     inplace = False
 
+    def is_off(self) -> bool:
+        """Its several rates are looked at where they are used."""
+        return False
+
     def forward(self, input: Any, hx: Any = None, *, key: MaskKey = None, call: int | None = None) -> Any:
         """As the layer that it was."""
         return Recurrent.forward(self, input, hx, key=key, call=call)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,13 +36,13 @@ def ranks_of(graph: Graph, inside: list[fx.Node], stream: fx.Node) -> frozenset[
     tried: set[int] = set()
     modules = [graph.calls[node] for node in inside if node in graph.calls]
     with masked(), evaluating(modules), torch.no_grad():
-        for x in _inputs(modules):
-            again = x.dim() in tried
-            tried.add(x.dim())
+        for rank, make in _inputs(modules):
+            again = rank in tried
+            tried.add(rank)
             if not (again and apart | mixed):  # a second size only where none ran
-                found = _keeps_apart(graph, inside, stream, x)
+                found = _keeps_apart(graph, inside, stream, make())
                 if found is not None:
-                    (apart if found else mixed).add(x.dim())
+                    (apart if found else mixed).add(rank)
     if not apart:
         raise StaysError(
             "its branch mixes samples, as a run on random numbers shows"
@@ -90,23 +91,30 @@ def run(graph: Graph, inside: list[fx.Node], values: dict[fx.Node, Any]) -> Any:
 
 def _filled(graph: Graph, given: Any, values: dict[fx.Node, Any]) -> Any:
     def value(node: fx.Node) -> Any:
-        return operator.attrgetter(str(node.target))(graph.root) if node.op == "get_attr" else values[node]
+        return held(graph, node) if node.op == "get_attr" else values[node]
 
     return fx.node.map_arg(given, value)
 
 
-def _inputs(modules: list[torch.nn.Module]) -> Iterator[Tensor]:
-    """Batches that the first module whose width is known may take."""
+def held(graph: Graph, node: fx.Node) -> Any:
+    """What a node takes from the model, or what the model's code made as it was traced."""
+    return node.meta["made"] if "made" in node.meta else operator.attrgetter(str(node.target))(graph.root)
+
+
+def _inputs(modules: list[torch.nn.Module]) -> Iterator[tuple[int, Callable[[], Tensor]]]:
+    """Ranks and batches that the first module whose width is known may take."""
     first: Any = next((one for one in modules if shapes_of(one)), None)
     like = None if first is None else next(first.parameters(), None)
     generator = torch.Generator("cpu").manual_seed(0)
-    for shape in [(4,), (3, 4)] if first is None else shapes_of(first):
+
+    def made(shape: tuple[int, ...]) -> Tensor:
         x = torch.randn((_SAMPLES, *shape), generator=generator, device="cpu")
         if isinstance(first, torch.nn.Embedding):
-            x = (x.abs() * first.num_embeddings).long() % first.num_embeddings
-            yield x.to(first.weight.device)
-        else:
-            yield x if like is None else x.to(like.device, like.dtype)
+            return ((x.abs() * first.num_embeddings).long() % first.num_embeddings).to(first.weight.device)
+        return x if like is None else x.to(like.device, like.dtype)
+
+    for shape in [(4,), (3, 4)] if first is None else shapes_of(first):
+        yield len(shape) + 1, functools.partial(made, shape)
 
 
 def shapes_of(module: Any) -> list[tuple[int, ...]]:

@@ -25,7 +25,14 @@ def _nothing() -> None:
     """Stands for a weak reference to what is no weight."""
 
 
-def take(whole: Tensor, rows: Index, columns: Index, scale: float = 1.0, sparse: bool = False) -> Tensor:
+def take(
+    whole: Tensor,
+    rows: Index,
+    columns: Index,
+    scale: float = 1.0,
+    sparse: bool = False,
+    reuse: bool = True,
+) -> Tensor:
     """`scale · whole[rows][:, columns]`, of a tensor of at least one dimension.
 
     Args:
@@ -34,12 +41,13 @@ def take(whole: Tensor, rows: Index, columns: Index, scale: float = 1.0, sparse:
         columns: likewise, of the second dimension.
         scale: what is taken is multiplied by it.
         sparse: the gradient is a sparse tensor of the rows that were taken.
+        reuse: the gradient's memory may be kept for the next one.
     """
     if rows is None and columns is None and scale == 1.0:
         return whole
     if traced():
         return _scaled(_select(whole, rows, columns), scale, own=False)
-    made: Tensor = _apply(whole, rows, columns, scale, sparse and rows is not None)
+    made: Tensor = _apply(whole, rows, columns, scale, sparse and rows is not None, reuse)
     return made
 
 
@@ -63,10 +71,12 @@ def spread(
 
 class _Take(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, whole: Tensor, rows: Index, columns: Index, scale: float, sparse: bool) -> Tensor:
+    def forward(
+        ctx: Any, whole: Tensor, rows: Index, columns: Index, scale: float, sparse: bool, reuse: bool
+    ) -> Tensor:
         ctx.how = rows, columns, scale, tuple(whole.shape)
         ctx.sparse = sparse
-        ctx.weight = weakref.ref(whole) if whole.is_leaf else _nothing
+        ctx.weight = weakref.ref(whole) if reuse and whole.is_leaf else _nothing
         if not _is_native(whole):
             return _scaled(_select(whole.detach(), rows, columns), scale)
         shape = list(whole.shape)
@@ -89,7 +99,7 @@ class _Take(torch.autograd.Function):
             )
         else:
             whole = spread(grad, rows, columns, scale, shape, ctx.weight())
-        return whole, None, None, None, None
+        return whole, None, None, None, None, None
 
 
 class _Spread(torch.autograd.Function):

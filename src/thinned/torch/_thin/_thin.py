@@ -144,10 +144,15 @@ def thin(
             )
             del done[site]
     shares: dict[torch.nn.Module, float] = {}
+    places = {child: (parent, name) for parent in reversed(names) for name, child in parent.named_children()}
     thinned = {
         names[site]: _connect(site, plan, groups, names[site], shares, sparse, fixed)
         for site, plan in done.items()
     }
+    for site, plan in done.items():
+        members = (*getattr(plan, "members", ()), site)
+        link = vars(site)["link"]
+        link.places = tuple((*places[module], module) for module in members if module in places)
     return Thinning(model=model, thinned=thinned, left=left, share=_share(model, shares))
 
 

@@ -31,6 +31,10 @@ class ThinSite(Site):
         """Whether a tensor has units, or channels of a batch, where this site expects them."""
         return input.dim() == self._axes + 2 if self._axes else input.dim() > (self.groups > 1)
 
+    def is_off(self) -> bool:
+        """Whether this call drops nothing, as far as is known without a look at a tensor."""
+        return is_off(self.rate(self.p))
+
     def draw(self, size: int) -> Kept | None:
         """Which units this call keeps; None where p is not one number."""
         p: Any = self.rate(self.p)
@@ -82,11 +86,14 @@ class ThinSite(Site):
                 f"groups={self.groups} are parts of a batch; input of shape {tuple(input.shape)} has none"
             )
         self._check_rows()
+        key = self.mask_key(call, input, key)
+        if is_off(p):
+            return input
         size = input.shape[axis]
-        if is_off(p) or not (is_on(self) or mode == "classic"):
+        if not (is_on(self) or mode == "classic"):
             return input
         wide = torch.promote_types(input.dtype, torch.float32)
-        factor = self._values(p, size, self.mask_key(call, input, key)).to(wide).to(input.device)
+        factor = self._values(p, size, key).to(wide).to(input.device)
         if self.groups > 1:
             ends = torch.tensor(_groups.bounds(input.shape[0], self.groups))
             group = torch.repeat_interleave(ends[1:] - ends[:-1])

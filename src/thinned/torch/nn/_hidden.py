@@ -52,10 +52,13 @@ class Units:
 
     def states(self, state: Tensor) -> Tensor:
         """The last state, (directions, B, H): 0 where a unit is dropped, and as it is elsewhere."""
-        return torch.cat(
-            [self._drop(part, key, "classic") for part, key in zip(state.split(1), self.keys, strict=True)]
-        )
+        parts = []
+        for part, key in zip(state.split(1), self.keys, strict=True):
+            # Of ones, and not by mode="classic", whose evaluation scales: an exported program may be turned.
+            kept = self._drop(part.new_ones(part.shape[-1]), key) != 0
+            parts.append(torch.where(kept, part, 0.0))
+        return torch.cat(parts)
 
-    def _drop(self, x: Tensor, key: MaskKey, mode: Any = "inverted") -> Tensor:
+    def _drop(self, x: Tensor, key: MaskKey) -> Tensor:
         noise = (*(1,) * (x.dim() - 1), None)
-        return functional.dropout(x, self.p, True, key=key, noise_shape=noise, mode=mode)
+        return functional.dropout(x, self.p, True, key=key, noise_shape=noise)
