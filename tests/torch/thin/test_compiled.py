@@ -78,6 +78,7 @@ def test_the_compilers_derivative(name):
     steps(model, x, "aot_eager", range(2))
 
 
+@pytest.mark.full
 @every_family
 def test_bernoullis_masks_are_computed_in_one_graph(name):
     """Shapes would change with the mask, and each would be compiled anew."""
