@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx
 
 from thinned.mc.torch import _linear  # noqa: F401 (defines an operator)
+from thinned.torch import _compat
 from thinned.torch._thin._submatrix import take
 
 _aten, _ours = torch.ops.aten, torch.ops.thinned
@@ -29,8 +30,8 @@ _ELEMENTS = {
 }
 _SCALING = {_aten.relu.default, _aten.leaky_relu.default, _aten.detach.default}  # f(s · x) = s · f(x)
 _PAIRS = {_aten.add.Tensor, _aten.sub.Tensor, _aten.mul.Tensor}
-_ALONG = {_aten._softmax.default, _aten._log_softmax.default}
-_VIEWS = {_aten.view.default, _aten._unsafe_view.default}
+_ALONG = {_compat.softmax.default, _compat.log_softmax.default}
+_VIEWS = {_aten.view.default, _compat.unsafe_view.default}
 # Rows of a product from which on a part of it is worth a gather of its weight. The dropout paper's network,
 # 100 samples, against all of them in one product: 16 inputs 2.1 times as long, 64 0.83, 256 0.37 to 0.5.
 _ROWS = 64
