@@ -140,7 +140,6 @@ graph_tracing = private("torch._guards.tracing", "trace a model for thinned.mc")
 to_copy = private("torch.ops.aten._to_copy", "trace a model for thinned.mc")
 softmax = private("torch.ops.aten._softmax", "trace a model for thinned.mc")
 log_softmax = private("torch.ops.aten._log_softmax", "trace a model for thinned.mc")
-unsafe_view = private("torch.ops.aten._unsafe_view", "trace a model for thinned.mc")
 
 
 # Nested tensors, of which torch has two kinds.

@@ -31,7 +31,7 @@ _ELEMENTS = {
 _SCALING = {_aten.relu.default, _aten.leaky_relu.default, _aten.detach.default}  # f(s · x) = s · f(x)
 _PAIRS = {_aten.add.Tensor, _aten.sub.Tensor, _aten.mul.Tensor}
 _ALONG = {_compat.softmax.default, _compat.log_softmax.default}
-_VIEWS = {_aten.view.default, _compat.unsafe_view.default}
+_VIEWS = {_aten.view.default}
 # Rows of a product from which on a part of it is worth a gather of its weight. The dropout paper's network,
 # 100 samples, against all of them in one product: 16 inputs 2.1 times as long, 64 0.83, 256 0.37 to 0.5.
 _ROWS = 64
