@@ -1,4 +1,4 @@
-"""NumPy's arrays and torch's tensors, and what differs between them. Torch is never imported here."""
+"""This file tells NumPy arrays from torch tensors, and has what differs between them. Torch is never imported here."""
 
 from __future__ import annotations
 
