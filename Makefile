@@ -11,6 +11,9 @@ WORKERS ?= 2
 BIN := .venv/bin
 BUILT := .venv/.built
 DEMO := .venv/.demo
+# Compiled modules are written, whatever the environment says: a run has twenty processes, of which each would compile
+# our sources, rewrite the tests' assertions, and in a new environment compile the frameworks too.
+export PYTHONDONTWRITEBYTECODE :=
 # Files go to workers whole, in the order of tests/support/order.py.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 

@@ -10,6 +10,7 @@
 #include "attention.h"
 #include "dot.h"
 #include "foreign.h"
+#include "largest.h"
 #include "layout.h"
 #include "many.h"
 #include "memory.h"
@@ -111,6 +112,10 @@ void dots(uintptr_t x, uintptr_t w, uintptr_t out, int64_t n, int64_t draws, uin
                 seed, stream, threshold, threads);
 }
 
+void largest(uint64_t seed, uint64_t stream, int64_t rows, int64_t size, int64_t count, uintptr_t out) {
+  thinned::largest(seed, stream, rows, size, count, reinterpret_cast<int64_t*>(out));
+}
+
 thinned::Submatrix submatrix(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>& shape,
                              uintptr_t rows, int64_t height, uintptr_t columns, int64_t width, int64_t row, double scale) {
   return {Dtype(dtype), reinterpret_cast<void*>(whole), reinterpret_cast<void*>(part), shape.at(0), shape.at(1),
@@ -199,6 +204,7 @@ NB_MODULE(_native, m) {
   m.def("fold_many", &fold_many, "keys"_a, "data"_a, "out"_a, "n"_a);
   m.def("dots", &dots, "x"_a, "w"_a, "out"_a, "n"_a, "draws"_a, "base"_a, "seed"_a, "stream"_a,
         "threshold"_a, "threads"_a);
+  m.def("largest", &largest, "seed"_a, "stream"_a, "rows"_a, "size"_a, "count"_a, "out"_a);
   m.def("take", &take, "dtype"_a, "whole"_a, "part"_a, "shape"_a, "rows"_a, "height"_a, "columns"_a, "width"_a,
         "row"_a, "scale"_a, "threads"_a);
   m.def("put", &put, "dtype"_a, "whole"_a, "part"_a, "shape"_a, "rows"_a, "height"_a, "columns"_a, "width"_a,

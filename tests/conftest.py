@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,10 @@ from order import slowest_first
 from tiers import mark_what_a_design_leaves
 
 from thinned import _kernel
+
+# Garbage is looked for from the first test on, and not among what stands for the whole run: frameworks and
+# thousands of tests. Of 110 s of a worker that took ten.
+gc.disable()
 
 FRAMEWORKS = ("equinox", "flax", "jax", "keras", "tensorflow", "torch", "triton")
 
@@ -79,6 +84,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tiers, and the order of files."""
     mark_what_a_design_leaves(items)
     slowest_first(items)
+
+
+def pytest_collection_finish() -> None:
+    """Whatever there is now stays."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(params=_kernel.paths())

@@ -10,14 +10,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from cases import CASES, Case
+from thinned.bench._gpu_model import CASES, Case
 
 ROUNDS = 15
 _PASSES_OF_A_COPY = 2

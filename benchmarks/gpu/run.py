@@ -83,13 +83,13 @@ def main() -> int:
     result = about(options.dry)
     dry = ["--dry"] if options.dry else []
     interpreted = {"TRITON_INTERPRET": "1"} if options.dry else {}
-    only = ["dropout torch", "bfloat16"] if options.dry else []
+    only = ["dropout bfloat16"] if options.dry else []
     # Newer GPUs of one generation are compiled for as the table's is.
     known = {"8": "sm_80", "9": "sm_90", "1": "sm_100"}.get(str(result["capability"][0])[0], "sm_90")
     steps = {
         "tests": (["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-m", "not full", "tests/gpu"], {}),
         "times": ([str(HERE / "measure.py"), *dry], interpreted),
-        "model": ([str(HERE / "model.py"), *only, "--arch", known, "--print-json"], {}),
+        "model": (["-m", "thinned", "bench", "--gpu-model", *only, "--arch", known, "--json"], {}),
     }
     for name, (command, environment) in steps.items():
         print(f"{name} …", flush=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from thinned.contract import Key, check_probability, inverse_scale, keep_probability, threshold
+from thinned.contract import Key, check_integer, check_probability, inverse_scale, keep_probability, threshold
 
 DROP_ALL: Final = 2**32
 UNUSED: Final = Key(0)  # a key where nothing is drawn
@@ -55,7 +55,7 @@ def signed(word: int) -> int:
 
 
 def check_training(training: Any) -> bool:
-    """Whether to drop; a functional call cannot know it by itself."""
+    """Tells whether to drop; a functional call cannot know it by itself."""
     if training is REQUIRED:
         raise TypeError(
             "training is missing: pass training=self.training (or True to drop, False to evaluate): "
@@ -64,6 +64,13 @@ def check_training(training: Any) -> bool:
     if training is None or isinstance(training, str):
         raise TypeError(f"training must be True to drop or False to evaluate, got {training!r}")
     return bool(training)
+
+
+def check_tokens(replacement: Any, protected: Any) -> None:
+    """Refuse what is no token: another number would change the dtype, or never be found."""
+    check_integer("replacement", replacement)
+    for token in protected:
+        check_integer("protected", token)
 
 
 def check_mode(mode: Any) -> bool:

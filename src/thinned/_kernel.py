@@ -3,7 +3,8 @@
 Both offer, by address, `dense` and `strided`: one pass that reads x, decides and writes out; `add`: the same
 with a residual added on the way; `many`: the same for rows with a key each; `normal`: normal deviates;
 `dots`: inner products of one vector with many thinned copies of another, none of which is stored. `fold`
-derives a stream from a stream, `fold_many` many, and `address` says where an array begins.
+derives a stream from a stream, `fold_many` many; `largest` says where a fixed number of units is kept, and
+`address` where an array begins.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def path() -> str:
 
 def select(name: str) -> None:
     """Use this code path from now on (for tests and benchmarks; users set THINNED_ISA)."""
-    global add, dense, dots, fold, fold_many, many, normal, strided
+    global add, dense, dots, fold, fold_many, largest, many, normal, strided
     if name not in paths():
         raise RuntimeError(
             f"THINNED_ISA={name}: this machine offers {', '.join(paths())}; unset it or choose one of these"
@@ -51,11 +52,11 @@ def select(name: str) -> None:
         _native.select(name)
         dense, strided, add = _native.dense, _native.strided, _native.add
         normal, dots, many = _native.normal, _native.dots, _native.many
-        fold, fold_many = _native.fold, _native.fold_many
+        fold, fold_many, largest = _native.fold, _native.fold_many, _native.largest
     else:
         dense, strided, add = _reference.dense, _reference.strided, _reference.add
         normal, dots, many = _reference.normal, _reference.dots, _reference.many
-        fold, fold_many = _reference.fold, _reference.fold_many
+        fold, fold_many, largest = _reference.fold, _reference.fold_many, _reference.largest
 
 
 # Parts of matrices, which hold no random numbers: None where the front ends are to index themselves.
@@ -64,7 +65,7 @@ put = None if _native is None else _native.put
 address = _reference.address if _native is None else _native.address
 dense, strided, add = _reference.dense, _reference.strided, _reference.add
 normal, dots, many = _reference.normal, _reference.dots, _reference.many
-fold, fold_many = _reference.fold, _reference.fold_many
+fold, fold_many, largest = _reference.fold, _reference.fold_many, _reference.largest
 try:
     select(os.environ.get("THINNED_ISA") or paths()[0])
 except RuntimeError as error:
@@ -100,7 +101,7 @@ def _processors() -> int:
 
 
 def get_num_threads() -> int:
-    """How many threads one call of the NumPy front end may use.
+    """Tells how many threads one call of the NumPy front end may use.
 
     Returns:
         At least 1; unless set, the number of processors this process may run on.

@@ -72,6 +72,7 @@ def dots(
     threshold: int,
     threads: int,
 ) -> None: ...
+def largest(seed: int, stream: int, rows: int, size: int, count: int, out: int) -> None: ...
 def take(
     dtype: int,
     whole: int,

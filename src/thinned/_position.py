@@ -84,6 +84,23 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
+def check_numbers(name: str, low: int, high: int, most: int | None = None) -> None:
+    """Refuse numbers of nodes or edges outside the whole: two of them would share a decision."""
+    if low < 0 or (most is not None and high >= most):
+        whole = "0 on" if most is None else f"0 to num_nodes - 1 = {most - 1}"
+        raise ValueError(f"{name} must be numbers from {whole}, got {low} to {high}")
+
+
+def noise_of_names(layout: str, independent: str) -> tuple[int | None, ...]:
+    """The noise shape that names say."""
+    if len(set(layout)) != len(layout) or not set(independent) <= set(layout):
+        raise ValueError(
+            f'independent "{independent}" is not in layout "{layout}", or a letter is there twice: give one '
+            'letter for each dimension, "NHWC", and those with decisions of their own, "NC"'
+        )
+    return tuple(None if letter in independent else 1 for letter in layout)
+
+
 def _check_total(sizes: tuple[int, ...]) -> None:
     # In a program that is to be exported a size may have a name in place of a number.
     if math.prod([size for size in sizes if isinstance(size, int)]) > _MOST:  # torch.compile traces lists

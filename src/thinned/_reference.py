@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from thinned import _fixed
 from thinned._environment import ieee
 from thinned.contract import (
     PURPOSE_HIGH,
@@ -156,6 +157,12 @@ def fold_many(keys: int, data: int, out: int, n: int) -> None:
     folded = _words_at(out, 2 * n)
     for k, (key, number) in enumerate(zip(_keys_at(keys, n), _words_at(data, n).tolist(), strict=True)):
         folded[2 * k : 2 * k + 2] = key.seed, key.fold(number).stream
+
+
+def largest(seed: int, stream: int, rows: int, size: int, count: int, out: int) -> None:
+    """The positions of the largest numbers of each row, ascending, as int64."""
+    kept = _fixed.largest(Key(seed, stream), rows, size, count)
+    _array_at(out, 1, (rows, count), (count, 1)).view(np.int64)[...] = kept
 
 
 @ieee()

@@ -52,3 +52,9 @@ def test_every_case(ranks, subtests):
 @pytest.mark.parametrize("case", ["ranks_that_share_a_cache", "compiled_layers"])
 def test_compiled_code_on_two_ranks(case):
     assert case in torchrun(2, FOLDER / "ranks.py", f"compiled:{case}")
+
+
+# What a process computes is held by torch/thin: here, that gradients are ordinary ones.
+@pytest.mark.full
+def test_thin_sites_on_two_ranks():
+    assert torchrun(2, FOLDER / "ranks.py", "thinning").count("passed on 2 ranks") == 2

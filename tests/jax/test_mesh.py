@@ -11,6 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 import thinned
+import thinned.jax as tj
 from thinned import Key
 from thinned.jax import _key, _primitive, _rate, dropout, keep_mask
 
@@ -193,3 +194,33 @@ def test_remat_and_scan_on_a_mesh():
     again = jax.jit(jax.grad(functools.partial(loss, wrap=jax.checkpoint)))(x)
     np.testing.assert_array_equal(np.asarray(plain) != 0, WHOLE != 0)
     np.testing.assert_allclose(plain, again, rtol=1e-6)
+
+
+# Families that draw numbers and no mask, and the shape of the numbers for so many rows.
+FAMILIES = {
+    "concrete_dropout": (lambda x, **place: tj.concrete_dropout(x, 0.3, **on, **place), lambda n: (n, 70)),
+    "mask_spans": (lambda x, **place: tj.mask_spans(x, 20, 2, 1, **on, **place), lambda n: (n, 2, 2)),
+    "patch_dropout": (
+        lambda x, **place: tj.patch_dropout(x[..., None], 0.3, **on, **place),
+        lambda n: (n, 69),
+    ),
+}
+on = {"key": Key(5, 6), "training": True}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_has_parts_of_one_whole_and_no_collective(name):
+    family, numbers = FAMILIES[name]
+    whole, mesh = np.asarray(family(jnp.asarray(X))), mesh_of(8)
+    sharded = jax.device_put(X, NamedSharding(mesh, Spec("a")))
+    np.testing.assert_allclose(jax.jit(family)(sharded), whole, rtol=1e-6)
+    assert not collectives(jax.jit(family), sharded)
+
+    def part(x):
+        shape = numbers(len(X))
+        start = (jax.lax.axis_index("a") * x.shape[0], *(0,) * (len(shape) - 1))
+        return family(x, global_shape=shape, start=start)
+
+    parts = jax.shard_map(part, mesh=mesh, in_specs=Spec("a"), out_specs=Spec("a"))
+    np.testing.assert_allclose(jax.jit(parts)(sharded), whole, rtol=1e-6)

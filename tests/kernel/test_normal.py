@@ -96,6 +96,8 @@ def test_large(path):
         ((20, 30), (1, 20)),
         ((3, 0, 4), (4, 4, 1)),
         ((700, 3), (1, 0)),
+        ((9000, 1), (5, 1)),  # more than a tile of one column: two threads, and the second begins within it
+        ((9000, 2), (3, 0)),  # shared, and more than a tile
     ],
 )
 def test_shapes_and_strides(path, threads, shape, strides):

@@ -184,15 +184,7 @@ def test_the_check_finds_a_claim():
     assert not claims("Whether it improves calibration depends on the network.")
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        ROOT / "README.md",
-        ROOT / "CHANGELOG.md",
-        *sorted((ROOT / "docs").rglob("*.md")),
-        *sorted((ROOT / "src").rglob("*.py")),
-    ],
-    ids=lambda path: str(path.relative_to(ROOT)),
-)
-def test_no_document_claims_it(path):
-    assert claims(path.read_text()) == []
+def test_no_document_claims_it():
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md"]
+    for file in [*pages, *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.py")]:
+        assert claims(file.read_text()) == [], file

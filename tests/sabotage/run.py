@@ -1,6 +1,6 @@
 """Break the code on purpose, one place after another: each break has to turn a test of the quick tier red.
 
-    python tests/sabotage/run.py [--only WORDS] [--python | --native] [--control] [--whole] [--write]
+    python tests/sabotage/run.py [--only WORDS] [--python | --native] [--new] [--control] [--whole] [--write]
 
 A break is made in a copy of the sources, never in these, and the copy is imported in place of the installed
 package. Of a native break only the objects that it touches are compiled. The tests that a break names run
@@ -15,10 +15,10 @@ import re
 import sys
 import time
 
-from breaks import NATIVE, Break
-from breaks_python import PYTHON
+from breaks import Break
 from copied import Copy
-from table import write
+from every import EVERY
+from table import rows, write
 
 GREEN, RED = 0, 1  # pytest's own codes; others are no verdict
 IN_TWO = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder")
@@ -54,7 +54,10 @@ def control(copy: Copy, breaks: list[Break]) -> None:
 
 def chosen(arguments: argparse.Namespace) -> list[Break]:
     """The breaks that the command line asks for."""
-    breaks = [*([] if arguments.native else PYTHON), *([] if arguments.python else NATIVE)]
+    breaks = [one for one in EVERY if not (arguments.python if one.native else arguments.native)]
+    if arguments.new:
+        known = rows()
+        breaks = [one for one in breaks if one.name not in known]
     return [one for one in breaks if arguments.only in one.name or arguments.only in one.file]
 
 
@@ -66,6 +69,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="breaks whose name or file has these words")
     parser.add_argument("--python", action="store_true", help="breaks of Python sources alone")
     parser.add_argument("--native", action="store_true", help="breaks of the kernel alone")
+    parser.add_argument("--new", action="store_true", help="breaks that the table has no row of")
     parser.add_argument("--control", action="store_true", help="run the tests without a break first")
     parser.add_argument("--whole", action="store_true", help="the quick tier where no named test is red")
     parser.add_argument("--write", action="store_true", help="write the table of docs/testing.md")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import takewhile
 
-from breaks import NATIVE, ROOT
-from breaks_python import PYTHON
+from breaks import ROOT
+from every import EVERY
 
 PAGE = ROOT / "docs" / "testing.md"
 HEAD = "| break | file | first test that is red |\n| --- | --- | --- |\n"
@@ -28,9 +28,7 @@ def write(seen: dict[str, str]) -> None:
     """Exchange the rows of these breaks, and keep the others of those that there are."""
     known, (before, _, after) = {**rows(), **seen}, _parts()
     made = [
-        f"| {one.name} | `{one.file}` | `{_short(known[one.name])}` |\n"
-        for one in [*PYTHON, *NATIVE]
-        if one.name in known
+        f"| {one.name} | `{one.file}` | `{_short(known[one.name])}` |\n" for one in EVERY if one.name in known
     ]
     PAGE.write_text(before + "".join(made) + after)
 

@@ -112,7 +112,7 @@ LAYERS: dict[str, Layer] = {
         lambda: (torch.arange(20),),
     ),
     "FeatureAlphaDropout": elements(nn.FeatureAlphaDropout, 0.5, inplace=True),
-    "GRU": Layer(lambda: nn.GRU(6, 5, weight_p=0.5, input_p=0.5), lambda: (floats(3, 4, 6),)),
+    "GRU": Layer(lambda: nn.GRU(6, 5, weight_p=0.5, input_p=0.5, hidden_p=0.1), lambda: (floats(3, 4, 6),)),
     "GaussianDropout": elements(nn.GaussianDropout, 0.5, inplace=True),
     "LSTM": Layer(
         lambda: nn.LSTM(6, 5, 2, dropout=0.5, weight_p=0.5, output_p=0.5),
@@ -133,7 +133,8 @@ LAYERS: dict[str, Layer] = {
         lambda: nn.MultiSampleDropout(torch.nn.Linear(6, 5), 0.5, 3), lambda: (floats(4, 6),), alone=False
     ),
     "MultiheadAttention": Layer(
-        lambda: nn.MultiheadAttention(8, 2, 0.5), lambda: (floats(4, 2, 8), floats(6, 2, 8), floats(6, 2, 8))
+        lambda: nn.MultiheadAttention(8, 4, 0.5, head_p=0.1),
+        lambda: (floats(4, 2, 8), floats(6, 2, 8), floats(6, 2, 8)),
     ),
     "PatchDropout": Layer(
         lambda: nn.PatchDropout(0.5), lambda: (floats(4, 9, 2),), identity=True, turns=False
@@ -147,6 +148,9 @@ LAYERS: dict[str, Layer] = {
         lambda: nn.SpatialDropout(0.5, "NLD", "NL"), lambda: (floats(4, 6, 5),), identity=True, alone=False
     ),
     "SpecAugment": Layer(lambda: nn.SpecAugment(4, 4), lambda: (floats(4, 9, 12),), identity=True),
+    "SparseVariationalConv2d": Layer(
+        lambda: nn.SparseVariationalConv2d(2, 3, 2, samples=9, padding=1), lambda: (floats(2, 2, 4, 4),)
+    ),
     "SparseVariationalLinear": Layer(
         lambda: nn.SparseVariationalLinear(6, 5, samples=9), lambda: (floats(4, 6),)
     ),
@@ -268,6 +272,12 @@ VERBS: dict[str, Verb] = {
     "standout": verb("standout", 4, 6, p=HALF),
     "stochastic_depth": verb("stochastic_depth", 16, 3, p=(0.5, "row")),
     "variational_dropout": verb("variational_dropout", 4, 6, p=HALF),
+    "variational_conv": Verb(
+        lambda x, w, training, key=None: functional.variational_conv(
+            x, w, w.square(), training=training, key=key
+        ),
+        lambda: (floats(2, 2, 4, 4), floats(3, 2, 2, 2)),
+    ),
     "variational_linear": Verb(
         lambda x, w, training, key=None: functional.variational_linear(
             x, w, w.square(), training=training, key=key

@@ -1,13 +1,10 @@
 """The direction of the code: contract ← kernel ← front ends ← libraries of layers ← tools, and never back."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
-import pytest
-
-import thinned
-
-ROOT = Path(thinned.contract.__file__).parent
+from sources import FILES, ROOT, module_of, nodes, relative
 
 # Room by room. A room may import those above it in this list, and itself.
 ROOMS = {
@@ -20,7 +17,12 @@ ROOMS = {
         "_audit",
         "_quantile",
         "_position",
+        "_boxes",
+        "_blocks",
+        "_concrete",
+        "_normal",
         "_overlap",
+        "_fixed",
         "_arguments",
     ],
     "kernel": ["_kernel", "_reference", "_environment", "_native"],
@@ -35,6 +37,7 @@ ROOMS = {
         "conformance",
         "exact",
         "mc",
+        "results",
         "bench",
         "demo",
         "cli",
@@ -52,6 +55,7 @@ TOOL_MAY_USE = {
     "exact": set(),
     "conformance": {"_process"},
     "mc": {"_files"},
+    "results": {"mc"},
     "bench": {"_process", "averages", "mc"},
     "demo": {"averages", "mc"},
     "cli": {"_files", "audit", "averages", "bench", "conformance", "demo", "mc"},
@@ -64,8 +68,14 @@ def room(module):
     return module.split(".")[1] if "." in module else ""
 
 
+@cache
 def imports(file):
-    for node in ast.walk(ast.parse(file.read_text())):
+    """Every module that a file imports, inside functions too."""
+    return list(_imports(file))
+
+
+def _imports(file):
+    for node in nodes(file):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -79,20 +89,32 @@ def imports(file):
                 yield inner if is_module else node.module
 
 
-FILES = sorted(ROOT.rglob("*.py"))
+def fault(own, target):
+    """What is wrong where a room imports another; None where nothing is."""
+    if target not in LEVEL:
+        return "has no room: give it one"
+    if LEVEL[target] > LEVEL[own]:
+        return "is backwards"
+    sideways = target != own and LEVEL[target] == LEVEL[own] >= 2
+    return "is sideways" if sideways and own and target not in TOOL_MAY_USE.get(own, ()) else None
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
-def test_imports_go_one_way(file):
-    name = room("thinned." + ".".join(file.relative_to(ROOT).with_suffix("").parts)).replace("__init__", "")
-    for target in (room(m) for m in imports(file) if m.split(".")[0] == "thinned"):
-        assert target in LEVEL, f"{file.name} imports thinned.{target}, which has no room: give it one"
-        if target == name:
-            continue
-        if LEVEL[target] == LEVEL[name] and LEVEL[name] >= 2:
-            allowed = name == "" or target in TOOL_MAY_USE.get(name, ())
-            assert allowed, f"{file.relative_to(ROOT)} imports sideways: thinned.{target}"
-        assert LEVEL[target] <= LEVEL[name], f"{file.relative_to(ROOT)} imports backwards: thinned.{target}"
+def test_imports_go_one_way():
+    faults = {
+        f"{relative(file)} imports thinned.{target}, which {said}"
+        for file in FILES
+        for target in {room(module) for module in imports(file) if module.split(".")[0] == "thinned"}
+        if (said := fault(room(module_of(file)), target))
+    }
+    assert not faults
+
+
+def test_a_fault_is_seen():
+    assert fault("torch", "jax") == "is sideways"
+    assert fault("mc", "demo") == "is sideways"
+    assert fault("contract", "torch") == "is backwards"
+    assert fault("torch", "nowhere") == "has no room: give it one"
+    assert fault("demo", "mc") is fault("torch", "_kernel") is fault("", "torch") is None
 
 
 def test_every_module_has_a_room():
@@ -113,16 +135,11 @@ OF_ROOM = {
 }
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
-def test_a_front_end_imports_its_own_framework_alone(file):
-    name = file.relative_to(ROOT).parts[0].removesuffix(".py")
-    if name not in ROOMS["tools"]:
-        foreign = {m.split(".")[0] for m in imports(file)} & FRAMEWORKS
-        assert foreign <= OF_ROOM.get(name, set()), f"{file.relative_to(ROOT)} imports {foreign}"
-
-
-def module_of(file):
-    return ".".join(("thinned", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+def test_a_front_end_imports_its_own_framework_alone():
+    for file in FILES:
+        own = room(module_of(file))
+        foreign = {module.split(".")[0] for module in imports(file)} & FRAMEWORKS - OF_ROOM.get(own, set())
+        assert own in ROOMS["tools"] or not foreign, f"{relative(file)} imports {foreign}"
 
 
 def circle(graph):
@@ -152,16 +169,12 @@ def test_no_file_imports_itself_by_way_of_others():
     assert circle({**graph, "thinned.contract": {"thinned.torch.nn"}}) is not None
 
 
-def folders():
-    return sorted({file.parent for file in ROOT.rglob("*.py")})
-
-
-@pytest.mark.parametrize("folder", folders(), ids=lambda folder: str(folder.relative_to(ROOT.parent)))
-def test_a_folder_says_what_lives_there(folder):
+def test_a_folder_says_what_lives_there():
     """In its `__init__`: one sentence, and from eight files on what they are."""
-    said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
-    lines = [line for line in said.splitlines() if line]
-    assert len(lines) >= (3 if len(list(folder.glob("*.py"))) >= 8 else 1)
+    for folder in {file.parent for file in FILES}:
+        said = ast.get_docstring(nodes(folder / "__init__.py")[0]) or ""
+        lines = [line for line in said.splitlines() if line]
+        assert len(lines) >= (3 if len(list(folder.glob("*.py"))) >= 8 else 1), relative(folder)
 
 
 def test_every_folder_of_tests_is_in_their_readme():

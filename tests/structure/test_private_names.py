@@ -5,17 +5,13 @@ import importlib
 import importlib.util
 import re
 import types
-from pathlib import Path
+from functools import cache
 
 import pytest
+from sources import FILES, nodes, relative
 
-import thinned
 from thinned import _private
 
-ROOT = Path(thinned.contract.__file__).parent
-FILES = {
-    str(file.relative_to(ROOT)): file for file in sorted(ROOT.rglob("*.py")) if file.name != "_compat.py"
-}
 # Packages that their owners do not promise to keep, beside those with an underscore.
 PRIVATE = (
     *("jax._src", "jax.extend", "jax.interpreters", "jax.experimental", "jaxlib"),
@@ -45,13 +41,14 @@ def is_private(name):
     return name.startswith("_") and not name.startswith("__") and name != "_" and name not in DOCUMENTED
 
 
+@cache
 def own_names():
     """Private names that the package itself defines, anywhere."""
     found = {"_native"}
-    for file in ROOT.rglob("*.py"):
+    for file in FILES:
         found.add(file.stem)
         found.add(file.parent.name)
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in nodes(file):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 found.add(node.name)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -61,26 +58,22 @@ def own_names():
     return found
 
 
-OWN = own_names()
-
-
+@cache
 def kept_names():
     """Last parts of the rooms' names: no other file may spell them."""
     found = set()
-    for file in ROOT.rglob("_compat.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
+    for file in FILES:
+        for node in nodes(file) if file.name == "_compat.py" else ():
             if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
                 found.add(str(node.args[0].value).rpartition(".")[2])
     return {name for name in found if is_private(name)}
 
 
-KEPT = kept_names()
-
-
 def foreign(tree):
-    """Every private name of another package in a file, as it is written."""
+    """Every private name of another package in a file's nodes, as it is written."""
+    own, kept = own_names(), kept_names()
     packages = set()
-    for node in ast.walk(tree):
+    for node in tree:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
@@ -90,30 +83,33 @@ def foreign(tree):
         yield from (
             name for name in names if name.startswith(PRIVATE) or any(map(is_private, name.split(".")))
         )
-    for node in ast.walk(tree):
+    for node in tree:
         if isinstance(node, ast.Attribute) and is_private(node.attr):
             base = node.value
             while isinstance(base, ast.Attribute):
                 base = base.value
             of_package = isinstance(base, ast.Name) and base.id in packages
-            if of_package or node.attr not in OWN or node.attr in KEPT:
+            if of_package or node.attr not in own or node.attr in kept:
                 yield node.attr
-        elif isinstance(node, ast.FunctionDef) and node.name in KEPT:
+        elif isinstance(node, ast.FunctionDef) and node.name in kept:
             yield node.name
-        elif isinstance(node, ast.Constant) and node.value in KEPT:
+        elif isinstance(node, ast.Constant) and node.value in kept:
             yield node.value
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("attr"):
             name = node.args[1]
             if isinstance(name, ast.JoinedStr):
-                yield from (part.value for part in name.values[:1] if str(part.value).startswith("_"))
-            elif isinstance(name, ast.Constant) and is_private(str(name.value)) and name.value not in OWN:
+                first = str(getattr(name.values[0], "value", ""))
+                yield from [first] if first.startswith("_") and first != "__" else []
+            elif isinstance(name, ast.Constant) and is_private(str(name.value)) and name.value not in own:
                 yield name.value
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_private_names_stand_in_their_room(name):
-    found = set(foreign(ast.parse(FILES[name].read_text()))) - HOOKS.get(name, set())
-    assert not found, f"{name} uses {found}: its front end's _compat.py is the place"
+def test_private_names_stand_in_their_room():
+    for file in FILES:
+        found = set(foreign(nodes(file))) - HOOKS.get(relative(file), set())
+        assert file.name == "_compat.py" or not found, (
+            f"{relative(file)} uses {found}: its front end's _compat.py is the place"
+        )
 
 
 @pytest.mark.parametrize(
@@ -134,11 +130,12 @@ def test_private_names_stand_in_their_room(name):
     ],
 )
 def test_a_private_name_is_seen(code, name):
-    assert set(foreign(ast.parse(code))) == {name}
+    assert set(foreign(list(ast.walk(ast.parse(code))))) == {name}
 
 
 def test_own_private_names_are_no_others():
-    assert not set(foreign(ast.parse("class A:\n    def f(self, other): return self._name, other._clock")))
+    code = "class A:\n    def f(self, other): return self._name, other._clock"
+    assert not set(foreign(list(ast.walk(ast.parse(code)))))
 
 
 def room(module):

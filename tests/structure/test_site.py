@@ -1,11 +1,11 @@
 """The documentation site, as far as it shows without building it: its nav, its links, its reference."""
 
-import ast
 import importlib.util
 import re
+from functools import cache
 from pathlib import Path
 
-import pytest
+from public_names import public_names
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -35,28 +35,26 @@ def test_the_nav_names_every_page_once_and_no_other():
 
 def test_the_reference_has_every_public_name():
     """Those of test_public.py, which asks for docstrings too; build.py reads them from the sources."""
-    text = (ROOT / "tests" / "structure" / "test_public.py").read_text()
-    public = ast.literal_eval(re.search(r"^PUBLIC = (\{.*?^\})", text, re.DOTALL | re.MULTILINE)[1])
     named = built().public_names()
-    missing = {module: set(names) - set(named.get(module, ())) for module, names in public.items()}
+    missing = {module: set(names) - set(named.get(module, ())) for module, names in public_names().items()}
     assert not any(missing.values()), missing
 
 
-def anchors(text):
+@cache
+def anchors(page):
     """The anchors of a page's headings, as a code forge makes them."""
-    headings = re.findall(
-        r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
-    )
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
     return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_anchors_of_links_are_headings(document):
-    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
-    for path, anchor in re.findall(r"\]\(([^)\s#:]*)#([^)\s]+)\)", text):
-        target = document.parent / path if path else document
-        assert anchor in anchors(target.read_text()), f"{path}#{anchor}"
+def test_anchors_of_links_are_headings():
+    for document in DOCUMENTS:
+        text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.DOTALL | re.MULTILINE)
+        for path, anchor in re.findall(r"\]\(([^)\s#:]*)#([^)\s]+)\)", text):
+            target = (document.parent / path).resolve() if path else document
+            assert anchor in anchors(target), f"{document}: {path}#{anchor}"
 
 
 def test_what_differs_on_the_site():

@@ -83,6 +83,35 @@ SITES = {
 }
 
 
+TOKENS = jnp.arange(1, 61).reshape(3, 20)
+EDGES = jnp.arange(40).reshape(2, 20)
+on = {"training": True}
+tj = thinned.jax
+# Verbs that are no product with a mask; a name of a layer is its class's. Functions of X and a key.
+FAMILIES = {
+    "jax.concrete_dropout": lambda x, key: tj.concrete_dropout(x, P, key=key, **on),
+    "jax.cutout": lambda x, key: tj.cutout(x.reshape(2, 3, 4, 1), 2, key=key, **on),
+    "jax.drop_edge": lambda x, key: jnp.where(tj.drop_edge(EDGES, P, key=key, **on), x.ravel()[:20], 0),
+    "jax.drop_key": lambda x, key: tj.drop_key(x, P, key=key, **on),
+    "jax.drop_message": lambda x, key: tj.drop_message(x, P, key=key, edge_ids=jnp.array([7, 1, 0, 4]), **on),
+    "jax.drop_node": lambda x, key: tj.drop_node(x, P, key=key, node_ids=jnp.array([7, 1, 0, 4]), **on),
+    "jax.mask_spans": lambda x, key: tj.mask_spans(x, 4, 2, -1, key=key, **on),
+    "jax.patch_dropout": lambda x, key: tj.patch_dropout(x[..., None], P, key=key, **on),
+    "jax.spatial_dropout": lambda x, key: tj.spatial_dropout(x, P, "NF", "F", key=key, **on),
+    "jax.variational_dropout": lambda x, key: tj.variational_dropout(x, P, key=key, **on),
+    "jax.word_dropout": lambda x, key: x.sum() * tj.word_dropout(TOKENS, P, 0, key=key, **on),
+    "nnx.ConcreteDropout": of_nnx(
+        thinned.flax.nnx.ConcreteDropout(nnx.Linear(6, 6, rngs=nnx.Rngs(0)), P, samples=9)
+    ),
+    "nnx.PatchDropout": lambda x, key: of_nnx(thinned.flax.nnx.PatchDropout(P))(x[..., None], key),
+    "nnx.SpecAugment": lambda x, key: of_nnx(thinned.flax.nnx.SpecAugment(2, 2))(x[None], key),
+    "linen.PatchDropout": lambda x, key: of_linen(thinned.flax.linen.PatchDropout(P), X[..., None])(
+        x[..., None], key
+    ),
+    "linen.SpecAugment": lambda x, key: of_linen(thinned.flax.linen.SpecAugment(2, 2), X[None])(x[None], key),
+}
+
+
 @functools.cache
 def eager(name):
     """Operation by operation: the forward pass of each key, and the gradient."""

@@ -34,6 +34,7 @@ SUITES = [
             "keras/seams.py",
             "keras/audits.py",
             "keras/attention.py",
+            "keras/families.py",
         ),
         (
             ARRAYS,

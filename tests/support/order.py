@@ -7,16 +7,30 @@ from __future__ import annotations
 
 import pytest
 
-# By the seconds of processor time that the quick tier spends in them; docs/testing.md has the figures.
+# By the seconds of processor time that the quick tier spends in them, from 100 to 6.
 SLOWEST = (
     "keras/test_backends.py",
     "triton/test_kernels.py",
     "distributed/test_distributed.py",
+    "structure/test_public.py",
     "conformance/test_masks.py",
+    "seams/test_torch_seams.py",
+    "seams/test_torch_compiled.py",
     "mc/test_predict.py",
     "mc/test_ray.py",
+    "tensorflow/test_dropout.py",
+    "kernel/test_paths.py",
+    "tensorflow/test_operator.py",
+    "tensorflow/test_rnn.py",
+    "tensorflow/test_compat.py",
+    "tensorflow/test_connect.py",
+    "jax/test_attention.py",
     "mc/test_jax.py",
+    "seams/test_torch_recompute.py",
+    "kernel/test_add.py",
+    "mc/test_active.py",
     "torch/test_one_mask.py",
+    "torch/test_compile.py",
 )
 
 

@@ -140,16 +140,19 @@ def test_averages_draws_a_plot(tmp_path, name, begins):
     assert path.read_bytes().startswith(begins)
 
 
-def without(packages, *arguments):
-    """Run `thinned` in a new interpreter in which these packages cannot be imported."""
-    program = f"import sys\nfor name in {packages!r}: sys.modules[name] = None\n"
-    program += f"from thinned.cli import main\nmain({list(map(str, arguments))!r})"
+def without(packages, *commands):
+    """Run commands of `thinned` in a new interpreter in which these packages cannot be imported."""
+    program = (
+        f"import sys\nfor name in {packages!r}: sys.modules[name] = None\nfrom thinned.cli import main\n"
+    )
+    *first, last = [list(map(str, command)) for command in commands]
+    program += "".join(f"main({command!r}, standalone_mode=False)\n" for command in first) + f"main({last!r})"
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("package", ["click", "rich"])
 def test_a_missing_package_is_named_with_its_extra(package):
-    result = without([package], "info")
+    result = without([package], ["info"])
     assert result.returncode == 1
     assert result.stderr.strip() == (
         f"thinned: the command line needs {package}, which is not installed: {install('cli')}"
@@ -165,7 +168,7 @@ def test_a_missing_package_is_named_with_its_extra(package):
     ],
 )
 def test_demo_names_the_extra_it_needs(package):
-    result = without([package], "demo", "--quick")
+    result = without([package], ["demo", "--quick"])
     assert result.returncode == 1
     assert result.stderr.strip() == (
         f"Error: {package} is not installed, and this needs it: {install('demo')}"
@@ -173,7 +176,7 @@ def test_demo_names_the_extra_it_needs(package):
 
 
 def test_a_plot_names_the_extra_it_needs(tmp_path):
-    result = without(["matplotlib"], "averages", "--size", 9, "--masks", 2, "--plot", tmp_path / "a.png")
+    result = without(["matplotlib"], ["averages", "--size", 9, "--masks", 2, "--plot", tmp_path / "a.png"])
     assert result.returncode == 1
     assert install("cli") in result.stderr
 
@@ -181,10 +184,8 @@ def test_a_plot_names_the_extra_it_needs(tmp_path):
 def test_light_commands_load_no_heavy_package(tmp_path):
     heavy = ["torch", "sklearn", "scipy", "jinja2", "cpuinfo", "jax", "tensorflow"]
     plot = tmp_path / "a.png"
-    for arguments in (
-        ["info"],
-        ["mask", 9, "-p", 0.5],
-        ["averages", "--size", 9, "--masks", 2, "--plot", plot],
-    ):
-        result = without(heavy, *arguments)
-        assert result.returncode == 0, result.stderr
+    result = without(
+        heavy, ["info"], ["mask", 9, "-p", 0.5], ["averages", "--size", 9, "--masks", 2, "--plot", plot]
+    )
+    assert result.returncode == 0, result.stderr
+    assert plot.exists()

@@ -20,13 +20,15 @@ RUNS = {
     "info": (),
     "mask": ("3,4", "-p", "0.5"),
     "averages": ("--size", "9", "--masks", "2"),
+    "compare-dropouts": ("--quick",),
     "conformance": ("--backend", "numpy"),
     "demo": ("--quick",),
     "bench": ("dense", "--quick"),
     "mc compare": ("factory.py:make", "data.npz", "--samples", "4", "--resamples", "99"),
     "mc predict": ("factory.py:make", "data.npy", "--samples", "4", "--out", "predictions"),
 }
-SLOW = {"demo", "bench", "mc predict", "conformance"}  # these are only given what is refused before any work
+# These are only given what is refused before any work.
+SLOW = {"compare-dropouts", "demo", "bench", "mc predict", "conformance"}
 
 
 def commands(group=main, path=()):

@@ -132,6 +132,9 @@ REFUSED = {
     "a layer's member is set": lambda: members(member(1), X),
     "features must be an integer, got 4.0": lambda: nn.Masksembles(4.0, 2, key=KEY),
     "scale must be 1 or more, and less than": lambda: nn.Masksembles(4, 2, INF, key=KEY),
+    "pass ids or a place": lambda: F.drop_node(
+        X, 0.5, True, node_ids=torch.arange(4), global_shape=(8, 6), start=(4, 0)
+    ),
     "gamma must be positive and finite, got inf": lambda: Curriculum(0.5, INF),
 }
 
@@ -157,6 +160,7 @@ BY_SAMPLE = {
     "ConcreteDropout": (nn.ConcreteDropout(torch.nn.Linear(6, 5), 0.4, samples=9), X),
     "VariationalDropout": (nn.VariationalDropout(torch.nn.Linear(6, 5), 0.4, samples=9), X),
     "SparseVariationalLinear": (nn.SparseVariationalLinear(6, 5, samples=9), X),
+    "SparseVariationalConv2d": (nn.SparseVariationalConv2d(3, 2, 3, samples=9, stride=2), IMAGES),
     "Standout": (nn.Standout(), X),
     "SpatialDropout": (nn.SpatialDropout(0.4, "NF", "N"), X),
     "WordDropout": (nn.WordDropout(0.4, -1), torch.arange(24).reshape(4, 6)),
@@ -190,3 +194,13 @@ def test_what_evaluates_to_its_input_is_stripped():
         report = strip(torch.nn.Sequential(layer))
         assert isinstance(report.model[0], torch.nn.Identity), report
         layer.train()
+
+
+def test_fixed_masks_of_a_model_without_memory_are_made_where_it_gets_some():
+    with torch.device("meta"):
+        layer = nn.Masksembles(8, 4, key=KEY)
+    assert layer.masks.is_meta
+    layer = torch.nn.Sequential(layer).to_empty(device="cpu")[0]
+    expected = nn.Masksembles(8, 4, key=KEY)
+    assert torch.equal(layer(torch.ones(8, 8)), expected(torch.ones(8, 8)))
+    assert torch.equal(layer.masks, expected.masks)

@@ -193,6 +193,37 @@ def test_sparse_weights_are_pruned_in_evaluation_and_read_out():
     torch.testing.assert_close(layer.p[0], torch.full((4,), 1 / (1 + math.exp(-4.0))))
 
 
+def test_a_convolution_of_noisy_weights_is_drawn_at_its_output():
+    """Equation 17 of Molchanov et al., element by element, and one of kernel 1 is the linear layer's."""
+    x, w = torch.randn(2, 4, 5, 6, dtype=torch.float64), torch.randn(6, 2, 2, 3, dtype=torch.float64)
+    v, options = w.square() / 3, (1, 1, 1, 2)
+    got = functional.variational_conv(x, w, v, None, True, *options, key=KEY)
+    mean, spread = (torch.nn.functional.conv2d(*pair, None, *options) for pair in ((x, w), (x**2, v)))
+    z = torch.from_numpy(normal(KEY, np.arange(mean.numel())).reshape(mean.shape)).double()
+    torch.testing.assert_close(got, mean + spread.sqrt() * z)
+    small = (x[:1, :, :2, :2].clone().requires_grad_(), w[:2, :, :1, :2].clone().requires_grad_())
+    assert gradcheck(
+        lambda x, w: functional.variational_conv(x, w, w**2, None, True, 1, 0, 1, 2, key=KEY), small
+    )
+    line, flat = torch.randn(3, 4), torch.randn(6, 4)
+    by_linear = variational_linear(line, flat, flat**2, None, True, key=KEY)
+    by_conv = functional.variational_conv(
+        line[..., None], flat[..., None], flat[..., None] ** 2, None, True, key=KEY
+    )
+    torch.testing.assert_close(by_conv[..., 0], by_linear)
+    layer = nn.SparseVariationalConv2d(4, 6, 2, samples=10, padding=1)
+    with torch.no_grad():
+        layer.weight.fill_(0.3)
+        layer.log_sigma2[0] = layer.weight[0].square().log() + 4.0
+    assert layer.sparsity() == pytest.approx(1 / 6)
+    y = layer.eval()(x.float())
+    assert torch.equal(y[:, 0], layer.bias[0].expand_as(y[:, 0]))
+    with pytest.raises(ValueError, match="padding_mode must be 'zeros', got 'circular'"):
+        nn.SparseVariationalConv2d(4, 6, 2, samples=10, padding_mode="circular")
+    with pytest.raises(ValueError, match="weight must be of a convolution"):
+        functional.variational_conv(x, x[0, 0], x[0, 0], None, True)
+
+
 def test_prediction_draws_by_the_learned_rate():
     layer = nn.ConcreteDropout(torch.nn.Linear(6, 5), 0.3, samples=9).eval()
     (site,) = mc.sites(layer, torch.ones(2, 6))

@@ -9,6 +9,7 @@ import torch
 from thinned import Key, keep_mask
 from thinned.torch import functional as F
 from thinned.torch import keyed, members, nn, r_drop, set_step, twice
+from thinned.torch.functional import _graph
 from thinned.torch.schedules import Curriculum
 
 KEY = Key(3, 1)
@@ -125,6 +126,16 @@ def test_nodes_and_messages_are_dropouts_rows(p):
         expected = F.dropout(x, p, True, key=KEY, noise_shape=noise)
         assert torch.equal(verb(x, p, True, key=KEY), expected)
         assert torch.equal(verb(x[order], p, True, key=KEY, **{name: order}), expected[order])
+
+
+def test_rows_without_ids_are_one_call_of_dropout(monkeypatch):
+    """By the kernel, with a place as dropout has it; not word by word."""
+    monkeypatch.setattr(_graph, "word_at", None)
+    x = torch.randn(8, 5)
+    for verb, noise in ((F.drop_node, (None, 1)), (F.drop_message, None)):
+        part = verb(x[2:6], 0.3, True, key=KEY, global_shape=(8, 5), start=(2, 0))
+        assert torch.equal(part, F.dropout(x, 0.3, True, key=KEY, noise_shape=noise)[2:6])
+        assert verb(x, 0.0, True) is x
 
 
 def test_spans_are_of_the_sizes_asked_for():

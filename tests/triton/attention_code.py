@@ -6,10 +6,11 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from absent_gpu import instructions, resources
+from absent_gpu import instructions
 from arrays import rate
 
 from thinned import Key
+from thinned.bench._gpu_model import resources
 from thinned.torch import _key
 from thinned.torch._triton import _launch_attention, _tile
 
@@ -32,13 +33,13 @@ def compiled(E, dtype, S=512, mask=None, causal=False, backward=True):
         _launch_attention.backward(out, *operands, *grads, None if mask is None else torch.empty_like(mask))
 
 
-def check(made, folder):
+def check(made):
     for kernel in made:
-        registers, spilled = resources(kernel, folder)
+        registers, spilled = resources(kernel)
         assert registers <= MOST_REGISTERS
         assert not spilled
         assert kernel.metadata.shared <= 99 * 2**10  # of the least of these GPUs
-        names = instructions(kernel, folder)
+        names = instructions(kernel)
         assert not [name for name in names if name.startswith(("LDL", "STL"))]
         # The tensor cores multiply, and what they multiply is read 16 bytes at a time.
         assert any("MMA" in name for name in names)
@@ -46,29 +47,29 @@ def check(made, folder):
 
 
 @pytest.mark.full  # seven seconds; what is spilled costs time and no value
-def test_nothing_is_spilled_forward(made, tmp_path):
+def test_nothing_is_spilled_forward(made):
     compiled(64, torch.bfloat16, backward=False)
-    check(made, tmp_path)
+    check(made)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("made", [80, 90], indirect=True)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("E", [64, 128])
-def test_nothing_is_spilled(made, tmp_path, E, dtype):
+def test_nothing_is_spilled(made, E, dtype):
     compiled(E, dtype)
     assert len(made) == 3
-    check(made, tmp_path)
+    check(made)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("made", [80, 90], indirect=True)
 @pytest.mark.parametrize("E", [64, 128])
-def test_nothing_is_spilled_whatever_rows_and_masks_are(made, tmp_path, E):
+def test_nothing_is_spilled_whatever_rows_and_masks_are(made, E):
     compiled(E, torch.bfloat16, S=515, causal=True)
     compiled(E, torch.bfloat16, mask=torch.empty(1, 2, 512, 512))
     assert len(made) == 7
-    check(made, tmp_path)
+    check(made)
 
 
 @triton.jit(do_not_specialize=["start", "seed", "stream", "drop"])
@@ -88,9 +89,9 @@ def words_of_a_tile(
 @pytest.mark.covering(strength=1)
 @pytest.mark.parametrize("made", [80, 90], indirect=True)
 @pytest.mark.parametrize("how", MOST_INSTRUCTIONS)
-def test_instructions_of_the_generator_for_an_element(made, tmp_path, how):
+def test_instructions_of_the_generator_for_an_element(made, how):
     words_of_a_tile[(1,)](torch.empty(512, dtype=torch.int32), 8, 4096, 1, 2, 3, HOW=how, num_warps=4)
-    names = instructions(made[0], tmp_path)
+    names = instructions(made[0])
     elements = 64 * 128 / 128
     assert len(names) / elements <= MOST_INSTRUCTIONS[how]
     # Ten rounds of two products for eight elements, each in one instruction but for the last round's halves.

@@ -6,6 +6,7 @@ import platform
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import cpuinfo  # type: ignore[import-untyped]
@@ -62,7 +63,7 @@ def describe() -> Machine:
     """This machine, now."""
     packages = versions(("numpy", "torch", "triton", "jax", "flax", "tensorflow", "keras"))
     return Machine(
-        processor=cpuinfo.get_cpu_info().get("brand_raw", "unknown"),
+        processor=_processor(),
         architecture=platform.machine(),
         cores=psutil.cpu_count(logical=False),
         caches=_caches(),
@@ -80,6 +81,12 @@ def describe() -> Machine:
         },
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else "",
     )
+
+
+@lru_cache(None)
+def _processor() -> str:
+    """Its name; asking starts other programs, for a second."""
+    return cpuinfo.get_cpu_info().get("brand_raw", "unknown")  # type: ignore[no-any-return]
 
 
 def _caches() -> tuple[str, ...]:

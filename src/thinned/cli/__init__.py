@@ -19,6 +19,7 @@ from thinned.cli._console import Commands
 from thinned.cli.audit import audit
 from thinned.cli.averages import averages
 from thinned.cli.bench import bench
+from thinned.cli.compare_dropouts import compare_dropouts
 from thinned.cli.conformance import conformance
 from thinned.cli.demo import demo
 from thinned.cli.info import info
@@ -34,7 +35,7 @@ def main() -> None:
     """Dropout, exact and the same everywhere: a mask is a function of (seed, stream, position, p)."""
 
 
-for command in (info, mask, averages, audit, mc, conformance, demo, bench):
+for command in (info, mask, averages, audit, mc, conformance, demo, compare_dropouts, bench):
     main.add_command(command)
 
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from thinned.cli._console import OutPath, extra, progress_bar, show, show_json, writing, wrong_arguments
+from thinned.cli._gpu_model import model
 
 if TYPE_CHECKING:
     from thinned.bench import Measured
@@ -29,13 +30,35 @@ if TYPE_CHECKING:
     help="Write the results to this .json or .md file; repeat it for both.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@click.option(
+    "--gpu-model",
+    is_flag=True,
+    help="Measure nothing: compile the GPU kernels, on a machine with no GPU too, and say what bounds them.",
+)
+@click.option(
+    "--arch", "archs", multiple=True, help="A GPU of the model, such as sm_90; repeat it.  [default: all]"
+)
 def bench(
-    match: str, only_list: bool, repeats: int | None, quick: bool, outs: tuple[Path, ...], as_json: bool
+    match: str,
+    only_list: bool,
+    repeats: int | None,
+    quick: bool,
+    outs: tuple[Path, ...],
+    as_json: bool,
+    gpu_model: bool,
+    archs: tuple[str, ...],
 ) -> None:
     """Measure thinned against copies, PyTorch and NumPy: about three minutes on two cores.
 
-    With MATCH, only the rows whose name contains it.
+    With MATCH, only the rows, or cases of the model, whose name contains it.
     """
+    if gpu_model:
+        if quick or repeats is not None:
+            raise click.UsageError("--gpu-model measures nothing: it takes no --quick and no --repeats")
+        model(match, archs, only_list, outs, as_json)
+        return
+    if archs:
+        raise click.UsageError("--arch names a GPU of the model: give --gpu-model with it")
     with extra("bench"):
         from thinned.bench import as_dict, check_suffix, select
     with wrong_arguments():

@@ -11,7 +11,7 @@ import numpy as np
 
 from thinned._arguments import UNUSED
 from thinned.contract import check_probability
-from thinned.jax import dropout
+from thinned.jax import dropout, fold, mask_spans, patch_dropout
 from thinned.jax._attention import attend as tiled
 
 
@@ -138,3 +138,21 @@ def _of_rank_4(array: Any, scores: tuple[int, ...]) -> Any:
     if len(lead) != 1 and any(size != 1 for size in lead):
         whole = jnp.broadcast_to(whole, (*scores[:-3], *whole.shape[-3:]))
     return whole.reshape(-1, *whole.shape[-3:])
+
+
+def spans(
+    inputs: Any, parts: Sequence[tuple[int, int, int]], value: float, deterministic: bool, draw: Any
+) -> jax.Array:
+    """SpecAugment's masks, part n by the drawn key folded by n; each is a width, a count and a dimension."""
+    whole = UNUSED if deterministic else draw()
+    for number, (width, count, axis) in enumerate(parts):
+        key = whole if deterministic else fold(whole, number)
+        inputs = mask_spans(inputs, width, count, axis, key=key, training=not deterministic, value=value)
+    return inputs  # type: ignore[no-any-return]
+
+
+def patches(inputs: Any, rate: float, prefix: int, deterministic: bool, draw: Any) -> jax.Array:
+    """PatchDropout by a key that is drawn where tokens are dropped."""
+    check_rate(rate)
+    key = UNUSED if deterministic or rate == 0 else draw()
+    return patch_dropout(inputs, rate, key=key, training=not deterministic, prefix_tokens=prefix)

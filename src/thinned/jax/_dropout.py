@@ -136,7 +136,7 @@ def keep_mask(
 
 
 def check_static(training: Any) -> bool:
-    """Whether to drop, which has to be known when a program is traced."""
+    """Tells whether to drop, which has to be known when a program is traced."""
     if isinstance(training, jax.core.Tracer):
         raise TypeError(
             "training must be a Python bool, got a traced value: make it static, jax.jit(…, static_argnames)"
@@ -151,7 +151,7 @@ def check_dtype(array: Any, name: str) -> None:
 
 
 def places(
-    shape: tuple[int, ...], noise_shape: Any, global_shape: Any, start: Any
+    shape: tuple[int, ...], noise_shape: Any, global_shape: Any = None, start: Any = None
 ) -> tuple[tuple[int, ...], Any]:
     """The positions' strides, and the first element's index as words, uint32 of shape (dimensions, 2)."""
     entries = (0,) * len(shape) if start is None else _entries(start)

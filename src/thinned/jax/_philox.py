@@ -67,9 +67,18 @@ def keep(shape: tuple[int, ...], strides: tuple[int, ...], key: Any, threshold: 
 @wide
 def numbers(shape: tuple[int, ...], strides: tuple[int, ...], key: Any, start: Any) -> Any:
     """The numbers u of a mask's positions, uint32; arguments and shape as of `keep`."""
-    batch = key.shape[:-1]
+    spread = (*key.shape[:-1], *(1,) * len(strides))
+    position = positions(shape, strides, spread, start)
+    words = [key[..., k].reshape(spread) for k in range(4)]
+    high, low = halfword(position, words, PURPOSE_HIGH), halfword(position, words, PURPOSE_LOW)
+    return (high << np.uint32(16)) | low
+
+
+@wide
+def positions(shape: tuple[int, ...], strides: tuple[int, ...], spread: tuple[int, ...], start: Any) -> Any:
+    """A mask's positions, uint64: 1 where shared; `spread` is the batch's shape, and 1 for each stride."""
+    batch = spread[: len(spread) - len(strides)]
     own = tuple(size if step else 1 for size, step in zip(shape[len(batch) :], strides, strict=True))
-    spread = (*batch, *(1,) * len(own))
     steps = [_size(step) for step in strides]
     position = jnp.zeros(spread, np.uint64)
     for d, (size, step) in enumerate(zip(own, steps, strict=True)):
@@ -78,10 +87,7 @@ def numbers(shape: tuple[int, ...], strides: tuple[int, ...], key: Any, start: A
             small = isinstance(size, int) and size <= 2**32
             index = lax.broadcasted_iota(np.uint32 if small else np.uint64, (*batch, *own), len(batch) + d)
             position = position + index.astype(np.uint64) * step
-    position = jnp.broadcast_to(position, (*batch, *own))
-    words = [key[..., k].reshape(spread) for k in range(4)]
-    high, low = halfword(position, words, PURPOSE_HIGH), halfword(position, words, PURPOSE_LOW)
-    return (high << np.uint32(16)) | low
+    return jnp.broadcast_to(position, (*batch, *own))
 
 
 def halves(numbers: Any) -> Any:

@@ -11,12 +11,16 @@ needs_keras("thinned.keras")
 from thinned.keras._alpha import AlphaDropout
 from thinned.keras._attention import GroupQueryAttention, MultiHeadAttention
 from thinned.keras._audit import audit
+from thinned.keras._augment import Cutout, SpecAugment, WordDropout
+from thinned.keras._block import DropBlock2D
 from thinned.keras._cells import GRUCell, LSTMCell, SimpleRNNCell
+from thinned.keras._concrete import ConcreteDropout
 from thinned.keras._connect import DropConnect
 from thinned.keras._dropout import Dropout
 from thinned.keras._functional import dropout, keep_mask
 from thinned.keras._gaussian import GaussianDropout
 from thinned.keras._keyed import Keyed, keyed
+from thinned.keras._r_drop import r_drop
 from thinned.keras._rnn import GRU, LSTM, SimpleRNN
 from thinned.keras._scores import AdditiveAttention, Attention
 from thinned.keras._spatial import SpatialDropout1D, SpatialDropout2D, SpatialDropout3D
@@ -27,6 +31,9 @@ __all__ = [
     "AdditiveAttention",
     "AlphaDropout",
     "Attention",
+    "ConcreteDropout",
+    "Cutout",
+    "DropBlock2D",
     "DropConnect",
     "Dropout",
     "GRUCell",
@@ -40,10 +47,13 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "SpecAugment",
+    "WordDropout",
     "audit",
     "dropout",
     "keep_mask",
     "keyed",
+    "r_drop",
 ]
 
 

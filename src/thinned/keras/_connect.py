@@ -73,6 +73,10 @@ class DropConnect(Site, keras.layers.Wrapper):  # type: ignore[misc]
             self.add_loss(loss)
         return outputs
 
+    def rate_now(self) -> float:
+        """The rate, 0 where nothing is dropped."""
+        return self.rate
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The layer's."""
         return self.layer.compute_output_shape(input_shape)

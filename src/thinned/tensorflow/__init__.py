@@ -10,9 +10,25 @@ needs("thinned.tensorflow", "tensorflow", "tensorflow")
 
 from thinned.tensorflow import compat, nn
 from thinned.tensorflow._dropout import dropout, keep_mask
+from thinned.tensorflow._edges import drop_edge, drop_message, drop_node
 from thinned.tensorflow._key import fold
+from thinned.tensorflow._learned import concrete_dropout
+from thinned.tensorflow._structured import cutout, mask_spans, word_dropout
 
-__all__ = ["compat", "dropout", "fold", "keep_mask", "nn"]
+__all__ = [
+    "compat",
+    "concrete_dropout",
+    "cutout",
+    "drop_edge",
+    "drop_message",
+    "drop_node",
+    "dropout",
+    "fold",
+    "keep_mask",
+    "mask_spans",
+    "nn",
+    "word_dropout",
+]
 
 
 def __dir__() -> list[str]:

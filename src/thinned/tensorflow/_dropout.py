@@ -77,7 +77,7 @@ def dropout(
         array([[2., 0., 2., 2., 2.],
                [2., 2., 2., 2., 2.]], dtype=float32)
     """
-    training = _training(training)
+    training = flag(training)
     p = one_p(p, rate, keep_prob, _rate.check, _rate.complement)
     drop = _rate.drop_threshold(p)
     act, factor = _rate.effect(drop, training, check_mode(mode))
@@ -150,7 +150,7 @@ def _ragged(x: Any, p: Any, places: tuple[Any, ...], **kwargs: Any) -> Any:
     return x.with_flat_values(dropout(x.flat_values, p, **kwargs))
 
 
-def _training(training: Any) -> Any:
+def flag(training: Any) -> Any:
     """A bool, or the tensor of one in a graph."""
     if not isinstance(training, tf.Tensor) and not isinstance(training, tf.Variable):
         return check_training(training)

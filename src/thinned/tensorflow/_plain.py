@@ -37,15 +37,25 @@ def sizes(x: Any) -> Any:
     return tuple(x.shape) if x.shape.is_fully_defined() else tf.shape(x, tf.int64)
 
 
+def numbers(shape: Any, key: Any, place: Place) -> Any:
+    """The 32-bit numbers u, int64, of a shape that broadcasts to this one."""
+    return _of_each(shape, key, None, place)
+
+
 def _kept(shape: Any, key: Any, drop: Any, place: Place) -> Any:
     """True where kept, of a shape that broadcasts to this one."""
     if isinstance(drop, int) and drop in (0, DROP_ALL):
         return tf.constant(drop == 0)
+    return _of_each(shape, key, drop, place)
+
+
+def _of_each(shape: Any, key: Any, drop: Any, place: Place) -> Any:
+    """Tells whether a position is kept; its number where there is no threshold."""
     if place.strides is not None:
         shape = _cut(shape, place.strides)
     if place.dense:
         return tf.reshape(_run(key, place.base, count(shape), drop), shape)
-    return tf.reshape(_scattered(key, _positions(shape, place), drop), shape)
+    return tf.reshape(scattered(key, _positions(shape, place), drop), shape)
 
 
 def _cut(shape: Any, strides: Any) -> Any:
@@ -69,8 +79,8 @@ def _run(key: Any, base: Any, n: Any, drop: Any) -> Any:
     return tf.slice(run, [_philox.int64(skipped)], [_philox.int64(n)])
 
 
-def _scattered(key: Any, position: Any, drop: Any) -> Any:
-    """Of positions in any order, a vector."""
+def scattered(key: Any, position: Any, drop: Any) -> Any:
+    """Of positions in any order, a vector: whether each is kept; its number where `drop` is None."""
     words = _words(_philox.shift(position, 3), key, drop)
     return _at_least(halfword(words, position, tf.where, _philox.shift), drop)
 
@@ -83,9 +93,11 @@ def _words(block: Any, key: Any, drop: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def _at_least(halves: Any, drop: Any) -> Any:
-    """U ≥ D, from the rows h_0 and, where there is one, h_1 (CONTRACT.md, section 3)."""
+    """U ≥ D, from the rows h_0 and, where there is one, h_1 (CONTRACT.md, section 3); U itself without D."""
     if _high_decides(drop):
         return halves[0] >= drop >> 16
+    if drop is None:
+        return halves[0] * 65536 + halves[1]
     return halves[0] * 65536 + halves[1] >= drop
 
 

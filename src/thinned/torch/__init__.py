@@ -10,7 +10,7 @@ from thinned._installed import needs
 
 needs("thinned.torch", "torch", "torch")
 
-from thinned.torch import flex, functional, integrations, nn, quantization, schedules
+from thinned.torch import flex, functional, inductor, integrations, nn, quantization, schedules
 from thinned.torch._audit import audit
 from thinned.torch._batch import set_rows
 from thinned.torch._conversion import convert, strip, to_classic, to_inverted, unconvert
@@ -30,6 +30,7 @@ __all__ = [
     "count_steps",
     "flex",
     "functional",
+    "inductor",
     "integrations",
     "keyed",
     "keys",

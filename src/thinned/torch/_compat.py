@@ -5,12 +5,13 @@ All other files take them from here.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.utils.checkpoint
@@ -158,7 +159,7 @@ def ragged_dimension(jagged: Any) -> int:
 
 
 def forward_derivatives() -> bool:
-    """Whether a level of forward derivatives is open."""
+    """Tells whether a level of forward derivatives is open."""
     return getattr(forward_ad, "_current_level", -1) >= 0
 
 
@@ -192,7 +193,7 @@ saved_tensors_hooks = private(
 
 
 def outside_checkpoints() -> bool:
-    """Whether a call is in no region of a checkpoint for sure, neither at first nor when it runs again.
+    """Tells whether a call is in no region of a checkpoint for sure, neither at first nor when it runs again.
 
     A region of use_reentrant=True runs without gradients at first, one of False with hooks of saved tensors;
     both run again in a backward pass.
@@ -225,7 +226,7 @@ def real_constants() -> Iterator[None]:
 
 
 def vmap_is_on() -> bool:
-    """Whether one of the open transforms of torch.func is vmap."""
+    """Tells whether one of the open transforms of torch.func is vmap."""
     return any(one.key() == transform_type.Vmap for one in interpreters() or ())
 
 
@@ -272,7 +273,7 @@ _GLOBAL_HOOKS = [
 
 
 def global_hooks() -> bool:
-    """Whether hooks of all modules are registered; none where torch keeps them elsewhere."""
+    """Tells whether hooks of all modules are registered; none where torch keeps them elsewhere."""
     return any(_GLOBAL_HOOKS)
 
 
@@ -391,3 +392,66 @@ def fake_store() -> Any:
     """
     path = "torch.testing._internal.distributed.fake_pg.FakeStore"
     return private(path, "compute each rank's part in one process")()
+
+
+class Inductor(NamedTuple):
+    """Holds what of torch's own compiler is used.
+
+    Args:
+        compile_fx: compiles a graph.
+        table: what it takes apart by itself.
+        ops: operations on an element of a loop.
+        expand: a tensor of a graph to sizes.
+        pointwise: a loop of a device, a dtype, what computes an element from its index, and sizes.
+        register: a lowering for an operator.
+        zero: an index of 0, to which others are added.
+        config: of what is in front of it.
+    """
+
+    compile_fx: Any
+    table: Any
+    ops: Any
+    expand: Any
+    pointwise: Any
+    register: Any
+    zero: Any
+    config: Any
+
+
+@functools.cache
+def inductor() -> Inductor:
+    """The compiler, which is not imported before it is asked for."""
+    purpose = "compute masks in the kernels of their neighbours"
+    compile_fx, table, ops, expand, pointwise, register, zero = (
+        private(f"torch._inductor.{name}", purpose)
+        for name in (
+            "compile_fx.compile_fx",
+            "decomposition.select_decomp_table",
+            "virtualized.ops",
+            "lowering.expand",
+            "ir.Pointwise",
+            "lowering.register_lowering",
+            "lowering.sympy.S.Zero",
+        )
+    )
+    # It is asked for a number's own type of 64 bits, which an index need not have.
+    private("torch._inductor.ops_handler.OpsHandler.value_expr", purpose)
+
+    def loop(device: Any, dtype: torch.dtype, one: Any, sizes: Any) -> Any:
+        return pointwise.create(device=device, dtype=dtype, inner_fn=one, ranges=sizes)
+
+    def lower(target: Any, lowering: Any) -> None:
+        register(target, type_promotion_kind=None)(lowering)
+
+    config = private("torch._functorch.config", purpose)
+    return Inductor(compile_fx, table, ops, expand, loop, lower, zero, config)
+
+
+def compile_by_inductor(graph: Any, inputs: Any, apart: dict[Any, Any], options: dict[str, Any]) -> Any:
+    """Compile a graph by torch's own compiler, with these operators taken apart besides its own."""
+    compiler = inductor()
+    # Its store of compiled graphs does not look at what is taken apart: it would give out the other code.
+    with compiler.config.patch(enable_autograd_cache=False):
+        return compiler.compile_fx(
+            graph, inputs, config_patches=options or None, decompositions={**compiler.table(), **apart}
+        )

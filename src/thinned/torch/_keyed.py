@@ -177,7 +177,12 @@ def count_steps(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Cou
 
 
 class Counting:
-    """Holds what `count_steps` gives: `remove()` ends it."""
+    """Holds what `count_steps` gives: `remove()` ends it.
+
+    Example:
+        >>> counting = Counting()
+        >>> counting.remove()
+    """
 
     def __init__(self, *handles: RemovableHandle) -> None:
         self._handles = handles

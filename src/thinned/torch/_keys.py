@@ -23,6 +23,13 @@ class Keys(Watched):
     Attributes:
         step: number of the step, by which a module's key is folded; it may be set.
         unkeyed: what moved a generator in the last call of the model.
+
+    Example:
+        >>> import torch, thinned
+        >>> with thinned.torch.keys(torch.nn.Dropout(0.5), 0) as held:
+        ...     held.step = 3
+        >>> isinstance(held, thinned.results.Keys), held.sites
+        (True, [])
     """
 
     unreached = (
@@ -59,7 +66,7 @@ class Keys(Watched):
         return key.fold(count) if count else key
 
     def takes(self, training: Any, key: Any) -> bool:
-        """Whether a draw is taken over: a call that was given a key keeps it."""
+        """Tells whether a draw is taken over: a call that was given a key keeps it."""
         return key is None and self.drops(training)
 
     def key_of_parts(self, site: Any, call: int | None = None, key: Any = None) -> Key | Tensor:

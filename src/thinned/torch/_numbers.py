@@ -5,6 +5,7 @@ Its positions are those of a mask of the shape, or of a part of one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +15,10 @@ from torch import Tensor
 from thinned import contract
 from thinned._position import positions, row_major
 from thinned.contract import Key
-from thinned.torch import _doubles, _inductor, _key, _onnx, _plain, _rate
+from thinned.torch import _cuda, _doubles, _inductor, _key, _native, _onnx, _plain, _rate
 from thinned.torch._batching import OWN, Sizes, noise_of
 from thinned.torch._place import Place, as_lists, sizes_of
+from thinned.torch._words import words_of
 
 _STEPS = 2.0**-24  # float32 holds so many in [0, 1)
 
@@ -80,10 +82,23 @@ def _run(
     base, strides = positions(tuple(shape), noise_of(noise_shape), global_shape, start, step)
     seed, stream = (w.reshape((*w.shape, *(1,) * len(shape))) for w in key.to(device).unbind(-1))
     steps = row_major(tuple(shape)) if strides is None else strides
+    if _cuda.serves(beside):
+        from thinned.torch._triton import _launch
+
+        return _launch.numbers(
+            torch.empty(sizes, dtype=_DTYPES.get(kind, torch.float64), device=device), key, base, steps, kind
+        )
     if kind == "normal":
+        if key.dim() == 1 and device.type == "cpu":
+            return _native.normal(sizes, words_of(key), base, steps)
         return _plain.normal(sizes, (seed, stream), base, steps, device).expand(sizes).clone()
-    position = _plain._positions(sizes, base, steps, device)
-    word = _plain.word(position, (seed, stream)).expand(sizes).clone()
+    dense = all(size < 2 or a == b for size, a, b in zip(one, steps, row_major(one), strict=True))
+    if dense:
+        keys = (key.to(device)[..., 0], key.to(device)[..., 1])
+        word: Tensor = _plain.run(base, math.prod(one), keys, device).reshape(sizes)
+    else:
+        position = _plain.positions(sizes, base, steps, device)
+        word = _plain.word(position, (seed, stream)).expand(sizes).clone()
     if kind == "word":
         return word
     return (word >> 8).double() * _STEPS if kind == "uniform" else (word.double() + 0.5) / 2.0**32
@@ -127,7 +142,8 @@ def _words_at(position: Tensor, key: Tensor) -> Tensor:
     seed, stream = (
         w.reshape(*w.shape, *(1,) * (position.dim() - w.dim())) for w in key.to(position.device).unbind(-1)
     )
-    return _plain.word(position, (seed, stream))
+    words: Tensor = _plain.word(position, (seed, stream))
+    return words
 
 
 def _words_at_batched(info: Any, in_dims: Any, position: Tensor, key: Tensor) -> tuple[Tensor, int]:

@@ -78,7 +78,7 @@ def _dropout(
         return _launch.dropout(input, torch.empty_like(input), key, p, inverted, base, strides)
     steps = strides or row_major(shape)
     if not input.is_cpu:
-        words, drops, factors = _tensors(input, key, p, inverted)
+        words, drops, factors = tensors(input, key, p, inverted)
         return _plain.dropout(input, words, drops, factors, base, steps)
     if not many and p.numel() == 1:
         drop, factor = effect(threshold(p.item()), True, inverted)
@@ -109,16 +109,18 @@ def _by_rows(
     return _native.many(input, keys, 0, 1.0, base, steps[lead:], each)
 
 
-def _tensors(input: Tensor, key: Tensor, p: Tensor, inverted: bool) -> tuple[Any, Tensor, Tensor]:
+def tensors(
+    input: Tensor, key: Tensor, p: Tensor, inverted: bool, check: bool = True
+) -> tuple[Any, Tensor, Tensor]:
     """Key words, drop threshold and factor, of shapes that broadcast to the input's."""
-    drop, factor = rates(p, inverted)
+    drop, factor = rates(p, inverted, check)
     wide = torch.promote_types(input.dtype, torch.float32)
     return words_for(input, key), drop.to(input.device), factor.to(wide).to(input.device)
 
 
-def rates(p: Tensor, inverted: bool = True) -> tuple[Tensor, Tensor]:
-    """Drop threshold, as an integer, and factor, in double."""
-    if p.is_cpu:
+def rates(p: Tensor, inverted: bool = True, check: bool = True) -> tuple[Tensor, Tensor]:
+    """Drop threshold, as an integer, and factor, in double; p unchecked where code is made for any p."""
+    if check and p.is_cpu:
         _rate.check_range(p)
     p = _doubles.double(p)
     # On a device nobody can look at p without waiting for it: what is no probability gives NaN.

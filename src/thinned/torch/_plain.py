@@ -1,6 +1,6 @@
 """The contract in torch's own operators: the same bits on any device that has no kernel here.
 
-A 32-bit word travels in an int64; the product of two of them wraps as the contract's 64-bit product does.
+A 32-bit word travels in an int64.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def keep_mask(
     """True where kept."""
     if 0 in shape or (isinstance(drop, int) and drop in (0, contract.WORD + 1)):
         return torch.full(shape, isinstance(drop, int) and drop == 0, dtype=torch.bool, device=device)
-    position = _positions(shape, base, strides, device)
+    position = positions(shape, base, strides, device)
     return _in_parts(lambda part: keeps(part, key, drop), position, *key, drop).expand(shape)
 
 
@@ -53,12 +53,12 @@ def normal(
     shape: tuple[int, ...], key: tuple[Any, Any], base: int, strides: tuple[int, ...], device: torch.device
 ) -> Tensor:
     """Normal deviates in float32, of a shape that broadcasts to this one."""
-    position = _positions(shape, base, strides, device)
+    position = positions(shape, base, strides, device)
     return _in_parts(lambda part: _normal(part, key), position, *key)
 
 
-def _positions(shape: tuple[int, ...], base: int, strides: tuple[int, ...], device: torch.device) -> Tensor:
-    """Of one size where the stride is 0."""
+def positions(shape: tuple[int, ...], base: int, strides: tuple[int, ...], device: torch.device) -> Tensor:
+    """Positions of the elements, of one size where the stride is 0."""
     position = torch.full((1,) * len(shape), base, dtype=torch.int64, device=device)
     sizes = shape[len(shape) - len(strides) :]
     for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True)):
@@ -83,27 +83,47 @@ def _normal(position: Tensor, key: tuple[Any, Any]) -> Tensor:
     return z.float().to(position.device)
 
 
-def keeps(position: Tensor, key: tuple[Any, Any], drop: Any) -> Tensor:
+def keeps(position: Any, key: tuple[Any, Any], drop: Any, where: Callable[..., Any] = torch.where) -> Any:
     """True where a position is kept, whatever shape the positions have."""
-    kept: Tensor = word(position, key) >= drop
-    return kept
+    return word(position, key, where) >= drop
 
 
-def word(position: Tensor, key: tuple[Any, Any]) -> Tensor:
+def word(position: Any, key: tuple[Any, Any], where: Callable[..., Any] = torch.where) -> Any:
     """The 32-bit number u of a position, of which the mask is made."""
-    high, low = (_halfword(position, key, t) for t in (contract.PURPOSE_HIGH, contract.PURPOSE_LOW))
+    high, low = (_halfword(position, key, t, where) for t in (contract.PURPOSE_HIGH, contract.PURPOSE_LOW))
     return high << 16 | low
 
 
-def _halfword(position: Tensor, key: tuple[Any, Any], purpose: int) -> Tensor:
+def run(base: int, n: int, key: tuple[Tensor, Tensor], device: torch.device) -> Tensor:
+    """The numbers u of n neighbouring positions: one call of the generator for eight, both halves at once.
+
+    Seeds and streams are of one shape, that of many keys, which is the result's in front of n.
+    """
+    skipped, (seed, stream) = base & 7, (word.unsqueeze(-1) for word in key)
+    block = torch.arange((n + skipped + 7) // 8, dtype=torch.int64, device=device) + (base >> 3)
+    # Made on the device: a copy from the CPU's memory is none that a CUDA graph can capture.
+    purposes = torch.arange(contract.PURPOSE_HIGH, contract.PURPOSE_LOW + 1, device=device) << 28
+    high = (block >> 32) + purposes.reshape(-1, *(1,) * seed.dim())
+    counter = (block & contract.WORD, high, *_words(stream))
+    words = _philox.rounds(
+        counter, _words(seed), contract.MULTIPLIERS, contract.KEY_INCREMENTS, _product, _low
+    )
+    halves = torch.stack([half for word in words for half in (word & 0xFFFF, word >> 16)], -1)
+    first, second = halves.flatten(-2)[..., skipped : skipped + n]
+    number: Tensor = first << 16 | second
+    return number
+
+
+def _halfword(
+    position: Any, key: tuple[Any, Any], purpose: int, where: Callable[..., Any] = torch.where
+) -> Any:
     block = position >> 3
     seed, stream = key
     counter = (block & contract.WORD, (block >> 32) + (purpose << 28), *_words(stream))
     words = _philox.rounds(
         counter, _words(seed), contract.MULTIPLIERS, contract.KEY_INCREMENTS, _product, _low
     )
-    half: Tensor = _philox.halfword(words, position, torch.where, operator.rshift)
-    return half
+    return _philox.halfword(words, position, where, operator.rshift)
 
 
 def _words(number: Any) -> tuple[Any, Any]:
@@ -112,8 +132,9 @@ def _words(number: Any) -> tuple[Any, Any]:
 
 
 def _product(a: Any, b: int) -> tuple[Any, Any]:
-    product = a * b
-    return product >> 32 & contract.WORD, product & contract.WORD
+    """High and low word. By b − 2^32 no product leaves 63 bits, which in C++ has no meaning."""
+    product = a * (b - 2**32)
+    return (product >> 32) + a, product & contract.WORD
 
 
 def _low(number: Any) -> Any:

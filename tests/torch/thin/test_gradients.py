@@ -145,7 +145,7 @@ def test_sparse_gradients_of_channels():
 def test_second_derivatives_are_dense():
     model, x = made("units", 0.5)
     for module in model:
-        vars(module)["sparse"] = True
+        vars(module)["sparse_rows"] = True
     weight = model[1].weight
 
     def second():

@@ -1,12 +1,21 @@
-"""Layers of `flax.linen`: `Dropout`, `DropPath`, `DropConnect`, and the dropout of its attention modules."""
+"""Layers of `flax.linen`: `Dropout` and its family, and the dropout of its attention modules."""
 
 from thinned.flax.linen._attention import dot_product_attention
 from thinned.flax.linen._audit import audit
 from thinned.flax.linen._connect import DropConnect
 from thinned.flax.linen._dropout import Dropout
+from thinned.flax.linen._patch import PatchDropout, SpecAugment
 from thinned.flax.linen._path import DropPath
 
-__all__ = ["DropConnect", "DropPath", "Dropout", "audit", "dot_product_attention"]
+__all__ = [
+    "DropConnect",
+    "DropPath",
+    "Dropout",
+    "PatchDropout",
+    "SpecAugment",
+    "audit",
+    "dot_product_attention",
+]
 
 
 def __dir__() -> list[str]:

@@ -1,12 +1,28 @@
-"""Layers of `flax.nnx`: `Dropout`, `DropPath`, `DropConnect`, and the dropout of `nnx.MultiHeadAttention`."""
+"""Layers of `flax.nnx`: `Dropout` and its family, and the dropout of `nnx.MultiHeadAttention`.
+
+Each is a subclass of `Dropout`, one family a file; `_attention` has what attention is handed. `_keyed` gives
+a model's sites their keys by path and step.
+"""
 
 from thinned.flax.nnx._attention import dot_product_attention
+from thinned.flax.nnx._concrete import ConcreteDropout
 from thinned.flax.nnx._connect import DropConnect
 from thinned.flax.nnx._dropout import Dropout
 from thinned.flax.nnx._keyed import keyed, set_step
+from thinned.flax.nnx._patch import PatchDropout, SpecAugment
 from thinned.flax.nnx._path import DropPath
 
-__all__ = ["DropConnect", "DropPath", "Dropout", "dot_product_attention", "keyed", "set_step"]
+__all__ = [
+    "ConcreteDropout",
+    "DropConnect",
+    "DropPath",
+    "Dropout",
+    "PatchDropout",
+    "SpecAugment",
+    "dot_product_attention",
+    "keyed",
+    "set_step",
+]
 
 
 def __dir__() -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import sys
 import types
 import warnings
@@ -13,19 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-from jax import lax
 
-from thinned import contract
-from thinned._arguments import UNUSED
 from thinned._position import Shape
 from thinned.contract import Key
-from thinned.jax import _compat, _dropout, _key, _philox, _primitive
+from thinned.jax import _boxes, _compat, _dropout, _key, _learned, _structured
 from thinned.jax._attention import attend
-from thinned.keras._backend import _normal
 
 
 def is_eager(state: Any) -> bool:
-    """Whether the state's numbers are known."""
+    """Tells whether the state's numbers are known."""
     return not isinstance(state, jax.core.Tracer)
 
 
@@ -106,33 +101,32 @@ def attention(
 
 
 def gaussian_dropout(x: Any, rate: float, key: Any) -> Any:
-    """Multiply by 1 + σ z, in training."""
-    return _multiply(_checked(x), _key.words(key), math.sqrt(rate / (1.0 - rate)))
+    """`thinned.jax.variational_dropout` at a number, in training."""
+    return _learned.variational_dropout(x, rate, key=key, training=True)
 
 
-def _checked(x: Any) -> Any:
-    return _dropout.dropout(x, 0.0, key=UNUSED, training=True)
+def fold(key: Any, number: int) -> Any:
+    """`thinned.jax.fold`."""
+    return _key.fold(key, number)
 
 
-@jax.jit
-@jax.checkpoint  # so that the noise is made again for the gradient, and none of it kept
-def _multiply(x: Any, key: Any, sigma: Any) -> Any:
-    wide = np.float64 if x.dtype == np.float64 else np.float32
-    # The maximum is the product; without it XLA would round product and sum as one.
-    spread = jnp.maximum(_noise(x.shape, key).astype(wide) * jnp.asarray(sigma, wide), _normal.LEAST)
-    noise = spread + wide(1.0)
-    return _primitive.rounded(x.astype(wide) * noise, x.dtype)
-
-
-@_philox.wide
-def _noise(shape: tuple[int, ...], key: Any) -> Any:
-    """Normal deviates in float32."""
-    position = lax.iota(np.uint64, math.prod(shape)).reshape(shape)
-    words = [key[k] for k in range(4)]
-    high, low = (
-        _philox.halfword(position, words, purpose)
-        for purpose in (contract.PURPOSE_NOISE_HIGH, contract.PURPOSE_NOISE_LOW)
+def concrete_dropout(x: Any, p: Any, key: Any, temperature: float, noise_shape: Any) -> Any:
+    """`thinned.jax.concrete_dropout`, in training."""
+    return _learned.concrete_dropout(
+        x, p, key=key, training=True, temperature=temperature, noise_shape=noise_shape
     )
-    v = (high << np.uint32(16)) | low
-    z = _normal.quantile(v.astype(np.float64), jnp.where, jnp.sqrt, jnp.log)
-    return z.astype(np.float32)
+
+
+def mask_spans(x: Any, width: int, count: int, dim: int, key: Any, value: float) -> Any:
+    """`thinned.jax.mask_spans`, in training."""
+    return _boxes.mask_spans(x, width, count, dim, key=key, training=True, value=value)
+
+
+def cutout(x: Any, size: Any, rate: float, key: Any, layout: str, value: float) -> Any:
+    """`thinned.jax.cutout`, in training."""
+    return _boxes.cutout(x, size, rate, key=key, training=True, layout=layout, value=value)
+
+
+def word_dropout(tokens: Any, rate: float, replacement: int, key: Any, protected: tuple[int, ...]) -> Any:
+    """`thinned.jax.word_dropout`, in training."""
+    return _structured.word_dropout(tokens, rate, replacement, key=key, training=True, protected=protected)

@@ -9,18 +9,17 @@ from typing import Any
 import numpy.typing as npt
 import tensorflow as tf
 
-from thinned import contract
+from thinned import _normal, contract
 from thinned._position import Shape
 from thinned.contract import Key
-from thinned.keras._backend import _normal
-from thinned.tensorflow import _dropout, _key, _philox
+from thinned.tensorflow import _dropout, _key, _learned, _philox, _structured
 from thinned.tensorflow._compat import recomputations
 
 _WORD = 2**32 - 1
 
 
 def is_eager(state: Any) -> bool:
-    """Whether no graph is being built."""
+    """Tells whether no graph is being built."""
     return tf.executing_eagerly() and not tf.is_symbolic_tensor(state)
 
 
@@ -109,3 +108,30 @@ def _halfwords(n: Any, key: Any, purpose: int) -> Any:
     words = _philox.call(low, high + (purpose << 28), key)
     halves = [half for word in words for half in (word & 0xFFFF, _philox.shift(word, 16))]
     return tf.reshape(tf.stack(halves, axis=1), (-1,))[:n]
+
+
+def fold(key: Any, number: int) -> Any:
+    """`thinned.tensorflow.fold`."""
+    return _key.fold(key, number)
+
+
+def concrete_dropout(x: Any, p: Any, key: Any, temperature: float, noise_shape: Any) -> Any:
+    """`thinned.tensorflow.concrete_dropout`, in training."""
+    return _learned.concrete_dropout(
+        x, p, key=key, training=True, temperature=temperature, noise_shape=noise_shape
+    )
+
+
+def mask_spans(x: Any, width: int, count: int, dim: int, key: Any, value: float) -> Any:
+    """`thinned.tensorflow.mask_spans`, in training."""
+    return _structured.mask_spans(x, width, count, dim, key=key, training=True, value=value)
+
+
+def cutout(x: Any, size: Any, rate: float, key: Any, layout: str, value: float) -> Any:
+    """`thinned.tensorflow.cutout`, in training."""
+    return _structured.cutout(x, size, rate, key=key, training=True, layout=layout, value=value)
+
+
+def word_dropout(tokens: Any, rate: float, replacement: int, key: Any, protected: tuple[int, ...]) -> Any:
+    """`thinned.tensorflow.word_dropout`, in training."""
+    return _structured.word_dropout(tokens, rate, replacement, key=key, training=True, protected=protected)

@@ -19,7 +19,7 @@ PRODUCTS = (torch.Tensor.mul, torch.Tensor.__mul__)
 
 
 def is_eager(state: Tensor) -> bool:
-    """Whether no compiler or symbolic call is looking."""
+    """Tells whether no compiler or symbolic call is looking."""
     return _eager.applies(state)
 
 
@@ -92,3 +92,33 @@ def attention(
 def gaussian_dropout(x: Tensor, rate: float, key: Key | Tensor) -> Tensor:
     """`thinned.torch.functional.gaussian_dropout`, in training."""
     return functional.gaussian_dropout(x, rate, True, key=key)
+
+
+def fold(key: Key | Tensor, number: int) -> Key | Tensor:
+    """`thinned.torch.fold`."""
+    return _key.folded(key, number)
+
+
+def concrete_dropout(x: Tensor, p: Tensor, key: Key | Tensor, temperature: float, noise_shape: Any) -> Tensor:
+    """`thinned.torch.functional.concrete_dropout`, in training."""
+    return functional.concrete_dropout(x, p, True, temperature=temperature, key=key, noise_shape=noise_shape)
+
+
+def mask_spans(x: Tensor, width: int, count: int, dim: int, key: Key | Tensor, value: float) -> Tensor:
+    """`thinned.torch.functional.mask_spans`, in training."""
+    return functional.mask_spans(x, width, count, dim, True, value=value, key=key)
+
+
+def cutout(x: Tensor, size: Any, rate: float, key: Key | Tensor, layout: str, value: float) -> Tensor:
+    """`thinned.torch.functional.cutout`, in training, of a view whose channels come second."""
+    if layout == "NCHW":
+        return functional.cutout(x, size, rate, True, value=value, key=key)
+    first = functional.cutout(x.permute(0, 3, 1, 2), size, rate, True, value=value, key=key)
+    return first.permute(0, 2, 3, 1)
+
+
+def word_dropout(
+    tokens: Tensor, rate: float, replacement: int, key: Key | Tensor, protected: tuple[int, ...]
+) -> Tensor:
+    """`thinned.torch.functional.word_dropout`, in training."""
+    return functional.word_dropout(tokens, rate, replacement, True, protected=protected, key=key)

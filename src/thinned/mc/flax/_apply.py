@@ -16,7 +16,9 @@ from thinned.mc.jax import random_key
 
 Apply = Callable[[Any, Any], Any]
 
-_LINEN = (thinned.flax.linen.Dropout, thinned.flax.linen.DropPath)
+_LINEN = tuple(
+    getattr(thinned.flax.linen, name) for name in ("Dropout", "DropPath", "PatchDropout", "SpecAugment")
+)
 
 
 def linen_apply(module: flax.linen.Module, variables: Any, **options: Any) -> Apply:
@@ -116,7 +118,7 @@ def nnx_apply(module: nnx.Module) -> Apply:
 
 
 class _Source(nnx.RngStream):
-    """What a site of one sample draws from."""
+    """Holds what a site of one sample draws from."""
 
     def __init__(self, key: Any, sites: Any, ours: bool) -> None:
         self._next = lambda: fold(key, next(sites)) if ours else random_key(fold(key, next(sites)))

@@ -11,12 +11,14 @@ import numpy as np
 from thinned.jax import _philox
 from thinned.jax._attend import attend_p
 from thinned.jax._compat import ClosedJaxpr, Jaxpr, Literal
+from thinned.jax._numbers import words_p
 from thinned.jax._primitive import dropout_p, keep_p
 
-# Where the key is among a primitive's operands; the threshold follows.
+# Where the key is among a primitive's operands; the threshold follows, but for `words_p`.
 _OPERANDS: dict[Any, Callable[[Any], int]] = {
     dropout_p: lambda equation: 1,
     keep_p: lambda equation: 0,
+    words_p: lambda equation: 0,
     attend_p: lambda equation: equation.params["spec"].names.index("key"),
 }
 
@@ -29,7 +31,7 @@ class Found(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is known of a variable: its value, and whether it depends on the key."""
+    """Holds what is known of a variable: its value, and whether it depends on the key."""
 
     value: Any
     keyed: bool
@@ -58,7 +60,8 @@ def _walk(jaxpr: Any, consts: list[Known], arguments: list[Known]) -> Iterator[F
         known.update((var, Known(None, keyed)) for var in equation.outvars)
         if equation.primitive in _OPERANDS:
             at = _OPERANDS[equation.primitive](equation)
-            yield Found(_probability(operands[at + 1].value), operands[at].keyed)
+            known_p = None if equation.primitive is words_p else _probability(operands[at + 1].value)
+            yield Found(known_p, operands[at].keyed)
         for body, values in _inner(equation.params):
             fits = len(body.invars) == len(operands)
             inside = operands if fits else [Known(None, keyed)] * len(body.invars)
@@ -83,7 +86,7 @@ def _probability(threshold: Any) -> float | None:
 
 
 def silence(found: list[Found]) -> str:
-    """Why all samples are equal."""
+    """Tells why all samples are equal."""
     if not found:
         return (
             "all samples are equal: apply reached no dropout of this library. Switch it on "

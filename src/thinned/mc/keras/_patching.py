@@ -12,6 +12,7 @@ import keras
 
 from thinned.keras import DropConnect, _compat
 from thinned.keras._cells import Cell
+from thinned.keras._own import Own
 from thinned.keras._scores import Scored
 from thinned.mc.keras._draws import Draws
 
@@ -71,7 +72,7 @@ def layers(model: Any) -> list[Any]:
 
 
 def stochastic(layer: Any) -> bool:
-    """Whether the layer itself is one that is taken over."""
+    """Tells whether the layer itself is one that is taken over."""
     return bool(_replacements(layer, Draws()))
 
 
@@ -92,12 +93,9 @@ def _held(attributes: dict[str, Any], changed: dict[str, Any]) -> Iterator[None]
 
 def _replacements(layer: Any, draws: Draws) -> dict[str, Any]:
     """Attributes of the instance under which it draws; none where it does not."""
-    if isinstance(layer, DropConnect) and layer.rate:
-        key = draws.single
-        return {
-            "call": _training(layer.call),
-            "mask_key": lambda: key(layer.name, "DropConnect", layer.rate),
-        }
+    if isinstance(layer, (DropConnect, Own)) and layer.rate_now():
+        kind, key, rate = type(layer).__name__, draws.single, layer.rate_now()
+        return {"call": _training(layer.call), "mask_key": lambda: key(layer.name, kind, rate)}
     if isinstance(layer, _compat.DropoutRNNCell) and (layer.dropout or layer.recurrent_dropout):
         return _cell(layer, draws)
     if isinstance(layer, keras.layers.RNN) and any(map(_drops, _cells(layer.cell))):
@@ -126,7 +124,7 @@ def _training(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _elementwise(layer: Any, draws: Draws) -> Callable[..., Any] | None:
-    """What a layer without variables does, by the kind that it is."""
+    """Gives what a layer without variables does, by the kind that it is."""
     name = layer.name
     if isinstance(layer, keras.layers.GaussianNoise) and layer.stddev:
         return lambda inputs, **_: draws.noise(name, inputs, layer.stddev)

@@ -70,8 +70,9 @@ class Sampler:
 
     def fit(self, size: _chunks.Size, memory: int) -> _chunks.Size:
         """A chunk that the memory allows, and that the sites do."""
-        if any(site.shape is None for site in self.sites):  # a mask for the batch: one key at a time
-            size = _chunks.Size(1, size.rows if self.shared else 1)
+        kinds = {site.kind for site in self.sites if site.shape is None}
+        if kinds:  # one key at a time: for the batch, or where rows differ by their place in it for one row
+            size = _chunks.Size(1, size.rows if self.shared and kinds == {"DropConnect"} else 1)
         while True:
             used = size.rows * (self._bytes[0] + size.samples * self._bytes[1])
             smaller = size.fitting(used, memory)
@@ -135,7 +136,7 @@ def _tiled(part: Any, times: int) -> Any:
 
 
 def silence(model: Any, sites: list[StochasticCall]) -> str:
-    """Why all samples are equal."""
+    """Tells why all samples are equal."""
     if sites:
         listed = ", ".join(f"{n}: {site.kind} {site.name!r}, {site.p:.6g}" for n, site in enumerate(sites))
         return (

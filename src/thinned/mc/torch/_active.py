@@ -20,11 +20,20 @@ from thinned.torch._draws import Draw, watching
 
 
 class Active(Sampling):
-    """What `active` gives: the number of the next sample, which may be set, and the last call's sites.
+    """Holds what `active` gives: the number of the next sample, which may be set, and the last call's sites.
 
     Attributes:
         key: the samples' key.
         sample: the number of the next call of the model; its sites draw by `key.fold(sample).fold(n)`.
+
+    Example:
+        >>> import torch, thinned
+        >>> from thinned import mc, results
+        >>> model = torch.nn.Dropout(0.5).eval()
+        >>> with mc.active(model, thinned.Key(0)) as held:
+        ...     _ = model(torch.ones(2, 3))
+        >>> isinstance(held, results.Active), held.sample, len(held.sites)
+        (True, 1, 1)
     """
 
     def __init__(self, model: torch.nn.Module, key: Key) -> None:

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from thinned.mc.torch import _linear  # noqa: F401 (defines an operator)
+from thinned.mc.torch import _thinly
 from thinned.mc.torch._flat import Flat
 from thinned.torch import _compat
+from thinned.torch._switch import masks_are_wanted
 
 CONSTANT, INPUT, SAMPLE = range(3)
 
@@ -60,6 +61,10 @@ class Program:
         self.bytes_input = self._prefix.peak + sum(_size(node) for node in self._prefix.gives)
         self.bytes_sample = self._suffix.peak
         self.bytes_output = _size(self._result)
+        graph = self._suffix.run.graph
+        self._own = dict(zip(self._suffix.takes, graph.find_nodes(op="placeholder"), strict=True))
+        differ = [own for node, own in self._own.items() if self.depends_on_input(node)]
+        self._thinly = _thinly.of(graph, self._own[self._key], differ)
         self._fresh = False  # whether what depends on parameters is computed in every call
         self._each_input: Any = self._prefix_of_each
         self._each_sample: dict[bool, Any] = {
@@ -79,11 +84,11 @@ class Program:
 
     @functools.cached_property
     def constants(self) -> dict[fx.Node, Tensor]:
-        """What depends on parameters alone."""
+        """Gives what depends on parameters alone."""
         return dict(zip(self._constants.gives, _call(self._constants, {}), strict=True))
 
     def prefix(self, inputs: Sequence[Tensor]) -> dict[fx.Node, Tensor]:
-        """What depends on the inputs; each of `inputs` has them in front of its batch of one."""
+        """Gives what depends on the inputs; each of `inputs` has them in front of its batch of one."""
         if self._fresh:
             vars(self).pop("constants", None)
         values = {**self.constants, **dict(zip(self._inputs, inputs, strict=True))}
@@ -98,6 +103,11 @@ class Program:
 
     def samples(self, known: dict[fx.Node, Tensor], keys: Tensor, shared: bool) -> Tensor:
         """Outputs for keys of shape (samples, inputs, 2), or (samples, 2) if inputs share them."""
+        if shared and self._thinly is not None and not masks_are_wanted():
+            taken = {own: known[node] for node, own in self._own.items() if node is not self._key}
+            inputs = next(len(taken[own]) for own in taken if own in self._thinly.rows)
+            if self._thinly.is_worth(inputs):
+                return self._thinly.run(taken, keys)
         args = [keys if node is self._key else known[node] for node in self._suffix.takes]
         return self._each_sample[shared](*args)[0]  # type: ignore[no-any-return]
 
@@ -111,7 +121,7 @@ class Program:
         return torch.vmap(over_inputs, in_dims=first, randomness="different")(*args)
 
     def depends_on_input(self, node: fx.Node) -> bool:
-        """Whether a node that the suffix takes differs from input to input."""
+        """Tells whether a node that the suffix takes differs from input to input."""
         return node in self._inputs or node in self._prefix.gives
 
 
@@ -143,7 +153,7 @@ def _writes(node: fx.Node) -> bool:
 
 
 def _copy_without_target(graph: fx.Graph, node: fx.Node) -> None:
-    """What is left of `target.copy_(source)`; vmap has no rule for torch's own operator."""
+    """Gives what is left of `target.copy_(source)`; vmap has no rule for torch's own operator."""
     target, source = node.all_input_nodes
     like, value = _meta(target), _meta(source)
     with graph.inserting_before(node):
@@ -174,7 +184,7 @@ def _call(part: Part, values: dict[fx.Node, Tensor]) -> tuple[Tensor, ...]:
 
 
 def _ranks(nodes: Iterable[fx.Node], key: fx.Node) -> dict[fx.Node, int]:
-    """What enters each node."""
+    """Gives what enters each node."""
     rank: dict[fx.Node, int] = {}
     for node in nodes:
         if node.op == "placeholder":
@@ -212,6 +222,8 @@ def _part(
         gives += [result] if result in inside and result not in gives else []
     graph = fx.Graph()
     copies = {node: graph.placeholder(node.name) for node in takes}
+    for node, one in copies.items():
+        one.meta = dict(node.meta)
     for node in own:
         copies[node] = graph.node_copy(node, lambda one: copies[one])
     graph.output(tuple(copies[node] for node in gives))
@@ -247,7 +259,7 @@ def _is_view(node: fx.Node) -> bool:
 
 
 def _stays(node: fx.Node) -> bool:
-    """Whether it is a view, or made of numbers that were written into the code."""
+    """Tells whether it is a view, or made of numbers that were written into the code."""
     return _is_view(node) or not node.all_input_nodes
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from thinned.torch import nn
-from thinned.torch._conversion import _handed
+from thinned.torch._conversion import _handed, _known
 from thinned.torch._conversion._functional import drops, passes_call, rates, reads
 from thinned.torch._conversion._report import Conversion, Model
 from thinned.torch._conversion._walk import (
@@ -35,6 +35,9 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
     Only an alpha dropout's inplace, which torch's does not obey, becomes False. `thinned.torch.keyed` can
     then give the model its keys.
 
+    Known modules of other packages are swapped too, if they act as their names say: timm's DropPath,
+    DropBlock2d and PatchDropout, torchvision's StochasticDepth and DropBlock2d, the DropPath of models of
+    transformers, DeBERTa's StableDropout. There is no way back for these: copy=True keeps the model.
     An nn.MultiheadAttention is swapped as well, of which every layer of an nn.Transformer has one or two. The
     encoder layer's fused path in evaluation goes around its modules, which is no difference but for a site
     that is made classic by hand: `to_classic` leaves them.
@@ -81,6 +84,9 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
             swapped[name] = done[module]
         elif isinstance(module, Site):
             continue
+        elif torchs is None and (fresh := _known.ours(module)) is not None:
+            become(module, fresh)
+            swapped[name] = done[module] = f"thinned.torch.nn.{type(fresh).__name__}"
         elif torchs is None:
             if _handed.is_ours(module):
                 _handed.give_site(module)
@@ -181,6 +187,8 @@ def _note(name: str, module: torch.nn.Module, left: dict[str, str], possible: di
     seen = list(drops(module) or (() if has_site else reads(module)))
     if held and not has_site:
         remedy = f", and thinned.torch.nn has a {kind}" if hasattr(nn, kind) else ""
+        if "layerdrop" in held.replace("_", "").lower():
+            remedy = ", and thinned.torch.functional.layer_drop runs a loop over layers"
         seen.insert(0, f"{kind} holds {held} as a number{remedy}")
     if seen:
         remedy = "no walk over modules reaches it"
@@ -200,6 +208,8 @@ def _no_counterpart(site: Any) -> str | None:
     rate = "dropout" if _TORCHS[kind] in HOLDERS else "p"
     if not isinstance(getattr(site, rate), float):
         return f"{rate}={getattr(site, rate)} is no number"
+    if head_p := vars(site).get("head_p", 0.0):
+        return f"torch.nn.{kind.__name__} has no head_p={head_p}"
     if _TORCHS[kind] in HOLDERS:
         return None
     fresh = kind()

@@ -20,6 +20,14 @@ _FUNCTIONS = {
     *("drop_path", "drop_block2d", "drop_block3d", "stochastic_depth"),
 }
 
+# Of torch_geometric, each with what takes its place.
+_OF_GRAPHS = {
+    "dropout_edge": "DropEdge",
+    "dropout_node": "DropNode",
+    "dropout_path": "DropEdge",
+    "dropout_adj": "DropEdge",
+    "mask_feature": "SpatialDropout",
+}
 
 _DEPTH = 3  # functions in functions that are read
 
@@ -47,7 +55,7 @@ def drops(module: torch.nn.Module) -> tuple[str, ...]:
 
 
 def reads(module: torch.nn.Module) -> tuple[str, ...]:
-    """Where the source of a module's class reads the p of one of its dropout modules, to hand it on."""
+    """Tells where the source of a module's class reads the p of one of its dropout modules, to hand it on."""
     kind: Any = type(module)
     return tuple(
         f"{where} reads self.{child}.p"
@@ -64,7 +72,7 @@ def passes_call(module: torch.nn.Module) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1024)
 def asks_transformers(kind: Any) -> bool:
-    """Whether a class's forward asks transformers which function its attention is."""
+    """Tells whether a class's forward asks transformers which function its attention is."""
     cls = next((cls for cls in kind.__mro__ if "forward" in vars(cls)), torch.nn.Module)
     return not _is_others(_root(cls)) and any(
         isinstance(node, ast.Name) and node.id == "ALL_ATTENTION_FUNCTIONS"
@@ -92,6 +100,8 @@ def _dropping(call: ast.Call, names: Any, through: tuple[Any, ...]) -> list[str]
     last = name.rpartition(".")[2].rstrip("_")
     if last in _FUNCTIONS or (last == "scaled_dot_product_attention" and _attention_drops(call)):
         return [name]
+    if last in _OF_GRAPHS:
+        return [f"{name}, in whose place thinned.torch.nn has {_OF_GRAPHS[last]}"]
     if (
         not inspect.isfunction(function)
         or _is_others(_root(function))
@@ -160,7 +170,7 @@ def _root(of: Any) -> str:
 
 
 def _is_others(root: str) -> bool:
-    """Whether this is a package that is known: torch, ours, or Python's own."""
+    """Tells whether this is a package that is known: torch, ours, or Python's own."""
     return root in ("torch", "thinned") or root in sys.stdlib_module_names
 
 
@@ -174,6 +184,6 @@ def _resolve(expression: ast.expr, names: Any) -> Any:
 
 
 def _attention_drops(call: ast.Call) -> bool:
-    """Whether dropout_p is given, by keyword or as the fifth argument, and is not a zero."""
+    """Tells whether dropout_p is given, by keyword or as the fifth argument, and is not a zero."""
     given = call.args[4:5] + [word.value for word in call.keywords if word.arg == "dropout_p"]
     return any(not (isinstance(value, ast.Constant) and value.value == 0) for value in given)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import fx
@@ -27,13 +29,32 @@ def whole(model: torch.nn.Module) -> list[fx.Graph]:
         problem = RuntimeError("nothing to trace")
         for concrete in [None, defaults] if defaults else [None]:
             try:
-                made.append(_Sites().trace(_stand_in(model, training), concrete))
+                made.append(_traced(model, training, concrete))
             except Exception as error:
                 problem = error  # type: ignore[assignment]
         if not made:
             raise problem
         graphs += made
     return graphs
+
+
+def _traced(model: torch.nn.Module, training: bool, concrete: dict[str, Any] | None) -> fx.Graph:
+    try:
+        return _read(_Sites(), _stand_in(model, training), concrete)
+    except Exception as error:
+        with contextlib.suppress(Exception):  # a slice of a buffer, as of a causal mask, needs a stand-in
+            return _read(_Buffers(), _stand_in(model, training), concrete)
+        raise error
+
+
+def _read(tracer: fx.Tracer, double: torch.nn.Module, concrete: dict[str, Any] | None) -> fx.Graph:
+    """A graph, with the tensors that the model's code makes as it runs in `meta["made"]` of their nodes."""
+    before = set(vars(double)) | set(double.state_dict())
+    graph = tracer.trace(double, concrete)
+    for node in graph.nodes:
+        if node.op == "get_attr" and node.target in set(vars(double)) - before:
+            node.meta["made"] = getattr(double, str(node.target))
+    return graph
 
 
 def chains(model: torch.nn.Module) -> Iterator[tuple[str, fx.Graph]]:
@@ -46,6 +67,10 @@ def chains(model: torch.nn.Module) -> Iterator[tuple[str, fx.Graph]]:
 class _Sites(fx.Tracer):
     def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, Site) or super().is_leaf_module(m, module_qualified_name)
+
+
+class _Buffers(_Sites):
+    proxy_buffer_attributes = True
 
 
 class _Chains(fx.Tracer):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from thinned.torch import _compat, _key, _rate, flex, functional
+from thinned.torch import _compat, _fixed, _key, _rate, flex, functional
 from thinned.torch._draws._mode import Draws, Handler, given
 from thinned.torch.nn._part_keys import call_key, is_off
 
@@ -174,6 +174,7 @@ ATTENTION = (F.scaled_dot_product_attention, _aten.scaled_dot_product_attention.
 OURS = (
     *(getattr(functional, name) for name in functional.__all__ if name != "keep_mask"),
     flex.flex_attention,
+    _fixed.fixed_dropout,
 )
 
 HANDLERS: dict[Any, Handler] = {

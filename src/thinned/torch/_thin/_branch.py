@@ -10,13 +10,17 @@ from torch import Tensor
 from thinned.contract import Key
 from thinned.torch import _key, functional, nn
 from thinned.torch._draws._mode import THREAD
+from thinned.torch._fixed import fixed_dropout
 from thinned.torch._place import Rows
 from thinned.torch._site import MaskKey, Site, traced
 from thinned.torch._switch import samples_are_drawn
+from thinned.torch._thin import _count
+from thinned.torch._thin._graphs import drops
 from thinned.torch._thin._kept import Kept, kept_of
-from thinned.torch._thin._link import Link
+from thinned.torch._thin._link import Link, is_on
 from thinned.torch._thin._submatrix import spread, take
 from thinned.torch._thin._units import ThinSite, refuse_late
+from thinned.torch.nn._part_keys import is_off
 
 
 class BranchLink(Link):
@@ -55,15 +59,9 @@ class BranchLink(Link):
         )
 
 
-def drops(site: Any) -> bool:
-    """Whether a site in a branch drops in training."""
-    p = getattr(site, "p", 1.0)
-    return not isinstance(p, (int, float)) or p > 0
-
-
 def is_shared(site: Any) -> bool:
     """Whether all samples share a site's decision."""
-    return isinstance(site, ThinSite) and site.groups == 1
+    return isinstance(site, ThinSite) and site.groups == 1 and not getattr(site, "dropout", 0.0)
 
 
 class Enter:
@@ -83,6 +81,7 @@ class ThinPath(Site):
     """What DropPath and StochasticDepth become: a site at the end of a branch that Enter has begun."""
 
     link: BranchLink
+    fixed = False  # how many samples are kept
 
     def fits(self, input: Tensor) -> bool:
         """Whether the branch of such a tensor computes each sample from itself."""
@@ -97,14 +96,23 @@ class ThinPath(Site):
     ) -> MaskKey:
         """The key of this call's mask: the one that was drawn where the branch began."""
         early: Key | None = self.link._now.key
-        own = early is None or self.key is not None or given is not None
+        own = early is None or traced() or self.key is not None or given is not None
         return super().mask_key(call, input, given, name) if own else early
+
+    def is_off(self) -> bool:
+        """Whether this call drops nothing."""
+        return is_off(self.rate(self.p))
 
     def draw(self, size: int) -> Kept | None:
         """Which samples this call keeps."""
         p: Any = self.rate(self.p)
         if isinstance(p, Tensor) and p.numel() != 1:
             return None
+        if self.fixed:
+            self._check_rows()
+            if not THREAD.entered:
+                return _count.fixed(self.mask_key, p, 1, size, self._scaled)
+            return kept_of(self._values(p, size, self.mask_key()))
         if getattr(self, "mode", "row") == "batch":
             one = torch.ones(1, dtype=torch.float64, device="cpu")
             value = functional.dropout(one, p, self.training, key=self.mask_key())
@@ -112,14 +120,44 @@ class ThinPath(Site):
         ones = torch.ones(size, dtype=torch.float64, device="cpu")
         rows: Rows | None = self.rows
         where = {} if rows is None else self.place(ones, 0)
-        scaled = getattr(self, "scale_by_keep", True)
-        return kept_of(functional.drop_path(ones, p, self.training, scaled, key=self.mask_key(), **where))
+        drawn = functional.drop_path(ones, p, self.training, self._scaled, key=self.mask_key(), **where)
+        return kept_of(drawn)
+
+    @property
+    def _scaled(self) -> bool:
+        return bool(getattr(self, "scale_by_keep", True))
+
+    def _values(self, p: Any, size: int, key: MaskKey) -> Tensor:
+        """What the samples are multiplied by."""
+        ones = torch.ones(1, size, dtype=torch.float64, device="cpu")
+        values: Tensor = fixed_dropout(ones, p, self.training, key=key)[0]
+        return values if self._scaled else (values != 0).double()
+
+    def _mask(self, input: Tensor, key: MaskKey = None, call: int | None = None) -> Tensor:
+        """A fixed number of samples by a mask."""
+        self._check_rows()
+        p: Any = self.rate(self.p)
+        if is_off(p) or not is_on(self):
+            return input
+        wide = torch.promote_types(input.dtype, torch.float32)
+        factor = self._values(p, input.shape[0], self.mask_key(call, input, key)).to(wide).to(input.device)
+        factor = factor.reshape(-1, *(1,) * (input.dim() - 1))
+        return torch.where(factor == 0, 0.0, input.to(wide) * factor).to(input.dtype)
+
+    def _check_rows(self) -> None:
+        if self.training and self.has_rows and self.rows is not None:
+            raise RuntimeError(
+                "set_rows with fixed=True: a part of a batch does not tell how many of its samples the whole "
+                "keeps; take thin(model), which decides sample by sample"
+            )
 
     def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
         """The branch of all samples, that of the dropped ones 0."""
         kept = self.link.at(self)
-        self.link._now.kept = None
+        self.link.end()
         if kept is None or input.shape[0] != len(kept.parts[0]):
+            if self.fixed:
+                return self._mask(input, key, call)
             return super().forward(input, key=key, call=call)  # type: ignore[no-any-return]
         refuse_late(key, call, "a thin branch when its samples are")
         self.notice(None, input)

@@ -148,7 +148,7 @@ def _mixes(graph: Graph, node: fx.Node, moved: bool) -> str | None:
     if _is_batch_size(node) and any(user in graph.inside and not _takes_sizes(user) for user in node.users):
         return "the number of samples is a value in its branch"
     if node.target is operator.getitem:
-        return None if _is_plain_index(node) else "an index in its branch may choose samples"
+        return None if _is_plain_index(graph, node) else "an index in its branch may choose samples"
     if name == "flatten":
         start = node.kwargs.get("start_dim", (*node.args, 0)[1])
         return None if start else "flatten(…) in its branch makes one row of all samples"
@@ -185,15 +185,21 @@ def _is_moved(node: Any) -> bool:
     return name == "permute" and _dims(node)[:1] != (0,)
 
 
-def _is_plain_index(node: fx.Node) -> bool:
+def _is_plain_index(graph: Graph, node: fx.Node) -> bool:
     """Whether an index chooses no samples."""
     index, source = node.args[1], node.args[0]
     if not isinstance(source, fx.Node):
         return False
     if isinstance(index, int):
         name = getattr(source.target, "__name__", str(source.target))
+        if isinstance(graph.calls.get(source), torch.nn.MultiheadAttention):
+            return True  # its output, or its weights
         return name in _LISTS or (source.target is getattr and source.args[1] == "shape") or _is_moved(source)
-    return index == slice(None) or (isinstance(index, tuple) and index[:1] == (slice(None),))
+    if not isinstance(index, tuple):
+        return index == slice(None)
+    given: Any = index[0]
+    last = len(index) == 2 and given is Ellipsis and isinstance(index[1], (int, slice))
+    return last or index[:1] == (slice(None),)
 
 
 def _dims(node: fx.Node) -> tuple[Any, ...]:

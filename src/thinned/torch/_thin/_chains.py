@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +20,12 @@ _DRAWS = (torch.nn.RNNBase, torch.nn.MultiheadAttention, torch.nn.RReLU)
 
 @dataclass(frozen=True)
 class Chain:
-    """The modules around a site, by what they are in `Link`."""
+    """The modules around a site, by what they are in `Link`; `members` are these and what is between."""
 
     sources: tuple[torch.nn.Module, ...]
     sinks: tuple[torch.nn.Module, ...]
     norms: tuple[torch.nn.Module, ...]
+    members: tuple[torch.nn.Module, ...] = ()
 
 
 class _Seen(Exception):
@@ -43,6 +45,7 @@ def chain(graph: Graph, site: torch.nn.Module, axes: int, groups: int) -> Chain:
         StaysError: if nothing behind it can read what it keeps alone.
     """
     call = graph.only_call(site)
+    before: list[fx.Node] = []
     behind, sinks = _behind(graph, call, axes)
     check_hooks(graph, [call, *behind])
     try:
@@ -53,12 +56,12 @@ def chain(graph: Graph, site: torch.nn.Module, axes: int, groups: int) -> Chain:
         if len(before) > 2 and any(_is_in_place(graph, node) for node in behind):
             raise _Seen  # the site's copy keeps what functions before it save for their gradients
         maps = tuple(graph.calls[node] for node in sources)
-        if {one.weight.shape[0] for one in maps} != {sinks[0].weight.shape[1]}:  # type: ignore[index]
+        if {_width(one) for one in maps} != {sinks[0].weight.shape[1]}:  # type: ignore[index]
             raise _Seen
         check_hooks(graph, [*before, call, *behind])
     except (_Seen, StaysError):
-        maps, norms = (), ()
-    return Chain(maps, tuple(dict.fromkeys(sinks)), norms)
+        maps, norms, before = (), (), []
+    return Chain(maps, tuple(dict.fromkeys(sinks)), norms, graph.modules([*before, call, *behind]))
 
 
 def _behind(graph: Graph, call: fx.Node, axes: int) -> tuple[list[fx.Node], list[torch.nn.Module]]:
@@ -76,11 +79,11 @@ def _behind(graph: Graph, call: fx.Node, axes: int) -> tuple[list[fx.Node], list
                 and keeps_scale(graph, user, axes > 0)
             ):
                 way.append(user)
-            elif module is not None and user.args == (node,) and not user.kwargs and _is_map(module, axes):
-                _once(graph, module)
+            elif module is not None and user.args == (node,) and not user.kwargs and is_map(module, axes):
+                once(graph, module)
                 sinks.append(module)
             else:
-                raise StaysError(f"it feeds {_name(graph, user)}, which does not read units one by one")
+                raise StaysError(f"it feeds {name_of(graph, user)}, which does not read units one by one")
             nodes.append(user)
     if len({sink.weight.shape[1] for sink in sinks}) > 1:  # type: ignore[index]
         raise StaysError("the maps behind it read different numbers of units")
@@ -96,11 +99,11 @@ def _before(graph: Graph, call: fx.Node, axes: int) -> tuple[Any, ...]:
             module = graph.calls.get(one)
             if one in inside:
                 continue
-            if module is not None and _is_map(module, axes):
-                _once(graph, module)
+            if module is not None and (is_map(module, axes) or (not axes and _is_table(module))):
+                once(graph, module)
                 sources.append(one)
             elif module is not None and axes and runs(module, _NORMS) and module.track_running_stats:
-                _once(graph, module)
+                once(graph, module)
                 norms.append(module)
             elif not is_pointwise(graph, one, axes > 0) or pools_others(graph, one, axes):
                 raise _Seen
@@ -109,19 +112,19 @@ def _before(graph: Graph, call: fx.Node, axes: int) -> tuple[Any, ...]:
     if any(user not in region for node in inside if node is not call for user in node.users):
         raise _Seen
     sources.sort(key=graph.nodes.index)
-    if not sources or _draws_between(graph, sources[0], call):
+    if not sources or draws_between(graph, sources[0], call):
         raise _Seen
     return inside, sources, tuple(norms)
 
 
-def _draws_between(graph: Graph, first: fx.Node, last: fx.Node) -> bool:
+def draws_between(graph: Graph, first: fx.Node, last: fx.Node, but: Collection[fx.Node] = ()) -> bool:
     """Whether something else may draw between them: the order of draws would be another."""
     begin, end = graph.nodes.index(first) + 1, graph.nodes.index(last)
-    between = (graph.calls.get(node) for node in graph.nodes[begin:end])
+    between = (graph.calls.get(node) for node in graph.nodes[begin:end] if node not in but)
     return any(module is not None and (is_site(module) or isinstance(module, _DRAWS)) for module in between)
 
 
-def _once(graph: Graph, module: torch.nn.Module) -> None:
+def once(graph: Graph, module: torch.nn.Module) -> None:
     if len(graph.calls_of(module)) > 1:
         raise StaysError(f"{type(module).__name__} next to it is called more than once in a forward pass")
 
@@ -131,7 +134,7 @@ def _is_in_place(graph: Graph, node: fx.Node) -> bool:
     return bool(getattr(module, "inplace", node.kwargs.get("inplace", True in node.args[1:])))
 
 
-def _is_map(module: torch.nn.Module, axes: int) -> bool:
+def is_map(module: torch.nn.Module, axes: int) -> bool:
     """Whether a module is a linear map of units, with a weight that it holds itself."""
     if not runs(module, (_CONVS[axes - 1],) if axes else _LINEAR):
         return False
@@ -143,7 +146,20 @@ def _is_map(module: torch.nn.Module, axes: int) -> bool:
     )
 
 
-def _name(graph: Graph, node: fx.Node) -> str:
+def _is_table(module: torch.nn.Module) -> bool:
+    """Whether a module looks up rows, whose columns are units."""
+    if not runs(module, (torch.nn.Embedding,)):
+        return False
+    table: Any = module
+    return table.max_norm is None and not table.sparse and type(table.weight) is torch.nn.Parameter
+
+
+def _width(source: Any) -> int:
+    """How many units a module gives."""
+    return int(source.weight.shape[isinstance(source, torch.nn.Embedding)])
+
+
+def name_of(graph: Graph, node: fx.Node) -> str:
     module = graph.calls.get(node)
     if module is not None:
         return f"a {type(module).__name__}"

@@ -36,7 +36,7 @@ class ThinDropout3d(ThinSite, nn.Dropout3d):
 class _ThinConv(Seen):
     out_link: Link | None = None
     in_link: Link | None = None
-    sparse = False  # of the gradient
+    sparse_rows = False  # of the gradient
 
     def forward(self, input: Tensor) -> Tensor:
         """The convolution, on what is kept."""
@@ -49,7 +49,7 @@ class _ThinConv(Seen):
             input = _groups.without_empty(input, inward)
 
         def call(rows: Tensor, group: int) -> Tensor:
-            weight = _groups.block(conv.weight, out, inward, group, self.sparse)
+            weight = _groups.block(conv.weight, out, inward, group, self.sparse_rows)
             bias = None if conv.bias is None else _groups.block(conv.bias, out, None, group)
             return _compat.convolution_of(conv)(rows, weight, bias)  # type: ignore[no-any-return]
 

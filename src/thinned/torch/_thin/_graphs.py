@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
@@ -37,6 +39,10 @@ class Graph:
     def calls_of(self, module: torch.nn.Module) -> list[fx.Node]:
         """Where a module is called."""
         return [node for node, called in self.calls.items() if called is module]
+
+    def modules(self, nodes: Iterable[fx.Node]) -> tuple[torch.nn.Module, ...]:
+        """The modules that nodes call, each once."""
+        return tuple(dict.fromkeys(self.calls[node] for node in nodes if node in self.calls))
 
     def only_call(self, site: torch.nn.Module) -> fx.Node:
         """Where a site is called, with a tensor alone.
@@ -80,22 +86,31 @@ class Graphs:
 def graphs(model: torch.nn.Module) -> Graphs:
     """The graphs of a model: of the whole, or else of the largest parts of it that can be traced."""
     found = Graphs([], {})
-    for module in _parts(model, "", found.problems):
-        found.parts.append(tuple(_read(module, graph) for graph in _trace.whole(module)))
+    for module, traced in _parts(model, "", found.problems):
+        different = {_code(graph): graph for graph in reversed(traced)}
+        found.parts.append(tuple(_read(module, graph) for graph in reversed(different.values())))
     return found
 
 
-def _parts(module: torch.nn.Module, name: str, problems: dict[str, str]) -> Iterator[torch.nn.Module]:
+def _code(graph: fx.Graph) -> tuple[Any, ...]:
+    """What tells graphs apart: training and evaluation mostly have the same."""
+    return tuple((node.op, node.target, repr(node.args), repr(node.kwargs)) for node in graph.nodes)
+
+
+def _parts(
+    module: torch.nn.Module, name: str, problems: dict[str, str]
+) -> Iterator[tuple[torch.nn.Module, list[fx.Graph]]]:
     if not any(is_site(one) for one in module.modules()):
         return
     if not is_site(module):
         try:
-            _trace.whole(module)
-            yield module
-            return
+            traced = _trace.whole(module)
         except Exception as error:  # a model's own code may raise anything
             text = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
             problems[name] = f"{name or 'the model'}: {text}"
+        else:
+            yield module, traced
+            return
     for child, inner in module.named_children():
         yield from _parts(inner, f"{name}.{child}" if name else child, problems)
 
@@ -105,7 +120,15 @@ def is_site(module: torch.nn.Module) -> bool:
     return isinstance(module, (Site, _compat.DROPOUTS))
 
 
+def drops(site: Any) -> bool:
+    """Whether a site drops in training."""
+    return site._drops() if isinstance(site, Site) else site.p > 0
+
+
 def _read(root: torch.nn.Module, graph: fx.Graph) -> Graph:
+    for node in reversed(graph.nodes):  # as of weights that attention gives and nobody reads
+        if node.target is operator.getitem and not node.users:
+            graph.erase_node(node)
     calls = {n: root.get_submodule(str(n.target)) for n in graph.nodes if n.op == "call_module"}
     inside = {}
     for node in graph.nodes:

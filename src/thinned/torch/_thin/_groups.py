@@ -17,16 +17,25 @@ def bounds(rows: int, groups: int) -> list[int]:
     return [-(-group * rows // groups) for group in range(groups + 1)]
 
 
-def block(weight: Tensor, out: Kept | None, inward: Kept | None, group: int, sparse: bool = False) -> Tensor:
+def block(
+    weight: Tensor,
+    out: Kept | None,
+    inward: Kept | None,
+    group: int,
+    sparse: bool = False,
+    reuse: bool = True,
+) -> Tensor:
     """A weight's rows and columns in one group, filled up with zeros where other groups keep more."""
     rows = None if out is None else out.on(weight.device)[group]
     columns = None if inward is None else inward.on(weight.device)[group]
-    part = take(weight, rows, columns, 1.0 if inward is None else inward.scale, sparse)
+    part = take(weight, rows, columns, 1.0 if inward is None else inward.scale, sparse, reuse)
     below = 0 if out is None else out.width - part.shape[0]
     right = 0 if inward is None else inward.width - part.shape[1]
-    if below or right:
-        rest = (0, 0) * (weight.dim() - 2)
-        part = F.pad(part, (*rest, 0, right, 0, below) if weight.dim() > 1 else (0, below))
+    if right:
+        part = F.pad(part, (*(0, 0) * (weight.dim() - 2), 0, right))
+    if below and out is not None:
+        wide = part.unflatten(0, (out.outer, part.shape[0] // out.outer))
+        part = F.pad(wide, (*(0, 0) * (weight.dim() - 1), 0, below // out.outer)).flatten(0, 1)
     return part
 
 
@@ -68,6 +77,9 @@ def linear(
     groups = groups_of(out, inward)
     if inward is not None:
         input = without_empty(input, inward)
+    # A kept gradient is memory beside the activations; where these are the larger part, a step would need
+    # more than without dropout, and page faults are a smaller part of it.
+    reuse = input.numel() < weight.numel()
 
     def bias_of(group: int) -> Tensor | None:
         return None if bias is None else block(bias, out, None, group)
@@ -76,9 +88,11 @@ def linear(
         return each(
             input,
             groups,
-            lambda rows, group: F.linear(rows, block(weight, out, inward, group, sparse), bias_of(group)),
+            lambda rows, group: F.linear(
+                rows, block(weight, out, inward, group, sparse, reuse), bias_of(group)
+            ),
         )
-    weights = torch.stack([block(weight, out, inward, group, sparse) for group in range(groups)])
+    weights = torch.stack([block(weight, out, inward, group, sparse, reuse) for group in range(groups)])
     parts = input.reshape(groups, -1, input.shape[-1])
     if bias is None:
         made = parts @ weights.mT

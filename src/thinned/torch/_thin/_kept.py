@@ -20,22 +20,41 @@ class Kept:
         parts: for each group of the batch its ascending numbers, int64 on the CPU.
         size: how many there are in all.
         scale: 1/(1−p), or 1 for classic dropout.
+        outer, inner: of features, which are those of heads: each of `outer` parts has `inner` of each head.
+        heads: that these features are of.
     """
 
     parts: tuple[Tensor, ...]
     size: int
     scale: float
+    outer: int = 1
+    inner: int = 1
+    heads: Kept | None = None
+    _features: dict[tuple[int, int], Kept] = field(default_factory=dict)
     _elsewhere: dict[torch.device, tuple[Tensor, ...]] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
         """Units of a thinned tensor: the most of a group, at least 1; where one keeps fewer the rest is 0."""
-        return max(1, *(len(part) for part in self.parts))
+        return max(self.outer * self.inner, *(len(part) for part in self.parts))
 
     @property
     def whole(self) -> bool:
         """Whether nothing is to be done: p is 0."""
         return self.scale == 1.0 and all(len(part) == self.size for part in self.parts)
+
+    def same(self, other: Kept) -> bool:
+        """Whether another call, as one that a checkpoint computes again, keeps the same."""
+        return self is other or all(map(torch.equal, self.parts, other.parts))
+
+    def of(self, outer: int, inner: int) -> Kept:
+        """What is kept of features: of `outer` parts, in each of which each of these has `inner` of them."""
+        if (outer, inner) not in self._features:
+            within, size = torch.arange(inner), self.size * inner
+            begin = torch.arange(outer)[:, None, None] * size
+            parts = tuple((begin + part[:, None] * inner + within).reshape(-1) for part in self.parts)
+            self._features[outer, inner] = Kept(parts, outer * size, self.scale, outer, inner, self)
+        return self._features[outer, inner]
 
     def on(self, device: torch.device) -> tuple[Tensor, ...]:
         """The numbers where a weight is."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned.torch import _recomputed
+from thinned.torch import _compat, _recomputed
 from thinned.torch._draws._mode import THREAD
 from thinned.torch._site import traced
 from thinned.torch._switch import masks_are_wanted, samples_are_drawn
@@ -21,6 +21,16 @@ class _Now(threading.local):
     kept: Kept | None = None  # of the call under way
     key: Any = None  # that a branch drew when it began
     unread: tuple[torch.nn.Module, ...] = ()  # modules behind that have not read it
+
+
+class _Frames:
+    """The same for compiled code, which forgets between its frames what it wrote to a thread's own.
+
+    A graph that is broken between a site and its neighbours is therefore for one thread at a time.
+    """
+
+    kept: Kept | None = None
+    unread: tuple[torch.nn.Module, ...] = ()
 
 
 class Link:
@@ -38,6 +48,9 @@ class Link:
         sinks: modules whose columns they are.
         norms: modules between, with parameters for each unit, which have to evaluate.
         axis: of the units in a tensor.
+
+    Attributes:
+        places: the modules around the site, and where each is to stand: its parent, and its name there.
     """
 
     def __init__(
@@ -49,31 +62,55 @@ class Link:
         axis: int = -1,
     ) -> None:
         self.site, self.sources, self.sinks, self.norms, self.axis = site, sources, sinks, norms, axis
-        self._now = _Now()
+        self.places: tuple[tuple[torch.nn.Module, str, torch.nn.Module], ...] = ()
+        self._now, self._frames = _Now(), _Frames()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_now"}
+        return {name: value for name, value in vars(self).items() if name not in ("_now", "_frames")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _now=_Now())
+        vars(self).update(state, _now=_Now(), _frames=_Frames())
 
     def begin(self, module: torch.nn.Module, size: int, like: Tensor) -> Kept | None:
         """What a module before the site is to compute; None for everything."""
         if not self.sources or module is self.sources[0]:
-            self._now.kept, self._now.unread = None, self.sinks
+            self._begin(None)
             if self._applies(like):
+                if not torch.compiler.is_compiling():
+                    self._check_places()
                 with as_site(self.site):
-                    self._now.kept = self.site.draw(size)
-            kept = self._now.kept
+                    self._begin(self.site.draw(size))
+            kept = self._under_way().kept
         else:
             kept = self.at(module)
         return None if kept is None or kept.whole else kept
 
+    def given(self, output: Tensor, kept: Kept) -> Any:
+        """What a module before the site hands on."""
+        return output
+
     def at(self, module: torch.nn.Module) -> Kept | None:
         """What is kept in the call under way, or in that which a checkpoint computes again."""
         if traced():
-            return None
-        return _recomputed.held((self, module), lambda: self._now.kept, lambda: self._now.kept)
+            return self._frames.kept if self._is_static() else None
+
+        def now() -> Kept | None:
+            return self._under_way().kept
+
+        return _recomputed.held((self, module), now, now)
+
+    def end(self) -> None:
+        """Nothing is kept: all that were to read it have."""
+        self._under_way().kept = None
+
+    def _begin(self, kept: Kept | None) -> None:
+        if self.site.fixed:
+            self._frames.kept = None
+        room = self._frames if self._is_static() else self._now
+        room.kept, room.unread = kept, self.sinks
+
+    def _under_way(self) -> _Now | _Frames:
+        return self._frames if self._is_static() or self._frames.kept is not None else self._now
 
     def passed(self, module: torch.nn.Module, input: Tensor) -> Kept | None:
         """What a thinned tensor at the site, or a module around, holds; None where it is whole."""
@@ -83,9 +120,10 @@ class Link:
     def read(self, module: torch.nn.Module, input: Tensor, size: int) -> Kept | None:
         """What of a module behind the site is in its input; None for everything."""
         kept = self.passed(module, input)
-        self._now.unread = tuple(one for one in self._now.unread if one is not module)
-        if not self._now.unread:
-            self._now.kept = None
+        room = self._under_way()
+        room.unread = tuple(one for one in room.unread if one is not module)
+        if not room.unread:
+            room.kept = None
         if kept is None and self.site.fits(input) and input.shape[self.axis] != size:
             raise RuntimeError(
                 f"a thin layer of {size} inputs was given {input.shape[self.axis]}, which its site, "
@@ -94,11 +132,31 @@ class Link:
             )
         return None if kept is None or kept.whole else kept
 
+    def _check_places(self) -> None:
+        """Refuse modules that were exchanged since `thin` saw them: the new ones may read dropped units."""
+        for parent, name, module in self.places:
+            if getattr(parent, name, None) is not module:
+                raise RuntimeError(
+                    f"module {name!r} of {type(parent).__name__}, at the thin site {self.site._name!r}, is "
+                    "not the one that thin(model) saw: exchange modules between unthin(model) and thin(model)"
+                )
+
+    def _is_static(self) -> bool:
+        """Whether a compiled graph thins: shapes do not change with the mask."""
+        if not self.site.fixed or not torch.compiler.is_dynamo_compiling():
+            return False
+        return not (torch.compiler.is_exporting() or _compat.transforms_active() or THREAD.entered)
+
     def _applies(self, like: Tensor) -> bool:
         """Whether this call is thinned: it drops, and no tool is at work that has to see the masks."""
-        if masks_are_wanted() or not is_on(self.site) or any(norm.training for norm in self.norms):
+        if (
+            masks_are_wanted()
+            or not is_on(self.site)
+            or self.site.is_off()
+            or any(norm.training for norm in self.norms)
+        ):
             return False
-        if traced() or not self.site.fits(like):
+        if (traced() and not self._is_static()) or not self.site.fits(like):
             return False
         return type(like) in (Tensor, torch.nn.Parameter) and not like.is_meta
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,14 +35,14 @@ def ranks_of(graph: Graph, inside: list[fx.Node], stream: fx.Node) -> frozenset[
     mixed: set[int] = set()
     tried: set[int] = set()
     modules = [graph.calls[node] for node in inside if node in graph.calls]
-    with masked(), _evaluating(modules), torch.no_grad():
-        for x in _inputs(modules):
-            again = x.dim() in tried
-            tried.add(x.dim())
+    with masked(), evaluating(modules), torch.no_grad():
+        for rank, make in _inputs(modules):
+            again = rank in tried
+            tried.add(rank)
             if not (again and apart | mixed):  # a second size only where none ran
-                found = _keeps_apart(graph, inside, stream, x)
+                found = _keeps_apart(graph, inside, stream, make())
                 if found is not None:
-                    (apart if found else mixed).add(x.dim())
+                    (apart if found else mixed).add(rank)
     if not apart:
         raise StaysError(
             "its branch mixes samples, as a run on random numbers shows"
@@ -57,13 +58,13 @@ def _keeps_apart(graph: Graph, inside: list[fx.Node], stream: fx.Node, x: Tensor
     among = torch.full_like(x, torch.nan) if x.is_floating_point() else x.clone()
     among[_SOME] = some
     try:
-        whole = _run(graph, inside, stream, among)
+        whole = run(graph, inside, {stream: among})
         if whole.shape[0] != _SAMPLES:
             return None
     except Exception:  # a shape that the branch does not take
         return None
     try:
-        alone = _run(graph, inside, stream, some)
+        alone = run(graph, inside, {stream: some})
     except Exception:
         return False
     if alone.shape != whole[_SOME].shape or not alone.is_floating_point():
@@ -73,9 +74,9 @@ def _keeps_apart(graph: Graph, inside: list[fx.Node], stream: fx.Node, x: Tensor
     return bool((alone - whole[_SOME]).abs().max() <= rounding * most)
 
 
-def _run(graph: Graph, inside: list[fx.Node], stream: fx.Node, x: Tensor) -> Tensor:
-    values: dict[fx.Node, Any] = {stream: x}
-    value: Any = x
+def run(graph: Graph, inside: list[fx.Node], values: dict[fx.Node, Any]) -> Any:
+    """The value of the last of some nodes, by the values of others, to which theirs are added."""
+    value: Any = None
     for node in inside:
         args, kwargs = (_filled(graph, given, values) for given in (node.args, node.kwargs))
         if node.op == "call_module":  # without hooks, which may count calls
@@ -85,31 +86,38 @@ def _run(graph: Graph, inside: list[fx.Node], stream: fx.Node, x: Tensor) -> Ten
         else:
             value = node.target(*args, **kwargs)  # type: ignore[operator]
         values[node] = value
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _filled(graph: Graph, given: Any, values: dict[fx.Node, Any]) -> Any:
     def value(node: fx.Node) -> Any:
-        return operator.attrgetter(str(node.target))(graph.root) if node.op == "get_attr" else values[node]
+        return held(graph, node) if node.op == "get_attr" else values[node]
 
     return fx.node.map_arg(given, value)
 
 
-def _inputs(modules: list[torch.nn.Module]) -> Iterator[Tensor]:
-    """Batches that the first module whose width is known may take."""
-    first: Any = next((one for one in modules if _shapes(one)), None)
+def held(graph: Graph, node: fx.Node) -> Any:
+    """What a node takes from the model, or what the model's code made as it was traced."""
+    return node.meta["made"] if "made" in node.meta else operator.attrgetter(str(node.target))(graph.root)
+
+
+def _inputs(modules: list[torch.nn.Module]) -> Iterator[tuple[int, Callable[[], Tensor]]]:
+    """Ranks and batches that the first module whose width is known may take."""
+    first: Any = next((one for one in modules if shapes_of(one)), None)
     like = None if first is None else next(first.parameters(), None)
     generator = torch.Generator("cpu").manual_seed(0)
-    for shape in [(4,), (3, 4)] if first is None else _shapes(first):
+
+    def made(shape: tuple[int, ...]) -> Tensor:
         x = torch.randn((_SAMPLES, *shape), generator=generator, device="cpu")
         if isinstance(first, torch.nn.Embedding):
-            x = (x.abs() * first.num_embeddings).long() % first.num_embeddings
-            yield x.to(first.weight.device)
-        else:
-            yield x if like is None else x.to(like.device, like.dtype)
+            return ((x.abs() * first.num_embeddings).long() % first.num_embeddings).to(first.weight.device)
+        return x if like is None else x.to(like.device, like.dtype)
+
+    for shape in [(4,), (3, 4)] if first is None else shapes_of(first):
+        yield len(shape) + 1, functools.partial(made, shape)
 
 
-def _shapes(module: Any) -> list[tuple[int, ...]]:
+def shapes_of(module: Any) -> list[tuple[int, ...]]:
     """Of one sample."""
     if isinstance(module, _CHANNELS):
         return [(module.in_channels, *(size,) * (module.weight.dim() - 2)) for size in _PIXELS]
@@ -125,7 +133,7 @@ def _shapes(module: Any) -> list[tuple[int, ...]]:
 
 
 @contextmanager
-def _evaluating(modules: list[torch.nn.Module]) -> Iterator[None]:
+def evaluating(modules: list[torch.nn.Module]) -> Iterator[None]:
     """With dropout off, and no buffer written."""
     inner = {one: one.training for module in modules for one in module.modules()}
     try:

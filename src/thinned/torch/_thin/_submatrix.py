@@ -15,6 +15,7 @@ from torch import Tensor
 
 from thinned import _kernel
 from thinned.torch import _compat, _eager, _native
+from thinned.torch._site import traced
 from thinned.torch._thin import _spare
 
 Index = Tensor | None
@@ -24,7 +25,14 @@ def _nothing() -> None:
     """Stands for a weak reference to what is no weight."""
 
 
-def take(whole: Tensor, rows: Index, columns: Index, scale: float = 1.0, sparse: bool = False) -> Tensor:
+def take(
+    whole: Tensor,
+    rows: Index,
+    columns: Index,
+    scale: float = 1.0,
+    sparse: bool = False,
+    reuse: bool = True,
+) -> Tensor:
     """`scale · whole[rows][:, columns]`, of a tensor of at least one dimension.
 
     Args:
@@ -33,10 +41,13 @@ def take(whole: Tensor, rows: Index, columns: Index, scale: float = 1.0, sparse:
         columns: likewise, of the second dimension.
         scale: what is taken is multiplied by it.
         sparse: the gradient is a sparse tensor of the rows that were taken.
+        reuse: the gradient's memory may be kept for the next one.
     """
     if rows is None and columns is None and scale == 1.0:
         return whole
-    made: Tensor = _apply(whole, rows, columns, scale, sparse and rows is not None)
+    if traced():
+        return _scaled(_select(whole, rows, columns), scale, own=False)
+    made: Tensor = _apply(whole, rows, columns, scale, sparse and rows is not None, reuse)
     return made
 
 
@@ -52,16 +63,20 @@ def spread(
 
     Of a `weight` it is the gradient, in memory that serves for the next one too.
     """
+    if traced():
+        return _scaled(_placed(part, rows, columns, shape), scale, own=False)
     made: Tensor = _apply_spread(part, rows, columns, scale, shape, weight)
     return made
 
 
 class _Take(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, whole: Tensor, rows: Index, columns: Index, scale: float, sparse: bool) -> Tensor:
+    def forward(
+        ctx: Any, whole: Tensor, rows: Index, columns: Index, scale: float, sparse: bool, reuse: bool
+    ) -> Tensor:
         ctx.how = rows, columns, scale, tuple(whole.shape)
         ctx.sparse = sparse
-        ctx.weight = weakref.ref(whole) if whole.is_leaf else _nothing
+        ctx.weight = weakref.ref(whole) if reuse and whole.is_leaf else _nothing
         if not _is_native(whole):
             return _scaled(_select(whole.detach(), rows, columns), scale)
         shape = list(whole.shape)
@@ -84,7 +99,7 @@ class _Take(torch.autograd.Function):
             )
         else:
             whole = spread(grad, rows, columns, scale, shape, ctx.weight())
-        return whole, None, None, None, None
+        return whole, None, None, None, None, None
 
 
 class _Spread(torch.autograd.Function):
@@ -100,13 +115,8 @@ class _Spread(torch.autograd.Function):
     ) -> Tensor:
         ctx.how = rows, columns, scale
         if not _is_native(part):
-            whole = part.new_zeros(shape)
-            inner = whole if rows is None else part.new_zeros(part.shape[:1] + shape[1:])
-            if columns is not None:
-                inner.index_copy_(1, columns, part)
-            else:
-                inner = part
-            return _scaled(inner if rows is None else whole.index_copy_(0, rows, inner), scale)
+            placed = _placed(part, rows, columns, shape)
+            return _scaled(placed, scale, own=placed is not part)
         if weight is not None and weight.dtype == part.dtype:
             whole = _spare.memory_for(weight)
         else:
@@ -133,8 +143,17 @@ def _select(whole: Tensor, rows: Index, columns: Index) -> Tensor:
     return whole if columns is None else whole.index_select(1, columns)
 
 
-def _scaled(tensor: Tensor, scale: float) -> Tensor:
-    return tensor if scale == 1.0 else tensor.mul_(scale) if tensor._base is None else tensor * scale
+def _placed(part: Tensor, rows: Index, columns: Index, shape: tuple[int, ...]) -> Tensor:
+    inner = part
+    if columns is not None:
+        inner = part.new_zeros((part.shape[0], *shape[1:])).index_copy(1, columns, part)
+    return inner if rows is None else part.new_zeros(shape).index_copy(0, rows, inner)
+
+
+def _scaled(tensor: Tensor, scale: float, own: bool = True) -> Tensor:
+    if scale == 1.0:
+        return tensor
+    return tensor.mul_(scale) if own and tensor._base is None else tensor * scale
 
 
 def _pass(run: Any, whole: Tensor, part: Tensor, rows: Index, columns: Index, scale: float) -> None:

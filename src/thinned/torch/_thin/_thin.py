@@ -6,30 +6,42 @@ from typing import Any
 
 import torch
 
-from thinned.contract import check_integer, keep_probability, threshold
+from thinned.contract import check_integer
 from thinned.torch import _compat, nn
 from thinned.torch._conversion._report import Model
 from thinned.torch._conversion._walk import become, copied, foreign, named, torch_class
 from thinned.torch._site import Site
-from thinned.torch._thin import _branch, _channels, _spare, _units
+from thinned.torch._thin import _alone, _attention, _branch, _channels, _recurrent, _spare, _units
 from thinned.torch._thin._branches import Branch, branch
 from thinned.torch._thin._chains import Chain, chain
-from thinned.torch._thin._graphs import Graphs, StaysError, graphs, is_site
+from thinned.torch._thin._graphs import Graphs, StaysError, drops, graphs, is_site
+from thinned.torch._thin._heads import Heads, heads
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._report import Thinning
 
-_UNITS: dict[type[Any], type[Any]] = {nn.Dropout: _units.ThinDropout, torch.nn.Dropout: _units.ThinDropout}
+_UNITS: dict[type[Any], type[Any]] = {
+    nn.Dropout: _units.ThinDropout,
+    torch.nn.Dropout: _units.ThinDropout,
+    nn.LockedDropout: _units.ThinLockedDropout,
+}
 _CHANNELS: dict[type[Any], type[Any]] = {
     getattr(home, f"Dropout{rank}d"): getattr(_channels, f"ThinDropout{rank}d")
     for home in (nn, torch.nn)
     for rank in (1, 2, 3)
 }
+_ALONE: dict[type[Any], type[Any]] = {
+    nn.MultiheadAttention: _attention.ThinMultiheadAttention,
+    nn.LSTM: _recurrent.ThinLSTM,
+    nn.GRU: _recurrent.ThinGRU,
+}
+_HEADS: dict[type[Any], type[Any]] = {nn.DropHead: _attention.ThinDropHead}
 _PATHS: dict[type[Any], type[Any]] = {
     nn.DropPath: _branch.ThinDropPath,
     nn.StochasticDepth: _branch.ThinStochasticDepth,
 }
 _NEIGHBOURS: dict[type[Any], type[Any]] = {
     torch.nn.Linear: _units.ThinLinear,
+    torch.nn.Embedding: _units.ThinEmbedding,
     **{
         getattr(torch.nn, f"{kind}{rank}d"): getattr(_channels, f"Thin{kind}{rank}d")
         for kind in ("Conv", "BatchNorm")
@@ -37,10 +49,14 @@ _NEIGHBOURS: dict[type[Any], type[Any]] = {
     },
 }
 _BACK = {ours: torchs for torchs, ours in _NEIGHBOURS.items()}
-_SITES = {**_UNITS, **_CHANNELS, **_PATHS}
+_SITES = {**_UNITS, **_CHANNELS, **_HEADS, **_PATHS, **_ALONE}
+
+Plan = Chain | Heads | Branch | _alone.Alone
 
 
-def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = False) -> Thinning[Model]:
+def thin(
+    model: Model, groups: int = 1, *, fixed: bool = False, copy: bool = False, sparse: bool = False
+) -> Thinning[Model]:
     """Have a model's dropout not computed: each training step runs a smaller network.
 
     Sites and the modules around them are exchanged in place. Between two linear maps, of units or of
@@ -68,6 +84,11 @@ def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = Fa
         model: any module.
         groups: parts of the batch, at least 1, each with a thinned network of its own. More are nearer to
             one mask a sample, and cost more.
+        fixed: keep a fixed number of the n units or channels of a site in each group, and of the n samples of
+            a branch: (1 − p)·n to the nearest integer and at least one, those whose numbers u(i) of the
+            contract are largest. This is not the contract's Bernoulli mask: units are not dropped
+            independently of each other. They are multiplied by n over the number that is kept. Shapes do not
+            change with the mask, and compiled code is thinned too, one graph for all steps.
         copy: do it to a deep copy, and leave the model as it is.
         sparse: gradients of weights are sparse tensors of the kept rows, as of `torch.nn.Embedding`. SGD
             without weight decay then updates these rows alone, exactly. Optimizers to which other rows
@@ -101,13 +122,13 @@ def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = Fa
     for name, module in named(model):
         names.setdefault(module, name)
     found = graphs(model)
-    done: dict[torch.nn.Module, Chain | Branch] = {}
+    done: dict[torch.nn.Module, Plan] = {}
     left: dict[str, str] = {}
     for module, name in names.items():
         if not is_site(module) or isinstance(module, (_units.ThinSite, _branch.ThinPath)):
             continue
         try:
-            done[module] = _plan(module, found, groups)
+            done[module] = _plan(module, found, groups, fixed)
         except StaysError as reason:
             left[name] = str(reason)
     for site, plan in list(done.items()):
@@ -123,9 +144,15 @@ def thin(model: Model, groups: int = 1, *, copy: bool = False, sparse: bool = Fa
             )
             del done[site]
     shares: dict[torch.nn.Module, float] = {}
+    places = {child: (parent, name) for parent in reversed(names) for name, child in parent.named_children()}
     thinned = {
-        names[site]: _connect(site, plan, groups, names[site], shares, sparse) for site, plan in done.items()
+        names[site]: _connect(site, plan, groups, names[site], shares, sparse, fixed)
+        for site, plan in done.items()
     }
+    for site, plan in done.items():
+        members = (*getattr(plan, "members", ()), site)
+        link = vars(site)["link"]
+        link.places = tuple((*places[module], module) for module in members if module in places)
     return Thinning(model=model, thinned=thinned, left=left, share=_share(model, shares))
 
 
@@ -149,18 +176,18 @@ def unthin(model: Model) -> Model:
                 del before[number]
         if isinstance(module, (_units.ThinSite, _branch.ThinPath)):
             module.__class__ = state.pop("_was")
-            for name in ("link", "groups"):
+            for name in ("link", "groups", "fixed"):
                 state.pop(name, None)
         elif type(module) in _BACK:
             module.__class__ = _BACK[type(module)]
             for weight in module.parameters(recurse=False):
                 _spare.forget(weight)
-            for name in ("link", "out_link", "in_link", "sparse"):
+            for name in ("link", "out_link", "in_link", "sparse_rows"):
                 state.pop(name, None)
     return model
 
 
-def _plan(site: torch.nn.Module, found: Graphs, groups: int) -> Chain | Branch:
+def _plan(site: torch.nn.Module, found: Graphs, groups: int, fixed: bool) -> Plan:
     """What is around a site, the same in all graphs."""
     kind = type(site)
     torchs = torch_class(site)
@@ -168,14 +195,16 @@ def _plan(site: torch.nn.Module, found: Graphs, groups: int) -> Chain | Branch:
         if not isinstance(site, Site) and torchs is not None and (problem := foreign(site, torchs)):
             raise StaysError(problem)
         raise StaysError(f"{kind.__name__} drops nothing that is not to be computed")
+    if groups > 1 and not getattr(site, "batch_first", True):
+        raise StaysError("batch_first=False: groups are parts of the first dimension, which is time")
     noise = getattr(site, "noise_shape", None)
     if noise is not None and (groups > 1 or noise[-1] == 1 or any(one != 1 for one in noise[:-1])):
         raise StaysError(f"its noise_shape {noise} is not one decision for each unit of the whole batch")
-    plans = [
-        branch(graph, site) if kind in _PATHS else chain(graph, site, _axes_of(kind), groups)
-        for graph in found.of(site)
-        if graph.calls_of(site)
-    ]
+    if kind in _ALONE:
+        return _alone.plan(site, groups, fixed)
+    find = branch if kind in _PATHS else heads if kind in _HEADS else chain
+    more = {branch: (), heads: (groups,), chain: (_axes_of(kind), groups)}[find]
+    plans: list[Plan] = [find(graph, site, *more) for graph in found.of(site) if graph.calls_of(site)]
     if any(plan != plans[0] for plan in plans):
         raise StaysError("training and evaluation, or optional arguments, lead from it to other places")
     return plans[0]
@@ -190,23 +219,24 @@ def _by_sample(plan: Branch, done: dict[torch.nn.Module, Any], groups: int) -> l
     return [
         other
         for other in plan.others
-        if (groups > 1 or not isinstance(done.get(other), Chain)) and _branch.drops(other)
+        if (groups > 1 or not isinstance(done.get(other), (Chain, Heads, _alone.Alone))) and drops(other)
     ]
 
 
 def _reads_groups(plan: Branch, done: dict[torch.nn.Module, Any]) -> torch.nn.Module | None:
     """The site of units from outside of a branch that a module in it reads."""
-    chains = ((site, other) for site, other in done.items() if isinstance(other, Chain))
+    chains = ((site, other) for site, other in done.items() if isinstance(other, (Chain, Heads)))
     return next((site for site, other in chains if plan.members.intersection(other.sinks)), None)
 
 
 def _connect(
     site: Any,
-    plan: Chain | Branch,
+    plan: Plan,
     groups: int,
     name: str,
     shares: dict[torch.nn.Module, float],
     sparse: bool,
+    fixed: bool,
 ) -> str:
     """Exchange the classes, and say what is spared."""
     was = type(site)
@@ -216,28 +246,38 @@ def _connect(
     vars(site)["_was"] = was
     if site._name == Site._name:
         vars(site)["_name"] = name
-    keep = keep_probability(threshold(site.p)) if isinstance(site.p, float) else 1.0
+    if isinstance(plan, _alone.Alone):
+        vars(site).update(link=plan.link(site), groups=groups)
+        shares.update(plan.shares)
+        return plan.spared
+    keep = _alone.keeps(site.p)
     if isinstance(plan, Branch):
         way = _branch.BranchLink(site, plan.first, plan.others, plan.ranks)
-        vars(site)["link"] = way
+        by_sample = getattr(site, "mode", "row") != "batch"  # or one decision keeps all of them, or none
+        vars(site).update(link=way, fixed=fixed and by_sample)
         plan.first.register_forward_pre_hook(_branch.Enter(way))
         for module in plan.members:
             shares[module] = shares.get(module, 1.0) * keep
         return f"the branch from {_shown(plan.first)} on, for the kept samples"
-    axis = -1 if isinstance(site, _units.ThinDropout) else 1
-    link = Link(site, plan.sources, plan.sinks, plan.norms, axis)
-    vars(site).update(link=link, groups=groups)
-    for attribute, modules in (("out_link", plan.sources), ("in_link", plan.sinks), ("link", plan.norms)):
+    if isinstance(plan, Heads):
+        link: Link = _attention.HeadLink(site, plan.sources, plan.sinks, plan.layouts, plan.heads)
+    else:
+        axis = 1 if site._axes else -1
+        link = Link(site, plan.sources, plan.sinks, plan.norms, axis)
+    vars(site).update(link=link, groups=groups, fixed=fixed)
+    for attribute, modules in (("out_link", plan.sources), ("in_link", plan.sinks), ("link", link.norms)):
         for module in modules:
             module.__class__ = _NEIGHBOURS.get(type(module), type(module))
             vars(module)[attribute] = link
             if attribute == "out_link" and sparse:
-                vars(module)["sparse"] = True
+                vars(module)["sparse_rows"] = True
             if attribute != "link":
                 shares[module] = shares.get(module, 1.0) * keep
     before = " and ".join(map(_shown, plan.sources))
     behind = " and ".join(map(_shown, plan.sinks))
-    return f"{before} before, {behind} behind" if before else f"{behind} behind"
+    shown = f"{before} before, {behind} behind" if before else f"{behind} behind"
+    why = plan.why if isinstance(plan, Heads) else ""
+    return f"{shown}; all heads are attended: {why}" if why else shown
 
 
 _OURS: dict[type[Any], type[Any]] = {
@@ -245,20 +285,26 @@ _OURS: dict[type[Any], type[Any]] = {
 }
 
 
+_OF_TABLES = ("num_embeddings", "embedding_dim")
+
+
 def _shown(module: Any) -> str:
     kind = (_BACK.get(type(module)) or type(module)).__name__
     sizes = [
-        getattr(module, name, None) for name in ("in_features", "out_features", "in_channels", "out_channels")
+        getattr(module, name, None)
+        for names in (("in_features", "out_features"), ("in_channels", "out_channels"), _OF_TABLES)
+        for name in names
     ]
     return f"{kind}({', '.join(str(size) for size in sizes if size is not None)})"
 
 
 def _share(model: torch.nn.Module, shares: dict[torch.nn.Module, float]) -> float:
     weighed = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
-    sizes = {
+    sizes: dict[torch.nn.Module, int] = {
         module: module.weight.numel()
         for module in model.modules()
         if isinstance(module, weighed) and not torch.nn.parameter.is_lazy(module.weight)
     }
+    sizes |= _alone.sizes(model)
     whole = sum(sizes.values())
     return sum(size * shares.get(module, 1.0) for module, size in sizes.items()) / whole if whole else 1.0

@@ -9,11 +9,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from thinned.torch import functional, nn
+from thinned.torch._draws._mode import THREAD
+from thinned.torch._fixed import fixed_dropout
 from thinned.torch._site import MaskKey, Site
-from thinned.torch._thin import _groups
+from thinned.torch._thin import _count, _groups
 from thinned.torch._thin._kept import Kept, kept_of
-from thinned.torch._thin._link import Link
+from thinned.torch._thin._link import Link, is_on
 from thinned.torch._tools import Seen
+from thinned.torch.nn._part_keys import is_off
 
 
 class ThinSite(Site):
@@ -21,11 +24,16 @@ class ThinSite(Site):
 
     link: Link
     groups: int
+    fixed = False  # how many units are kept
     _axes: ClassVar[int] = 0  # behind the units
 
     def fits(self, input: Tensor) -> bool:
         """Whether a tensor has units, or channels of a batch, where this site expects them."""
         return input.dim() == self._axes + 2 if self._axes else input.dim() > (self.groups > 1)
+
+    def is_off(self) -> bool:
+        """Whether this call drops nothing, as far as is known without a look at a tensor."""
+        return is_off(self.rate(self.p))
 
     def draw(self, size: int) -> Kept | None:
         """Which units this call keeps; None where p is not one number."""
@@ -33,9 +41,21 @@ class ThinSite(Site):
         if isinstance(p, Tensor) and p.numel() != 1:
             return None
         self._check_rows()
+        if self.fixed and not THREAD.entered:
+            return _count.fixed(self.mask_key, p, self.groups, size, self._inverted)
+        return kept_of(self._values(p, size, self.mask_key()))
+
+    @property
+    def _inverted(self) -> bool:
+        return bool(getattr(self, "mode", "inverted") == "inverted")
+
+    def _values(self, p: Any, size: int, key: MaskKey) -> Tensor:
+        """What units are multiplied by, for each group."""
         ones = torch.ones(self.groups, size, dtype=torch.float64, device="cpu")
         mode: Any = getattr(self, "mode", "inverted")
-        return kept_of(functional.dropout(ones, p, self.training, key=self.mask_key(), mode=mode))
+        verb: Any = fixed_dropout if self.fixed else functional.dropout
+        values: Tensor = verb(ones, p, self.training, key=key, mode=mode)
+        return values
 
     def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
         """Let a thinned tensor pass, or take what is kept out of a whole one; or mask."""
@@ -51,33 +71,40 @@ class ThinSite(Site):
 
     def _mask(self, input: Tensor, key: MaskKey = None, call: int | None = None) -> Tensor:
         """The same decision by a mask: one for each group."""
-        rest = (1,) * (input.dim() - 2 - self._axes), (1,) * self._axes
+        axis = self._axis(input)
+        noise: list[int | None] = [1] * input.dim()
+        noise[axis] = None
         p: Any = self.rate(self.p)
         mode: Any = getattr(self, "mode", "inverted")
-        if self.groups == 1:
-            noise = (1, *rest[0], None, *rest[1]) if input.dim() > self._axes + 1 else (None, *rest[1])
+        if self.groups == 1 and not self.fixed:
             key = self.mask_key(call, input, key)
             return functional.dropout(
-                input, p, self.training, bool(self.inplace), key=key, noise_shape=noise, mode=mode
+                input, p, self.training, bool(self.inplace), key=key, noise_shape=tuple(noise), mode=mode
             )
-        if input.dim() < self._axes + 2:
+        if self.groups > 1 and axis == 0:
             raise ValueError(
                 f"groups={self.groups} are parts of a batch; input of shape {tuple(input.shape)} has none"
             )
         self._check_rows()
-        size = input.shape[-1 - self._axes]
-        ones = torch.ones(self.groups, size, dtype=torch.float64, device="cpu")
         key = self.mask_key(call, input, key)
-        values = functional.dropout(ones, p, self.training, key=key, mode=mode)
-        if values is ones:
+        if is_off(p):
             return input
-        at = _groups.bounds(input.shape[0], self.groups)
-        group = torch.repeat_interleave(torch.tensor(at[1:]) - torch.tensor(at[:-1]))
+        size = input.shape[axis]
+        if not (is_on(self) or mode == "classic"):
+            return input
         wide = torch.promote_types(input.dtype, torch.float32)
-        factor = values.to(wide).to(input.device)[group.to(input.device)]
-        factor = factor.reshape(-1, *rest[0], size, *rest[1])
+        factor = self._values(p, size, key).to(wide).to(input.device)
+        if self.groups > 1:
+            ends = torch.tensor(_groups.bounds(input.shape[0], self.groups))
+            group = torch.repeat_interleave(ends[1:] - ends[:-1])
+            factor = factor[group.to(input.device)]
+        factor = factor.reshape(-1, *(size if at == axis else 1 for at in range(1, input.dim())))
         made = torch.where(factor == 0, 0.0, input.to(wide) * factor).to(input.dtype)
         return input.copy_(made) if self.inplace else made
+
+    def _axis(self, input: Tensor) -> int:
+        """The dimension that has the units."""
+        return input.dim() - 1 - self._axes
 
     def _check_rows(self) -> None:
         if self.groups > 1 and self.training and self.has_rows and self.rows is not None:
@@ -88,7 +115,8 @@ class ThinSite(Site):
 
     def extra_repr(self) -> str:
         """What it has become."""
-        return f"{super().extra_repr()}, thin" + (f", groups={self.groups}" if self.groups > 1 else "")
+        said = [super().extra_repr(), "thin", f"groups={self.groups}" if self.groups > 1 else ""]
+        return ", ".join(filter(None, [*said, "fixed=True" if self.fixed else ""]))
 
 
 class ThinDropout(ThinSite, nn.Dropout):
@@ -109,7 +137,7 @@ class ThinLinear(Seen, torch.nn.Linear):
 
     out_link: Link | None = None
     in_link: Link | None = None
-    sparse = False  # of the gradient
+    sparse_rows = False  # of the gradient
 
     def forward(self, input: Tensor) -> Tensor:
         """`F.linear`, on what is kept."""
@@ -117,4 +145,34 @@ class ThinLinear(Seen, torch.nn.Linear):
         out = None if self.out_link is None else self.out_link.begin(self, self.out_features, input)
         if out is None and inward is None:
             return F.linear(input, self.weight, self.bias)
-        return _groups.linear(input, self.weight, self.bias, out, inward, self.sparse)
+        part: Tensor = getattr(input, "part", input)
+        made = _groups.linear(part, self.weight, self.bias, out, inward, self.sparse_rows)
+        return made if out is None else self.out_link.given(made, out)  # type: ignore[union-attr]
+
+
+class ThinEmbedding(Seen, torch.nn.Embedding):
+    """A table before a thin site: kept columns are looked up."""
+
+    out_link: Link | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """`F.embedding`, of a table of these columns where it has fewer rows than are looked up."""
+        out = None if self.out_link is None else self.out_link.begin(self, self.embedding_dim, input)
+        whole, padding, often = self.weight, self.padding_idx, self.scale_grad_by_freq
+        if out is None or len(out.parts) > 1 or len(whole) > input.numel():
+            found = F.embedding(input, whole, padding, scale_grad_by_freq=often)
+            return found if out is None else _groups.columns(found, out, -1)
+        table = _groups.block(whole, None, Kept(out.parts, out.size, 1.0), 0)
+        return F.embedding(input, table, padding, scale_grad_by_freq=often)
+
+
+class ThinLockedDropout(ThinSite, nn.LockedDropout):
+    """Dropout of a sequence's features that the batch, or each group of it, shares."""
+
+    inplace = False
+
+    def forward(self, input: Any, *, key: MaskKey = None, call: int | None = None) -> Any:
+        """Of a tensor; packed sequences are masked, each by itself."""
+        if not isinstance(input, Tensor):
+            return nn.LockedDropout.forward(self, input, key=key, call=call)
+        return super().forward(input, key=key, call=call)

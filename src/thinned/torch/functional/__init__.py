@@ -28,6 +28,7 @@ from thinned.torch.functional._shake import shake_drop, shake_shake
 from thinned.torch.functional._spatial import spatial_dropout
 from thinned.torch.functional._standout import standout
 from thinned.torch.functional._variational import variational_dropout, variational_linear
+from thinned.torch.functional._variational_conv import variational_conv
 from thinned.torch.functional._word import word_dropout
 from thinned.torch.functional._zoneout import zoneout
 
@@ -67,6 +68,7 @@ __all__ = [
     "spatial_dropout",
     "standout",
     "stochastic_depth",
+    "variational_conv",
     "variational_dropout",
     "variational_linear",
     "word_dropout",

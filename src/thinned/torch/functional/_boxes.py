@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
+from thinned import _boxes
 from thinned._arguments import REQUIRED, check_training
-from thinned.contract import Key, check_integer
+from thinned.contract import Key
 from thinned.torch import _export, _key, _mesh, _native
 from thinned.torch._lean import lean
-from thinned.torch._numbers import numbers
+from thinned.torch._numbers import drop_threshold, numbers
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place
 from thinned.torch.functional._rates import check_number
@@ -65,16 +66,7 @@ def mask_spans(
     training = check_training(training)
     _native.check_dtype(input, training)
     key = _key.check_source(key, generator)
-    for name, number in (("width", width), ("count", count), ("dim", dim)):
-        check_integer(name, number)
-    if count < 0:
-        raise ValueError(f"count must not be negative, got {count}")
-    if not -input.dim() <= dim < input.dim() or not dim % max(input.dim(), 1) > 0:
-        raise ValueError(
-            f"dim must be another than the samples', 0, got {dim} for shape {tuple(input.shape)}"
-        )
-    if not 0 <= width <= input.shape[dim]:
-        raise ValueError(f"width must be from 0 to the size of dim, {input.shape[dim]}, got {width}")
+    _boxes.check_spans(width, count, dim, tuple(input.shape))
     if not training:
         return input
     _mesh.check_source(input, key, generator)
@@ -87,11 +79,8 @@ def _spans(
     input: Tensor, key: Tensor, width: int, count: int, dim: int, value: float, place: Place
 ) -> Tensor:
     size = input.shape[dim]
-    drawn = numbers(input.new_empty(()).expand(input.shape[0], count, 2), key, "uniform", None, place)
-    wide = (drawn[..., 0] * (width + 1)).floor()
-    first = (drawn[..., 1] * (size - wide + 1)).floor()
-    at = torch.arange(size, device=input.device)
-    inside = ((at >= first[..., None]) & (at < (first + wide)[..., None])).any(1)
+    drawn = numbers(input.new_empty(()).expand(input.shape[0], count, 2), key, "word", None, place)
+    inside = _boxes.spans(drawn, width, size, torch.arange(size, device=input.device)).any(1)
     shape = [1] * input.dim()
     shape[0], shape[dim] = input.shape[0], size
     return input.masked_fill(inside.reshape(shape), value)
@@ -142,9 +131,7 @@ def cutout(
     check_number(p, input)
     if input.dim() != 4:
         raise ValueError(f"cutout takes (N, C, H, W), got shape {tuple(input.shape)}")
-    sides = (size, size) if not isinstance(size, (tuple, list)) else tuple(size)
-    if len(sides) != 2 or min(check_integer("size", side) for side in sides) < 1:
-        raise ValueError(f"size must be positive, a number or height and width, got {size}")
+    sides, _ = _boxes.check_box(size, "NCHW", tuple(input.shape))
     key = _key.check_source(key, generator)
     if not training:
         return input
@@ -153,13 +140,10 @@ def cutout(
     return _export.turned(result, lambda: input)
 
 
-def _box(input: Tensor, key: Tensor, sides: tuple[int, int], p: float, value: float, place: Place) -> Tensor:
-    drawn = numbers(input.new_empty(()).expand(input.shape[0], 3), key, "uniform", None, place)
-    inside = (drawn[:, 2] < p)[:, None, None]
-    for axis, side in enumerate(sides):
-        length = input.shape[2 + axis]
-        first = (drawn[:, axis] * length).floor() - side // 2
-        at = torch.arange(length, device=input.device)
-        along = (at >= first[:, None]) & (at < first[:, None] + side)
-        inside = inside & (along[:, :, None] if axis == 0 else along[:, None, :])
+def _box(input: Tensor, key: Tensor, sides: Any, p: Any, value: float, place: Place) -> Tensor:
+    drawn = numbers(input.new_empty(()).expand(input.shape[0], 3), key, "word", None, place)
+    sizes = (input.shape[2], input.shape[3])
+    rows, columns = (torch.arange(size, device=input.device) for size in sizes)
+    dropped = drawn[:, 2] < drop_threshold(p, input.device)
+    inside = _boxes.box(drawn, sides, (rows, columns), sizes) & dropped[:, None, None]
     return input.masked_fill(inside[:, None], value)

@@ -7,6 +7,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
+from thinned import _concrete
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
 from thinned.torch import _export, _key, _mesh, _native
@@ -72,8 +73,7 @@ def concrete_dropout(
     training = check_training(training)
     _native.check_dtype(input, training)
     check_rate(p, input)
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
+    _concrete.check_positive(temperature=temperature)
     key = _key.check_source(key, generator)
     if not training:
         return input
@@ -90,8 +90,6 @@ def _relaxed(
     wide = torch.promote_types(input.dtype, torch.float32)
     rate = p.to(input.device, wide)
     inside = rate.clamp(torch.finfo(wide).tiny, 1.0 - torch.finfo(wide).eps / 2)
-    logit = torch.log(inside) - torch.log1p(-inside)
-    above = (torch.log(u) - torch.log1p(-u)).to(wide) - logit
-    factor = torch.sigmoid(above / temperature) / (1.0 - inside)
-    value = input.to(wide) * torch.where(rate <= 0, 1.0, factor)
-    return torch.where(rate >= 1, 0.0, value).to(input.dtype)
+    odds = (torch.log(u) - torch.log1p(-u)).to(wide)
+    value: Tensor = _concrete.relaxed(input.to(wide), odds, rate, inside, temperature, torch, (1.0, 0.0))
+    return value.to(input.dtype)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_training
+from thinned._position import check_numbers
 from thinned.contract import Key, check_integer
 from thinned.torch import _eager, _export, _key, _native
 from thinned.torch._lean import lean
 from thinned.torch._numbers import drop_threshold, word_at
 from thinned.torch._overrides import overridable
+from thinned.torch._place import Place
+from thinned.torch.functional._dropout import dropout
 from thinned.torch.functional._rates import check_number
 
 
@@ -93,6 +96,7 @@ def drop_node(
     node_ids: Tensor | None = None,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Drop whole nodes of a graph by their numbers, and multiply what is kept by 1/(1−p).
 
@@ -100,9 +104,11 @@ def drop_node(
         input: (V, …), features of nodes; float32, float64, float16 or bfloat16.
         p: drop probability in [0, 1], a number or a tensor of no dimension.
         training: True drops, False evaluates to input itself.
-        node_ids: (V,), numbers in the whole graph; 0 to V − 1 if not given.
+        node_ids: (V,), numbers in the whole graph; 0 to V − 1 if not given, which is `dropout` with one
+            decision a row.
         key: of the mask, one of (nodes, 1). Without one, it is drawn from `generator`.
         generator: torch's default CPU generator if not given.
+        **place: `global_shape`, `start` and `step` as in `dropout`, where no ids are given.
 
     Returns:
         A tensor of input's shape and dtype; dropped nodes are +0.0.
@@ -120,7 +126,7 @@ def drop_node(
         >>> drop_node(torch.ones(3, 2), 0.5, training=True, node_ids=ids, key=thinned.Key(0))[:, 0]
         tensor([0., 2., 2.])
     """
-    return _by_ids(input, p, training, node_ids, (key, generator), 1)
+    return _by_ids(input, p, training, node_ids, (key, generator), True, place)
 
 
 @overridable
@@ -132,6 +138,7 @@ def drop_message(
     edge_ids: Tensor | None = None,
     key: Key | Tensor | None = None,
     generator: torch.Generator | None = None,
+    **place: Unpack[Place],
 ) -> Tensor:
     """Drop single elements of messages by the number of their edge, and multiply the others by 1/(1−p).
 
@@ -142,6 +149,7 @@ def drop_message(
         edge_ids: (E,), numbers in the whole graph; 0 to E − 1 if not given, which is `dropout`.
         key: of the mask, one of (edges, F). Without one, it is drawn from `generator`.
         generator: torch's default CPU generator if not given.
+        **place: `global_shape`, `start` and `step` as in `dropout`, where no ids are given.
 
     Returns:
         A tensor of input's shape and dtype; what is dropped is +0.0.
@@ -160,14 +168,19 @@ def drop_message(
         tensor([[0., 0., 0., 0., 2.],
                 [2., 0., 2., 2., 2.]])
     """
-    columns = input[:1].numel() if input.dim() else 1
-    return _by_ids(input, p, training, edge_ids, (key, generator), columns)
+    return _by_ids(input, p, training, edge_ids, (key, generator), False, place)
 
 
 def _by_ids(
-    input: Tensor, p: Any, training: bool, ids: Tensor | None, source: tuple[Any, Any], columns: int
+    input: Tensor,
+    p: Any,
+    training: bool,
+    ids: Tensor | None,
+    source: tuple[Any, Any],
+    shared: bool,
+    place: Place,
 ) -> Tensor:
-    """Dropout of rows that stand elsewhere in a whole: so many numbers each, from id · columns on."""
+    """Dropout of rows that stand elsewhere in a whole: one number for each, or one for each element."""
     training = check_training(training)
     _native.check_dtype(input, training)
     check_number(p, input)
@@ -180,11 +193,17 @@ def _by_ids(
         raise TypeError(f"ids must be integers, got {ids.dtype}: they are numbers in the whole, and no mask")
     if ids is not None and ids.shape != rows:
         raise ValueError(f"ids of shape {tuple(ids.shape)} do not fit input of shape {tuple(input.shape)}")
+    if ids is None:
+        noise = (None, *(1,) * (input.dim() - 1)) if shared else None
+        return dropout(input, p, training, key=key, generator=generator, noise_shape=noise, **place)
+    if any(each is not None for each in place.values()):
+        raise ValueError(
+            "pass ids or a place (global_shape, start, step), not both: either says where rows are"
+        )
     if not training:
         return input
-    if ids is None:
-        ids = torch.arange(*rows, device=input.device)
     _check_numbers("ids", ids)
+    columns = 1 if shared else input[:1].numel()
     position = ids.long().reshape(-1, *(1,) * (input.dim() - 1)) * columns
     if columns > 1:
         position = position + torch.arange(columns, device=input.device).reshape(input.shape[1:])
@@ -206,10 +225,8 @@ def _check_numbers(name: str, ids: Tensor, most: int | None = None) -> None:
         or not ids.numel()
     ):
         return
-    low, high = (int(each) for each in ids.aminmax())
-    if low < 0 or (most is not None and high >= most):
-        whole = "0 on" if most is None else f"0 to num_nodes - 1 = {most - 1}"
-        raise ValueError(f"{name} must be numbers from {whole}, got {low} to {high}")
+    low, high = ids.aminmax()
+    check_numbers(name, int(low), int(high), most)
 
 
 def _kept(input: Tensor, position: Tensor, key: Tensor, drop: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from thinned._arguments import REQUIRED
+from thinned._position import noise_of_names
 from thinned.contract import Key
 from thinned.torch._overrides import overridable
 from thinned.torch._place import Place
@@ -60,13 +61,3 @@ def spatial_dropout(
     if input.dim() != len(noise):
         raise ValueError(f'layout "{layout}" has {len(noise)} letters and input {input.dim()} dimensions')
     return dropout(input, p, training, key=key, generator=generator, noise_shape=noise, **place)
-
-
-def noise_of_names(layout: str, independent: str) -> tuple[int | None, ...]:
-    """The noise shape that names say."""
-    if len(set(layout)) != len(layout) or not set(independent) <= set(layout):
-        raise ValueError(
-            f'independent "{independent}" is not in layout "{layout}", or a letter is there twice: give one '
-            'letter for each dimension, "NHWC", and those with decisions of their own, "NC"'
-        )
-    return tuple(None if letter in independent else 1 for letter in layout)

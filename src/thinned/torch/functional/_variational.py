@@ -76,7 +76,7 @@ def _noisy(input: Tensor, p: Tensor, key: Tensor, noise: Noise | None, place: An
     wide = torch.promote_types(input.dtype, torch.float32)
     z = numbers(input, key, "normal", noise, place).to(wide)
     rate = p.to(input.device, wide)
-    sigma = _root(rate / (1.0 - rate))
+    sigma = root(rate / (1.0 - rate))
     return (input.to(wide) * (z * sigma + 1.0)).to(input.dtype)
 
 
@@ -127,10 +127,7 @@ def variational_linear(
     """
     training = check_training(training)
     _native.check_dtype(input)
-    if variance.shape != weight.shape:
-        raise ValueError(
-            f"variance must be of weight's shape, got {tuple(variance.shape)} and {tuple(weight.shape)}"
-        )
+    check_variance(weight, variance)
     key = _key.check_source(key, generator)
     if not training:
         return torch.nn.functional.linear(input, weight, bias)
@@ -148,9 +145,17 @@ def _drawn_linear(
     wide = torch.promote_types(input.dtype, torch.float32)
     with _autocast.off(input):  # a square leaves float16's range from 256 on
         spread = torch.nn.functional.linear(input.to(wide).square(), variance.to(wide))
-        return (mean + _root(spread) * z.to(wide)).to(mean.dtype)
+        return (mean + root(spread) * z.to(wide)).to(mean.dtype)
 
 
-def _root(square: Tensor) -> Tensor:
+def check_variance(weight: Tensor, variance: Tensor) -> None:
+    """One variance for each weight."""
+    if variance.shape != weight.shape:
+        raise ValueError(
+            f"variance must be of weight's shape, got {tuple(variance.shape)} and {tuple(weight.shape)}"
+        )
+
+
+def root(square: Tensor) -> Tensor:
     """Its square root, whose gradient at 0 is finite."""
     return torch.where(square > 0, square.clamp_min(torch.finfo(square.dtype).tiny).sqrt(), 0.0)

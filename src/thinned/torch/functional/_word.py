@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from thinned._arguments import REQUIRED, check_training
-from thinned.contract import Key, check_integer
+from thinned._arguments import REQUIRED, check_tokens, check_training
+from thinned.contract import Key
 from thinned.torch import _export, _key, _mesh
 from thinned.torch._numbers import drop_threshold, numbers
 from thinned.torch._overrides import overridable
@@ -72,10 +72,3 @@ def word_dropout(
     for token in protected:
         kept = kept | (input == token)
     return _export.turned(torch.where(kept, input, replacement), lambda: input)
-
-
-def check_tokens(replacement: Any, protected: Any) -> None:
-    """Refuse what is no token: another number would change the dtype, or never be found."""
-    check_integer("replacement", replacement)
-    for token in protected:
-        check_integer("protected", token)

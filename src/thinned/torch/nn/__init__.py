@@ -29,9 +29,10 @@ from thinned.torch.nn._path import DropPath, StochasticDepth
 from thinned.torch.nn._residual import DropoutAdd
 from thinned.torch.nn._rnn import GRU, LSTM
 from thinned.torch.nn._shake import ShakeDrop, ShakeShake
+from thinned.torch.nn._sparse import SparseVariationalConv2d, SparseVariationalLinear
 from thinned.torch.nn._spatial import SpatialDropout
 from thinned.torch.nn._standout import Standout
-from thinned.torch.nn._variational import SparseVariationalLinear, VariationalDropout
+from thinned.torch.nn._variational import VariationalDropout
 from thinned.torch.nn._word import WordDropout
 from thinned.torch.nn._wrapper import DropoutWrapper
 from thinned.torch.nn._zoneout import ZoneoutCell
@@ -75,6 +76,7 @@ __all__ = [
     "ScaledDotProductAttention",
     "ShakeDrop",
     "ShakeShake",
+    "SparseVariationalConv2d",
     "SparseVariationalLinear",
     "SpatialDropout",
     "SpecAugment",

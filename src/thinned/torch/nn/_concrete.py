@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
+from thinned._concrete import check_positive, divergence
 from thinned.torch import functional
 from thinned.torch._site import MaskKey
 from thinned.torch.nn._learned import Learned
+
+_OPERATORS = SimpleNamespace(exp=torch.exp, sigmoid=torch.sigmoid, softplus=torch.nn.functional.softplus)
 
 
 class ConcreteDropout(Learned):
@@ -48,9 +52,7 @@ class ConcreteDropout(Learned):
         temperature: float = 0.1,
     ) -> None:
         super().__init__(layer, p, samples)
-        for name, value in (("length_scale", length_scale), ("temperature", temperature)):
-            if not value > 0:
-                raise ValueError(f"{name} must be positive, got {value}")
+        check_positive(length_scale=length_scale, temperature=temperature)
         self.length_scale, self.temperature = length_scale, temperature
 
     def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
@@ -68,10 +70,7 @@ class ConcreteDropout(Learned):
 
     def regularization(self) -> Tensor:
         """The divergence from the prior over N: (l²/(2(1−p)) ‖W‖² − K H(p)) / N, of K inputs or channels."""
-        weight, logit = self.layer.weight, self.p_logit
-        p = self.p
-        entropy = p * softplus(-logit) + (1.0 - p) * softplus(logit)
-        # 1/(1−p) = 1 + exp(logit)
-        weights = self.length_scale**2 * (1.0 + logit.exp()) * weight.square().sum() / 2.0
+        weight = self.layer.weight
         inputs = weight.shape[1] * getattr(self.layer, "groups", 1)
-        return (weights - inputs * entropy) / self.samples  # type: ignore[no-any-return]
+        prior = (inputs, self.samples, self.length_scale)
+        return divergence(self.p_logit, weight.square().sum(), *prior, _OPERATORS)  # type: ignore[no-any-return]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from thinned.torch import functional
@@ -126,8 +125,9 @@ class DropNode(_Numbered):
             input,
             self.rate(self.p),
             self.training,
-            node_ids=_rows(self, input) if node_ids is None else node_ids,
+            node_ids=node_ids,
             key=self.mask_key(call, input, key),
+            **(self.place(input, 0) if node_ids is None else {}),
         )
 
 
@@ -158,16 +158,7 @@ class DropMessage(_Numbered):
             input,
             self.rate(self.p),
             self.training,
-            edge_ids=_rows(self, input) if edge_ids is None else edge_ids,
+            edge_ids=edge_ids,
             key=self.mask_key(call, input, key),
+            **(self.place(input, 0) if edge_ids is None else {}),
         )
-
-
-def _rows(site: Site, input: Tensor) -> Tensor | None:
-    """The numbers that `set_rows` says, where a call says none."""
-    place = site.place(input, 0)
-    start, step = place.get("start"), place.get("step")
-    if not (isinstance(start, tuple) and isinstance(step, tuple)):
-        return None
-    rows: Tensor = torch.arange(input.shape[0], device=input.device) * step[0] + start[0]
-    return rows

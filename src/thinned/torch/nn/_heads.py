@@ -13,6 +13,8 @@ from thinned.torch import functional
 from thinned.torch._attention import _formula
 from thinned.torch._place import Place
 
+Masks = tuple[Tensor | None, Tensor | None, bool]  # attn_mask, key_padding_mask, is_causal
+
 
 def check(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, key_padding_mask: Tensor | None

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned.contract import check_integer, check_probability
+from thinned._concrete import check_inside, check_samples
 from thinned.torch._site import Site
 
 _CONVOLUTIONS = {torch.nn.Conv1d: 1, torch.nn.Conv2d: 2, torch.nn.Conv3d: 3}
@@ -25,9 +25,7 @@ class Learned(Site):
         rank = next((axes for kind, axes in _CONVOLUTIONS.items() if isinstance(layer, kind)), 0)
         if not rank and not isinstance(layer, torch.nn.Linear):
             raise TypeError(f"layer must be a Linear or Conv1d to Conv3d, got {type(layer).__name__}")
-        p = check_probability(p)
-        if not 0.0 < p < 1.0:
-            raise ValueError(f"p must be inside (0, 1), got {p}: from its ends no gradient leads away")
+        p = check_inside(p)
         self.layer: Any = layer
         self.samples = check_samples(samples)
         weight: Any = layer.weight
@@ -47,13 +45,6 @@ class Learned(Site):
     def extra_repr(self) -> str:
         """The rate now."""
         return f"p={self.p.item():.4g}, samples={self.samples}"
-
-
-def check_samples(samples: Any) -> int:
-    """How many the training set has."""
-    if check_integer("samples", samples) < 1:
-        raise ValueError(f"samples must be positive, got {samples}: it is the size of the training set")
-    return int(samples)
 
 
 def regularization(model: torch.nn.Module) -> Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from thinned import contract
 from thinned._arguments import check_key
 from thinned.contract import Key, check_integer, check_probability
-from thinned.torch._numbers import word_at
+from thinned.torch._key import as_tensor
+from thinned.torch._numbers import numbers, word_at
 
 
 class FixedDropout(torch.nn.Module):
@@ -60,28 +63,33 @@ class FixedDropout(torch.nn.Module):
             raise ValueError(
                 f"input must be real numbers (N, F, …), got {input.dtype} of {tuple(input.shape)}"
             )
+        rows = input.shape[0]
         if self.member is not None:
             if not 0 <= check_integer("member", self.member) < self.members:
                 raise ValueError(f"member must be from 0 to {self.members - 1}, or None, got {self.member}")
-            return self._of_member(input, self.member)
-        rows = input.shape[0]
+            return self._kept(input, self._masks(input)[self.member])
         if rows % self.members:
             raise ValueError(
                 f"{rows} rows are not divided by {self.members} members: repeat the batch, or set member"
             )
-        parts = input.chunk(self.members)
-        return torch.cat([self._of_member(part, member) for member, part in enumerate(parts)])
+        parts = input.reshape(self.members, rows // self.members, *input.shape[1:])
+        return self._kept(parts, self._masks(input).unsqueeze(1)).reshape(input.shape)
 
-    def _of_member(self, input: Tensor, member: int) -> Tensor:
-        """By the words themselves: a call of `dropout` would be a site, whose masks `thinned.mc` draws."""
+    def _masks(self, input: Tensor) -> Tensor:
+        """Of all members, (members, …), of one sample's shape or with 1 where it is shared.
+
+        By the numbers themselves: a call of `dropout` would be a site, whose masks `thinned.mc` draws.
+        """
         shape = input.shape[1:2] if self.channels else input.shape[1:]
-        drop = contract.threshold(self.p)
-        position = torch.arange(shape.numel(), device=input.device)
-        kept = word_at(position, self.key.fold(member)).reshape(shape) >= drop
-        kept = kept.reshape(*shape, *(1,) * (input.dim() - 1 - len(shape)))
+        keys = torch.stack([as_tensor(self.key.fold(member)) for member in range(self.members)])
+        words = numbers(input.new_empty(()).expand(shape), keys, "word")
+        kept = words >= contract.threshold(self.p)
+        return kept.reshape(self.members, *shape, *(1,) * (input.dim() - 1 - len(shape)))
+
+    def _kept(self, input: Tensor, mask: Tensor) -> Tensor:
         wide = torch.promote_types(input.dtype, torch.float32)
-        value = (input.to(wide) * (contract.scale(self.p) if drop < 2**32 else 0.0)).to(input.dtype)
-        return torch.where(kept, value, 0.0)
+        value = (input.to(wide) * contract.scale(self.p)).to(input.dtype)
+        return torch.where(mask, value, 0.0)
 
     def extra_repr(self) -> str:
         """The rate and the members."""
@@ -120,6 +128,8 @@ class Masksembles(FixedDropout):
         torch.Size([8, 8])
     """
 
+    masks: Tensor
+
     def __init__(self, features: int, members: int, scale: float = 2.0, *, key: Key) -> None:
         super().__init__(0.0, members, key=key)
         if check_integer("features", features) < 1:
@@ -131,23 +141,30 @@ class Masksembles(FixedDropout):
         used = 1.0 - (1.0 - 1.0 / scale) ** members
         self.scale = scale
         ones = min(features, max(1, round(features / (scale * used))))
-        chosen = torch.zeros(members, features, dtype=torch.bool)
+        # On the CPU whatever the default device is: a buffer that is not saved has to be made in any case.
+        chosen = torch.zeros(members, features, dtype=torch.bool, device="cpu")
         for member in range(members):
-            words = word_at(torch.arange(features), key.fold(member))
+            words = word_at(torch.arange(features, device="cpu"), key.fold(member))
             order = torch.argsort(words, descending=True, stable=True)
             chosen[member, order[:ones]] = True
-        self.register_buffer("masks", chosen, persistent=False)
+        self._chosen = chosen
+        self.register_buffer("masks", chosen.to(torch.get_default_device()), persistent=False)
 
-    def _of_member(self, input: Tensor, member: int) -> Tensor:
-        masks: Tensor = self.masks  # type: ignore[assignment]
+    def _masks(self, input: Tensor) -> Tensor:
+        masks = self.masks
         if input.dim() < 2 or input.shape[1] != masks.shape[1]:
             raise ValueError(f"Masksembles takes (N, {masks.shape[1]}, …), got shape {tuple(input.shape)}")
-        mask = masks[member].reshape(1, -1, *(1,) * (input.dim() - 2))
-        return input.masked_fill(~mask, 0)
+        return masks.reshape(*masks.shape, *(1,) * (input.dim() - 2))
+
+    def _apply(self, *arguments: Any, **options: Any) -> Masksembles:
+        """torch's, by which a module is moved: it puts values in the memory that `to_empty` gives without."""
+        super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]
+        self.masks = self._chosen.to(self.masks.device)
+        return self
 
     def extra_repr(self) -> str:
         """Features, masks and scale."""
-        masks: Tensor = self.masks  # type: ignore[assignment]
+        masks = self.masks
         return f"features={masks.shape[1]}, members={self.members}, scale={self.scale}"
 
 

@@ -14,10 +14,12 @@ from torch.nn.utils.rnn import PackedSequence
 from thinned.contract import Key, check_probability, fold_number
 from thinned.torch import _compat, functional
 from thinned.torch._site import MaskKey, Site, check_given, check_p
+from thinned.torch.nn import _hidden
+from thinned.torch.nn._hidden import Run, State
 from thinned.torch.nn._part_keys import call_key, is_off, part_key
 from thinned.torch.nn._sequences import Sequences
 
-_RATES = ("weight_p", "input_p", "dropout", "output_p")
+_RATES = ("weight_p", "input_p", "dropout", "output_p", "hidden_p")
 
 _SHOWN = {
     "proj_size": 0,
@@ -29,12 +31,15 @@ _SHOWN = {
     "weight_p": 0,
     "input_p": 0,
     "output_p": 0,
+    "hidden_p": 0,
     "locked": True,
 }
 
 
 class Recurrent(Site, torch.nn.RNNBase):
-    """A torch.nn.RNNBase that drops recurrent weights, and features between its kernels."""
+    """A torch.nn.RNNBase that drops recurrent weights, whole units, and features between its kernels."""
+
+    hidden_p: Any = 0.0  # of what was pickled before there was one
 
     def __init__(
         self,
@@ -43,21 +48,29 @@ class Recurrent(Site, torch.nn.RNNBase):
         weight_p: Any,
         input_p: Any,
         output_p: Any,
+        hidden_p: Any,
         locked: bool,
         **kwargs: Any,
     ) -> None:
         given = {"weight_p": weight_p, "input_p": input_p, "dropout": dropout, "output_p": output_p}
+        given["hidden_p"] = hidden_p
         rates = {name: check_p(p, name) for name, p in given.items()}
         between = rates["dropout"]
         kwargs["dropout"] = between if isinstance(between, float) else 0.0
         super().__init__(*args, **kwargs)
+        if self.proj_size and not is_off(rates["hidden_p"]):
+            raise ValueError(
+                f"hidden_p={hidden_p} drops units of a state that is not projected: proj_size must be 0, got "
+                f"{self.proj_size}"
+            )
         for name, p in rates.items():
             setattr(self, name, p)
         self.locked = locked
         layers = [f"layer{k}" for k in range(self.num_layers - 1)]
         weights = [name for name in self._weight_names() if name.startswith("weight_hh")]
+        units = [name.replace("weight_hh", "hidden") for name in weights]
         # Hashed here, since a graph cannot.
-        self._parts = {name: fold_number(name) for name in ("input", "output", *layers, *weights)}
+        self._parts = {name: fold_number(name) for name in ("input", "output", *layers, *weights, *units)}
 
     def forward(self, input: Any, hx: Any = None, *, key: MaskKey = None, call: int | None = None) -> Any:
         """Output and last state, as torch's; `key` and `call` as in `Dropout`."""
@@ -76,20 +89,30 @@ class Recurrent(Site, torch.nn.RNNBase):
         if check_given(key, call) is None:
             self.notice(call, data)
         key = call_key(self, call, key) if on else None
-        sequences = Sequences(self.batch_first, self.locked, packed, self.place)
+        run = Run(rates, key, self._sequences(packed), packed)
+        data, state = self._run(data, state, run)
+        return self._close(data, state, packed, unbatched)
 
-        def drop(x: Tensor, rate: str, part: str) -> Tensor:
-            return sequences.dropout(x, rates[rate], self.training, part_key(key, self._parts[part]))
+    def _sequences(self, packed: PackedSequence | None) -> Sequences:
+        """How features of sequences are dropped."""
+        return Sequences(self.batch_first, self.locked, packed, self.place)
 
-        weights = self._drop_weights(rates["weight_p"], key)
-        data = drop(data, "input_p", "input")
-        if self.training and self.num_layers > 1 and not is_off(rates["dropout"]):
-            data, state = self._by_layer(data, state, weights, packed, drop)
+    def _run(self, data: Tensor, state: State, run: Run) -> tuple[Tensor, State]:
+        """The layers, with their masks."""
+        rates = run.rates
+        weights = self._drop_weights(rates["weight_p"], run.key)
+        data = self._drop(data, "input_p", "input", run)
+        hidden = self.training and not is_off(rates["hidden_p"])
+        if hidden or (self.training and self.num_layers > 1 and not is_off(rates["dropout"])):
+            data, state = self._by_layer(data, state, weights, run, hidden)
         else:
-            chunk = on and _needs_chunk(weights) and not is_off(rates["weight_p"])
+            chunk = run.key is not None and _needs_chunk(weights) and not is_off(rates["weight_p"])
             weights = _in_one_chunk(weights) if chunk else weights
-            data, state = self._kernel(data, state, weights, self.num_layers, packed)
-        return self._close(drop(data, "output_p", "output"), state, packed, unbatched)
+            data, state = self._kernel(data, state, weights, self.num_layers, run.packed)
+        return self._drop(data, "output_p", "output", run), state
+
+    def _drop(self, x: Tensor, rate: str, part: str, run: Run) -> Tensor:
+        return run.sequences.dropout(x, run.rates[rate], self.training, part_key(run.key, self._parts[part]))
 
     def _weight_names(self) -> list[str]:
         """The parameters' names, in the order in which torch's kernels take them."""
@@ -111,17 +134,24 @@ class Recurrent(Site, torch.nn.RNNBase):
                 weights[i] = functional.dropout(weights[i], p, self.training, key=part)
         return weights
 
-    def _by_layer(self, data: Tensor, state: Any, weights: list[Tensor], packed: Any, drop: Any) -> Any:
+    def _by_layer(
+        self, data: Tensor, state: State, weights: list[Tensor], run: Run, hidden: bool
+    ) -> tuple[Tensor, State]:
         directions = 2 if self.bidirectional else 1
         each = len(weights) // self.num_layers
         last = []
         for k in range(self.num_layers):
             if k:
-                data = drop(data, "dropout", f"layer{k - 1}")
+                data = self._drop(data, "dropout", f"layer{k - 1}", run)
             own = weights[k * each : (k + 1) * each]
+            units = _hidden.Units(self, k, run) if hidden else None
+            if units is not None:
+                own = units.weights(own)
             own = _in_one_chunk(own) if _needs_chunk(own) else own
             first = tuple(s[k * directions : (k + 1) * directions] for s in state)
-            data, after = self._kernel(data, first, own, 1, packed)
+            data, after = self._kernel(data, first, own, 1, run.packed)
+            if units is not None:
+                data, after = units.outputs(data), tuple(map(units.states, after))
             last.append(after)
         return data, tuple(torch.cat(parts) for parts in zip(*last, strict=True))
 

@@ -36,16 +36,20 @@ class LSTM(Recurrent, torch.nn.LSTM):
         weight_p: drop probability of single recurrent weights, `weight_hh_l…`: one mask for a call.
         input_p: drop probability of the input's features.
         output_p: drop probability of the output's features; the last state is not dropped.
+        hidden_p: drop probability of whole units: of state, output and last state, at all times and in all
+            samples alike. Layers then run one by one.
         locked: whether `dropout`, `input_p` and `output_p` have one mask for all times.
 
     Raises:
         TypeError: `weight_p must be a real number, got …`.
-        ValueError: `weight_p must be in [0, 1], got …`; `input must be (T, B, F), …, got shape …`.
+        ValueError: `weight_p must be in [0, 1], got …`; `hidden_p=… drops units of a state that is not
+            projected …`; `input must be (T, B, F), …, got shape …`.
 
     Source:
         Wan et al., "Regularization of Neural Networks using DropConnect", ICML 2013; Gal and Ghahramani, "A
         Theoretically Grounded Application of Dropout in Recurrent Neural Networks", NeurIPS 2016; Merity,
-        Keskar and Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018.
+        Keskar and Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018; Moon et al.,
+        "RNNDrop: A Novel Dropout for RNNs in ASR", ASRU 2015.
 
     Example:
         >>> layer = LSTM(10, 20, num_layers=2, dropout=0.3, weight_p=0.5, output_p=0.4)
@@ -71,6 +75,7 @@ class LSTM(Recurrent, torch.nn.LSTM):
         weight_p: Probability = 0.0,
         input_p: Probability = 0.0,
         output_p: Probability = 0.0,
+        hidden_p: Probability = 0.0,
         locked: bool = True,
     ) -> None:
         super().__init__(
@@ -87,6 +92,7 @@ class LSTM(Recurrent, torch.nn.LSTM):
             weight_p=weight_p,
             input_p=input_p,
             output_p=output_p,
+            hidden_p=hidden_p,
             locked=locked,
         )
 
@@ -113,6 +119,8 @@ class GRU(Recurrent, torch.nn.GRU):
         weight_p: drop probability of single recurrent weights, `weight_hh_l…`: one mask for a call.
         input_p: drop probability of the input's features.
         output_p: drop probability of the output's features; the last state is not dropped.
+        hidden_p: drop probability of whole units: of state, output and last state, at all times and in all
+            samples alike. Layers then run one by one.
         locked: whether `dropout`, `input_p` and `output_p` have one mask for all times.
         proj_size: not to be given: it is an LSTM's.
 
@@ -146,6 +154,7 @@ class GRU(Recurrent, torch.nn.GRU):
         weight_p: Probability = 0.0,
         input_p: Probability = 0.0,
         output_p: Probability = 0.0,
+        hidden_p: Probability = 0.0,
         locked: bool = True,
         proj_size: None = None,
     ) -> None:
@@ -164,5 +173,6 @@ class GRU(Recurrent, torch.nn.GRU):
             weight_p=weight_p,
             input_p=input_p,
             output_p=output_p,
+            hidden_p=hidden_p,
             locked=locked,
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from thinned._position import noise_of_names
 from thinned.torch import functional
 from thinned.torch._site import MaskKey, Probability, Site, check_p
-from thinned.torch.functional._spatial import noise_of_names
 
 
 class SpatialDropout(Site):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from thinned._arguments import check_tokens
 from thinned.torch import functional
 from thinned.torch._site import MaskKey, Probability, Site, check_p
-from thinned.torch.functional._word import check_tokens
 
 
 class WordDropout(Site):

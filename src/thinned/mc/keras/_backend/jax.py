@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from thinned._position import row_major
 from thinned.contract import WORD
-from thinned.jax import _dropout
-from thinned.keras._backend import jax as _keras
+from thinned.jax import _dropout, _numbers
 
 BYTES = 0  # the kernel makes no mask
 
@@ -37,7 +37,8 @@ def dropout(x: Any, p: float, keys: Any, noise_shape: Any, inverted: bool) -> An
 
 def normal(shape: tuple[int, ...], keys: Any) -> Any:
     """Normal deviates of each key, float32, shape (keys, *shape)."""
-    return jax.vmap(functools.partial(_keras._noise, shape))(keys)
+    start = np.zeros((len(shape), 2), np.uint32)
+    return jax.vmap(lambda key: _numbers.normal(shape, row_major(shape), key, start))(keys)
 
 
 def single(keys: Any) -> Any:

@@ -10,9 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from thinned import contract
+from thinned import _normal, contract
 from thinned.contract import inverse_scale, threshold
-from thinned.keras._backend import _normal
 from thinned.tensorflow import _philox
 
 BYTES = 100  # int64 words, as many as halfwords at a time, and what is computed of them

@@ -40,7 +40,7 @@ class Chip:
     pipes: dict[str, float] = field(default_factory=dict)
 
     def bytes_a_clock(self) -> float:
-        """What memory moves for one multiprocessor in a clock."""
+        """Gives what memory moves for one multiprocessor in a clock."""
         return self.bandwidth / self.units / self.clock
 
 
@@ -48,7 +48,14 @@ class Chip:
 # and multiply-add 64 a clock for 8.0 and 9.0; float32 64 and 128; conversions to other widths 16 and 64, here
 # 16; 32 lanes of loads, stores and shuffles. 10.0 is taken as 9.0. A product of 64 bits is in no table: it is
 # counted as two of 32.
-_NVIDIA = {"logic": 64, "multiply": 64, "float": 128, "double": 64, "convert": 16, "memory": 32}
+_NVIDIA: dict[str, float] = {
+    "logic": 64,
+    "multiply": 64,
+    "float": 128,
+    "double": 64,
+    "convert": 16,
+    "memory": 32,
+}
 
 A100 = Chip(
     "A100 SXM 80 GB",
@@ -63,7 +70,7 @@ A100 = Chip(
     2048,
     32,
     800,
-    _NVIDIA | {"float": 64, "double": 32},
+    _NVIDIA | {"float": 64.0, "double": 32.0},
 )
 H100 = Chip("H100 SXM", "cuda", 90, 32, 132, 1.98e9, 3.35e12, 128, 65536, 2048, 32, 1000, _NVIDIA)
 B200 = Chip("B200", "cuda", 100, 32, 148, 1.965e9, 8.0e12, 128, 65536, 2048, 32, 1200, _NVIDIA)

@@ -11,28 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from triton import knobs
-from triton.backends.compiler import GPUTarget
-from triton.runtime import driver
-from triton.runtime.jit import JITFunction
+from triton import knobs  # type: ignore[import-untyped]
+from triton.backends.compiler import GPUTarget  # type: ignore[import-untyped]
+from triton.runtime import driver  # type: ignore[import-untyped]
+from triton.runtime.jit import JITFunction  # type: ignore[import-untyped]
 
 
 class Absent:
     """The driver of a GPU that is not here."""
 
     def __init__(self, arch: int | str, backend: str = "cuda") -> None:
-        self.target = GPUTarget(backend, arch, 32 if backend == "cuda" else 64)
+        self.arch = arch
+        self.target: Any = GPUTarget(backend, arch, 32 if backend == "cuda" else 64)
 
     def get_current_device(self) -> int | str:
         """One of its own, or code for another would be found."""
-        return self.target.arch
+        return self.arch
 
     def get_current_stream(self, device: Any) -> int:
         """The only one."""
         return 0
 
-    def get_current_target(self) -> GPUTarget:
-        """What is compiled for."""
+    def get_current_target(self) -> Any:
+        """Gives what is compiled for."""
         return self.target
 
 
@@ -55,14 +56,13 @@ def compiling(arch: int | str, backend: str = "cuda") -> Iterator[list[Launch]]:
         kernel = run(self, *arguments, grid=grid, warmup=True, **options)
         made.append(Launch(self.fn.__name__, grid[0], kernel))
 
-    before = driver._active
     JITFunction.run = compile_only
     driver.set_active(Absent(arch, backend))
     try:
         yield made
     finally:
         JITFunction.run = run
-        driver._active = before
+        driver.set_active(None)  # the next launch asks anew which GPU there is
 
 
 def resources(kernel: Any) -> tuple[int, int]:

@@ -1,0 +1,78 @@
+"""Spans and boxes from a mask's 32-bit numbers, as integers of 64 bits in any library's operators.
+
+A number's first 24 bits are a share of 2^24; the products here are exact, so that all front ends mask alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thinned.contract import check_integer
+
+
+def share(word: Any, size: Any) -> Any:
+    """⌊size · (first 24 bits of the word) / 2^24⌋, an integer from 0 to size − 1."""
+    return (word // 2**8) * size // 2**24
+
+
+def spans(words: Any, width: int, size: int, at: Any) -> Any:
+    """True inside a span.
+
+    Args:
+        words: (N, count, 2); of each span its width's number and its beginning's.
+        width: the widest span.
+        size: of the dimension.
+        at: 0 … size − 1.
+
+    Returns:
+        (N, count, size).
+    """
+    wide = share(words[:, :, 0, None], width + 1)
+    first = share(words[:, :, 1, None], size - wide + 1)
+    return (at >= first) & (at < first + wide)
+
+
+def box(words: Any, sides: tuple[int, int], at: tuple[Any, Any], sizes: tuple[Any, Any]) -> Any:
+    """True inside a box whose centre is anywhere.
+
+    Args:
+        words: (N, 2 or more); of each box its centre's row and column.
+        sides: height and width.
+        at: the rows' and the columns' numbers.
+        sizes: how many there are of each.
+
+    Returns:
+        (N, H, W).
+    """
+    inside = []
+    for axis, side in enumerate(sides):
+        first = share(words[:, axis, None], sizes[axis]) - side // 2
+        inside.append((at[axis] >= first) & (at[axis] < first + side))
+    rows, columns = inside
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def check_spans(width: Any, count: Any, dim: Any, shape: tuple[Any, ...]) -> None:
+    """Refuse spans that do not fit an array of this shape."""
+    for name, number in (("width", width), ("count", count), ("dim", dim)):
+        check_integer(name, number)
+    if count < 0:
+        raise ValueError(f"count must not be negative, got {count}")
+    rank = len(shape)
+    if not -rank <= dim < rank or not dim % max(rank, 1) > 0:
+        raise ValueError(f"dim must be another than the samples', 0, got {dim} for shape {tuple(shape)}")
+    if width < 0 or (isinstance(shape[dim], int) and width > shape[dim]):
+        raise ValueError(f"width must be from 0 to the size of dim, {shape[dim]}, got {width}")
+
+
+def check_box(size: Any, layout: str, shape: tuple[Any, ...]) -> tuple[tuple[int, int], tuple[int, ...]]:
+    """Height and width of a box, and the dimensions N, H, W and C."""
+    if sorted(layout) != sorted("NHWC") or len(shape) != 4:
+        raise ValueError(
+            f'layout must have the letters N, H, W and C once each, and x as many dimensions: got "{layout}" '
+            f"and shape {tuple(shape)}"
+        )
+    sides = (size, size) if not isinstance(size, (tuple, list)) else tuple(size)
+    if len(sides) != 2 or min(check_integer("size", side) for side in sides) < 1:
+        raise ValueError(f"size must be positive, a number or height and width, got {size}")
+    return sides, tuple(layout.index(letter) for letter in "NHWC")

@@ -1,0 +1,27 @@
+"""The GPU kernels' static model (`thinned bench --gpu-model`): what bounds each, on GPUs that are not here.
+
+`_cases` names the launches, `_absent` compiles them without a GPU, `_code` reads the assembly, `_chips` has
+what is published of the GPUs, `_model` puts them together and `_table` writes it down.
+"""
+
+from thinned.bench._gpu_model._absent import Absent, assembly, compiling, resources
+from thinned.bench._gpu_model._cases import CASES, Case
+from thinned.bench._gpu_model._chips import CHIPS
+from thinned.bench._gpu_model._model import Row, rows, select
+from thinned.bench._gpu_model._table import page, table, write
+
+__all__ = [
+    "CASES",
+    "CHIPS",
+    "Absent",
+    "Case",
+    "Row",
+    "assembly",
+    "compiling",
+    "page",
+    "resources",
+    "rows",
+    "select",
+    "table",
+    "write",
+]

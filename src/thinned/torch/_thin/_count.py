@@ -1,0 +1,37 @@
+"""Which units a site keeps that keeps a fixed number of them: shapes that no mask changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned import _fixed, _kernel
+from thinned.contract import threshold
+from thinned.torch import _fixed as _operators
+from thinned.torch import _key
+from thinned.torch._site import MaskKey, traced
+from thinned.torch._thin._kept import Kept
+
+
+def fixed(key: Callable[[], MaskKey], p: Any, rows: int, size: int, inverted: bool) -> Kept | None:
+    """The kept units of each row; None where their number is not known, as of a schedule in a graph.
+
+    A key is asked for where the masked computation asks for one, so that what is drawn later is the same.
+    """
+    if isinstance(p, Tensor):
+        if traced():
+            return None
+        p = p.item()
+    drop, count = threshold(p), _fixed.kept_units(p, size)
+    scale = _fixed.scale(size, count, inverted)
+    if drop in (0, 2**32):
+        return Kept((torch.arange(count, device="cpu"),) * rows, size, scale)
+    if traced():
+        kept = _operators.largest(_key.as_tensor(key()), rows, size, count)
+    else:
+        kept = torch.empty((rows, count), dtype=torch.int64, device="cpu")
+        _kernel.largest(*_key.as_words(key()), rows, size, count, kept.data_ptr())
+    return Kept(tuple(kept.unbind(0)), size, scale)

@@ -1,0 +1,147 @@
+"""What stands for a tensor of all heads where only the kept ones are computed.
+
+A model's own code splits a projection into heads, attends, and joins them again, with sizes that it took
+from whole tensors. It goes on with one of these in a tensor's place, which answers with the sizes of the
+whole and computes on the part.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from thinned.torch._thin._kept import Kept
+
+
+class HeadsError(RuntimeError):
+    """What stands between a projection and its site, and may mix heads."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: it stands between a thin site of heads and the projections around it, which compute "
+            "kept heads alone, and was not there when thin(model) looked; unthin(model) computes all"
+        )
+        self.what = what
+
+
+def _operator(name: str, function: Callable[..., Any], swapped: bool = False) -> Callable[..., Any]:
+    def operate(self: Any, *others: Any) -> Any:
+        return self.call(name, function, (*others, self) if swapped else (self, *others), {})
+
+    return operate
+
+
+@dataclass(frozen=True, eq=False)
+class FewHeads:
+    """The kept heads of a tensor, and the shape that the whole would have.
+
+    Attributes:
+        part: what is there.
+        shape: of the whole.
+        axis: the dimension that has the heads: of each of `outer` parts, each head's `inner` elements.
+        kept: which heads are there.
+        dropped: whether the site has seen it. What reads it then multiplies it by the scale.
+    """
+
+    part: Tensor
+    shape: torch.Size
+    axis: int
+    outer: int
+    inner: int
+    kept: Kept
+    dropped: bool = False
+    # What functions and methods of tensors are: `_few_functions` says it.
+    call: ClassVar[Callable[..., Any]]
+    attribute: ClassVar[Callable[..., Any]]
+
+    @property
+    def heads(self) -> int:
+        """How many there are in all."""
+        return self.kept.size
+
+    def of(self, part: Tensor, axis: int, shape: Any = None, outer: int = 0, inner: int = 0) -> FewHeads:
+        """The same heads of another tensor."""
+        outer, inner = outer or self.outer, inner or self.inner
+        size = outer * self.heads * inner
+        whole = list(part.shape) if shape is None else list(shape)
+        whole[axis] = size
+        return replace(self, part=part, shape=torch.Size(whole), axis=axis, outer=outer, inner=inner)
+
+    def after_site(self) -> FewHeads:
+        """The same behind the site."""
+        return replace(self, dropped=True)
+
+    def reshaped(self, *sizes: int) -> FewHeads:
+        """A view or a copy of other sizes, one of which has the heads of a part."""
+        sizes = _resolved(sizes, self.shape.numel())
+        before = math.prod(self.shape[: self.axis]) * self.outer
+        done = 1
+        for axis, size in enumerate(sizes):
+            outer, wide = before // done, before * self.heads
+            inner = done * size // wide
+            if before % done == 0 and inner and done * size % wide == 0:
+                width = self.part.shape[self.axis] // (self.outer * self.inner)
+                least = [*sizes[:axis], outer * width * inner, *sizes[axis + 1 :]]
+                return self.of(self.part.reshape(least), axis, sizes, outer, inner)
+            done *= size
+        raise HeadsError(f"a shape {tuple(sizes)} in which heads do not stand side by side")
+
+    def narrowed(self, other: Any) -> Any:
+        """The kept heads of what is combined with it: a number, a tensor, or such a stand-in."""
+        if not isinstance(other, (Tensor, FewHeads)):
+            return other
+        behind = len(self.shape) - self.axis
+        if isinstance(other, FewHeads):
+            there = len(other.shape) - other.axis == behind
+            alike = (other.outer, other.inner) == (self.outer, self.inner)
+            if not there or not alike or not self.kept.same(other.kept):
+                raise HeadsError("two tensors whose heads stand in other places")
+            return other.part
+        if other.dim() < behind or other.shape[-behind] == 1:
+            return other
+        if other.shape[-behind] != self.shape[self.axis]:
+            raise HeadsError(
+                f"a tensor of shape {tuple(other.shape)}, whose sizes are not those of the heads"
+            )
+        numbers = self.kept.of(self.outer, self.inner).on(other.device)
+        if len(numbers) > 1 or self.part.shape[self.axis] != len(numbers[0]):
+            raise HeadsError("a tensor with a part for each head, where groups of the batch keep other heads")
+        return other.index_select(other.dim() - behind, numbers[0])
+
+    def __getattr__(self, name: str) -> Any:
+        return self.attribute(self, name)
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return cls.call(getattr(func, "__name__", str(func)), func, args, kwargs or {})
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.unbind(0))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    __add__, __radd__ = _operator("add", operator.add), _operator("add", operator.add, True)
+    __sub__, __rsub__ = _operator("sub", operator.sub), _operator("sub", operator.sub, True)
+    __mul__, __rmul__ = _operator("mul", operator.mul), _operator("mul", operator.mul, True)
+    __matmul__, __rmatmul__ = _operator("matmul", torch.matmul), _operator("matmul", torch.matmul, True)
+    __truediv__, __neg__ = _operator("div", operator.truediv), _operator("neg", operator.neg)
+    __gt__, __lt__ = _operator("gt", operator.gt), _operator("lt", operator.lt)
+    __ge__, __le__ = _operator("ge", operator.ge), _operator("le", operator.le)
+    __pow__, __getitem__ = _operator("pow", operator.pow), _operator("getitem", operator.getitem)
+
+
+def _resolved(sizes: tuple[Any, ...], count: int) -> torch.Size:
+    """Sizes of a view, with the one that is -1."""
+    given = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+    known = math.prod(size for size in given if size != -1)
+    made = torch.Size(count // known if size == -1 else size for size in given)
+    if made.numel() != count:
+        raise HeadsError(f"a shape {tuple(given)} of {count} elements")
+    return made

@@ -1,0 +1,85 @@
+"""Thin sites on many processes: the same network on all, or one of its own on each."""
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from thinned import Key
+from thinned.torch import keyed, masked, nn, set_step, thin
+from thinned.torch._thin._units import ThinSite
+
+BATCH, STEPS = 8, 3
+
+
+class Net(torch.nn.Module):
+    """Units, and heads."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down, self.drop = torch.nn.Linear(6, 20), torch.nn.Linear(20, 6), nn.Dropout(0.5)
+        self.attend = nn.MultiheadAttention(6, 3, head_p=0.4, batch_first=True)
+
+    def forward(self, x):
+        x = x + self.attend(x, x, x, need_weights=False)[0]
+        return x + self.down(self.drop(torch.relu(self.up(x))))
+
+
+def model(key):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Net().double()
+    assert len(thin(network).thinned) == 2
+    return keyed(network, key)
+
+
+def data():
+    return torch.randn(BATCH, 4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def train(network, inner, x):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
+    for step in range(STEPS):
+        set_step(inner, step)
+        optimizer.zero_grad()
+        network(x).square().mean().backward()
+        optimizer.step()
+    return [parameter.detach().clone() for parameter in inner.parameters()]
+
+
+def mine():
+    each = BATCH // dist.get_world_size()
+    return data()[dist.get_rank() * each :][:each]
+
+
+def one_seed_is_one_network_and_the_whole_batchs():
+    inner = model(5)
+    found = train(DistributedDataParallel(inner), inner, mine())
+    whole = model(5)
+    with masked():
+        expected = train(whole, whole, data())
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def a_seed_that_folds_the_rank_is_a_network_of_its_own():
+    inner = model(Key(5).fold(dist.get_rank()))
+    site = next(each for each in inner.modules() if isinstance(each, ThinSite) and "p" in vars(each))
+    kept = torch.zeros(20, dtype=torch.int64)
+    kept[site.draw(20).parts[0]] = 1
+    both = [torch.empty_like(kept) for _ in range(dist.get_world_size())]
+    dist.all_gather(both, kept)
+    assert not torch.equal(both[0], both[1])
+    found = train(DistributedDataParallel(inner), inner, mine())
+    again = model(Key(5).fold(dist.get_rank()))
+    with masked():
+        expected = train(DistributedDataParallel(again), again, mine())
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+        dist.all_gather(parts := [torch.empty_like(one) for _ in both], one)
+        assert torch.equal(parts[0], parts[1])  # the weights stay the same on all
+
+
+CASES = [
+    one_seed_is_one_network_and_the_whole_batchs,
+    a_seed_that_folds_the_rank_is_a_network_of_its_own,
+]
