@@ -1,4 +1,4 @@
-"""Models of PEFT, timm and torchvision as these packages make them: converted and keyed, with nothing left."""
+"""Models of PEFT, timm and torchvision as these packages make them: converted, and keyed throughout."""
 
 import copy
 
