@@ -124,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=400)
     asked = parser.parse_args()
     found: Any = run(SIZES, SEEDS, asked.width, asked.steps)
     asked.out.write_text(table(found), encoding="utf-8")

@@ -55,7 +55,7 @@ def signed(word: int) -> int:
 
 
 def check_training(training: Any) -> bool:
-    """Whether to drop; a functional call cannot know it by itself."""
+    """Tells whether to drop; a functional call cannot know it by itself."""
     if training is REQUIRED:
         raise TypeError(
             "training is missing: pass training=self.training (or True to drop, False to evaluate): "

@@ -47,7 +47,7 @@ def divergence(logit: Any, squares: Any, inputs: int, samples: int, length_scale
 
 
 def check_inside(p: Any, name: str = "p") -> float:
-    """Where a rate that is learned begins."""
+    """Tells where a rate that is learned begins."""
     rate = check_probability(p, name)
     if not 0.0 < rate < 1.0:
         raise ValueError(f"{name} must be inside (0, 1), got {rate}: from its ends no gradient leads away")

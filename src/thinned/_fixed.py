@@ -13,7 +13,7 @@ from thinned.contract import PURPOSE_HIGH, PURPOSE_LOW, Key, halfword, threshold
 
 
 def kept_units(p: float, size: int) -> int:
-    """How many of `size` units are kept: (1 − p) · size to the nearest integer, a half being dropped.
+    """Tells how many of `size` units are kept: (1 − p) · size to the nearest integer, a half being dropped.
 
     It is at least 1 where p is below 1, so that the expectation can be the unit itself.
 
@@ -32,7 +32,7 @@ def kept_units(p: float, size: int) -> int:
 
 
 def scale(size: int, count: int, inverted: bool = True) -> float:
-    """What a kept unit is multiplied by: size / count, so that its expectation is itself, or 0."""
+    """Gives what a kept unit is multiplied by: size / count, so that its expectation is itself, or 0."""
     if not count:
         return 0.0
     return size / count if inverted else 1.0

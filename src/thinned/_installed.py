@@ -1,7 +1,11 @@
-"""This file says which other packages are installed, and how to get one that is not. It imports none."""
+"""This file says which other packages are installed, and how to get one that is not.
+
+It imports none, but Keras where that is asked for: only its import says which framework it lacks.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 import shlex
 import sys
@@ -44,6 +48,28 @@ def needs(module: str, package: str, extra: str | None = None) -> None:
     if sys.modules.get(package) is None and find_spec(package) is None:
         remedy = f"pip install {package}" if extra is None else install(extra)
         raise ModuleNotFoundError(f"{module} needs {package}, which is not installed: {remedy}", name=package)
+
+
+def needs_keras(module: str) -> None:
+    """Say which extra brings Keras, or the framework that it is told to run on.
+
+    Args:
+        module: which needs them.
+
+    Raises:
+        ModuleNotFoundError: as `needs`; `… runs Keras on tensorflow, which is not installed: …`.
+    """
+    needs(module, "keras", "keras")
+    try:
+        importlib.import_module("keras")
+    except ModuleNotFoundError as missing:
+        if missing.name not in ("jax", "tensorflow", "torch"):
+            raise
+        raise ModuleNotFoundError(
+            f"{module} runs Keras on {missing.name}, which is not installed: {install('keras,jax')} and set "
+            "KERAS_BACKEND=jax; torch and tensorflow serve as well",
+            name=missing.name,
+        ) from None
 
 
 def install(extra: str) -> str:

@@ -101,7 +101,7 @@ def _processors() -> int:
 
 
 def get_num_threads() -> int:
-    """How many threads one call of the NumPy front end may use.
+    """Tells how many threads one call of the NumPy front end may use.
 
     Returns:
         At least 1; unless set, the number of processors this process may run on.

@@ -18,10 +18,10 @@ def quantile(v: Any, where: Callable[..., Any], sqrt: Callable[..., Any], log: C
     """
     q = (v + 0.5) * 2.0**-32 - 0.5
     inner = 0.180625 - q * q
-    central = _polynomial(_quantile._CENTRAL_TOP, inner) * q / _polynomial(_quantile._CENTRAL_BOTTOM, inner)
+    central = _polynomial(_quantile.CENTRAL_TOP, inner) * q / _polynomial(_quantile.CENTRAL_BOTTOM, inner)
     distance = where(q < 0.0, -q, q)
     outer = sqrt(-log(0.5 - distance)) - 1.6
-    tail = _polynomial(_quantile._TAIL_TOP, outer) / _polynomial(_quantile._TAIL_BOTTOM, outer)
+    tail = _polynomial(_quantile.TAIL_TOP, outer) / _polynomial(_quantile.TAIL_BOTTOM, outer)
     return where(distance > 0.425, where(q < 0.0, -tail, tail), central)
 
 

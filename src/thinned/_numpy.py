@@ -246,7 +246,7 @@ def _check_out(x: Array, out: Any) -> None:
 
 
 def _same_place(x: Array, out: Array) -> bool:
-    """Whether each element of out lies where that of x does."""
+    """Tells whether each element of out lies where that of x does."""
     steps = zip(x.shape, x.strides, out.strides, strict=True)
     return _kernel.address(x) == _kernel.address(out) and all(size < 2 or a == b for size, a, b in steps)
 

@@ -9,7 +9,7 @@ _PATIENCE = 10_000
 
 
 def overlaps_itself(shape: Sequence[int], strides: Sequence[int], item: int = 1) -> bool:
-    """Whether a pass that writes to such an array could write to one place twice.
+    """Tells whether a pass that writes to such an array could write to one place twice.
 
     Args:
         shape: the array's.
@@ -37,7 +37,7 @@ def overlaps_itself(shape: Sequence[int], strides: Sequence[int], item: int = 1)
 
 
 def _meets(dims: list[tuple[int, int]], reach: list[int]) -> bool:
-    """Whether some difference of two indices, not zero, leads to less than an item from where it began.
+    """Tells whether some difference of two indices, not zero, leads to less than an item from where it began.
 
     A depth-first search from the longest stride to the shortest, that follows a distance only while the
     dimensions still to come can make up for it.

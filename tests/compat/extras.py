@@ -70,7 +70,7 @@ ROWS = [
     Extra("flax", ("flax/README.md",)),
     Extra("equinox", ("equinox/README.md",)),
     Extra("tensorflow", ("tensorflow/README.md", "guides/tensorflow1.md")),
-    Extra("keras", refused="-c 'import thinned.keras'", needs="jax"),
+    Extra("keras", refused="-c 'import thinned.keras'", needs="keras,jax"),
     Extra("keras,jax", ("keras/README.md",), environment=(("KERAS_BACKEND", "jax"),)),
     Extra(
         "mc",

@@ -9,8 +9,6 @@ from flax import nnx
 from thinned import Key
 from thinned.flax import linen
 from thinned.flax import nnx as ours
-from thinned.mc.flax import linen_apply, nnx_apply
-from thinned.mc.jax import predict
 
 KEY = Key(5, 2)
 TOKENS = jnp.arange(2 * 11 * 3.0).reshape(2, 11, 3)
@@ -68,6 +66,7 @@ def test_a_convolutions_channels_have_one_number():
     np.testing.assert_allclose(got[..., 0], np.broadcast_to(factor[:, None, None], (2, 3, 4)), rtol=1e-5)
 
 
+@pytest.mark.full
 def test_they_are_sites_by_their_path():
     model = nnx.Sequential(ours.ConcreteDropout(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), 0.3, samples=9))
     own = ours.keyed(model, 7)
@@ -77,6 +76,10 @@ def test_they_are_sites_by_their_path():
 
 @pytest.mark.full
 def test_monte_carlo_reaches_them():
+    pytest.importorskip("torchmetrics", reason="prediction needs the extra mc")
+    from thinned.mc.flax import linen_apply, nnx_apply
+    from thinned.mc.jax import predict
+
     model = nnx.Sequential(ours.ConcreteDropout(nnx.Linear(3, 4, rngs=nnx.Rngs(0)), 0.3, samples=9))
     assert predict(nnx_apply(model), TOKENS[:, 0], samples=4, key=KEY).std.max() > 0
     spans = linen.SpecAugment(3, 6, deterministic=True)

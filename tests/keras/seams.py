@@ -160,6 +160,8 @@ def test_every_layer_is_listed():
 @each
 @pytest.mark.filterwarnings("ignore:.*drops inside keras.remat")
 def test_a_block_that_is_computed_again_has_the_masks_of_the_first_time(name):
+    if name == "WordDropout":
+        pytest.skip("tokens have no gradient")
     layer, x = made(name)
     plain = forward_and_back(layer, lambda block: block, x)
     ways = [keras.remat]

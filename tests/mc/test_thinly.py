@@ -1,18 +1,19 @@
-"""Shared samples computed as smaller networks: the masks of the whole ones to the bit, outputs to rounding."""
+"""Shared samples as smaller networks: the masks of the whole ones to the bit, outputs to rounding."""
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import Conv2d, Dropout, Dropout2d, Flatten, GELU, LeakyReLU, Linear, ReLU, Sequential
+from torch.nn import GELU, Conv2d, Dropout, Dropout2d, Flatten, LeakyReLU, Linear, ReLU, Sequential
 
 from thinned import Key
 from thinned.mc.torch import Predictor, _thinly, predict
-from thinned.torch import masked, nn
+from thinned.torch import masked, nn, thin
 
 
 @pytest.fixture(autouse=True)
 def always_worth_it(monkeypatch):
     monkeypatch.setattr(_thinly, "_ROWS", 1)
+    monkeypatch.setattr(_thinly, "_PRODUCTS", 1)
 
 
 def network(p=0.5):
@@ -38,7 +39,11 @@ def convolutions(p=0.5):
 
 MODELS = {
     "units": (network, (5, 7)),
-    "all or nothing": (lambda: network(1.0), (5, 7)),
+    "all or nothing": (
+        lambda: Sequential(Linear(7, 9), Dropout(1.0), Linear(9, 5), Dropout(0.5), Linear(5, 3)),
+        (5, 7),
+    ),
+    "a thin model": (lambda: thin(network()).model, (5, 7)),
     "few": (lambda: network(0.9), (5, 7)),
     "no bias": (lambda: Sequential(Linear(7, 9, bias=False), Dropout(0.5), Linear(9, 3, bias=False)), (5, 7)),
     "once for all samples": (lambda: Sequential(Linear(7, 9), ReLU(), Dropout(0.5), Linear(9, 3)), (5, 7)),
@@ -98,12 +103,13 @@ class Mixing(torch.nn.Module):
     "mix",
     [
         lambda x: x + x.mean(),
-        lambda x: x - x.mean(0, keepdim=True),
+        lambda x: x + x.mean(0, keepdim=True),
         lambda x: x.cumsum(0),
-        lambda x: x.softmax(0),
+        lambda x: x + x.softmax(0),
         lambda x: x + x[0],
         lambda x: (x.t() @ x)[: len(x)],
         lambda x: x.reshape(3, -1).t() + x,
+        lambda x: (x + x.view(1, 1, 3)).view(1, 3),
     ],
 )
 def test_what_may_mix_inputs_is_not_thinned(mix, monkeypatch):
@@ -127,6 +133,9 @@ def test_sizes_choose(monkeypatch):
     monkeypatch.setattr(_thinly, "_ROWS", 5)
     assert both(network(), torch.randn(4, 7), monkeypatch)[2] == 0
     assert both(network(), torch.randn(5, 7), monkeypatch)[2] > 0
+    monkeypatch.setattr(_thinly, "_PRODUCTS", 10_000)
+    assert both(network(), torch.randn(5, 7), monkeypatch)[2] == 0
+    assert both(network(), torch.randn(100, 7), monkeypatch)[2] > 0
 
 
 def test_a_predictor_has_the_same_bits_and_new_weights():

@@ -8,6 +8,13 @@ BREAKS = of(
     "src/thinned",
     [
         (
+            "which units a fixed number keeps, in NumPy",
+            "_fixed.py",
+            "order[:, :count]",
+            "order[:, -count:]",
+            "torch/thin/test_fixed.py::test_what_is_kept_is_the_definitions",
+        ),
+        (
             "halfword order of the definition",
             "contract.py",
             "(16 * (i & 1))",

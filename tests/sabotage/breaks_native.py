@@ -8,6 +8,13 @@ BREAKS = of(
     "native",
     [
         (
+            "which numbers of a row are the largest",
+            "largest.cpp",
+            "uint64_t(~u) << 32",
+            "uint64_t(u) << 32",
+            "torch/thin/test_fixed.py::test_what_is_kept_is_the_definitions",
+        ),
+        (
             "lane order of the portable path",
             "isa_portable.cpp",
             "static V counters(int chain) { return uint64_t(chain); }",

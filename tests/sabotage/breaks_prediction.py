@@ -29,6 +29,20 @@ BREAKS = of(
             "mc/test_predict.py::test_a_part_of_what_cannot_be_traced_has_the_samples_of_the_whole",
         ),
         (
+            "what a shared sample multiplies its kept units by",
+            "torch/_thinly.py",
+            "1.0 if inward is None else inward.scale",
+            "1.0",
+            "mc/test_thinly.py::test_samples_are_those_of_masks",
+        ),
+        (
+            "what may mix inputs that share a sample",
+            "torch/_thinly.py",
+            "return same and all(one.dim() < rank or one.shape[0] == 1 for one in others)",
+            "return True",
+            "mc/test_thinly.py::test_what_may_mix_inputs_is_not_thinned",
+        ),
+        (
             "the slot of a row in Ray",
             "ray/_chunking.py",
             "slots = numbers % size",

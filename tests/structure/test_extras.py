@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -44,9 +45,24 @@ def test_a_missing_package_is_named_with_its_extra(module, monkeypatch):
     assert error.value.name == package
 
 
+@pytest.mark.parametrize("backend", ["jax", "tensorflow", "torch"])
+def test_kerass_framework_is_named_with_its_extra(backend, monkeypatch):
+    def load(name):
+        raise ModuleNotFoundError(f"No module named {backend!r}", name=backend)
+
+    monkeypatch.setattr(thinned._installed, "needs", lambda *names: None)
+    monkeypatch.setattr(importlib, "import_module", load)
+    with pytest.raises(
+        ModuleNotFoundError, match=f"thinned.keras runs Keras on {backend}, which is"
+    ) as error:
+        thinned._installed.needs_keras("thinned.keras")
+    assert install("keras,jax") in str(error.value)
+    assert "KERAS_BACKEND=jax" in str(error.value)
+
+
 def test_every_module_that_asks_is_listed():
     source = ROOT / "src"
-    files = [file for file in source.rglob("*.py") if "\nneeds(" in file.read_text()]
+    files = [file for file in source.rglob("*.py") if re.search(r"^needs\w*\(", file.read_text(), re.M)]
     modules = [
         ".".join(file.relative_to(source).with_suffix("").parts).removesuffix(".__init__") for file in files
     ]

@@ -22,6 +22,7 @@ ROOMS = {
         "_concrete",
         "_normal",
         "_overlap",
+        "_fixed",
         "_arguments",
     ],
     "kernel": ["_kernel", "_reference", "_environment", "_native"],

@@ -98,7 +98,8 @@ def foreign(tree):
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("attr"):
             name = node.args[1]
             if isinstance(name, ast.JoinedStr):
-                yield from (part.value for part in name.values[:1] if str(part.value).startswith("_"))
+                first = str(getattr(name.values[0], "value", ""))
+                yield from [first] if first.startswith("_") and first != "__" else []
             elif isinstance(name, ast.Constant) and is_private(str(name.value)) and name.value not in own:
                 yield name.value
 

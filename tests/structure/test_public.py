@@ -28,6 +28,7 @@ NEEDS = {
 }
 
 PUBLIC = public_names()
+NO_SENTENCE = tuple(f"{word} " for word in ["How", "What", "Where", "Whether", "Which", "Who", "Why"])
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -36,7 +37,9 @@ def test_public_names(name):
     assert sorted(module.__all__) == PUBLIC[name]
     for public in module.__all__:
         item = getattr(module, public)
-        assert inspect.getdoc(item), f"{name}.{public} has no docstring"
+        said = inspect.getdoc(item)
+        assert said, f"{name}.{public} has no docstring"
+        assert not said.startswith(NO_SENTENCE), f"{name}.{public}: a sentence has a verb of its own"
         if callable(item) and item.__module__.startswith("thinned."):
             assert "Example" in item.__doc__ or not inspect.signature(item).parameters, public
 

@@ -49,7 +49,7 @@ def test_there_is_no_winner_where_there_is_none():
 
 def test_a_table_marks_what_is_clear():
     data = {
-        "sizes": {"seeds": 10, "train": 200, "epochs": 40, "batch": 40, "width": 128},
+        "sizes": {"seeds": 10, "train": 200, "epochs": 25, "batch": 40, "width": 128},
         "rates": {"none": "–", "better": "0.5"},
         "sets": {"digits": rows(better=-0.01)},
     }
@@ -72,6 +72,7 @@ def test_all_families_start_from_the_same_weights():
     assert all(set(plain) <= set(state) for state in states.values())
 
 
+@pytest.mark.full
 def test_masks_are_of_seed_and_family():
     """Two trainings are equal to the bit."""
     family = next(one for one in families(16, 10) if one.name == "Dropout")

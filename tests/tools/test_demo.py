@@ -18,7 +18,7 @@ from thinned.demo.drawing import canvas, to_svg
 from thinned.mc._measures import measures
 from thinned.mc.torch import predict
 
-SECTIONS = ["ones", "averages", "conventions", "committee", "worth", "unfamiliar", "step"]
+SECTIONS = ["ones", "averages", "conventions", "committee", "worth", "unfamiliar", "thinning", "step"]
 
 
 def demo(path, *arguments):

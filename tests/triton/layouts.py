@@ -11,7 +11,7 @@ from known_answers import NUMBERS
 
 from thinned import Key
 from thinned.torch import _key
-from thinned.torch._triton import _dropout, _launch
+from thinned.torch._triton import _dropout, _launch, _turned
 from thinned.torch._triton._layout import layout
 
 KEY = Key(3, 2**63)
@@ -177,9 +177,8 @@ def test_ties_have_their_own_p():
 def launched(monkeypatch):
     """Names of the kernels launched."""
     names = []
-    for name in ("rows", "strided"):
-        kernel = getattr(_dropout, name)
-        monkeypatch.setattr(_dropout, name, Counted(kernel, name, names))
+    for module, name in ((_dropout, "rows"), (_dropout, "strided"), (_turned, "turned")):
+        monkeypatch.setattr(module, name, Counted(getattr(module, name), name, names))
     return names
 
 
@@ -212,3 +211,38 @@ def test_dimensions_merge_where_nothing_tells_them_apart():
     assert turned.columns() == ((3, 4), (1, 3), (1, 3), (4, 1), (0, 0), (0, 0))
     assert layout([], 64).width == 1
     assert layout([(1, 7, 7, 7, 0, 0)], 64).width == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "p", "where"),
+    [
+        (torch.float32, 0.1, {}),
+        (torch.bfloat16, 0.5, {}),
+        (torch.float32, 1.0, {}),
+        (torch.float32, 0.1, {"global_shape": (90, 1003), "start": (3, 5)}),  # no row begins with a block
+    ],
+)
+def test_memory_across_the_mask_goes_by_tiles(launched, dtype, p, where):
+    check(numbers((40, 70), dtype).t(), p, **where)
+    assert launched == ["turned"]
+
+
+def test_tiles_of_several_dimensions_keys_and_rates(launched):
+    check(numbers((2, 40, 36)).transpose(1, 2))
+    x, keys = numbers((2, 40, 36)).transpose(1, 2), keys_of(2)
+    for one, row, key in zip(launch(x, 0.4, keys), x, keys, strict=True):
+        assert_equal_bits(np.ascontiguousarray(array(one)), reference(row, 0.4, Key(*_key.words_of(key))))
+    x = numbers((40, 36)).t()
+    out = torch.empty(36, 40)
+    assert_equal_bits(array(launch(x, 0.4, KEY, out=out)), reference(x, 0.4, KEY))
+    assert launched == ["turned"] * 3
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_ties_in_tiles(launched, more):
+    """A position is kept at its own number, and dropped just above it."""
+    for position, own in NUMBERS.items():
+        x = torch.ones(40, 32).t()
+        where = {"global_shape": (40, 2**37), "start": (0, position)}
+        assert (launch(x, (own + more) / 2**32, Key(5, 5), **where)[0, 0] != 0) == (not more)
+    assert set(launched) == {"turned"}

@@ -99,6 +99,18 @@ def test_backward(shape, dtype, rms, affine, base):
     assert_equal_bits(array(ours[0]), reference_from(base, ours[1], 0.3, KEY))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "rms", "affine"), [(torch.float32, False, True), (torch.bfloat16, True, True)]
+)
+@pytest.mark.parametrize(("width", "base"), [(40, 0), (37, 5)])
+def test_wide_rows_go_by_in_spans(monkeypatch, dtype, rms, affine, width, base):
+    """The same, forward and backward, as of rows that a program holds; spans of 16 stand for 4,096."""
+    for name, value in (("WIDEST", 16), ("WIDEST_BACK", 16), ("SPAN", 16), ("COLUMNS", 16), ("_PARTS", 2)):
+        monkeypatch.setattr(_launch_norm, name, value)
+    test_forward(shape=(2, width), dtype=dtype, rms=rms, base=base)
+    test_backward(shape=(3, width), dtype=dtype, rms=rms, affine=affine, base=base)
+
+
 def test_the_composed_backward_is_the_derivative():
     """In float64 against torch's own norms."""
     for rms in (False, True):

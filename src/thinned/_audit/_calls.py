@@ -102,11 +102,11 @@ class Evidence:
         return found
 
     def frozen(self, name: str) -> bool:
-        """Whether a site stands in a part that is not trained at all."""
+        """Tells whether a site stands in a part that is not trained at all."""
         return False
 
     def by_batch(self, name: str) -> bool:
-        """Whether a layer says that it drops whole batches."""
+        """Tells whether a layer says that it drops whole batches."""
         return False
 
 
@@ -148,7 +148,7 @@ def rate_of(layer: Any) -> float | None:
 
 
 def is_thinned(input: npt.NDArray[Any], output: npt.NDArray[Any]) -> bool:
-    """Whether an output is the input with some elements dropped, and the others times one number."""
+    """Tells whether an output is the input with some elements dropped, and the others times one number."""
     if output.shape != input.shape:
         return False
     at = (output != 0) & (input != 0)

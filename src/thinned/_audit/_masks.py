@@ -26,12 +26,12 @@ def mask(call: Call) -> npt.NDArray[np.bool_]:
 
 
 def multiplies(call: Call) -> bool:
-    """Whether the output is the input times a mask, as far as shapes and kinds tell."""
+    """Tells whether the output is the input times a mask, as far as shapes and kinds tell."""
     return call.kind != OTHER and call.output.shape == call.input.shape and bool(known(call).any())
 
 
 def drops(call: Call) -> bool:
-    """Whether anything that could be kept was dropped."""
+    """Tells whether anything that could be kept was dropped."""
     return multiplies(call) and bool((known(call) & ~mask(call)).any())
 
 

@@ -219,7 +219,7 @@ def check(
 
 
 def _silenced(finding: Finding, said: dict[int, str], everywhere: Sequence[re.Match[str]]) -> bool:
-    """Whether a comment on its first or its last line, or one for the file, names its code, or none."""
+    """Tells whether a comment on its first or its last line, or one for the file, names its code, or none."""
     here = [_NOQA.search(said.get(number, "")) for number in (finding.start.line, finding.end.line)]
     for comment in (*everywhere, *here):
         if comment is not None:

@@ -64,5 +64,5 @@ def excerpt(text: str, rules: Iterable[Rule]) -> str:
 
 
 def _imports(node: ast.stmt) -> bool:
-    """Whether a statement holds an import."""
+    """Tells whether a statement holds an import."""
     return any(isinstance(inner, (ast.Import, ast.ImportFrom)) for inner in ast.walk(node))

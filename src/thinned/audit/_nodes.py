@@ -59,7 +59,7 @@ def number(node: Any) -> Any:
 
 
 def says(node: cst.CSTNode, pattern: re.Pattern[str], source: Source) -> bool:
-    """Whether the text of an expression holds such a word."""
+    """Tells whether the text of an expression holds such a word."""
     return bool(pattern.search(source.code(node)))
 
 
@@ -76,17 +76,17 @@ def last_word(node: cst.CSTNode) -> str:
 
 
 def is_keep(node: cst.CSTNode) -> bool:
-    """Whether an expression is a name that says it is a keep probability."""
+    """Tells whether an expression is a name that says it is a keep probability."""
     return bool(_KEEP.search(last_word(node)))
 
 
 def is_drop(node: cst.CSTNode) -> bool:
-    """Whether an expression is a name that says it is a drop probability."""
+    """Tells whether an expression is a name that says it is a drop probability."""
     return bool(_DROP.search(last_word(node)))
 
 
 def is_self(node: cst.CSTNode, *names: str) -> bool:
-    """Whether an expression is an attribute of `self`, of one of these names if any are given."""
+    """Tells whether an expression is an attribute of `self`, of one of these names if any are given."""
     if not m.matches(node, m.Attribute(value=m.Name("self"))):
         return False
     return not names or node.attr.value in names  # type: ignore[attr-defined]
@@ -109,7 +109,7 @@ def parameters(function: cst.FunctionDef) -> set[str]:
 
 
 def is_torch_module(cls: cst.ClassDef, source: Source) -> bool:
-    """Whether a class is one of torch's modules: by its base, or by a base in this file."""
+    """Tells whether a class is one of torch's modules: by its base, or by a base in this file."""
     local = {each.node.name.value: each.node for each in source.all(cst.ClassDef)}
     seen, todo = set(), [cls]
     while todo:
@@ -132,7 +132,7 @@ def is_torch_module(cls: cst.ClassDef, source: Source) -> bool:
 
 
 def has_method(cls: cst.ClassDef, name: str) -> bool:
-    """Whether a class defines such a method itself."""
+    """Tells whether a class defines such a method itself."""
     return any(isinstance(one, cst.FunctionDef) and one.name.value == name for one in cls.body.body)
 
 
@@ -172,7 +172,7 @@ def dropped(call: Any, place: Place, source: Source) -> Any:
 
 
 def is_layer(node: cst.CSTNode, place: Place, source: Source, kinds: frozenset[str] = LAYERS) -> bool:
-    """Whether an expression is a layer of such kinds: made here, or a name or an attribute of one."""
+    """Tells whether an expression is a layer of such kinds: made here, or a name or an attribute of one."""
     if isinstance(node, cst.Call):
         return source.name(node.func) in kinds
     if isinstance(node, cst.Name):

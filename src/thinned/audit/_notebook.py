@@ -69,7 +69,7 @@ class Notebook:
         return replace(finding, start=inner(finding.start), end=inner(finding.end), fix=fix, cell=number)
 
     def shows(self, finding: Finding) -> bool:
-        """Whether a finding stands on the last line of code of its cell, whose value is shown."""
+        """Tells whether a finding stands on the last line of code of its cell, whose value is shown."""
         begin, number = max(one for one in self._begins if one[0] <= finding.start.line)
         code = self.cell(number).rstrip()
         return finding.end.line - begin + 1 == code.count("\n") + 1 and not code.endswith(";")

@@ -28,7 +28,7 @@ class Rule:
     default: bool = True
 
     def may_find(self, text: str) -> bool:
-        """Whether the text holds all that the mistake needs."""
+        """Tells whether the text holds all that the mistake needs."""
         return all(word.search(text) for word in self.words)
 
 

@@ -32,13 +32,13 @@ class Layer(NamedTuple):
 
     @property
     def drops(self) -> bool:
-        """Whether it is one of dropout, with a rate that is not 0."""
+        """Tells whether it is one of dropout, with a rate that is not 0."""
         if self.name not in LAYERS and self.name not in FUNCTIONS:
             return False
         return not isinstance(self.made, cst.Call) or number(_rate(self.made, self.name)) != 0
 
     def alike(self, other: Layer) -> bool:
-        """Whether both are of one kind, a layer and its function too."""
+        """Tells whether both are of one kind, a layer and its function too."""
         return self.word.replace("_", "").lower() == other.word.replace("_", "").lower()
 
 

@@ -68,7 +68,7 @@ def lines(text: str) -> list[str]:
 
 
 def too_deep(text: str) -> bool:
-    """Whether brackets are nested deeper than Python takes; libcst's parser ends the process there."""
+    """Tells whether brackets are nested deeper than Python takes; libcst's parser ends the process there."""
     depth = 0
     for found in _BRACKETS.finditer(text):
         depth += (found["opens"] is not None) - (found["closes"] is not None)

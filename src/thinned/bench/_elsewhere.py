@@ -102,7 +102,7 @@ def race_elsewhere(name: str, settings: Settings, **environment: str) -> Race:
 
 
 def main() -> None:
-    """What the process does."""
+    """Gives what the process does."""
     name, settings = sys.argv[1:]
     chosen = Settings(**json.loads(settings))
     print(json.dumps(race(FRAMEWORKS[name](chosen), chosen).seconds))

@@ -19,13 +19,13 @@ def number(figure: Figure, value: float) -> str:
 
 
 def target(figure: Figure) -> str:
-    """What is asked: for example "thinned / clone ≤ 0.95"."""
+    """Gives what is asked: for example "thinned / clone ≤ 0.95"."""
     asked = "" if figure.bound is None else f" {figure.bound.sense} {figure.bound.limit:g}"
     return figure.what + asked
 
 
 def measured(figure: Figure) -> str:
-    """What was found: for example "0.86 × (0.84–0.88)"."""
+    """Gives what was found: for example "0.86 × (0.84–0.88)"."""
     middle = f"{number(figure, figure.median)} {figure.unit}"
     if figure.low == figure.high:
         return middle
@@ -33,12 +33,12 @@ def measured(figure: Figure) -> str:
 
 
 def verdict(figure: Figure) -> str:
-    """Whether it is met: "met", "missed", or nothing where nothing is asked."""
+    """Tells whether it is met: "met", "missed", or nothing where nothing is asked."""
     return {True: "met", False: "missed", None: ""}[figure.met]
 
 
 def reading(run: Measured) -> str:
-    """How many targets are met."""
+    """Tells how many targets are met."""
     verdicts = [f.met for r in run.results.values() for f in r.figures if f.bound]
     skipped = sum(bool(result.skipped) for result in run.results.values())
     rest = f"; {skipped} row{'s' * (skipped != 1)} not measured" if skipped else ""
@@ -46,7 +46,7 @@ def reading(run: Measured) -> str:
 
 
 def warnings(run: Measured) -> list[str]:
-    """What keeps the figures from counting, or from being trusted."""
+    """Gives what keeps the figures from counting, or from being trusted."""
     found = []
     if run.settings.shrink != 1:
         found.append("A quick run: its sizes are not those of the targets, and no figure in it counts.")

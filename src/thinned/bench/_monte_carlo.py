@@ -15,6 +15,7 @@ from thinned.bench._timing import Settings, race
 from thinned.bench._verdict import at_most
 from thinned.contract import Key
 from thinned.mc.torch import Predictor, predict
+from thinned.torch import masked
 
 _SAMPLES = 100
 _ROUNDS = 5  # of seconds each
@@ -28,7 +29,7 @@ def late(model: nn.Module) -> nn.Module:
 
 
 def _loop(model: nn.Module, x: Tensor, samples: int) -> Tensor:
-    """What people write: dropout modules in training, and the model called again and again."""
+    """Gives what people write: dropout modules in training, and the model called again and again."""
     sites = [module for module in model.modules() if isinstance(module, nn.Dropout)]
     for site in sites:
         site.train()
@@ -55,6 +56,26 @@ def _row(name: str, make: Callable[[Settings], tuple[nn.Module, Tensor]], only_l
 
     place = "dropout last only" if only_last else "dropout everywhere"
     return Row(f"Monte Carlo prediction, 100 samples, {name}, {place}", measure)
+
+
+def _shared_row(inputs: int) -> Row:
+    """Samples that all inputs share: smaller networks, against all of them in one product with masks."""
+
+    def measure(settings: Settings) -> Result:
+        model = paper_network(KINDS[TORCH], settings.size(1024)).eval()
+        x, samples = torch.rand(inputs, 784), max(settings.size(_SAMPLES), 2)
+
+        def whole() -> None:
+            with masked():
+                predict(model, x, samples=samples, shared=True)
+
+        found = race(
+            {"smaller networks": lambda: predict(model, x, samples=samples, shared=True), "masks": whole},
+            replace(settings, repeats=min(settings.repeats, _ROUNDS), batch=0.0),
+        )
+        return result(found, found.figure("smaller networks", "masks", at_most(0.5)))
+
+    return Row(f"Monte Carlo, 100 shared samples, the paper's network, {inputs} inputs", measure)
 
 
 def _tiny_row(samples: int, most: float) -> Row:
@@ -87,6 +108,9 @@ ROWS = (
         for name, make in (("the paper's network", _paper), ("two GPT blocks", _gpt))
         for only_last in (True, False)
     ),
+    _shared_row(64),
+    _shared_row(256),
+    _shared_row(1024),
     _tiny_row(10, 1.5),
     _tiny_row(100, 1.0),
 )

@@ -86,7 +86,7 @@ def as_markdown(run: Measured) -> str:
 
 
 def machine_lines(run: Measured) -> Iterator[tuple[str, str]]:
-    """What there is to say of the machine, line by line."""
+    """Gives what there is to say of the machine, line by line."""
     machine = run.machine
     cores = f"{machine.cores} cores" if machine.cores else "number of cores unknown"
     yield "processor", f"{machine.processor} ({machine.architecture}), {cores}"

@@ -11,7 +11,7 @@ from thinned.bench._verdict import Figure
 
 @dataclass(frozen=True)
 class Result:
-    """What a row measured.
+    """Holds what a row measured.
 
     Args:
         figures: with their bounds.

@@ -105,11 +105,13 @@ def _adamw(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr=1e-5)
 
 
-def _row(name: str, make: Make, batch: Batch, bound: Bound, optimizer: Optimizer = _sgd) -> Row:
+def _row(
+    name: str, make: Make, batch: Batch, bound: Bound, optimizer: Optimizer = _sgd, **options: bool
+) -> Row:
     def measure(settings: Settings) -> Result:
         x = batch(settings)
         models = {NONE: make(settings, KINDS[NONE]), TORCH: make(settings, KINDS[TORCH])}
-        models[_THIN] = thin(make(settings, KINDS[OURS])).model
+        models[_THIN] = thin(make(settings, KINDS[OURS]), **options).model
         found = race({one: _step(model, x, optimizer(model)) for one, model in models.items()}, settings)
         return result(found, found.figure(_THIN, NONE, bound), found.figure(TORCH, NONE))
 
@@ -118,6 +120,20 @@ def _row(name: str, make: Make, batch: Batch, bound: Bound, optimizer: Optimizer
 
 ROWS = (
     _row("the paper's network, batch 128", _paper, lambda s: torch.rand(128, 784), at_most(0.6)),
+    _row(
+        "the paper's network, batch 128, sparse=True",
+        _paper,
+        lambda s: torch.rand(128, 784),
+        at_most(0.6),
+        sparse=True,
+    ),
+    _row(
+        "the paper's network, batch 128, fixed=True",
+        _paper,
+        lambda s: torch.rand(128, 784),
+        at_most(0.6),
+        fixed=True,
+    ),
     _row("the paper's network, batch 1024", _paper, lambda s: torch.rand(s.size(1024), 784), at_most(0.5)),
     _row("the paper's network, AdamW", _paper, lambda s: torch.rand(128, 784), at_most(0.75), _adamw),
     _row(

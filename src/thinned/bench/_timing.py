@@ -20,7 +20,7 @@ from thinned.bench._verdict import Bound, Figure, spread
 
 @dataclass(frozen=True)
 class Settings:
-    """How long and how large.
+    """Says how long and how large.
 
     Args:
         repeats: rounds, at least 1; each competitor runs one batch in each.
@@ -44,7 +44,7 @@ class Race:
     seconds: dict[str, tuple[float, ...]]
 
     def figure(self, first: str, second: str, bound: Bound | None = None) -> Figure:
-        """How many times as long the first one takes, paired by round."""
+        """Tells how many times as long the first one takes, paired by round."""
         pairs = zip(self.seconds[first], self.seconds[second], strict=True)
         return spread([a / b for a, b in pairs], f"{first} / {second}", bound)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Bound:
-    """What a figure has to keep to.
+    """Holds what a figure has to keep to.
 
     Args:
         sense: whether the limit is an upper (≤) or a lower (≥) one.
@@ -22,7 +22,7 @@ class Bound:
     limit: float
 
     def holds(self, value: float) -> bool:
-        """Whether the value keeps to it; a NaN never does."""
+        """Tells whether the value keeps to it; a NaN never does."""
         return value <= self.limit if self.sense == "≤" else value >= self.limit
 
 
@@ -58,7 +58,7 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median keeps to the bound; None where nothing is asked."""
+        """Tells whether the median keeps to the bound; None where nothing is asked."""
         return None if self.bound is None else self.bound.holds(self.median)
 
 

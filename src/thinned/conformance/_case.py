@@ -24,7 +24,7 @@ EXPECTED: Final = "da6b8f828b07bb30970e604e063c4e303693c9dd0c072526e421ddc6529b0
 
 
 class NotRun(Exception):
-    """Why there is nothing in a cell."""
+    """Says why there is nothing in a cell."""
 
 
 @dataclass(frozen=True)

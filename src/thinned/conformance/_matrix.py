@@ -96,5 +96,5 @@ def _cells(name: str) -> Iterator[Cell]:
 
 
 def main() -> None:
-    """What the process does."""
+    """Gives what the process does."""
     print(json.dumps([asdict(cell) for cell in _cells(sys.argv[1])]))

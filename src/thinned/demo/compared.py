@@ -29,7 +29,7 @@ _LEVEL: Final = 0.05
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the comparison is.
+    """Says how large the comparison is.
 
     Args:
         seeds: networks of each family and data set, at least 2.
@@ -41,7 +41,7 @@ class Sizes:
 
     seeds: int
     train: int = 200
-    epochs: int = 40
+    epochs: int = 25
     batch: int = 40
     width: int = 128
 
@@ -104,7 +104,7 @@ def trained(family: Family, data: Split, sizes: Sizes, seed: int) -> tuple[nn.Mo
         model: nn.Module = network(family, data.train_x.shape[1], classes, sizes.width, sizes.train)
     if family.draws:
         model = keyed(model, Key(seed).fold(family.name))
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3, fused=True)
     seconds, step = [], 0
     for _ in range(sizes.epochs):
         for batch in torch.randperm(sizes.train, generator=order).view(-1, sizes.batch):

@@ -60,7 +60,7 @@ def figures(key: str, one: Spread) -> str:
 
 
 def findings(rows: dict[str, Any]) -> list[str]:
-    """What can be said of each measure, and that there is no winner where there is none."""
+    """Gives what can be said of each measure, and that there is no winner where there is none."""
     found = []
     for key, title in MEASURES.items():
         best, equal = first(rows, key)

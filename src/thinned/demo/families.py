@@ -70,7 +70,7 @@ class Family:
 
     @property
     def draws(self) -> bool:
-        """Whether training draws masks."""
+        """Tells whether training draws masks."""
         return self.name != "none" and not self.members
 
 
@@ -109,7 +109,7 @@ def _sparse(inputs: int, outputs: int, samples: int) -> nn.Module:
 
 
 def _connected(inputs: int, outputs: int, samples: int) -> nn.Module:
-    return ours.DropConnectLinear(inputs, outputs, p=0.5)
+    return ours.drop_connect(nn.Linear(inputs, outputs), p=0.5)
 
 
 def families(width: int, steps: int) -> list[Family]:
@@ -129,7 +129,7 @@ def families(width: int, steps: int) -> list[Family]:
         Family("Curriculum", "0 → 0.5", units=lambda: ours.Dropout(curriculum)),
         Family("GaussianDropout", "0.5", units=lambda: ours.GaussianDropout(0.5)),
         Family("AlphaDropout", "0.1, SELU", units=lambda: ours.AlphaDropout(0.1), activation=nn.SELU),
-        Family("DropConnect", "0.5", linear=_connected),
+        Family("DropConnect", "0.5, a batch", linear=_connected),
         Family("DropPath", "0.2", path=lambda: ours.DropPath(0.2)),
         Family("ShakeDrop", "0.5", path=lambda: ours.ShakeDrop(0.5)),
         Family("Standout", "learned", activation=ours.Standout),
@@ -156,7 +156,7 @@ def families(width: int, steps: int) -> list[Family]:
 
 
 def probabilities(family: Family, model: nn.Module, x: Tensor) -> Tensor:
-    """What a trained network says: by weight scaling, or the mean of its members."""
+    """Gives what a trained network says: by weight scaling, or the mean of its members."""
     with torch.no_grad():
         if family.members:
             return members(model, x).double().softmax(-1).mean(0)

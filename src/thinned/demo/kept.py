@@ -17,7 +17,7 @@ from thinned.demo.settings import Settings
 
 PACKAGES: Final = ("numpy", "torch", "scikit-learn", "matplotlib")
 _ELEMENT: Final = re.compile(r'<script type="application/json" id="run">(.*?)</script>', re.DOTALL)
-_SOURCES: Final = (".py", ".j2")
+_SOURCES: Final = (".py", ".j2", ".json")
 
 
 def fingerprint(settings: Settings, seed: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from thinned import averages
-from thinned.demo import committee, conventions, mean_activation, ones, step, unfamiliar, worth
+from thinned.demo import committee, conventions, mean_activation, ones, step, thinning, unfamiliar, worth
 from thinned.demo.digits import one_thread
 from thinned.demo.section import Section
 from thinned.demo.settings import Settings
@@ -47,6 +47,7 @@ def run(settings: Settings, seed: int = 0, report: Report | None = None) -> list
         told.append(worth.section(trained, few, s.resamples, seed, comparing))
         looking = partial(say, "looking at what is no digit", s.seeds)
         told.append(unfamiliar.section(trained, s.strangers, few, seed, looking))
+    told.append(thinning.section())
     told.append(step.section(s.width, s.rounds, seed, partial(say, "timing steps", s.rounds)))
     return told
 

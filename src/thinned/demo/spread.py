@@ -34,7 +34,7 @@ def difference(a: Sequence[float], b: Sequence[float]) -> Spread:
 
 
 def stands_out(gap: Spread) -> bool:
-    """Whether 0 lies outside the 95 % confidence interval (Student's t: seeds are few)."""
+    """Tells whether 0 lies outside the 95 % confidence interval (Student's t: seeds are few)."""
     return abs(gap.mean) > float(student.ppf(0.975, gap.count - 1)) * gap.error
 
 

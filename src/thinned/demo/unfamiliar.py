@@ -37,7 +37,7 @@ def strangers(images: Tensor, seed: int) -> dict[str, Tensor]:
 
 
 def scores(net: nn.Sequential, images: Tensor, samples: int, key: Key) -> dict[str, list[Doubles]]:
-    """How unfamiliar each image looks, by each score: of the digits, and of each kind after them."""
+    """Tells how unfamiliar each image looks, by each score: of the digits, and of each kind after them."""
     found = predict(net, images, samples=samples, key=key, outputs="logits")
     assert found.predictive_entropy is not None
     assert found.mutual_information is not None
@@ -115,7 +115,7 @@ def section(trained: list[Trained], images: int, samples: int, seed: int, tick: 
 
 
 def _verdict(kind: str, areas: dict[str, list[float]], alike: float) -> str:
-    """What the areas of one kind say, whoever wins: of one score, chosen before any was seen."""
+    """Gives what the areas of one kind say, whoever wins: of one score, chosen before any was seen."""
     area, gap = spread(areas[DISAGREEMENT]), difference(areas[DISAGREEMENT], areas[SCALING])
     if not stands_out(gap):
         rank = f"cannot be told from {SCALING}, which does as well in one pass"

@@ -21,7 +21,7 @@ def as_input(x: Any, name: str) -> Any:
 
 
 def is_tensor(x: Any) -> bool:
-    """Whether x is torch's; it cannot be if nothing has loaded torch."""
+    """Tells whether x is torch's; it cannot be if nothing has loaded torch."""
     torch: Any = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
 

@@ -95,7 +95,7 @@ def check_p(n: Any, p: Any) -> Doubles:
 
 
 def check_few(p: Doubles) -> None:
-    """Whether the masks of these units can be enumerated."""
+    """Tells whether the masks of these units can be enumerated."""
     free = int(undecided(p).sum())
     if free > MAX_UNITS:
         raise ValueError(
@@ -115,7 +115,7 @@ def check_units(n: Any, p: Any, mode: Any) -> Units:
 
 
 def check_chunk(chunk: Any) -> int:
-    """How many masks at a time."""
+    """Tells how many masks at a time."""
     return _at_least("chunk", chunk, 1)
 
 

@@ -1,5 +1,7 @@
 """Dropout for JAX: `dropout`, `keep_mask`, attention and other verbs, under all transformations and meshes.
 
+`kept_units` and `thin_dense` compute thinned networks, of a fixed number of units.
+
 A key is a `thinned.Key`, a jax PRNG key, or its four words as a uint32 array; the latter two may be traced,
 and `fold` derives one from another. On a CPU the native kernel does the work, through XLA's foreign function
 interface; elsewhere, and where it cannot be had, `jax.numpy` does, with equal bits.
@@ -16,6 +18,7 @@ from thinned.jax._graph import drop_edge, drop_message, drop_node
 from thinned.jax._key import fold
 from thinned.jax._learned import concrete_dropout, variational_dropout
 from thinned.jax._structured import drop_key, patch_dropout, spatial_dropout, word_dropout
+from thinned.jax._thin import kept_units, thin_dense
 
 __all__ = [
     "concrete_dropout",
@@ -28,9 +31,11 @@ __all__ = [
     "dropout",
     "fold",
     "keep_mask",
+    "kept_units",
     "mask_spans",
     "patch_dropout",
     "spatial_dropout",
+    "thin_dense",
     "variational_dropout",
     "word_dropout",
 ]

@@ -59,7 +59,7 @@ set_current_trace: Any = ROOM.name(
 
 
 def check_kernel(lacked: str | None = None) -> bool:
-    """Whether JAX has all that the kernel needs; a warning names what it lacks, `lacked` among it."""
+    """Tells whether JAX has all that the kernel needs; a warning names what it lacks, `lacked` among it."""
     missing = [*ROOM.lacks(*_OF_KERNEL), *filter(None, [lacked])]
     if missing:
         warnings.warn(
@@ -77,7 +77,7 @@ def is_for_export(context: Any) -> bool:
 
 
 def is_partly_manual(context: Any) -> bool:
-    """Whether a lowering is inside a `jax.shard_map` over some axes of a mesh, and not over all."""
+    """Tells whether a lowering is inside a `jax.shard_map` over some axes of a mesh, and not over all."""
     axes = context.module_context.axis_context
     manual: frozenset[Any] = getattr(axes, "manual_axes", frozenset())
     return bool(manual) and set(manual) != set(axes.mesh.axis_names)
@@ -115,7 +115,7 @@ def outside_checkpoints() -> Iterator[None]:
 
 
 def checkpoint_traces() -> bool:
-    """Whether `jax.checkpoint` traces the code that runs."""
+    """Tells whether `jax.checkpoint` traces the code that runs."""
     if take_current_trace is None:
         return False
     with take_current_trace() as trace:
@@ -123,6 +123,6 @@ def checkpoint_traces() -> bool:
 
 
 def is_of_checkpoint(trace: Any) -> bool:
-    """Whether a trace is one of `jax.checkpoint`."""
+    """Tells whether a trace is one of `jax.checkpoint`."""
     about = getattr(getattr(trace, "frame", None), "debug_info", None)
     return getattr(about, "traced_for", None) == "checkpoint / remat"

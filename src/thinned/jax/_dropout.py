@@ -136,7 +136,7 @@ def keep_mask(
 
 
 def check_static(training: Any) -> bool:
-    """Whether to drop, which has to be known when a program is traced."""
+    """Tells whether to drop, which has to be known when a program is traced."""
     if isinstance(training, jax.core.Tracer):
         raise TypeError(
             "training must be a Python bool, got a traced value: make it static, jax.jit(…, static_argnames)"

@@ -43,7 +43,7 @@ def _of_data(data: Any, what: str, name: str) -> Any:
 
 
 def is_typed(key: Any) -> bool:
-    """Whether it is a key of `jax.random.key`, and no bare words."""
+    """Tells whether it is a key of `jax.random.key`, and no bare words."""
     return isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
 
 

@@ -21,7 +21,7 @@ Start = int | Sequence[ArrayLike] | ArrayLike
 
 
 class Place(TypedDict, total=False):
-    """Where an array stands in a larger one, as in `dropout`."""
+    """Says where an array stands in a larger one, as in `dropout`."""
 
     global_shape: Shape | None
     start: Start | None

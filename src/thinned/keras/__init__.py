@@ -4,9 +4,9 @@ A mask is a function of a layer's seed, its name and the number of the call. The
 does the work: `thinned.torch`, `thinned.jax` or `thinned.tensorflow`; no other is loaded.
 """
 
-from thinned._installed import needs
+from thinned._installed import needs_keras
 
-needs("thinned.keras", "keras", "keras")
+needs_keras("thinned.keras")
 
 from thinned.keras._alpha import AlphaDropout
 from thinned.keras._attention import GroupQueryAttention, MultiHeadAttention

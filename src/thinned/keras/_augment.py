@@ -18,6 +18,8 @@ from thinned.keras._site import Seed
 class WordDropout(SameShape):
     """Replace each token by another, the unknown word's as a rule, in training: before an Embedding.
 
+    Tokens that come as floats, as of a `keras.Input` without a dtype, become int32, as in an Embedding.
+
     Args:
         rate: probability in [0, 1] that a token is replaced.
         replacement: what it is replaced by.
@@ -26,7 +28,7 @@ class WordDropout(SameShape):
         **kwargs: `name`, `dtype` and whatever else a Keras layer takes.
 
     Raises:
-        TypeError: as `Dropout`; in a call, `… must be integers …`.
+        TypeError: as `Dropout`; `replacement must be an integer, got …`.
         ValueError: as `Dropout`.
 
     Source:
@@ -55,6 +57,8 @@ class WordDropout(SameShape):
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Replace in training."""
         rate = check_probability(self.rate, "rate")
+        if not keras.backend.is_int_dtype(inputs.dtype):  # what an Input is, unless it says its dtype
+            inputs = keras.ops.cast(inputs, "int32")
         if not training or not rate:
             return inputs
         return active.word_dropout(inputs, rate, self.replacement, self.mask_key(), self.protected)
@@ -62,6 +66,11 @@ class WordDropout(SameShape):
     def rate_now(self) -> float:
         """The rate."""
         return self.rate
+
+    def compute_output_spec(self, inputs: Any, training: bool = False) -> Any:
+        """Of integers."""
+        dtype = inputs.dtype if keras.backend.is_int_dtype(inputs.dtype) else "int32"
+        return keras.KerasTensor(inputs.shape, dtype)
 
     def get_config(self) -> dict[str, Any]:
         """With the rate and the tokens."""

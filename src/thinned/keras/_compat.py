@@ -76,6 +76,6 @@ def device_of_torch() -> Any:
 
 
 def batches_of(optimizer: Any) -> int:
-    """How many batches an optimizer has had, of which several may make up one of its steps."""
+    """Tells how many batches an optimizer has had, of which several may make up one of its steps."""
     counted = counted_of(optimizer)
     return int(keras.ops.convert_to_tensor(optimizer.iterations if counted is None else counted))

@@ -20,7 +20,7 @@ class Own(Site):
         self.settle(seed)
 
     def rate_now(self) -> float:
-        """How much is dropped; 0 where nothing is."""
+        """Tells how much is dropped; 0 where nothing is."""
         raise NotImplementedError
 
 

@@ -28,7 +28,7 @@ class Estimate:
     high: float
 
     def excludes_zero(self) -> bool:
-        """Whether the figure stands out."""
+        """Tells whether the figure stands out."""
         return self.low > 0 or self.high < 0
 
 

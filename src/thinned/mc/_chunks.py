@@ -54,7 +54,7 @@ def as_numbers(leaf: Any) -> npt.NDArray[Any]:
 
 
 def rows_of(shapes: Iterable[tuple[int, ...]]) -> int:
-    """How many inputs there are in arrays of these shapes.
+    """Tells how many inputs there are in arrays of these shapes.
 
     Raises:
         ValueError: `x must be an array, …`; `x's arrays differ in their first axis: …`; `x has no inputs`.

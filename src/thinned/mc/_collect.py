@@ -48,7 +48,7 @@ class Batch(Protocol):
 
     @property
     def rows(self) -> int:
-        """How many inputs."""
+        """Tells how many inputs."""
 
     def draw(self, first: int, stop: int) -> npt.NDArray[Any]:
         """Samples number first … stop − 1, shape (stop − first, rows, …)."""

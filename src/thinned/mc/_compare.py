@@ -120,7 +120,7 @@ def compare(
 
 
 class _Seen:
-    """What passes to `predict`, with weight scaling's outputs and the targets noted on the way."""
+    """Holds what passes to `predict`, with weight scaling's outputs and the targets noted on the way."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.model = model

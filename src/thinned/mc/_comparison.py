@@ -104,7 +104,7 @@ class Comparison:
         ]
 
     def sentences(self) -> tuple[str, ...]:
-        """Which to use and why, the crossover, and the cautions."""
+        """Tells which to use and why, the crossover, and the cautions."""
         return (self.reason, _crossing(self), *self.cautions)
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Comparison:
         return f"# {self.title()}\n\n" + "\n\n".join(text[:3]) + "\n\n" + "\n".join(text[3:]) + "\n"
 
     def title(self) -> str:
-        """What was compared."""
+        """Gives what was compared."""
         return (
             f"Weight scaling and Monte Carlo dropout on {self.inputs:,} inputs, {self.samples} samples each"
         )

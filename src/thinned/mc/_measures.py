@@ -26,7 +26,7 @@ _SUM = 1e-3  # how far from 1 the sum of bfloat16 probabilities may be
 
 @dataclass(frozen=True)
 class Measures:
-    """How good probabilities are for the labels that came true; less is better in all four.
+    """Says how good probabilities are for the labels that came true; less is better in all four.
 
     Attributes:
         error: share of the inputs whose likeliest class is not their label, in [0, 1].

@@ -12,7 +12,7 @@ from thinned.mc._statistics import Doubles, Sampled
 
 @dataclass(frozen=True, repr=False)
 class Prediction(Sampled):
-    """What `predict` returns: statistics over the samples, in NumPy arrays of float64.
+    """Holds what `predict` returns: statistics over the samples, in NumPy arrays of float64.
 
     Attributes:
         standard_error: of each statistic, as an estimate of what infinitely many samples would give.
@@ -51,7 +51,7 @@ class Prediction(Sampled):
         return _regression.interval(self, level, noise)
 
     def measures(self, targets: Any, *, level: float = 0.95, noise: Any = None) -> RegressionMeasures:
-        """How good predictions of values are for these observations: RMSE, likelihood, coverage, width.
+        """Tells how good predictions of values are for these observations: RMSE, likelihood, coverage, width.
 
         Args:
             targets: of the mean's shape, or (n,) for a single output.
@@ -88,7 +88,7 @@ class Prediction(Sampled):
         return _tables.to_pandas(self)
 
     def summary(self) -> str:
-        """What is in it, in some lines: sizes, ranges, and how well the mean is known."""
+        """Gives what is in it, in some lines: sizes, ranges, and how well the mean is known."""
         return _tables.summary(self)
 
     def save(self, path: Any) -> None:

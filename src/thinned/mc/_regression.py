@@ -14,7 +14,7 @@ _LEAST = 3  # held-out inputs from which a noise is estimated
 
 @dataclass(frozen=True)
 class Noise:
-    """What observations scatter by around what a model predicts, the same for all inputs.
+    """Holds what observations scatter by around what a model predicts, the same for all inputs.
 
     Attributes:
         std: standard deviation of each output, shape (…) of one input's outputs.
@@ -33,7 +33,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class RegressionMeasures:
-    """How good predictions of values are.
+    """Says how good predictions of values are.
 
     Attributes:
         rmse: root of the mean squared error of the mean.

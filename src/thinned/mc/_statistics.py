@@ -138,7 +138,7 @@ def _halves(values: Doubles) -> tuple[Doubles, Doubles]:
 
 
 def _in_blocks(draws: npt.NDArray[Any], of: Callable[[Doubles], tuple[Doubles, ...]]) -> list[Doubles]:
-    """What a function makes of (S, n, …), a part of the n at a time: in the cache it takes a third."""
+    """Gives what a function makes of (S, n, …), a part of the n at a time: in the cache it takes a third."""
     inside = draws.shape[1:]
     flat = draws.reshape(len(draws), -1) if of is _moments else draws
     block = max(1, _BLOCK // max(1, flat[:, :1].size))

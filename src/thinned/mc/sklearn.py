@@ -30,7 +30,7 @@ def network(inputs: int, outputs: int, width: int = 64, p: float = 0.1) -> torch
 
 
 class _Estimator(BaseEstimator):  # type: ignore[misc]
-    """What both do: train a network with keyed masks, and average thinned ones.
+    """Holds what both do: train a network with keyed masks, and average thinned ones.
 
     Nothing is drawn from a global generator: two fits with one `seed` are equal.
     """

@@ -99,7 +99,7 @@ def check_seed(seed: Any) -> Any:
 
 
 def is_key(seed: Any) -> bool:
-    """Whether a checked seed is a key, or the tensor of one."""
+    """Tells whether a checked seed is a key, or the tensor of one."""
     return isinstance(seed, Key) or tf.is_tensor(seed)
 
 
@@ -138,5 +138,5 @@ def flag(training: Any) -> Any:
 
 
 def is_symbolic(value: Any) -> bool:
-    """Whether it is TensorFlow's: a tensor of any kind, or a variable."""
+    """Tells whether it is TensorFlow's: a tensor of any kind, or a variable."""
     return bool(tf.is_tensor(value)) or isinstance(value, tf.Variable)

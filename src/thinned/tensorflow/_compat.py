@@ -62,7 +62,7 @@ def set_gradient_function(operation: Any, gradient: Callable[..., Any]) -> None:
 
 
 def check_graphs() -> bool:
-    """Whether TensorFlow has all that graphs need to call the kernel; a warning names what it lacks."""
+    """Tells whether TensorFlow has all that graphs need to call the kernel; a warning names what it lacks."""
     missing = ROOM.lacks(*_OF_GRAPHS)
     if missing:
         warnings.warn(

@@ -27,7 +27,7 @@ _can_call = functools.cache(_compat.check_graphs)
 
 
 def may_call() -> bool:
-    """Whether the graph being built will find the native body where it runs: on CPUs of this process.
+    """Tells whether the graph being built will find the native body where it runs: on CPUs of this process.
 
     An eager call always does.
     """
@@ -44,7 +44,7 @@ def may_call() -> bool:
 
 
 def is_here(x: Any) -> bool:
-    """Whether an eager tensor is in the memory of this process's CPU."""
+    """Tells whether an eager tensor is in the memory of this process's CPU."""
     return x.device.startswith("/job:localhost/") and ":CPU:" in x.device
 
 

@@ -143,5 +143,5 @@ def _check(holds: Any, message: str, *data: Any) -> Any:
 
 
 def count(shape: Any) -> Any:
-    """How many elements: a number where the sizes are, else a tensor."""
+    """Tells how many elements: a number where the sizes are, else a tensor."""
     return tf.reduce_prod(shape) if isinstance(shape, tf.Tensor) else math.prod(shape)

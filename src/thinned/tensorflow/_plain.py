@@ -50,7 +50,7 @@ def _kept(shape: Any, key: Any, drop: Any, place: Place) -> Any:
 
 
 def _of_each(shape: Any, key: Any, drop: Any, place: Place) -> Any:
-    """Whether a position is kept; its number where there is no threshold."""
+    """Tells whether a position is kept; its number where there is no threshold."""
     if place.strides is not None:
         shape = _cut(shape, place.strides)
     if place.dense:

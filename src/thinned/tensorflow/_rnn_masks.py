@@ -55,5 +55,5 @@ class Masks:
 
 
 def keeps_all(keep: Any) -> bool:
-    """Whether it is known beforehand that nothing is dropped."""
+    """Tells whether it is known beforehand that nothing is dropped."""
     return isinstance(keep, float) and keep == 1.0

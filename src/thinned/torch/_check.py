@@ -111,7 +111,7 @@ class _Recorder(_compat.TorchDispatchMode):
 
 
 def _is_off(func: Any, args: Any, kwargs: Any) -> bool:
-    """Whether an operator has a rate, and it is 0."""
+    """Tells whether an operator has a rate, and it is 0."""
     for at, argument in enumerate(_compat.schema_of(func).arguments):
         if argument.name in _RATES:
             given = args[at] if at < len(args) else kwargs.get(argument.name, argument.default_value)

@@ -88,7 +88,7 @@ class Clock:
         self._drawn.clear()
 
     def again(self, site: str, call: Any, input: Tensor) -> bool:
-        """Whether one mask is drawn for two calls whose gradients are wanted, and nobody was told.
+        """Tells whether one mask is drawn for two calls whose gradients are wanted, and nobody was told.
 
         A weight may be read many times: it is drawn for again when it has been updated since. What a
         checkpoint computes again is no second call.
@@ -123,7 +123,7 @@ class Clock:
 
 
 def _sampled() -> bool:
-    """Whether `thinned.mc` drops in evaluation: the masks are its own."""
+    """Tells whether `thinned.mc` drops in evaluation: the masks are its own."""
     return any(getattr(mode, "always", False) for mode in _compat.function_mode_stack())
 
 

@@ -159,7 +159,7 @@ def ragged_dimension(jagged: Any) -> int:
 
 
 def forward_derivatives() -> bool:
-    """Whether a level of forward derivatives is open."""
+    """Tells whether a level of forward derivatives is open."""
     return getattr(forward_ad, "_current_level", -1) >= 0
 
 
@@ -193,7 +193,7 @@ saved_tensors_hooks = private(
 
 
 def outside_checkpoints() -> bool:
-    """Whether a call is in no region of a checkpoint for sure, neither at first nor when it runs again.
+    """Tells whether a call is in no region of a checkpoint for sure, neither at first nor when it runs again.
 
     A region of use_reentrant=True runs without gradients at first, one of False with hooks of saved tensors;
     both run again in a backward pass.
@@ -226,7 +226,7 @@ def real_constants() -> Iterator[None]:
 
 
 def vmap_is_on() -> bool:
-    """Whether one of the open transforms of torch.func is vmap."""
+    """Tells whether one of the open transforms of torch.func is vmap."""
     return any(one.key() == transform_type.Vmap for one in interpreters() or ())
 
 
@@ -273,7 +273,7 @@ _GLOBAL_HOOKS = [
 
 
 def global_hooks() -> bool:
-    """Whether hooks of all modules are registered; none where torch keeps them elsewhere."""
+    """Tells whether hooks of all modules are registered; none where torch keeps them elsewhere."""
     return any(_GLOBAL_HOOKS)
 
 
@@ -395,7 +395,7 @@ def fake_store() -> Any:
 
 
 class Inductor(NamedTuple):
-    """What of torch's own compiler is used.
+    """Holds what of torch's own compiler is used.
 
     Args:
         compile_fx: compiles a graph.

@@ -15,12 +15,12 @@ from thinned.torch._native import DTYPES
 
 @functools.cache
 def has_triton() -> bool:
-    """Whether the kernels' compiler is installed: torch for CUDA brings it, but for Windows."""
+    """Tells whether the kernels' compiler is installed: torch for CUDA brings it, but for Windows."""
     return find_spec("triton") is not None
 
 
 def serves(input: Tensor) -> bool:
-    """Whether there is a kernel for this tensor."""
+    """Tells whether there is a kernel for this tensor."""
     return input.is_cuda and has_triton()
 
 
@@ -30,12 +30,12 @@ def multiplies(input: Tensor) -> bool:
 
 
 def writes(input: Tensor) -> bool:
-    """Whether a kernel may write to the tensor: nothing watches that would have to see an operator."""
+    """Tells whether a kernel may write to the tensor: nothing watches that would have to see an operator."""
     return serves(input) and _eager.ordinary(input) and not _compat.forward_derivatives()
 
 
 def fuses(input: Tensor, *others: Any) -> bool:
-    """Whether an operator of several tensors of one layout serves these.
+    """Tells whether an operator of several tensors of one layout serves these.
 
     It has a gradient, but no rule for a transform of torch.func, and no forward derivative.
     """
@@ -48,7 +48,7 @@ def fuses(input: Tensor, *others: Any) -> bool:
 
 
 def watched() -> bool:
-    """Whether a transform or a forward derivative is at work."""
+    """Tells whether a transform or a forward derivative is at work."""
     return bool(_compat.transforms_active()) or _compat.forward_derivatives()
 
 

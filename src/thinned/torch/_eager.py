@@ -17,12 +17,12 @@ from thinned.torch._native import Pass
 
 
 def applies(input: Tensor) -> bool:
-    """Whether this is such a tensor."""
+    """Tells whether this is such a tensor."""
     return ordinary(input) and input.is_cpu
 
 
 def ordinary(input: Tensor) -> bool:
-    """Whether nothing is watching that would have to see an operator."""
+    """Tells whether nothing is watching that would have to see an operator."""
     return (
         not torch.compiler.is_compiling()
         and type(input) in (Tensor, torch.nn.Parameter)
@@ -49,7 +49,7 @@ def dropout(input: Tensor, what: Pass, inplace: bool) -> Tensor:
 
 
 def adds(input: Tensor, residual: Tensor) -> bool:
-    """Whether dropout and the addition of the residual are one pass over memory."""
+    """Tells whether dropout and the addition of the residual are one pass over memory."""
     return (
         isinstance(residual, Tensor)
         and applies(input)

@@ -19,7 +19,7 @@ _exporting: Any = getattr(torch.compiler, "is_exporting", lambda: False)
 
 
 def exporting() -> bool:
-    """Whether the code that runs now becomes a program of torch.export."""
+    """Tells whether the code that runs now becomes a program of torch.export."""
     return bool(_exporting())
 
 
@@ -38,6 +38,6 @@ def rate(p: Tensor) -> Tensor:
 
 
 def turned(result: Tensor, evaluation: Callable[[], Tensor]) -> Tensor:
-    """What a verb gives in training; in an exported program, until that is turned to evaluation."""
+    """Gives what a verb gives in training; in an exported program, until that is turned to evaluation."""
     flag = evaluates()
     return result if flag is None else torch.where(flag, evaluation(), result)

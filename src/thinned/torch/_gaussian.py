@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from thinned._position import positions, row_major
-from thinned.torch import _doubles, _mesh, _native, _plain, _rate
+from thinned.torch import _cuda, _doubles, _mesh, _native, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of, words_for
 from thinned.torch._words import words_of
@@ -58,6 +58,10 @@ def _gaussian_dropout(
         check_finite(p)
     shape = tuple(input.shape[key.dim() - 1 :])
     base, strides = positions(shape, noise_of(noise_shape), global_shape, start, step)
+    if _cuda.serves(input):
+        from thinned.torch._triton import _launch
+
+        return _launch.dropout(input, torch.empty_like(input), key, p, True, base, strides, noise=True)
     z = _normal(input, key, base, row_major(shape) if strides is None else strides)
     wide = torch.promote_types(input.dtype, torch.float32)
     rate = _doubles.double(p)

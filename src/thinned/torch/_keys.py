@@ -66,7 +66,7 @@ class Keys(Watched):
         return key.fold(count) if count else key
 
     def takes(self, training: Any, key: Any) -> bool:
-        """Whether a draw is taken over: a call that was given a key keeps it."""
+        """Tells whether a draw is taken over: a call that was given a key keeps it."""
         return key is None and self.drops(training)
 
     def key_of_parts(self, site: Any, call: int | None = None, key: Any = None) -> Key | Tensor:

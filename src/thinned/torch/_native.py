@@ -128,7 +128,7 @@ def add(input: Tensor, residual: Tensor, what: Pass) -> Tensor:
 
 
 def _aligned(input: Tensor, addresses: int) -> bool:
-    """Whether elements lie where the machine reads whole ones; not so in every buffer from a file."""
+    """Tells whether elements lie where the machine reads whole ones; not so in every buffer from a file."""
     return not addresses & (input.element_size() - 1)
 
 
@@ -182,7 +182,7 @@ def _borrow_team() -> None:
 
 
 def _forked() -> bool:
-    """Whether this process is a fork that has not become another program since, as Linux says."""
+    """Tells whether this process is a fork that has not become another program since, as Linux says."""
     try:
         flags = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6]
     except OSError:

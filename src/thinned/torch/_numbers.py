@@ -15,7 +15,7 @@ from torch import Tensor
 from thinned import contract
 from thinned._position import positions, row_major
 from thinned.contract import Key
-from thinned.torch import _doubles, _inductor, _key, _native, _onnx, _plain, _rate
+from thinned.torch import _cuda, _doubles, _inductor, _key, _native, _onnx, _plain, _rate
 from thinned.torch._batching import OWN, Sizes, noise_of
 from thinned.torch._place import Place, as_lists, sizes_of
 from thinned.torch._words import words_of
@@ -82,15 +82,20 @@ def _run(
     base, strides = positions(tuple(shape), noise_of(noise_shape), global_shape, start, step)
     seed, stream = (w.reshape((*w.shape, *(1,) * len(shape))) for w in key.to(device).unbind(-1))
     steps = row_major(tuple(shape)) if strides is None else strides
+    if _cuda.serves(beside):
+        from thinned.torch._triton import _launch
+
+        return _launch.numbers(
+            torch.empty(sizes, dtype=_DTYPES.get(kind, torch.float64), device=device), key, base, steps, kind
+        )
     if kind == "normal":
         if key.dim() == 1 and device.type == "cpu":
             return _native.normal(sizes, words_of(key), base, steps)
         return _plain.normal(sizes, (seed, stream), base, steps, device).expand(sizes).clone()
     dense = all(size < 2 or a == b for size, a, b in zip(one, steps, row_major(one), strict=True))
-    if dense and key.dim() == 1:
-        word: Tensor = _plain.run(
-            base, math.prod(one), (seed.reshape(()), stream.reshape(())), device
-        ).reshape(one)
+    if dense:
+        keys = (key.to(device)[..., 0], key.to(device)[..., 1])
+        word: Tensor = _plain.run(base, math.prod(one), keys, device).reshape(sizes)
     else:
         position = _plain.positions(sizes, base, steps, device)
         word = _plain.word(position, (seed, stream)).expand(sizes).clone()

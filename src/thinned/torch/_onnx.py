@@ -13,7 +13,7 @@ from thinned.torch._place import traced_by_jit
 
 
 def exporting() -> bool:
-    """Whether torch.onnx.export is at work, by either of its ways."""
+    """Tells whether torch.onnx.export is at work, by either of its ways."""
     return (traced_by_jit() or _export.exporting()) and torch.onnx.is_in_onnx_export()
 
 

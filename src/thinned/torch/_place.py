@@ -68,7 +68,7 @@ Where = tuple[Sizes, Sizes, Sizes]
 
 
 def traced_by_jit() -> bool:
-    """Whether torch.jit.trace is at work."""
+    """Tells whether torch.jit.trace is at work."""
     return not torch.compiler.is_compiling() and _compat.tracing_state() is not None
 
 

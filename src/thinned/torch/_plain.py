@@ -94,18 +94,24 @@ def word(position: Any, key: tuple[Any, Any], where: Callable[..., Any] = torch.
     return high << 16 | low
 
 
-def run(base: int, n: int, key: tuple[Any, Any], device: torch.device) -> Tensor:
-    """The numbers u of n neighbouring positions: one call of the generator for eight, both halves at once."""
-    skipped, (seed, stream) = base & 7, key
+def run(base: int, n: int, key: tuple[Tensor, Tensor], device: torch.device) -> Tensor:
+    """The numbers u of n neighbouring positions: one call of the generator for eight, both halves at once.
+
+    Seeds and streams are of one shape, that of many keys, which is the result's in front of n.
+    """
+    skipped, (seed, stream) = base & 7, (word.unsqueeze(-1) for word in key)
     block = torch.arange((n + skipped + 7) // 8, dtype=torch.int64, device=device) + (base >> 3)
-    purposes = torch.tensor([[contract.PURPOSE_HIGH << 28], [contract.PURPOSE_LOW << 28]], device=device)
-    counter = (block & contract.WORD, (block >> 32) + purposes, *_words(stream))
+    # Made on the device: a copy from the CPU's memory is none that a CUDA graph can capture.
+    purposes = torch.arange(contract.PURPOSE_HIGH, contract.PURPOSE_LOW + 1, device=device) << 28
+    high = (block >> 32) + purposes.reshape(-1, *(1,) * seed.dim())
+    counter = (block & contract.WORD, high, *_words(stream))
     words = _philox.rounds(
         counter, _words(seed), contract.MULTIPLIERS, contract.KEY_INCREMENTS, _product, _low
     )
     halves = torch.stack([half for word in words for half in (word & 0xFFFF, word >> 16)], -1)
-    high, low = halves.reshape(2, -1)[:, skipped : skipped + n]
-    return high << 16 | low
+    first, second = halves.flatten(-2)[..., skipped : skipped + n]
+    number: Tensor = first << 16 | second
+    return number
 
 
 def _halfword(

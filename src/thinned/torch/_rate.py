@@ -34,7 +34,7 @@ def threshold(p: Any, input: Tensor) -> int | None:
 
 
 def is_one(p: Any) -> bool:
-    """Whether all elements have the same p: a number, or a tensor of one."""
+    """Tells whether all elements have the same p: a number, or a tensor of one."""
     return not isinstance(p, Tensor) or p.numel() == 1
 
 

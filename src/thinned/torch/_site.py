@@ -123,7 +123,7 @@ class Site(Seen):
         return _recomputed.held((self, "step"), now, now)
 
     def _drops(self) -> bool:
-        """Whether one of its rates is not 0."""
+        """Tells whether one of its rates is not 0."""
         rates = [vars(self)[name] for name in RATES if name in vars(self)]
         return not rates or any(isinstance(rate, Tensor) or rate != 0 for rate in rates)
 
@@ -140,7 +140,7 @@ class Site(Seen):
 
     @property
     def has_rows(self) -> bool:
-        """Whether `set_rows` was ever called: a checkpoint may compute a call again that had rows."""
+        """Tells whether `set_rows` was ever called: a checkpoint may compute a call again that had rows."""
         return "rows" in vars(self)
 
     def place(self, input: Tensor, dim: int | None = None, shape: Sequence[int] | None = None) -> Place:
@@ -175,7 +175,7 @@ class Site(Seen):
 
 
 def traced() -> bool:
-    """Whether a step is to stay a tensor: a graph is made, or a transform may hold many steps in it."""
+    """Tells whether a step is to stay a tensor: a graph is made, or a transform may hold many steps in it."""
     if torch.compiler.is_compiling() or _compat.transforms_active() or _compat.tracing_state() is not None:
         return True
     return bool(_compat.dispatch_modes()) and _compat.proxy_mode() is not None

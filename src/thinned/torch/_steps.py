@@ -111,7 +111,7 @@ class Steps(Generic[Batch]):
         return len(self.batches)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run is: after the batches that were handed out so far."""
+        """Tells where the run is: after the batches that were handed out so far."""
         known = {"batches": self._known(), "batch_size": _batch_size(self.batches)}
         return {"epoch": self.epoch, "batch": self.batch, "step": self.step, **known}
 
@@ -160,7 +160,7 @@ def _set_epoch(batches: Any, epoch: int) -> bool:
 
 
 def _shuffled(batches: Any) -> str | None:
-    """What to say where the order of a resumed epoch is another."""
+    """Gives what to say where the order of a resumed epoch is another."""
     if not any(isinstance(one, _SHUFFLING) for one in _parts(batches)):
         return None
     return (

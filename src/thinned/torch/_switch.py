@@ -15,10 +15,10 @@ SWITCH = _Switch()
 
 
 def masks_are_wanted() -> bool:
-    """Whether `thinned.torch.masked` is entered."""
+    """Tells whether `thinned.torch.masked` is entered."""
     return SWITCH.masks > 0
 
 
 def samples_are_drawn() -> bool:
-    """Whether Monte Carlo prediction is at work, in which sites drop in evaluation."""
+    """Tells whether Monte Carlo prediction is at work, in which sites drop in evaluation."""
     return any(getattr(mode, "always", False) for mode in _compat.function_mode_stack())

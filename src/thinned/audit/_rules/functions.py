@@ -109,7 +109,7 @@ def _attention(source: Source) -> Iterable[Found]:
 
 
 def _depends_on_mode(given: object, place: Place, source: Source) -> bool:
-    """Whether a dropout_p may be 0 in evaluation, as far as this file shows."""
+    """Tells whether a dropout_p may be 0 in evaluation, as far as this file shows."""
     if not isinstance(given, cst.BaseExpression):
         return True
     constant = number(given)

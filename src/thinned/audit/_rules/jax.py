@@ -56,7 +56,7 @@ def _one_key(source: Source) -> Iterable[Found]:
 
 
 def _renewed(before: Place, after: Place, name: str, source: Source) -> bool:
-    """Whether the name is assigned between two places."""
+    """Tells whether the name is assigned between two places."""
     begin, end = source.range(before.node)[1], source.range(after.node)[0]
     for place in (*source.all(cst.Assign), *source.all(cst.For)):
         if place.function is not before.function:

@@ -72,7 +72,7 @@ def _one_seed(source: Source) -> Iterable[Found]:
 
 
 def _alternatives(first: Place, second: Place) -> bool:
-    """Whether only one of two places can run: branches of one condition."""
+    """Tells whether only one of two places can run: branches of one condition."""
     for outer, then in zip(first.around, first.around[1:], strict=False):
         if isinstance(outer, (cst.If, cst.IfExp)) and outer in second.around:
             other = second.around[second.around.index(outer) + 1 :][:1]
@@ -115,7 +115,7 @@ def _by_training(source: Source) -> Iterable[Found]:
 
 
 def _of_one_layer(place: Place, source: Source) -> bool:
-    """Whether what is called is a single layer of Keras, as its tests call one."""
+    """Tells whether what is called is a single layer of Keras, as its tests call one."""
     made = [place.node.func]
     if isinstance(place.node.func, cst.Name):
         made = assigned_in(place.function, place.node.func.value, source)  # type: ignore[assignment]

@@ -57,7 +57,7 @@ def _never_back(source: Source) -> Iterable[Found]:
 
 
 def _trains_again(body: cst.CSTNode) -> bool:
-    """Whether a loop calls `train()`, or a function that says by its name that it does."""
+    """Tells whether a loop calls `train()`, or a function that says by its name that it does."""
     return any(re.search(r"(?i)train", last_word(one.func)) for one in m.findall(body, m.Call()))  # type: ignore[attr-defined]
 
 

@@ -122,7 +122,7 @@ def _outputs(source: Source) -> Iterable[Found]:
 
 
 def _makes_logits(call: cst.Call, place: Place, source: Source) -> bool:
-    """Whether a call's name says that it is a network's last layer, and no attention's scores."""
+    """Tells whether a call's name says that it is a network's last layer, and no attention's scores."""
     return bool(
         re.search(
             r"(?i)^(fc\d*|linear\d*|head|classifier|out|output|dense\d*|lm_head|proj_out)$",

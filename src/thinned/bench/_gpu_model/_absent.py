@@ -33,7 +33,7 @@ class Absent:
         return 0
 
     def get_current_target(self) -> Any:
-        """What is compiled for."""
+        """Gives what is compiled for."""
         return self.target
 
 

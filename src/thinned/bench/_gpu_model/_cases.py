@@ -13,6 +13,7 @@ from thinned import Key
 from thinned._position import positions
 from thinned.torch import _key
 from thinned.torch._triton import _launch, _launch_norm
+from thinned.torch._triton._launch_norm import SPAN, WIDEST, WIDEST_BACK
 
 KEY = _key.key_to_tensor(Key(3, 5))
 P = torch.tensor(0.1, dtype=torch.float64)
@@ -30,6 +31,7 @@ class Case:
         shape: of its input.
         passes: tensors of the input's size that are read or written.
         make: what makes the launch's call of an input.
+        spans: how often a program's loop runs, whose instructions are counted once.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Case:
     shape: tuple[int, ...]
     passes: int
     make: Callable[[torch.Tensor], Callable[[], object]]
+    spans: int = 1
 
     @property
     def elements(self) -> int:
@@ -53,7 +56,7 @@ class Case:
                                          enumerate(self.shape)))  # fmt: skip
 
     def label(self) -> dict[str, Any]:
-        """What it is, as a row begins."""
+        """Gives what it is, as a row begins."""
         return {
             "kernel": self.name,
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -66,6 +69,11 @@ def _dropout(x: torch.Tensor, shared: bool = False, turned: bool = False) -> Cal
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     base, strides = positions(tuple(x.shape), (*x.shape[:-1], 1) if shared else None)
     return lambda: _launch.dropout(x, out, KEY, P, True, base, strides)
+
+
+def _noise(x: torch.Tensor) -> Callable[[], object]:
+    out = torch.empty_like(x)
+    return lambda: _launch.dropout(x, out, KEY, P, True, 0, None, noise=True)
 
 
 def _add(x: torch.Tensor) -> Callable[[], object]:
@@ -91,7 +99,11 @@ def _norms(dtype: torch.dtype, width: int) -> list[Case]:
     # So few rows that a program of the way back has one: the model knows no loop.
     name = f"dropout_add_layer_norm {width}"
     shape = (1024, width)
-    return [Case(name, dtype, shape, 4, _norm), Case(f"{name}, backward", dtype, shape, 5, _norm_back)]
+    forth, back = (width // SPAN if width > widest else 1 for widest in (WIDEST, WIDEST_BACK))
+    return [
+        Case(name, dtype, shape, 4, _norm, forth),
+        Case(f"{name}, backward", dtype, shape, 5, _norm_back, back),
+    ]
 
 
 CASES = [
@@ -105,10 +117,11 @@ CASES = [
         Case("dropout of channels", dtype, (256, 1024, 1024), 2, partial(_dropout, shared=True))
         for dtype in (F32, BF16)
     ),
+    *(Case("gaussian_dropout", dtype, (256 * MI,), 2, _noise) for dtype in (F32, BF16)),
     *(
         Case("dropout, transposed", dtype, (16384, 16384), 2, partial(_dropout, turned=True))
         for dtype in (F32, BF16)
     ),
-    *(case for width in (1024, 4096, 16384) for case in _norms(BF16, width)),
+    *(case for width in (1024, 4096, 16384, 65536) for case in _norms(BF16, width)),
     *_norms(F32, 4096),
 ]

@@ -40,7 +40,7 @@ class Chip:
     pipes: dict[str, float] = field(default_factory=dict)
 
     def bytes_a_clock(self) -> float:
-        """What memory moves for one multiprocessor in a clock."""
+        """Gives what memory moves for one multiprocessor in a clock."""
         return self.bandwidth / self.units / self.clock
 
 

@@ -111,7 +111,7 @@ def usual(text: str, backend: str) -> list[str]:
 
 
 def by_pipe(names: list[str], backend: str) -> Counter[str]:
-    """How many of the instructions each pipe has."""
+    """Tells how many of the instructions each pipe has."""
     kinds = _PIPES[backend]
     return Counter(next(pipe for pipe, begins in kinds if name.startswith(begins)) for name in names)
 

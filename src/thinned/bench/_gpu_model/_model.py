@@ -23,7 +23,7 @@ _COST = {"wide": ("multiply", 2.0)}
 
 @dataclass(frozen=True)
 class Row:
-    """What the model says of a case on a chip; numbers of instructions are a thread's for one element.
+    """Holds what the model says of a case on a chip; numbers of instructions are a thread's for one element.
 
     `bound` is time over that of a copy's bytes where all overlaps, `apart` where a resident set of programs
     first waits for memory, then computes; the truth lies between the two.
@@ -54,15 +54,17 @@ def predict(case: Case, launch: Launch, arch: str) -> Row:
     names = usual(assembly(kernel), chip.backend)
     pipes = by_pipe(names, chip.backend)
     warps = kernel.metadata.num_warps
-    each = case.elements / launch.programs / (warps * chip.lanes)  # elements of a thread
+    each = (
+        case.elements / launch.programs / (warps * chip.lanes) / case.spans
+    )  # elements of a thread at a time
     # Clocks of a multiprocessor for one element, by what takes them.
     clocks = {name: n / each for name, n in _clocks(pipes, chip).items()}
     moved = case.passes * case.dtype.itemsize / chip.bytes_a_clock()
     limit, most = max(clocks.items(), key=lambda c: c[1])
     resident = _resident(chip, registers, warps, kernel.metadata.shared)
-    in_one = resident * warps * chip.lanes * each
+    in_one = resident * warps * chip.lanes * each * case.spans
     rounds = math.ceil(launch.programs / chip.units / resident) * chip.units * resident / launch.programs
-    apart = rounds * (chip.latency / in_one + most)
+    apart = rounds * (case.spans * chip.latency / in_one + most)
     return Row(
         case.name, str(case.dtype).removeprefix("torch."), case.elements, arch, registers, spilled, warps,
         resident * warps * chip.lanes / chip.threads, width(names, "load"), width(names, "store"),

@@ -26,7 +26,7 @@ class MaskStep(nnx.Variable):  # type: ignore[type-arg]
 
 
 class Keyed(nnx.Module):
-    """What a keyed site draws from in place of a stream: call it for the key of the step.
+    """Holds what a keyed site draws from in place of a stream: call it for the key of the step.
 
     Example:
         >>> from thinned import Key

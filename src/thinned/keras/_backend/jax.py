@@ -20,7 +20,7 @@ from thinned.jax._attention import attend
 
 
 def is_eager(state: Any) -> bool:
-    """Whether the state's numbers are known."""
+    """Tells whether the state's numbers are known."""
     return not isinstance(state, jax.core.Tracer)
 
 

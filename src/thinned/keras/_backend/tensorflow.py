@@ -19,7 +19,7 @@ _WORD = 2**32 - 1
 
 
 def is_eager(state: Any) -> bool:
-    """Whether no graph is being built."""
+    """Tells whether no graph is being built."""
     return tf.executing_eagerly() and not tf.is_symbolic_tensor(state)
 
 

@@ -19,7 +19,7 @@ PRODUCTS = (torch.Tensor.mul, torch.Tensor.__mul__)
 
 
 def is_eager(state: Tensor) -> bool:
-    """Whether no compiler or symbolic call is looking."""
+    """Tells whether no compiler or symbolic call is looking."""
     return _eager.applies(state)
 
 

@@ -118,7 +118,7 @@ def nnx_apply(module: nnx.Module) -> Apply:
 
 
 class _Source(nnx.RngStream):
-    """What a site of one sample draws from."""
+    """Holds what a site of one sample draws from."""
 
     def __init__(self, key: Any, sites: Any, ours: bool) -> None:
         self._next = lambda: fold(key, next(sites)) if ours else random_key(fold(key, next(sites)))

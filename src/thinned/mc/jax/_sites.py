@@ -31,7 +31,7 @@ class Found(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is known of a variable: its value, and whether it depends on the key."""
+    """Holds what is known of a variable: its value, and whether it depends on the key."""
 
     value: Any
     keyed: bool
@@ -86,7 +86,7 @@ def _probability(threshold: Any) -> float | None:
 
 
 def silence(found: list[Found]) -> str:
-    """Why all samples are equal."""
+    """Tells why all samples are equal."""
     if not found:
         return (
             "all samples are equal: apply reached no dropout of this library. Switch it on "

@@ -1,8 +1,8 @@
 """Monte Carlo prediction of Keras models, on the backend that Keras has."""
 
-from thinned._installed import needs
+from thinned._installed import needs_keras
 
-needs("thinned.mc.keras", "keras", "keras")
+needs_keras("thinned.mc.keras")
 
 from thinned.mc.keras._predict import predict
 

@@ -145,11 +145,11 @@ class Draws:
         return active.single(self.next(name, kind, p, None)[0])
 
     def mask(self, name: str, like: Any, rate: float) -> Any:
-        """What a recurrent cell of Keras multiplies by at all times."""
+        """Gives what a recurrent cell of Keras multiplies by at all times."""
         return self.dropout(name, ops.ones_like(like), rate)
 
     def exact_mask(self, name: str, like: Any, rate: float) -> ExactMask:
-        """What one of ours multiplies by: exact in every type."""
+        """Gives what one of ours multiplies by: exact in every type."""
         wide = _types(like)[1]
         ones = ops.ones(like.shape, wide)
         return ExactMask(self.dropped("dropout", name, ones, rate, None, inverted=False)[0] != 0, rate)

@@ -72,7 +72,7 @@ def layers(model: Any) -> list[Any]:
 
 
 def stochastic(layer: Any) -> bool:
-    """Whether the layer itself is one that is taken over."""
+    """Tells whether the layer itself is one that is taken over."""
     return bool(_replacements(layer, Draws()))
 
 
@@ -124,7 +124,7 @@ def _training(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _elementwise(layer: Any, draws: Draws) -> Callable[..., Any] | None:
-    """What a layer without variables does, by the kind that it is."""
+    """Gives what a layer without variables does, by the kind that it is."""
     name = layer.name
     if isinstance(layer, keras.layers.GaussianNoise) and layer.stddev:
         return lambda inputs, **_: draws.noise(name, inputs, layer.stddev)

@@ -51,7 +51,7 @@ class Graph:
         (self.then if late else self.first).append(node)
 
     def front(self, x: Any) -> Parts:
-        """What the rest needs: tensors, and the masks that Keras has put on them."""
+        """Gives what the rest needs: tensors, and the masks that Keras has put on them."""
         inputs = _compat.standardize(self.functional)(x)
         values = {id(k): v for k, v in zip(self.functional.inputs, inputs, strict=True)}
         _run(self.first, values)

@@ -136,7 +136,7 @@ def _tiled(part: Any, times: int) -> Any:
 
 
 def silence(model: Any, sites: list[StochasticCall]) -> str:
-    """Why all samples are equal."""
+    """Tells why all samples are equal."""
     if sites:
         listed = ", ".join(f"{n}: {site.kind} {site.name!r}, {site.p:.6g}" for n, site in enumerate(sites))
         return (

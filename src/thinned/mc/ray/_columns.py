@@ -76,7 +76,7 @@ def _values(name: str, column: Any) -> npt.NDArray[Any] | list[npt.NDArray[Any]]
 
 
 def _nested(row: Any) -> bool:
-    """Whether a row is lists in a list, which come as an array of arrays."""
+    """Tells whether a row is lists in a list, which come as an array of arrays."""
     return isinstance(row, np.ndarray) and row.dtype.kind == "O"
 
 

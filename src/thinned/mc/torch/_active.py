@@ -20,7 +20,7 @@ from thinned.torch._draws import Draw, watching
 
 
 class Active(Sampling):
-    """What `active` gives: the number of the next sample, which may be set, and the last call's sites.
+    """Holds what `active` gives: the number of the next sample, which may be set, and the last call's sites.
 
     Attributes:
         key: the samples' key.

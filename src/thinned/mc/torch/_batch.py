@@ -25,7 +25,7 @@ _KEPT = 1 << 14  # bytes of numbers of inputs, one for each key, up to which key
 
 
 class Settings(Protocol):
-    """What of a call of `predict` a batch has to know."""
+    """Holds what of a call of `predict` a batch has to know."""
 
     key: Key
     samples: int
@@ -48,7 +48,7 @@ class Traced:
 
     @staticmethod
     def most_rows(program: Program, samples: int, memory: int) -> int:
-        """How many inputs can be held, with one sample at a time."""
+        """Tells how many inputs can be held, with one sample at a time."""
         each = program.bytes_input + program.bytes_sample + samples * program.bytes_output
         if each > memory:
             raise ValueError(

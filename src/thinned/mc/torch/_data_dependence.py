@@ -59,7 +59,7 @@ class _Sealed(_compat.TorchDispatchMode):
         self._held: list[Any] = []
 
     def is_sealed(self, tensor: Tensor) -> bool:
-        """Whether it depends on an input."""
+        """Tells whether it depends on an input."""
         return self.empty.is_our_fake(tensor) or _place(tensor) in self.written
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -82,7 +82,7 @@ class _Sealed(_compat.TorchDispatchMode):
 
 
 class _Reads(TorchFunctionMode):
-    """What is answered, by this or that, where there is no data; and ways round the operators."""
+    """Holds what is answered, by this or that, where there is no data; and ways round the operators."""
 
     def __init__(self, sealed: _Sealed) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ def _targets(func: Any, args: Any, kwargs: Any) -> list[Tensor]:
 
 @contextmanager
 def _attributes_kept(model: torch.nn.Module) -> Iterator[None]:
-    """What modules note of a pass is forgotten."""
+    """Gives what modules note of a pass is forgotten."""
     was = [
         (own, dict(own)) for module in model.modules() for own in (vars(module), _compat.buffers_of(module))
     ]

@@ -77,7 +77,7 @@ def _one_tensor() -> Any:
 
 
 def kind(leaves: list[Any], spec: Any, batch_dim: int) -> Any:
-    """What a trace for such arguments depends on."""
+    """Gives what a trace for such arguments depends on."""
     kinds = [_kind(one, batch_dim) for one in leaves]
     return kinds[0] if spec is _one_tensor() else repr((kinds, spec))
 

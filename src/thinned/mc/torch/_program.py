@@ -84,11 +84,11 @@ class Program:
 
     @functools.cached_property
     def constants(self) -> dict[fx.Node, Tensor]:
-        """What depends on parameters alone."""
+        """Gives what depends on parameters alone."""
         return dict(zip(self._constants.gives, _call(self._constants, {}), strict=True))
 
     def prefix(self, inputs: Sequence[Tensor]) -> dict[fx.Node, Tensor]:
-        """What depends on the inputs; each of `inputs` has them in front of its batch of one."""
+        """Gives what depends on the inputs; each of `inputs` has them in front of its batch of one."""
         if self._fresh:
             vars(self).pop("constants", None)
         values = {**self.constants, **dict(zip(self._inputs, inputs, strict=True))}
@@ -121,7 +121,7 @@ class Program:
         return torch.vmap(over_inputs, in_dims=first, randomness="different")(*args)
 
     def depends_on_input(self, node: fx.Node) -> bool:
-        """Whether a node that the suffix takes differs from input to input."""
+        """Tells whether a node that the suffix takes differs from input to input."""
         return node in self._inputs or node in self._prefix.gives
 
 
@@ -153,7 +153,7 @@ def _writes(node: fx.Node) -> bool:
 
 
 def _copy_without_target(graph: fx.Graph, node: fx.Node) -> None:
-    """What is left of `target.copy_(source)`; vmap has no rule for torch's own operator."""
+    """Gives what is left of `target.copy_(source)`; vmap has no rule for torch's own operator."""
     target, source = node.all_input_nodes
     like, value = _meta(target), _meta(source)
     with graph.inserting_before(node):
@@ -184,7 +184,7 @@ def _call(part: Part, values: dict[fx.Node, Tensor]) -> tuple[Tensor, ...]:
 
 
 def _ranks(nodes: Iterable[fx.Node], key: fx.Node) -> dict[fx.Node, int]:
-    """What enters each node."""
+    """Gives what enters each node."""
     rank: dict[fx.Node, int] = {}
     for node in nodes:
         if node.op == "placeholder":
@@ -259,7 +259,7 @@ def _is_view(node: fx.Node) -> bool:
 
 
 def _stays(node: fx.Node) -> bool:
-    """Whether it is a view, or made of numbers that were written into the code."""
+    """Tells whether it is a view, or made of numbers that were written into the code."""
     return _is_view(node) or not node.all_input_nodes
 
 

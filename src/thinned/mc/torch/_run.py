@@ -145,7 +145,7 @@ class Run:
         return None
 
     def silence(self) -> str:
-        """Why all samples are equal."""
+        """Tells why all samples are equal."""
         reached = "; ".join(map(str, self.draws.found)) or "none"
         missing = unreached(self.model, self.draws.found)
         not_reached = "; ".join(map(str, missing)) or "none"

@@ -56,11 +56,11 @@ class Snapshot:
 
     @property
     def places_known(self) -> bool:
-        """Whether views of all tensors stay good as long as it holds."""
+        """Tells whether views of all tensors stay good as long as it holds."""
         return all(place is not None for _, (*_, place) in self._kinds)
 
     def holds(self) -> bool:
-        """Whether everything is as it was."""
+        """Tells whether everything is as it was."""
         return (
             not any(self._empty)
             and _everywhere() == self._everywhere
@@ -84,7 +84,7 @@ def _class(module: torch.nn.Module) -> Any:
 
 
 def _everywhere() -> Any:
-    """What is set for all modules."""
+    """Gives what is set for all modules."""
     return _compat.global_hooks_now(), _autocast.now(), torch.get_default_dtype()
 
 

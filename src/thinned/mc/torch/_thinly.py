@@ -1,8 +1,8 @@
 """Samples that all inputs share, as what they are: one smaller network for each.
 
-Where a mask has one decision for a unit, the maps in front and behind need what it keeps alone. `of` reads the
-traced forward pass of one input for that, and `Thinly` runs it for all inputs at once, sample by sample, so
-that a weight is gathered once for all of them. Only what computes each input from itself is run so.
+Where a mask has one decision for a unit, the maps in front and behind need what it keeps alone. `of` reads
+the traced forward pass of one input for that, and `Thinly` runs it for all inputs at once, sample by sample,
+so that a weight is gathered once for all of them. Only what computes each input from itself is run so.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ _SCALING = {_aten.relu.default, _aten.leaky_relu.default, _aten.detach.default} 
 _PAIRS = {_aten.add.Tensor, _aten.sub.Tensor, _aten.mul.Tensor}
 _ALONG = {_aten._softmax.default, _aten._log_softmax.default}
 _VIEWS = {_aten.view.default, _aten._unsafe_view.default}
-# Rows of a product from which on a part of it is worth a gather of its weight. The dropout paper's network, 100
-# samples, against all of them in one product: 16 inputs 2.1 times as long, 64 0.83, 256 0.37 to 0.5.
+# Rows of a product from which on a part of it is worth a gather of its weight. The dropout paper's network,
+# 100 samples, against all of them in one product: 16 inputs 2.1 times as long, 64 0.83, 256 0.37 to 0.5.
 _ROWS = 64
+# Multiplications of a map from which on the 50 µs of a call for each sample are not most of what it takes.
+_PRODUCTS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,11 @@ class _Site:
     source: fx.Node | None
     sinks: tuple[fx.Node, ...]
     positions: int  # of a map, for each input
+    weights: int  # of one that reads it
 
     def is_worth(self, inputs: int) -> bool:
-        return bool(self.sinks) and inputs * self.positions >= _ROWS
+        rows = inputs * self.positions
+        return bool(self.sinks) and rows >= _ROWS and rows * self.weights >= _PRODUCTS
 
 
 class _Kept:
@@ -90,7 +94,9 @@ class Thinly:
             ones = torch.ones(len(keys), *site.shape, dtype=_meta(node).dtype)
             masks[node] = node.target(ones, values[node.args[1]], *_filled(node.args[2:4], values))  # type: ignore[operator, index]
             if site.is_worth(inputs):
-                kept[node] = _Kept(masks[node])
+                made = _Kept(masks[node])
+                if len(site.shape) == 2 or all(map(len, made.parts)):  # a convolution has a channel at least
+                    kept[node] = made
         reads = {sink: node for node in kept for sink in self.sites[node].sinks}
         writes = {self.sites[node].source: node for node in kept if self.sites[node].source is not None}
         drawn = []
@@ -197,7 +203,8 @@ def _site(node: fx.Node) -> _Site:
     shape = tuple(1 if noise is not None and noise[k] == 1 else size for k, size in enumerate(sizes))
     sinks = _sinks(node) if math.prod(shape) == shape[1] else ()
     positions = math.prod(_meta(sinks[0]).shape[2:]) if sinks else 1
-    return _Site(shape, _source(node) if sinks else None, sinks, positions)
+    weights = max((math.prod(_meta(_operands(sink)[2]).shape) for sink in sinks), default=0)
+    return _Site(shape, _source(node) if sinks else None, sinks, positions, weights)
 
 
 def _sinks(site: fx.Node) -> tuple[fx.Node, ...]:
@@ -231,7 +238,8 @@ def _map(
 ) -> Tensor:
     """A linear map or a convolution, of the units that are kept."""
     bias, x, weight = (None if one is None else values[one] for one in _operands(node))
-    assert x is not None and weight is not None
+    assert x is not None
+    assert weight is not None
     linear = node.target in _LINEAR
     weight = weight.t() if linear else weight
     rows = None if out is None else out.parts[k]

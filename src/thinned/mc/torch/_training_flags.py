@@ -49,7 +49,7 @@ def flags_kept(model: torch.nn.Module, by: str = "compare") -> Iterator[list[tor
 
 
 def drops_in_training(module: torch.nn.Module) -> bool:
-    """Whether a module is one that asks for its `training` before it drops."""
+    """Tells whether a module is one that asks for its `training` before it drops."""
     if isinstance(module, _NORMS):
         return False
     name = type(module).__name__

@@ -29,7 +29,7 @@ class Evidence(_audit.Evidence):
     quiet: Run | None
 
     def frozen(self, name: str) -> bool:
-        """Whether no parameter around a site is trained."""
+        """Tells whether no parameter around a site is trained."""
         parts = name.split(".")
         for length in range(len(parts), 0, -1):
             parameters = list(self.model.get_submodule(".".join(parts[:length])).parameters())
@@ -38,7 +38,7 @@ class Evidence(_audit.Evidence):
         return False
 
     def by_batch(self, name: str) -> bool:
-        """Whether a layer says that it drops whole batches, as torchvision's does."""
+        """Tells whether a layer says that it drops whole batches, as torchvision's does."""
         return getattr(self.model.get_submodule(name), "mode", None) == "batch"
 
 

@@ -41,7 +41,7 @@ def _put_back(tensor: Tensor, value: Tensor) -> None:
 
 
 def _generators(model: torch.nn.Module) -> Iterator[tuple[Callable[[], Any], Callable[[Any], Any]]]:
-    """How to get and to set the state of each generator that a model may draw from."""
+    """Tells how to get and to set the state of each generator that a model may draw from."""
     yield random.getstate, random.setstate
     yield np.random.get_state, np.random.set_state
     for module in model.modules():

@@ -221,12 +221,12 @@ def _array(tensor: Tensor) -> npt.NDArray[Any]:
 
 
 def _hooked() -> bool:
-    """Whether a checkpoint is around, inside which no gradient may be asked for."""
+    """Tells whether a checkpoint is around, inside which no gradient may be asked for."""
     return _compat.saved_tensors_hooks(True) is not None
 
 
 def is_handwritten(module: torch.nn.Module) -> bool:
-    """Whether a module drops by its name, and is neither torch's nor ours."""
+    """Tells whether a module drops by its name, and is neither torch's nor ours."""
     kind = type(module)
     if not DROPS.search(kind.__name__) or kind.__module__.startswith(("torch.nn.", "thinned.")):
         return False

@@ -45,7 +45,7 @@ _SHAPES = {"shape", "ndim", "dtype", "device", "size", "dim"}
 
 
 class StaysError(Exception):
-    """Why a site's scale cannot move."""
+    """Says why a site's scale cannot move."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _check_hooks(model: torch.nn.Module, stacks: list[set[str]]) -> None:
 
 
 def _passes(model: torch.nn.Module, node: fx.Node, user: fx.Node, site: str, graph: _Graph) -> bool:
-    """Whether the scale of `node` goes on in `user`; False where it ends well."""
+    """Tells whether the scale of `node` goes on in `user`; False where it ends well."""
     if user.op == "output":
         raise StaysError("its output is one of the model's, or of its nn.Sequential's")
     name = graph.calls.get(user)
@@ -215,7 +215,7 @@ def _is_homogeneous(model: torch.nn.Module, node: fx.Node, graph: _Graph) -> boo
 
 
 def _runs(module: torch.nn.Module, cls: type[torch.nn.Module]) -> bool:
-    """Whether the forward of a module is that of its class in torch.nn."""
+    """Tells whether the forward of a module is that of its class in torch.nn."""
     return type(module).forward is cls.forward and "forward" not in vars(module)
 
 
@@ -225,7 +225,7 @@ def _is_inplace(model: torch.nn.Module, node: fx.Node, graph: _Graph) -> bool:
 
 
 def _is_alone(model: torch.nn.Module, node: fx.Node, graph: _Graph) -> bool:
-    """Whether a value, and whatever may share its memory, has one reader."""
+    """Tells whether a value, and whatever may share its memory, has one reader."""
     if len(node.users) > 1:
         return False
     return not _is_homogeneous(model, node, graph) or _is_alone(model, node.all_input_nodes[0], graph)

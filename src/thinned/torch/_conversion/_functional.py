@@ -55,7 +55,7 @@ def drops(module: torch.nn.Module) -> tuple[str, ...]:
 
 
 def reads(module: torch.nn.Module) -> tuple[str, ...]:
-    """Where the source of a module's class reads the p of one of its dropout modules, to hand it on."""
+    """Tells where the source of a module's class reads the p of one of its dropout modules, to hand it on."""
     kind: Any = type(module)
     return tuple(
         f"{where} reads self.{child}.p"
@@ -72,7 +72,7 @@ def passes_call(module: torch.nn.Module) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1024)
 def asks_transformers(kind: Any) -> bool:
-    """Whether a class's forward asks transformers which function its attention is."""
+    """Tells whether a class's forward asks transformers which function its attention is."""
     cls = next((cls for cls in kind.__mro__ if "forward" in vars(cls)), torch.nn.Module)
     return not _is_others(_root(cls)) and any(
         isinstance(node, ast.Name) and node.id == "ALL_ATTENTION_FUNCTIONS"
@@ -170,7 +170,7 @@ def _root(of: Any) -> str:
 
 
 def _is_others(root: str) -> bool:
-    """Whether this is a package that is known: torch, ours, or Python's own."""
+    """Tells whether this is a package that is known: torch, ours, or Python's own."""
     return root in ("torch", "thinned") or root in sys.stdlib_module_names
 
 
@@ -184,6 +184,6 @@ def _resolve(expression: ast.expr, names: Any) -> Any:
 
 
 def _attention_drops(call: ast.Call) -> bool:
-    """Whether dropout_p is given, by keyword or as the fifth argument, and is not a zero."""
+    """Tells whether dropout_p is given, by keyword or as the fifth argument, and is not a zero."""
     given = call.args[4:5] + [word.value for word in call.keywords if word.arg == "dropout_p"]
     return any(not (isinstance(value, ast.Constant) and value.value == 0) for value in given)

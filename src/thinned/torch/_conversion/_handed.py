@@ -55,13 +55,13 @@ class HandedAttention(Site):
 
 
 def hands_over(module: torch.nn.Module) -> bool:
-    """Whether a module asks transformers for its attention, by whatever name."""
+    """Tells whether a module asks transformers for its attention, by whatever name."""
     kind: Any = type(module)
     return _functional.asks_transformers(kind)
 
 
 def is_ours(module: torch.nn.Module) -> bool:
-    """Whether it asks by our name."""
+    """Tells whether it asks by our name."""
     config = getattr(module, "config", None)
     return hands_over(module) and _compat.attention_asked_for(config) == IMPLEMENTATION
 

@@ -103,7 +103,7 @@ def _rescale(model: Model, copy: bool, source: Mode, target: Mode) -> Rescaling[
 
 
 def _has_mode(site: torch.nn.Module, mode: Mode) -> bool:
-    """Whether a module is a site of this mode; inverted ones that cannot be classic are an error."""
+    """Tells whether a module is a site of this mode; inverted ones that cannot be classic are an error."""
     kind = type(site)
     if isinstance(site, nn.Dropout) and kind.forward is nn.Dropout.forward:
         return site.mode == mode

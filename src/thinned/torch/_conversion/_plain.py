@@ -19,7 +19,7 @@ _TWINS: Final[dict[type[Site], Any]] = {
 
 
 def has_plain(module: torch.nn.Module) -> bool:
-    """Whether torch.nn has a layer that evaluates as this one does."""
+    """Tells whether torch.nn has a layer that evaluates as this one does."""
     return type(module) in _TWINS
 
 

@@ -78,7 +78,7 @@ def strip(model: Model, *, copy: bool = False) -> Removal[Model]:
 
 
 def _problem(module: torch.nn.Module) -> str | None:
-    """Why a module that drops cannot be taken out."""
+    """Tells why a module that drops cannot be taken out."""
     kind = type(module)
     if not isinstance(module, Site):
         torchs = torch_class(module)

@@ -83,7 +83,7 @@ def torch_class(module: torch.nn.Module, kinds: tuple[type[Any], ...] = OF_TORCH
 
 
 def foreign(module: torch.nn.Module, torchs: type) -> str | None:
-    """Why a module of a class that derives from one of torch's is not simply one."""
+    """Tells why a module of a class that derives from one of torch's is not simply one."""
     kind = type(module)
     between = kind.__mro__[: kind.__mro__.index(torchs)]
     own = {n for cls in between for n, v in vars(cls).items() if callable(v) or isinstance(v, property)}

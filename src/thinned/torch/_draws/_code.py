@@ -19,7 +19,7 @@ _FOLLOWS = {"LOAD_ATTR", "LOAD_METHOD"}
 
 @functools.lru_cache(maxsize=1024)
 def drops(kind: Any) -> bool:
-    """Whether a method of the class, or of a base that is the user's, names a function that drops.
+    """Tells whether a method of the class, or of a base that is the user's, names a function that drops.
 
     Names are followed from where they are defined, so that `F.dropout` is found and `self.dropout` is not.
     """

@@ -122,12 +122,12 @@ class Draws(TorchFunctionMode):
         return None
 
     def drops(self, training: Any) -> bool:
-        """Whether a call drops that was told this of its `training`."""
+        """Tells whether a call drops that was told this of its `training`."""
         is_own = not self.inside or self.inside[-1][0] is not None
         return bool(training) or (self.always and is_own)
 
     def takes(self, training: Any, key: Any) -> bool:
-        """Whether the draw of a function of ours is taken over, which may have a key of its own."""
+        """Tells whether the draw of a function of ours is taken over, which may have a key of its own."""
         return self.drops(training)
 
     def key_of_parts(self, site: Any, call: int | None = None, key: Any = None) -> Key | Tensor:

@@ -63,7 +63,7 @@ def _leave(module: torch.nn.Module, args: Any, result: Any) -> None:
 
 
 def taken_over(module: torch.nn.Module) -> bool:
-    """Whether this thread has entered a mode for a model that the module is of."""
+    """Tells whether this thread has entered a mode for a model that the module is of."""
     return any(module in draws.names for draws in THREAD.entered)
 
 

@@ -145,7 +145,7 @@ class Link:
         """Whether a compiled graph thins: shapes do not change with the mask."""
         if not self.site.fixed or not torch.compiler.is_dynamo_compiling():
             return False
-        return not torch.compiler.is_exporting() and not _compat.transforms_active()
+        return not (torch.compiler.is_exporting() or _compat.transforms_active() or THREAD.entered)
 
     def _applies(self, like: Tensor) -> bool:
         """Whether this call is thinned: it drops, and no tool is at work that has to see the masks."""

@@ -89,13 +89,18 @@ def keeps_at(position, seed, stream, drop):
 
 
 @triton.jit
-def rate(p, drop, factor, INVERTED: tl.constexpr, P_HERE: tl.constexpr):
+def rate(p, drop, factor, INVERTED: tl.constexpr, P_HERE: tl.constexpr, NOISE: tl.constexpr = False):
     """Drop threshold (int64) and factor (float64), read from device memory, or as they were passed.
+
+    The factor of noise is its standard deviation √(p/(1 − p)).
 
     The factor is passed as the bits of a double: Triton takes a number for a float32. What is read can be
     checked by nobody without waiting for the device: outside [0, 1] the factor is NaN and nothing is dropped.
     """
-    if P_HERE:
+    if P_HERE and NOISE:
+        each = tl.load(p).to(tl.float64)
+        drop, factor = drop.to(tl.int64), tl.sqrt(each / (1.0 - each))
+    elif P_HERE:
         scaled = tl.load(p).to(tl.float64) * 4294967296.0
         valid = (scaled >= 0.0) & (scaled <= 4294967296.0)
         scaled = tl.where(valid, scaled, 0.0)

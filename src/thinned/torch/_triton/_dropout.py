@@ -10,12 +10,13 @@ import triton
 import triton.language as tl
 
 from thinned.torch._triton._bits import add, keeps, keeps_at, rate, value, words
+from thinned.torch._triton._normal import deviates, deviates_at, noisy
 
 # Specialised on its value, a key or a position would compile anew.
-_ANY_VALUE = ["seed", "stream", "drop", "factor", "base"]
+ANY_VALUE = ["seed", "stream", "drop", "factor", "base"]
 
 
-@triton.jit(do_not_specialize=_ANY_VALUE)
+@triton.jit(do_not_specialize=ANY_VALUE)
 def rows(
     x,
     residual,
@@ -43,6 +44,7 @@ def rows(
     ADD: tl.constexpr,
     ONE: tl.constexpr,
     SHARED: tl.constexpr,
+    NOISE: tl.constexpr,
 ):
     """Rows of `width` elements, consecutive in input, output and mask: eight positions to a call."""
     SPAN: tl.constexpr = 8 * CALLS
@@ -50,14 +52,14 @@ def rows(
     position = base.to(tl.int64)
     x_at, out_at, key_at, p_at = position * 0, position * 0, position * 0, position * 0
     if not ONE:  # a division is 25 instructions of each thread
-        x_at, out_at, position, key_at, p_at = _offsets(
+        x_at, out_at, position, key_at, p_at = offsets(
             (program // chunks).to(tl.int64), sizes, x_steps, out_steps, position_steps, key_steps, p_steps
         )
         position += base
         program %= chunks
     if KEY_HERE:
         seed, stream = tl.load(key + key_at), tl.load(key + key_at + 1)
-    drop, factor = rate(p + p_at, drop, factor, INVERTED, P_HERE)
+    drop, factor = rate(p + p_at, drop, factor, INVERTED, P_HERE, NOISE)
     begin = program.to(tl.int64) * SPAN
     block = (position + begin) >> 3
     lane = tl.arange(0, SPAN)
@@ -69,17 +71,21 @@ def rows(
     if ADD:
         r = _read(residual + x_at, lane, begin, width, ALIGNED)
     seed, stream = seed.to(tl.int64), stream.to(tl.int64)
-    if SHARED:
-        kept = keeps_at(position + tl.zeros([1], tl.int64), seed, stream, drop)
+    one = position + tl.zeros([1], tl.int64)
+    if NOISE:
+        y = noisy(
+            v, deviates_at(one, seed, stream) if SHARED else deviates(block, seed, stream, CALLS), factor
+        )
+    elif SHARED:
+        y = value(v, keeps_at(one, seed, stream, drop), factor)
     else:
-        kept = keeps(block, seed, stream, drop, CALLS)
-    y = value(v, kept, factor)
+        y = value(v, keeps(block, seed, stream, drop, CALLS), factor)
     if ADD:
         y = add(y, r, out.dtype.element_ty)
     _write(out + (out_at + begin), y, lane, begin, width, ALIGNED)
 
 
-@triton.jit(do_not_specialize=_ANY_VALUE)
+@triton.jit(do_not_specialize=ANY_VALUE)
 def strided(
     x,
     out,
@@ -102,11 +108,12 @@ def strided(
     P_HERE: tl.constexpr,
     P_MANY: tl.constexpr,
     INVERTED: tl.constexpr,
+    NOISE: tl.constexpr,
 ):
     """Any layout: each element has its own call."""
     index = tl.program_id(0).to(tl.int64) * SPAN + tl.arange(0, SPAN)
     inside = index < elements
-    x_at, out_at, position, key_at, p_at = _offsets(
+    x_at, out_at, position, key_at, p_at = offsets(
         index, sizes, x_steps, out_steps, position_steps, key_steps, p_steps
     )
     position += base
@@ -117,9 +124,12 @@ def strided(
     # Beyond the last element an index begins anew in each dimension: there is a p to read.
     if P_MANY:
         p += p_at
-    drop, factor = rate(p, drop, factor, INVERTED, P_HERE)
-    kept = keeps_at(position, seed, stream, drop)
-    y = value(tl.load(x + x_at, mask=inside), kept, factor)
+    drop, factor = rate(p, drop, factor, INVERTED, P_HERE, NOISE)
+    v = tl.load(x + x_at, mask=inside)
+    if NOISE:
+        y = noisy(v, deviates_at(position, seed, stream), factor)
+    else:
+        y = value(v, keeps_at(position, seed, stream, drop), factor)
     tl.store(out + out_at, y, mask=inside)
 
 
@@ -136,7 +146,7 @@ def fold(key, data, out, count, SPAN: tl.constexpr):
 
 
 @triton.jit
-def _offsets(index, sizes, x_steps, out_steps, position_steps, key_steps, p_steps):
+def offsets(index, sizes, x_steps, out_steps, position_steps, key_steps, p_steps):
     """Where the element of an index stands, in elements of input and output, in positions, in keys, in p."""
     x_at, out_at, position, key_at, p_at = index * 0, index * 0, index * 0, index * 0, index * 0
     for d in tl.static_range(len(sizes)):

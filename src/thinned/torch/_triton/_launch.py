@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any
 
@@ -13,7 +14,7 @@ from thinned._arguments import effect, signed
 from thinned._position import row_major
 from thinned.contract import threshold
 from thinned.torch import _rate
-from thinned.torch._triton import _dropout
+from thinned.torch._triton import _dropout, _numbers, _tile, _turned
 from thinned.torch._triton._layout import layout
 from thinned.torch._words import words_of
 
@@ -23,16 +24,37 @@ _WARPS = 4
 # A shorter row would leave most of a warp without work.
 _SHORTEST_ROW = 64
 _SPAN = 1024
+# Of memory that runs across the mask: a word of 32 positions for each thread, 64 of them by 64 neighbours in
+# memory. In a dimension of fewer than 32 a tile would be mostly empty.
+_TILE_CALLS, _TILE_WORDS, _COLUMNS = 4, 2, 64
+_LEAST_TILE = 32
 # A product and a sum are two roundings: none may be left to the assembler.
 _EXACT = {"enable_fp_fusion": False}
+
+_KINDS = {
+    "word": _numbers.WORD.value,
+    "uniform": _numbers.UNIFORM.value,
+    "middle": _numbers.MIDDLE.value,
+    "normal": _numbers.NORMAL.value,
+}
 
 Strides = tuple[int, ...] | None
 
 
 def dropout(
-    input: Tensor, out: Tensor, key: Tensor, p: Tensor, inverted: bool, base: int, strides: Strides
+    input: Tensor,
+    out: Tensor,
+    key: Tensor,
+    p: Tensor,
+    inverted: bool,
+    base: int,
+    strides: Strides,
+    noise: bool = False,
 ) -> Tensor:
-    """Write the dropped input to `out`, which may be the input. p is one number or broadcasts to it."""
+    """Write the dropped input to `out`, which may be the input. p is one number or broadcasts to it.
+
+    With `noise`, each element is multiplied by a normal deviate about 1 instead (Gaussian dropout).
+    """
     many = key.dim() - 1
     shape = tuple(input.shape)
     if not input.numel():
@@ -48,10 +70,15 @@ def dropout(
     found = layout(
         zip(shape, input.stride(), out.stride(), positions, keys, rates, strict=True), _SHORTEST_ROW
     )
-    what, flags = arguments(input, key, p, inverted)
+    what, flags = arguments(input, key, p, inverted, noise)
+    flags["NOISE"] = noise
     with torch.cuda.device_of(input):
+        across = None if noise else found.turned(_LEAST_TILE)
         if found.width:
             _rows(input, input, out, what, base, found, flags | {"ADD": False})
+        elif across:
+            del flags["NOISE"]
+            _across(input, out, what, base, across, flags)
         else:
             _dropout.strided[(triton.cdiv(input.numel(), _SPAN),)](
                 *(input, out, *what, base, *found.columns(), input.numel()),
@@ -70,7 +97,33 @@ def add(input: Tensor, residual: Tensor, key: Tensor, p: Tensor, base: int) -> T
         what, flags = arguments(input, key, p, True)
         with torch.cuda.device_of(input):
             found = layout([(input.numel(), 1, 1, 1, 0, 0)], _SHORTEST_ROW)
-            _rows(input, residual, out, what, base, found, flags | {"ADD": True})
+            _rows(input, residual, out, what, base, found, flags | {"ADD": True, "NOISE": False})
+    return out
+
+
+def numbers(out: Tensor, key: Tensor, base: int, strides: tuple[int, ...], kind: str) -> Tensor:
+    """Write numbers of a kind to a contiguous tensor, whose first dimensions are the key's."""
+    many = key.dim() - 1
+    if not out.numel():
+        return out
+    here = bool(many) or _on(out, key)
+    key = (key.to(out.device) if many else key).contiguous()
+    positions, keys = (0,) * many + strides, (*key.stride()[:many], *(0,) * len(strides))
+    still = (0,) * out.dim()
+    found = layout(zip(out.shape, still, out.stride(), positions, keys, still, strict=True), 1)
+    sizes, _, _, steps, key_steps, _ = found.columns()
+    ((size, _, _, step, key_step, _),) = found.dimensions[-1:]
+    dense = len(found.dimensions) == 1 and (size == 1 or step == 1) and not key_step and not base % 8
+    seed, stream = (0, 0) if here else (signed(word) for word in words_of(key))
+    with torch.cuda.device_of(out):
+        _numbers.numbers[(triton.cdiv(out.numel(), _SPAN),)](
+            *(out, key if here else out, seed, stream, base, sizes, steps, key_steps, out.numel()),
+            KIND=_KINDS[kind],
+            CALLS=_SPAN // 8,
+            DENSE=dense,
+            KEY_HERE=here,
+            **_EXACT,
+        )
     return out
 
 
@@ -86,7 +139,7 @@ def fold(key: Tensor, data: Tensor) -> Tensor:
 
 
 def arguments(
-    input: Tensor, key: Tensor, p: Tensor, inverted: bool
+    input: Tensor, key: Tensor, p: Tensor, inverted: bool, noise: bool = False
 ) -> tuple[tuple[Any, ...], dict[str, bool]]:
     """Key and p as kernels take them: tensors, numbers, and which of the two are to be used.
 
@@ -102,7 +155,10 @@ def arguments(
     if not flags["KEY_HERE"]:
         seed, stream = (signed(word) for word in words_of(key))
     if not flags["P_HERE"]:
-        drop, factor = effect(threshold(p.item()), True, inverted)
+        if noise:
+            factor = math.sqrt(p.item() / (1.0 - p.item()))
+        else:
+            drop, factor = effect(threshold(p.item()), True, inverted)
         (bits,) = struct.unpack("<q", struct.pack("<d", factor))
     key, p = (t if flags[flag] else input for t, flag in ((key, "KEY_HERE"), (p, "P_HERE")))
     return (key, p, seed, stream, drop, bits), flags
@@ -116,6 +172,23 @@ def _on_device(p: Tensor, input: Tensor) -> Tensor:
 
 def _on(input: Tensor, small: Tensor) -> bool:
     return small.device == input.device and not small.is_cpu
+
+
+def _across(input: Tensor, out: Tensor, what: tuple[Any, ...], base: int, across: Any, flags: Any) -> None:
+    rest, down, along = across
+    aligned = not base % 8 and not along[3] % 8 and not any(d[3] % 8 for d in rest.dimensions)
+    tiles = triton.cdiv(along[0], _COLUMNS) * triton.cdiv(down[0], 8 * _TILE_CALLS * _TILE_WORDS)
+    _turned.turned[(tiles * math.prod(d[0] for d in rest.dimensions),)](
+        *(input, out, *what, base, *rest.columns(), down[0], along[0]),
+        *(down[1], along[1], down[2], along[2], along[3]),
+        HOW=(_tile.ALIGNED if aligned else _tile.CONSECUTIVE).value,
+        CALLS=_TILE_CALLS,
+        WORDS=_TILE_WORDS,
+        COLUMNS=_COLUMNS,
+        **flags,
+        num_warps=_WARPS,
+        **_EXACT,
+    )
 
 
 def _rows(

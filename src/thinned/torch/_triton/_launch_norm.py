@@ -9,7 +9,7 @@ import torch
 import triton  # type: ignore[import-untyped]
 from torch import Tensor
 
-from thinned.torch._triton import _norm
+from thinned.torch._triton import _norm, _norm_wide
 from thinned.torch._triton._launch import arguments
 
 # Elements of a row that a thread holds, in several tensors at once; and rows at a time, so that the sums of
@@ -18,8 +18,10 @@ _ELEMENTS_A_THREAD = 16
 _MOST_WARPS = 16
 _PARTS = 1024
 
-# A wider row would not fit a program's registers.
-WIDEST = 16384
+# A wider row goes by in spans: at 16,384 the way back would spill 28 registers of a thread.
+WIDEST, WIDEST_BACK = 16384, 8192
+SPAN = 4096
+COLUMNS = 1024
 
 
 def forward(
@@ -44,9 +46,10 @@ def forward(
         (bits,) = struct.unpack("<q", struct.pack("<d", eps))
         tensors = (input, residual, _or(weight, input), _or(bias, input), total, out, means, scales)
         with torch.cuda.device_of(input):
-            _norm.forward[(rows,)](
+            kernel = _norm.forward if width <= WIDEST else _norm_wide.forward
+            kernel[(rows,)](
                 *(*tensors, *what, base, bits, width),
-                **_options(flags, what[4], width, base, weight, bias, rms),
+                **_options(flags, what[4], width <= WIDEST, width, base, weight, bias, rms),
             )
     return out, total, means, scales
 
@@ -79,12 +82,14 @@ def backward(
     if rows:
         what, flags = arguments(total, key, p, True)
         tensors = (grad, grad_total, total, _or(weight, total), means, scales, grad_input, grad_residual)
+        options = _options(flags, what[4], width <= WIDEST_BACK, width, base, weight, bias, rms)
+        sums = (of_weight, of_bias)
         with torch.cuda.device_of(total):
-            _norm.backward[(parts,)](
-                *(*tensors, of_weight, of_bias, *what, base, rows, width),
-                ROWS=each,
-                **_options(flags, what[4], width, base, weight, bias, rms),
-            )
+            if width <= WIDEST_BACK:
+                _norm.backward[(parts,)](*(*tensors, *sums, *what, base, rows, width), ROWS=each, **options)
+            else:
+                _norm_wide.backward[(rows,)](*(*tensors, *what, base, width), **options)
+                _down_the_columns((grad, total, means, scales, *sums, rows, width), (parts, each), options)
     of_weight, of_bias = (
         total.new_empty(0) if t is None else parts.sum(0).to(t.dtype)
         for t, parts in ((weight, of_weight), (bias, of_bias))
@@ -92,16 +97,26 @@ def backward(
     return grad_input, grad_residual, of_weight, of_bias
 
 
+def _down_the_columns(operands: tuple[Any, ...], parts: tuple[int, int], options: dict[str, Any]) -> None:
+    """Sums for the gradients of weight and bias of wide rows, if there are such."""
+    flags = {name: options[name] for name in ("WEIGHT", "BIAS", "RMS")}
+    if flags["WEIGHT"] or flags["BIAS"]:
+        _norm_wide.weights[(parts[0], triton.cdiv(operands[-1], COLUMNS))](
+            *operands, ROWS=parts[1], SPAN=COLUMNS, **flags, enable_fp_fusion=False
+        )
+
+
 def _options(
     flags: dict[str, bool],
     drop: int,
+    whole: bool,
     width: int,
     base: int,
     weight: Tensor | None,
     bias: Tensor | None,
     rms: bool,
 ) -> dict[str, Any]:
-    calls = triton.next_power_of_2(triton.cdiv(width, 8))
+    calls = triton.next_power_of_2(triton.cdiv(width, 8)) if whole else SPAN // 8
     warps = 8 * calls // (32 * _ELEMENTS_A_THREAD)
     return {
         **flags,

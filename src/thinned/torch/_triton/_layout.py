@@ -26,6 +26,22 @@ class Layout:
     width: int
     shared: bool = False
 
+    def turned(self, least: int) -> tuple[Layout, Dimension, Dimension] | None:
+        """Other dimensions, that along which positions follow one another, and that of memory; or none.
+
+        Args:
+            least: a size of either below which a tile is mostly empty.
+        """
+        if self.width:
+            return None
+        wide = [d for d in self.dimensions if d[0] >= least and d[4:] == (0, 0)]
+        down = next((d for d in wide if d[3] == 1), None)
+        along = next((d for d in wide if d is not down and 1 in d[1:3]), None)
+        if down is None or along is None:
+            return None
+        rest = tuple(d for d in self.dimensions if d is not down and d is not along)
+        return Layout(rest or ((1, 0, 0, 0, 0, 0),), 0), down, along
+
     def columns(self) -> tuple[tuple[int, ...], ...]:
         """Sizes, and each kind of step, innermost dimension first."""
         return tuple(zip(*reversed(self.dimensions), strict=True))

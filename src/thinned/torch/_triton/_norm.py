@@ -10,10 +10,10 @@ import triton.language as tl
 
 from thinned.torch._triton._bits import add, keeps, keeps_at, rate, value
 
-_ANY_VALUE = ["seed", "stream", "drop", "factor", "base", "eps"]
+ANY_VALUE = ["seed", "stream", "drop", "factor", "base", "eps"]
 
 
-@triton.jit(do_not_specialize=_ANY_VALUE)
+@triton.jit(do_not_specialize=ANY_VALUE)
 def forward(
     x,
     residual,
@@ -51,7 +51,7 @@ def forward(
     y = tl.load(x + at + lane, mask=inside, other=0.0)
     r = tl.load(residual + at + lane, mask=inside, other=0.0)
     if DROPS:
-        y = _dropped(y, base + at, lane, key, p, seed, stream, drop, factor, CALLS, ALIGNED, KEY_HERE, P_HERE)
+        y = dropped(y, base + at, lane, key, p, seed, stream, drop, factor, CALLS, ALIGNED, KEY_HERE, P_HERE)
     s = add(y, r, total.dtype.element_ty)
     tl.store(total + at + lane, s, mask=inside)
     s = s.to(wide)
@@ -70,7 +70,7 @@ def forward(
     tl.store(out + at + lane, n.to(out.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=[*_ANY_VALUE[:5], "rows"])
+@triton.jit(do_not_specialize=[*ANY_VALUE[:5], "rows"])
 def backward(
     grad,
     grad_total,
@@ -130,7 +130,7 @@ def backward(
         tl.store(grad_residual + at + lane, d.to(grad_residual.dtype.element_ty), mask=inside)
         d = d.to(grad_x.dtype.element_ty)
         if DROPS:
-            d = _dropped(
+            d = dropped(
                 d, base + at, lane, key, p, seed, stream, drop, factor, CALLS, ALIGNED, KEY_HERE, P_HERE
             )
         tl.store(grad_x + at + lane, d, mask=inside)
@@ -141,7 +141,7 @@ def backward(
 
 
 @triton.jit
-def _dropped(
+def dropped(
     v,
     position,
     lane,

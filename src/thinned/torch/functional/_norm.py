@@ -18,7 +18,6 @@ from thinned.torch._place import Place, consecutive
 from thinned.torch.functional._residual import dropout_add
 
 # A wider row does not fit the kernel's registers.
-_WIDEST = 16384
 
 
 @overridable
@@ -167,7 +166,7 @@ def _applies(input: Any, residual: Any, shape: tuple[int, ...], *parameters: Ten
     given = [t for t in parameters if t is not None]
     return (
         tuple(input.shape[-len(shape) :]) == shape
-        and 0 < math.prod(shape) <= _WIDEST
+        and math.prod(shape) > 0
         and all(t.dtype == dtype and t.shape == shape and t.device == input.device for t in given)
         # Under autocast the norm's result would be float32.
         and (dtype == torch.float32 or not torch.is_autocast_enabled(input.device.type))

@@ -10,7 +10,8 @@ from torch import Tensor
 from thinned import contract
 from thinned._arguments import check_key
 from thinned.contract import Key, check_integer, check_probability
-from thinned.torch._numbers import word_at
+from thinned.torch._key import as_tensor
+from thinned.torch._numbers import numbers, word_at
 
 
 class FixedDropout(torch.nn.Module):
@@ -62,28 +63,33 @@ class FixedDropout(torch.nn.Module):
             raise ValueError(
                 f"input must be real numbers (N, F, …), got {input.dtype} of {tuple(input.shape)}"
             )
+        rows = input.shape[0]
         if self.member is not None:
             if not 0 <= check_integer("member", self.member) < self.members:
                 raise ValueError(f"member must be from 0 to {self.members - 1}, or None, got {self.member}")
-            return self._of_member(input, self.member)
-        rows = input.shape[0]
+            return self._kept(input, self._masks(input)[self.member])
         if rows % self.members:
             raise ValueError(
                 f"{rows} rows are not divided by {self.members} members: repeat the batch, or set member"
             )
-        parts = input.chunk(self.members)
-        return torch.cat([self._of_member(part, member) for member, part in enumerate(parts)])
+        parts = input.reshape(self.members, rows // self.members, *input.shape[1:])
+        return self._kept(parts, self._masks(input).unsqueeze(1)).reshape(input.shape)
 
-    def _of_member(self, input: Tensor, member: int) -> Tensor:
-        """By the words themselves: a call of `dropout` would be a site, whose masks `thinned.mc` draws."""
+    def _masks(self, input: Tensor) -> Tensor:
+        """Of all members, (members, …), of one sample's shape or with 1 where it is shared.
+
+        By the numbers themselves: a call of `dropout` would be a site, whose masks `thinned.mc` draws.
+        """
         shape = input.shape[1:2] if self.channels else input.shape[1:]
-        drop = contract.threshold(self.p)
-        position = torch.arange(shape.numel(), device=input.device)
-        kept = word_at(position, self.key.fold(member)).reshape(shape) >= drop
-        kept = kept.reshape(*shape, *(1,) * (input.dim() - 1 - len(shape)))
+        keys = torch.stack([as_tensor(self.key.fold(member)) for member in range(self.members)])
+        words = numbers(input.new_empty(()).expand(shape), keys, "word")
+        kept = words >= contract.threshold(self.p)
+        return kept.reshape(self.members, *shape, *(1,) * (input.dim() - 1 - len(shape)))
+
+    def _kept(self, input: Tensor, mask: Tensor) -> Tensor:
         wide = torch.promote_types(input.dtype, torch.float32)
-        value = (input.to(wide) * (contract.scale(self.p) if drop < 2**32 else 0.0)).to(input.dtype)
-        return torch.where(kept, value, 0.0)
+        value = (input.to(wide) * contract.scale(self.p)).to(input.dtype)
+        return torch.where(mask, value, 0.0)
 
     def extra_repr(self) -> str:
         """The rate and the members."""
@@ -144,12 +150,11 @@ class Masksembles(FixedDropout):
         self._chosen = chosen
         self.register_buffer("masks", chosen.to(torch.get_default_device()), persistent=False)
 
-    def _of_member(self, input: Tensor, member: int) -> Tensor:
+    def _masks(self, input: Tensor) -> Tensor:
         masks = self.masks
         if input.dim() < 2 or input.shape[1] != masks.shape[1]:
             raise ValueError(f"Masksembles takes (N, {masks.shape[1]}, …), got shape {tuple(input.shape)}")
-        mask = masks[member].reshape(1, -1, *(1,) * (input.dim() - 2))
-        return input.masked_fill(~mask, 0)
+        return masks.reshape(*masks.shape, *(1,) * (input.dim() - 2))
 
     def _apply(self, *arguments: Any, **options: Any) -> Masksembles:
         """torch's, by which a module is moved: it puts values in the memory that `to_empty` gives without."""

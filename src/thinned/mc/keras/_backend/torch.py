@@ -16,7 +16,7 @@ BYTES = 0  # the kernel makes no mask
 
 
 def keys(pairs: Any) -> Tensor:
-    """Where the model is."""
+    """Tells where the model is."""
     return torch.from_numpy(pairs).to(_compat.device_of_torch())
 
 

@@ -1,0 +1,99 @@
+"""What the quick tier reaches of the sources, lines and branches, and what the full tier reaches beyond it.
+
+    PYTHONPATH=where/coverage/is python tests/support/covered.py tests/jax tests/flax
+
+runs the tests of these folders, the quick tier's and then those that only the full tier has, processes that
+they start included. It prints a row for each package that the tests are of, and by file the lines that only
+the full tier reaches. Coverage is no dependency of the project: install it where you like.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import coverage
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = """[run]
+branch = true
+parallel = true
+source = {root}/src/thinned
+data_file = {folder}/data
+disable_warnings = no-data-collected, module-not-imported, module-not-measured, couldnt-parse
+"""
+Reached = dict[str, tuple[set[int], set[tuple[int, int]], int]]
+
+
+def measure(folder: Path, marks: str, tests: list[str]) -> None:
+    """Run tests; each process of Python below writes a file of data, by what it imports at its start."""
+    folder.mkdir()
+    settings = folder / "settings"
+    settings.write_text(SETTINGS.format(root=ROOT, folder=folder))
+    (folder / "sitecustomize.py").write_text("import coverage\ncoverage.process_startup()\n")
+    path = [
+        str(folder),
+        str(Path(coverage.__file__).parents[1]),
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]
+    environment = {"COVERAGE_PROCESS_START": str(settings), "PYTHONPATH": os.pathsep.join(path)}
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-m", marks, "-p", "no:cacheprovider", *tests],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        check=False,
+    )
+
+
+def reached(folders: list[Path]) -> Reached:
+    """By file: its lines and branches that were reached, and how many of both it has."""
+    whole = folders[0] / f"whole{len(folders)}"
+    found = coverage.Coverage(data_file=str(whole), config_file=str(folders[0] / "settings"))
+    found.combine([str(file) for folder in folders for file in folder.glob("data.*")], keep=True)
+    report = whole.with_suffix(".json")
+    found.json_report(outfile=str(report), ignore_errors=True)
+    files: dict[str, Any] = json.loads(report.read_text())["files"]
+    return {
+        name.partition("src/thinned/")[2]: (
+            set(one["executed_lines"]),
+            {tuple(branch) for branch in one["executed_branches"]},
+            one["summary"]["num_statements"] + one["summary"]["num_branches"],
+        )
+        for name, one in files.items()
+    }
+
+
+def show(quick: Reached, whole: Reached) -> None:
+    """A row for each package, then what the quick tier does not reach."""
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for name, (lines, branches, count) in whole.items():
+        of_quick = quick.get(name, (set(), set(), 0))
+        package = name.split("/")[0] if "/" in name else "thinned"
+        for at, number in enumerate((len(of_quick[0]) + len(of_quick[1]), len(lines) + len(branches), count)):
+            sums[package][at] += number
+    print("| package | quick tier | every test |\n| --- | --- | --- |")
+    for package, (first, second, count) in sorted(sums.items()):
+        if second > 0.4 * count:  # of others only imports are reached
+            print(f"| {package} | {first / count:.1%} | {second / count:.1%} |")
+    for name, (lines, _, _) in sorted(whole.items()):
+        if more := sorted(lines - quick.get(name, (set(), set(), 0))[0]):
+            print(f"{name}: {', '.join(map(str, more))}")
+
+
+def main() -> None:
+    """Both tiers of the folders that the command line names."""
+    with tempfile.TemporaryDirectory() as folder:
+        quick, full = Path(folder) / "quick", Path(folder) / "full"
+        measure(quick, "not full", sys.argv[1:])
+        measure(full, "full", sys.argv[1:])
+        show(reached([quick]), reached([quick, full]))
+
+
+if __name__ == "__main__":
+    main()
