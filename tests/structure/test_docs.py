@@ -23,6 +23,7 @@ GENERAL = {
     "integrations",
     "keys",
     "schedules",
+    "thin-fixed",
     "tools",
     "transformers",
 }
