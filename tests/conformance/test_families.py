@@ -170,7 +170,8 @@ def test_a_family_is_plain_numpys(front, name, p):
         np.testing.assert_allclose(got, expected, rtol=3e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("p", [0.4, *(pytest.param(p, marks=pytest.mark.full) for p in (0.0, 1.0))])
+# At 1 every picture has its box.
+@pytest.mark.parametrize("p", [1.0, *(pytest.param(p, marks=pytest.mark.full) for p in (0.0, 0.7))])
 @pytest.mark.parametrize("front", ["torch", "tensorflow", pytest.param("jax", marks=pytest.mark.full)])
 def test_boxes_are_plain_numpys(front, p):
     pytest.importorskip(front)
