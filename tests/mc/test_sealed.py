@@ -140,7 +140,7 @@ def test_what_depends_on_no_input_may_be_read(what, recwarn):
         def forward(self, x):
             return CONSTANTS[what](self, self.drop(x))
 
-    predict(Reads(), X, samples=4, key=KEY)
+    predict(Reads(), X, samples=4, key=KEY, outputs="values")
     assert not recwarn.list
 
 
@@ -148,7 +148,7 @@ def test_what_depends_on_no_input_may_be_read(what, recwarn):
 def test_models_that_decide_nothing_are_traced(name, recwarn):
     case = zoo.CASES[name]
     model, x = zoo.build(case)
-    predict(model, x, samples=3, key=KEY, also=case.named)
+    predict(model, x, samples=3, key=KEY, also=case.named, outputs="values")
     assert not recwarn.list
 
 
@@ -165,6 +165,6 @@ def test_what_a_module_notes_of_a_pass_is_a_tensor_with_data():
             return self.last * self.mask
 
     model = Notes()
-    predict(model, X, samples=3, key=KEY)
+    predict(model, X, samples=3, key=KEY, outputs="values")
     assert model(torch.ones(1, 4)).shape == (1, 4)
     assert set(model.last.flatten().tolist()) <= {0.0, 2.0}

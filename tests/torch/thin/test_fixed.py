@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from thin_families import FAMILIES, close, made, step
+from thin_families import FAMILIES, close, made, of_each, step
 
 import thinned
 from thinned import Key, _fixed, _kernel, contract
@@ -18,7 +18,7 @@ from thinned.torch._thin._branch import ThinPath
 from thinned.torch._thin._units import ThinSite
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* has drawn (the|one) mask")
-every_family = pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.fixed])
+every_family = of_each(name for name, family in FAMILIES.items() if family.fixed)
 P = [0.5, *(pytest.param(p, marks=pytest.mark.full) for p in (0.0, 0.1, 0.9, 1.0))]
 
 
