@@ -38,7 +38,7 @@ def kept_units(size: int, p: float, *, key: AnyKey) -> jax.Array:
     Example:
         >>> from thinned import Key
         >>> kept_units(5, 0.5, key=Key(0))
-        Array([0, 2], dtype=int32)
+        Array([0, 3], dtype=int32)
     """
     if check_integer("size", size) < 1:
         raise ValueError(f"size must be at least 1, got {size}")
