@@ -1,4 +1,4 @@
-"""Every face of the contract behind the same few verbs, NumPy arrays in and out."""
+"""Every front end behind the same few verbs, NumPy arrays in and out."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Masks and outputs of every face, equal to the reference bit for bit."""
+"""Masks and outputs of every front end, equal to the reference bit for bit."""
 
 import hashlib
 
@@ -33,7 +33,7 @@ def random_values(shape, dtype, number):
     return np.asarray(x).astype(dtype)
 
 
-# A face hands over shape, p and key: what is done with them its random cases have.
+# A front end hands over shape, p and key: what is done with them its random cases have.
 @pytest.mark.covering(strength=1)
 @pytest.mark.parametrize(("shape", "p", "key", "kept", "digest"), DIGESTS, ids=["1000", "65536", "257x3x5"])
 def test_digests(face, shape, p, key, kept, digest):
@@ -70,7 +70,7 @@ def test_random_cases(face, part, numbers):
 
 @pytest.mark.covering(
     "face", "dtype", "p", strength=1
-)  # test_random_cases has every type and p on every face
+)  # test_random_cases has every type and p on every front end
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: np.dtype(d).name)
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("p", [0.3, 1.0])

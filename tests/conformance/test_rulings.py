@@ -1,4 +1,4 @@
-"""LANDSCAPE's rulings on edge cases, row by row, for every face alike."""
+"""LANDSCAPE's rulings on edge cases, row by row, for every front end alike."""
 
 import math
 

@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 
 WAIT = datetime.timedelta(seconds=60)
+# Where the ranks compute: by gloo on a CPU, or by NCCL with a GPU each, which tests/gpu asks for.
+DEVICE = os.environ.get("RANKS_DEVICE", "cpu")
 
 
 def run(cases):
@@ -24,7 +26,9 @@ def run(cases):
     # Cases compare the mask of one step on the whole, and in parts.
     warnings.filterwarnings("ignore", ".* has drawn (one|the) mask", UserWarning)
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", timeout=WAIT)
+    if DEVICE == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if DEVICE == "cuda" else "gloo", timeout=WAIT)
     rank, world = dist.get_rank(), dist.get_world_size()
     for case in cases:
         if world not in getattr(case, "worlds", (2, 4)):

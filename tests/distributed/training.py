@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 import torch.distributed as dist
-from ranks import on
+from ranks import DEVICE, on
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -52,13 +52,14 @@ class Net(torch.nn.Module):
 def data():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(STEPS * BATCH, 4, 5, dtype=torch.float64, generator=generator)
+    x = x.to(DEVICE)
     return x, x.sum(-1, keepdim=True).sin()
 
 
 def model(again=None):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return keyed(Net(again).double(), SEED)
+        return keyed(Net(again).double().to(DEVICE), SEED)
 
 
 def watched(network, seen):
@@ -190,7 +191,7 @@ def fully_sharded(again=None, mesh=None):
 
 @on(4)
 def hybrid_sharded():
-    fully_sharded(mesh=init_device_mesh("cpu", (2, 2), mesh_dim_names=("replicate", "shard")))
+    fully_sharded(mesh=init_device_mesh(DEVICE, (2, 2), mesh_dim_names=("replicate", "shard")))
 
 
 def checkpointed():

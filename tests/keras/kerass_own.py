@@ -68,7 +68,7 @@ def or_our_error(case, kind, pattern):
             return
         if not str(error).startswith("rate must be in [0, 1], got "):
             raise
-        print(f"ruled otherwise: Keras has {pattern!r}, we {str(error)!r}")
+        print(f"other message: Keras has {pattern!r}, we {str(error)!r}")
         return
     case.fail(f"{kind.__name__} not raised")
 

@@ -65,7 +65,13 @@ def both(model, x, monkeypatch, **given):
         return thinly, predict(model, x, **given).draws, thinned, len(calls) - thinned
 
 
-@pytest.mark.parametrize("name", MODELS)
+full = pytest.mark.full
+QUICK = ("units", "channels", "a thin model")
+
+
+@pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(name, marks=full) for name in MODELS if name not in QUICK)]
+)
 def test_samples_are_those_of_masks(name, monkeypatch):
     torch.manual_seed(1)
     make, shape = MODELS[name]
@@ -103,12 +109,12 @@ class Mixing(torch.nn.Module):
     "mix",
     [
         lambda x: x + x.mean(),
-        lambda x: x + x.mean(0, keepdim=True),
-        lambda x: x.cumsum(0),
-        lambda x: x + x.softmax(0),
+        pytest.param(lambda x: x + x.mean(0, keepdim=True), marks=full),
+        pytest.param(lambda x: x.cumsum(0), marks=full),
+        pytest.param(lambda x: x + x.softmax(0), marks=full),
         lambda x: x + x[0],
-        lambda x: (x.t() @ x)[: len(x)],
-        lambda x: x.reshape(3, -1).t() + x,
+        pytest.param(lambda x: (x.t() @ x)[: len(x)], marks=full),
+        pytest.param(lambda x: x.reshape(3, -1).t() + x, marks=full),
         lambda x: (x + x.view(1, 1, 3)).view(1, 3),
     ],
 )

@@ -84,5 +84,19 @@ BREAKS = of(
             "return dropout(x, p, key=Key(0), training=not evaluate)",
             "equinox/test_dropout.py::test_outputs_are_numpys equinox/test_dropout.py::test_exact_keys",
         ),
+        (
+            "ties of the Pallas kernel",
+            "jax/pallas.py",
+            "_halves(block, key, PURPOSE_LOW) >= low",
+            "_halves(block, key, PURPOSE_LOW) > low",
+            "jax/test_pallas.py::test_ties",
+        ),
+        (
+            "the halfword of a position in the Pallas kernel",
+            "jax/pallas.py",
+            "place < 4, jnp.where",
+            "place < 5, jnp.where",
+            "jax/test_pallas.py::test_values",
+        ),
     ],
 )

@@ -23,7 +23,6 @@ GENERAL = {
     "integrations",
     "keys",
     "schedules",
-    "thin",
     "thin-fixed",
     "tools",
     "transformers",

@@ -51,6 +51,20 @@ def test_dir_of_a_package_shows_its_public_names_and_nothing_else(name):
         assert dir(module) == PUBLIC[name]
 
 
+# Of programs, which the command line runs; and of packages that are not installed with the tests.
+NOT_LISTED = {"averages", "bench", "cli", "contract", "demo"}
+
+
+def test_every_public_package_is_listed_and_shows_its_names():
+    source = ROOT / "src"
+    for file in source.rglob("__init__.py"):
+        parts = file.relative_to(source).parts[:-1]
+        if any(part.startswith("_") for part in parts) or {*parts[1:2]} & NOT_LISTED:
+            continue
+        assert ".".join(parts) in PUBLIC
+        assert "\ndef __dir__()" in file.read_text(), f"{file} needs __dir__: see thinned/mc/__init__.py"
+
+
 CODE = """
 import json, sys
 packages = lambda: {name.split('.')[0] for name in sys.modules}

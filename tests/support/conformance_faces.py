@@ -1,7 +1,7 @@
-"""The faces of the contract, each behind the verbs `keep_mask`, `dropout`, `gradient` and `fold`.
+"""The front ends, eager and compiled, each behind the verbs `keep_mask`, `dropout`, `gradient` and `fold`.
 
-Arrays go in and come out. A face is a framework and a way of running it. What a framework lacks is said once,
-in LACKS, and the documents' table is made from that.
+Arrays go in and come out. A "face" is a framework and a way of running it. What a framework lacks is in
+LACKS, from which the documents' table is made.
 """
 
 from functools import cached_property, partial

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -191,39 +192,51 @@ def convolutions(p: float, rank: int) -> torch.nn.Module:
 
 @dataclass(frozen=True)
 class Family:
-    """A model by its p, its inputs, how many sites become thin, and what `thin` can say of it."""
+    """A model by its p, its inputs, how many sites become thin, and what `thin` can say of it.
+
+    What is `full` is left out of the quick tier, in which another family has the same code.
+    """
 
     make: Callable[[float], torch.nn.Module]
     shape: tuple[int, ...]
     sites: int
     groups: bool = True
     fixed: bool = True
+    full: bool = False
 
 
 FAMILIES = {
     "units": Family(chain, (9, 6), 3),
-    "units of sequences": Family(chain, (4, 5, 6), 3),
+    "units of sequences": Family(chain, (4, 5, 6), 3, full=True),
     "gated": Family(Gated, (4, 5, 6), 1),
     "channels 1d": Family(lambda p: convolutions(p, 1), (5, 3, 9), 2),
     "channels 2d": Family(lambda p: convolutions(p, 2), (5, 3, 9, 8), 2),
-    "channels 3d": Family(lambda p: convolutions(p, 3), (3, 3, 7, 6, 6), 2),
+    "channels 3d": Family(lambda p: convolutions(p, 3), (3, 3, 7, 6, 6), 2, full=True),
     "a block": Family(lambda p: Block(p, nn.DropPath(p)), (8, 3, 6), 2, groups=False),
     "unscaled": Family(lambda p: Block(0.0, nn.DropPath(p, scale_by_keep=False)), (8, 3, 6), 2, groups=False),
     "rows": Family(lambda p: Block(0.0, nn.StochasticDepth(p, "row")), (8, 3, 6), 2, groups=False),
     "a batch": Family(lambda p: Block(p, nn.StochasticDepth(p, "batch")), (8, 3, 6), 2, groups=False),
     "heads": Family(Causal, (6, 5, 12), 1),
-    "heads of a branch": Family(Stacked, (8, 5, 8), 2, groups=False),
-    "heads of three maps": Family(Separate, (6, 5, 12), 1),
-    "heads and projections": Family(Multihead, (6, 5, 12), 1, groups=False, fixed=False),
+    "heads of a branch": Family(Stacked, (8, 5, 8), 2, groups=False, full=True),
+    "heads of three maps": Family(Separate, (6, 5, 12), 1, full=True),
+    "heads and projections": Family(Multihead, (6, 5, 12), 1, groups=False, fixed=False, full=True),
     "heads of other inputs": Family(Crossed, (6, 5, 12), 2, groups=False, fixed=False),
-    "LSTM": Family(lambda p: Recurrent(p, nn.LSTM, weight_p=p), (4, 5, 6), 2, groups=False, fixed=False),
+    "LSTM": Family(
+        lambda p: Recurrent(p, nn.LSTM, weight_p=p), (4, 5, 6), 2, groups=False, fixed=False, full=True
+    ),
     "GRU": Family(
         lambda p: Recurrent(p, nn.GRU, bidirectional=True), (5, 4, 6), 2, groups=False, fixed=False
     ),
     "a small table": Family(lambda p: Table(p, 7), (4, 6), 1),
-    "a large table": Family(lambda p: Table(p, 99), (4, 6), 1),
+    "a large table": Family(lambda p: Table(p, 99), (4, 6), 1, full=True),
     "attention": Family(Attention, (8, 3, 6), 1, groups=False),
 }
+
+
+def of_each(names: Iterable[str] = FAMILIES) -> pytest.MarkDecorator:
+    """A test of each of these families, by its name."""
+    marks = {name: (pytest.mark.full,) if FAMILIES[name].full else () for name in names}
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=mark) for name, mark in marks.items()])
 
 
 def made(

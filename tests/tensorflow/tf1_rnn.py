@@ -64,7 +64,7 @@ def check(kind, driver):
     assert not np.array_equal(trained, whole)
     key, options = thinned.Key(3), {"variational_recurrent": True, "input_size": UNITS, "dtype": tf.float32}
     for outputs in run(kind, driver, seed=key, **options)[1][::3]:
-        kept = thinned.keep_mask((1, UNITS), keep_prob=0.5, key=key.fold("output"))
+        kept = thinned.keep_mask((1, UNITS), 0.5, key=key.fold("output"))
         assert ((outputs == 0) == ~kept).all(), "one mask for all steps and samples, NumPy's"
 
 

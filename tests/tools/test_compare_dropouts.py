@@ -49,7 +49,7 @@ def test_there_is_no_winner_where_there_is_none():
 
 def test_a_table_marks_what_is_clear():
     data = {
-        "sizes": {"seeds": 10, "train": 200, "epochs": 25, "batch": 40, "width": 128},
+        "sizes": {"seeds": 10, "train": 200, "epochs": 20, "batch": 40, "width": 128},
         "rates": {"none": "–", "better": "0.5"},
         "sets": {"digits": rows(better=-0.01)},
     }

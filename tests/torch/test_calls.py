@@ -62,7 +62,7 @@ def test_every_layer_tells_of_training_at_one_step(name):
         optimizer.step()
 
     train()
-    with pytest.warns(UserWarning, match="nobody has set a step"):
+    with pytest.warns(UserWarning, match="no step has been set"):
         train()
     handle = count_steps(keyed(model, 7), optimizer)
     for _ in range(3):
@@ -149,5 +149,5 @@ def test_a_weight_may_be_read_many_times_until_it_is_updated():
     assert torch.equal(layer.weight, layer.weight)
     with torch.no_grad():
         layer.parametrizations.weight.original.mul_(2)
-    with pytest.warns(UserWarning, match="nobody has set a step"):
+    with pytest.warns(UserWarning, match="no step has been set"):
         model(X)

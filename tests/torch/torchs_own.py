@@ -31,7 +31,7 @@ def or_our_error(_case, kind, pattern):
             warnings.simplefilter("always")
             yield
     except ValueError as error:
-        print(f"ruled otherwise: torch has {kind.__name__} {pattern!r}, we ValueError {str(error)!r}")
+        print(f"other message: torch has {kind.__name__} {pattern!r}, we ValueError {str(error)!r}")
         return
     assert any(issubclass(one.category, kind) for one in seen), f"neither {kind.__name__} nor ours"
 

@@ -1,4 +1,4 @@
-"""Who does a network's dropout: nobody, torch, or thinned."""
+"""The dropout of a network: none, torch's, or thinned's."""
 
 from __future__ import annotations
 

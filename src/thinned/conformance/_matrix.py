@@ -56,7 +56,7 @@ def matrix(
         RuntimeError: what a backend's process said, where it failed.
 
     Source:
-        CONTRACT.md, section 3: one mask, whoever makes it.
+        CONTRACT.md, section 3: one mask on every backend.
 
     Example:
         >>> from thinned.conformance import EXPECTED

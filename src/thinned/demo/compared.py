@@ -41,7 +41,7 @@ class Sizes:
 
     seeds: int
     train: int = 200
-    epochs: int = 25
+    epochs: int = 20
     batch: int = 40
     width: int = 128
 
@@ -75,11 +75,13 @@ def split(name: str, size: int, seed: int) -> Split:
 def run(sizes: Sizes, seed: int, tick: Tick) -> dict[str, Any]:
     """Train all; of each data set and family every measure by seed, and seconds of a step."""
     chosen = families(sizes.width, sizes.steps)
-    found: dict[str, Any] = {}
+    columns = (*MEASURES, "step")
+    found: dict[str, Any] = {
+        name: {one.name: {key: [] for key in columns} for one in chosen} for name in SETS
+    }
     with one_thread():
-        for name in SETS:
-            rows: dict[str, Any] = {one.name: {key: [] for key in (*MEASURES, "step")} for one in chosen}
-            for number in range(sizes.seeds):
+        for number in range(sizes.seeds):
+            for name, rows in found.items():
                 data = split(name, sizes.train, seed + number)
                 for one in chosen:
                     model, step = trained(one, data, sizes, seed + number)
@@ -88,7 +90,6 @@ def run(sizes: Sizes, seed: int, tick: Tick) -> dict[str, Any]:
                         rows[one.name][key].append(values[key])
                     rows[one.name]["step"].append(step)
                     tick(1)
-            found[name] = rows
     return {"sizes": asdict(sizes), "seed": seed, "rates": {f.name: f.rate for f in chosen}, "sets": found}
 
 
@@ -104,7 +105,7 @@ def trained(family: Family, data: Split, sizes: Sizes, seed: int) -> tuple[nn.Mo
         model: nn.Module = network(family, data.train_x.shape[1], classes, sizes.width, sizes.train)
     if family.draws:
         model = keyed(model, Key(seed).fold(family.name))
-    optimizer = torch.optim.Adam(model.parameters(), 2e-3, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3, fused=True)
     seconds, step = [], 0
     for _ in range(sizes.epochs):
         for batch in torch.randperm(sizes.train, generator=order).view(-1, sizes.batch):

@@ -1,4 +1,4 @@
-"""NumPy's arrays and torch's tensors, and what differs between them. Torch is never imported here."""
+"""This file has what differs between NumPy arrays and torch tensors. It never imports torch."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ No other file of `thinned.jax` imports from `jax._src`, `jax.extend`, `jax.inter
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -126,3 +127,12 @@ def is_of_checkpoint(trace: Any) -> bool:
     """Tells whether a trace is one of `jax.checkpoint`."""
     about = getattr(getattr(trace, "frame", None), "debug_info", None)
     return getattr(about, "traced_for", None) == "checkpoint / remat"
+
+
+@functools.cache
+def pallas() -> tuple[Any, dict[str, Any]]:
+    """Pallas, and what asks it for Triton, whose layouts the kernel is written for."""
+    purpose = "run dropout as a kernel on a GPU"
+    names = ("jax.experimental.pallas", "jax.experimental.pallas.triton.CompilerParams")
+    module, parameters = (ROOM.name(name, purpose) for name in names)
+    return module, {"compiler_params": parameters(num_warps=4)}

@@ -37,7 +37,7 @@ class Dropout(Drops, keras.layers.Dropout):  # type: ignore[misc]
         rate: drop probability in [0, 1].
         noise_shape: one entry a dimension, the batch included: 1 shares the decision along it; None or the
             input's size does not.
-        seed: None, an integer in [0, 2^64), a `keras.random.SeedGenerator` (shared with whoever else has it)
+        seed: None, an integer in [0, 2^64), a `keras.random.SeedGenerator` (shared with all that use it)
             or a `thinned.Key`. Call n has the mask of `Key(seed).fold(name).fold(n)`, so that layers of one
             seed differ by their names; with a Key, of `seed.fold(n)`.
         **kwargs: `name`, `dtype` and whatever else a Keras layer takes.

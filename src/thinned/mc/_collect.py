@@ -100,7 +100,7 @@ def collect(
         ValueError: `x has no inputs`.
 
     Warns:
-        UserWarning: nobody said what the outputs are, and they may be classes.
+        UserWarning: `outputs` was not given, and the outputs may be classes.
     """
     kind = check_outputs(outputs)
     found = together(batches, samples=samples, tolerance=tolerance, outputs=kind, keep=keep)

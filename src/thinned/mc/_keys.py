@@ -1,4 +1,4 @@
-"""The keys of all faces, for many samples and inputs at once: `key.fold(k).fold(i).fold(n)`."""
+"""The keys of all front ends, for many samples and inputs at once: `key.fold(k).fold(i).fold(n)`."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class Clock:
         if self.told:
             return f"{site} has drawn one mask for two calls in step {step}: {calls}"
         return (
-            f"{site} has drawn the mask of step {step} again: nobody has set a step since keyed, and the "
+            f"{site} has drawn the mask of step {step} again: no step has been set since keyed, and the "
             "same units are dropped in every step. Call thinned.torch.set_step(model, n) in each, or "
             f"count_steps(model, optimizer) once. Within a step, {calls}"
         )

@@ -138,6 +138,8 @@ add_batch_dim = private("torch._C._functorch._add_batch_dim", "give each example
 graph_context = private("torch._guards.TracingContext", "trace a model for thinned.mc")
 graph_tracing = private("torch._guards.tracing", "trace a model for thinned.mc")
 to_copy = private("torch.ops.aten._to_copy", "trace a model for thinned.mc")
+softmax = private("torch.ops.aten._softmax", "trace a model for thinned.mc")
+log_softmax = private("torch.ops.aten._log_softmax", "trace a model for thinned.mc")
 
 
 # Nested tensors, of which torch has two kinds.

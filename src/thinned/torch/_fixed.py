@@ -141,10 +141,11 @@ def _keep_fixed_vmap(info: Any, in_dims: Any, key: Tensor, p: Tensor, *rest: Any
     return torch.stack([torch.ops.thinned.keep_fixed(*one, *rest) for one in each]), 0
 
 
-for _name, _run, _fake, _vmap in (
+_OPERATORS: tuple[tuple[str, Any, Any, Any], ...] = (
     ("largest", _largest, _largest_fake, _largest_vmap),
     ("keep_fixed", _keep_fixed, _keep_fixed_fake, _keep_fixed_vmap),
-):
+)
+for _name, _run, _fake, _vmap in _OPERATORS:
     _library.impl(_name, _run, "CompositeExplicitAutograd")
     torch.library.register_fake(f"thinned::{_name}", _fake, lib=_library)
     torch.library.register_vmap(f"thinned::{_name}", _vmap, lib=_library)

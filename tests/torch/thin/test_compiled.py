@@ -78,6 +78,7 @@ def test_the_compilers_derivative(name):
     steps(model, x, "aot_eager", range(2))
 
 
+@pytest.mark.full
 @every_family
 def test_bernoullis_masks_are_computed_in_one_graph(name):
     """Shapes would change with the mask, and each would be compiled anew."""
@@ -88,9 +89,10 @@ def test_bernoullis_masks_are_computed_in_one_graph(name):
     assert not backend.calls("index_select")
 
 
+@pytest.mark.parametrize("name", ["units", pytest.param("a block", marks=pytest.mark.full)])
 @pytest.mark.parametrize("fixed", [True, pytest.param(False, marks=pytest.mark.full)])
-def test_drawn_keys_are_those_of_eager_code(fixed):
-    model, x = made("units", 0.5, None, fixed=fixed)
+def test_drawn_keys_are_those_of_eager_code(fixed, name):
+    model, x = made(name, 0.5, None, fixed=fixed)
     backend = Counting()
     fast = torch.compile(model, backend=backend, fullgraph=True)
     found = []

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
-from thin_families import FAMILIES, close, made, step
+from thin_families import FAMILIES, close, made, of_each, step
 from torch.nn import Dropout, Linear, ReLU
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -42,6 +42,7 @@ def peak(model, x):
     return most
 
 
+@pytest.mark.full  # the profiler takes seconds to start
 @pytest.mark.filterwarnings("ignore:.*rofil")
 def test_a_step_needs_no_more_memory_than_one_without_dropout():
     torch.manual_seed(0)
@@ -79,7 +80,7 @@ def operators(model, x):
     return seen.calls
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@of_each()
 def test_where_nothing_drops_the_same_operators_run(name):
     model, x = made(name, 0.5, key=None)
     for module in model.modules():
@@ -90,7 +91,7 @@ def test_where_nothing_drops_the_same_operators_run(name):
     assert thinly == operators(unthin(model), x)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@of_each()
 def test_a_model_without_sites_is_left_as_it_is(name):
     model = FAMILIES[name].make(0.0)
     for parent in list(model.modules()):

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 import torch
-from thin_families import FAMILIES, close, made, step
+from thin_families import FAMILIES, close, made, of_each, step
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,8 +16,8 @@ from thinned.torch._thin._kept import Kept
 from thinned.torch._thin._units import ThinSite
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* has drawn (the|one) mask")
-every_family = pytest.mark.parametrize("name", FAMILIES)
-with_groups = pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.groups])
+every_family = of_each()
+with_groups = of_each(name for name, family in FAMILIES.items() if family.groups)
 
 
 def products(model, x):
@@ -34,7 +34,7 @@ def products(model, x):
 def test_thinned_is_masked(name, p, key):
     model, x = made(name, p, key)
     one, other = step(model, x), step(model, x, masks=True)
-    assert all(one[each] is not None for each in one)
+    assert all(value is not None for value in one.values())
     assert close(one, other)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from thin_families import FAMILIES, close, made, step
+from thin_families import FAMILIES, close, made, of_each, step
 
 import thinned
 from thinned import Key, _fixed, _kernel, contract
@@ -18,8 +18,8 @@ from thinned.torch._thin._branch import ThinPath
 from thinned.torch._thin._units import ThinSite
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* has drawn (the|one) mask")
-every_family = pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.fixed])
-P = [0.0, 0.1, 0.5, 0.9, 1.0]
+every_family = of_each(name for name, family in FAMILIES.items() if family.fixed)
+P = [0.5, *(pytest.param(p, marks=pytest.mark.full) for p in (0.0, 0.1, 0.9, 1.0))]
 
 
 def reference(key, p, rows, size):
@@ -36,7 +36,7 @@ def reference(key, p, rows, size):
     return mask, (size / count if count else 0.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.integers(0, 2**64 - 1), st.floats(0, 1), st.integers(1, 3), st.integers(1, 40), st.sampled_from("rk")
 )
@@ -79,8 +79,7 @@ def test_equal_numbers_are_told_apart_by_their_positions():
         assert high not in kept
 
 
-@pytest.mark.covering
-@pytest.mark.parametrize("key", [None, 1])
+@pytest.mark.parametrize("key", [1, pytest.param(None, marks=pytest.mark.full)])
 @pytest.mark.parametrize("p", P)
 @every_family
 def test_thinned_is_masked(name, p, key):
@@ -88,8 +87,7 @@ def test_thinned_is_masked(name, p, key):
     assert close(step(model, x), step(model, x, masks=True))
 
 
-@pytest.mark.covering
-@pytest.mark.parametrize("groups", [2, 3])
+@pytest.mark.parametrize("groups", [3, pytest.param(2, marks=pytest.mark.full)])
 @pytest.mark.parametrize("p", P)
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.groups])
 def test_groups_are_masked_alike(name, p, groups):

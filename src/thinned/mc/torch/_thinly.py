@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, fx
 
 from thinned.mc.torch import _linear  # noqa: F401 (defines an operator)
+from thinned.torch import _compat
 from thinned.torch._thin._submatrix import take
 
 _aten, _ours = torch.ops.aten, torch.ops.thinned
@@ -29,8 +30,8 @@ _ELEMENTS = {
 }
 _SCALING = {_aten.relu.default, _aten.leaky_relu.default, _aten.detach.default}  # f(s · x) = s · f(x)
 _PAIRS = {_aten.add.Tensor, _aten.sub.Tensor, _aten.mul.Tensor}
-_ALONG = {_aten._softmax.default, _aten._log_softmax.default}
-_VIEWS = {_aten.view.default, _aten._unsafe_view.default}
+_ALONG = {_compat.softmax.default, _compat.log_softmax.default}
+_VIEWS = {_aten.view.default}
 # Rows of a product from which on a part of it is worth a gather of its weight. The dropout paper's network,
 # 100 samples, against all of them in one product: 16 inputs 2.1 times as long, 64 0.83, 256 0.37 to 0.5.
 _ROWS = 64
@@ -59,7 +60,7 @@ class _Kept:
     def __init__(self, values: Tensor) -> None:
         rows = values.flatten(1)
         kept = rows != 0
-        self.parts = kept.nonzero()[:, 1].split(kept.sum(1).tolist())
+        self.parts: tuple[Tensor, ...] = kept.nonzero()[:, 1].split(kept.sum(1).tolist())
         self.scale = float(rows.max()) if rows.numel() else 1.0
 
 
@@ -69,15 +70,15 @@ class Thinly:
     def __init__(self, result: fx.Node, key: fx.Node) -> None:
         self.result, self.key = result, key
         self.rows: set[fx.Node] = set()  # what differs from input to input
-        self.keyed: dict[fx.Node, None] = {}  # what depends on the key alone
-        self.walk: list[fx.Node] = []
-        self.sites: dict[fx.Node, _Site] = {}
+        self.keyed: dict[Any, None] = {}  # what depends on the key alone
+        self.walk: list[Any] = []
+        self.sites: dict[Any, _Site] = {}
 
     def is_worth(self, inputs: int) -> bool:
         """Whether smaller networks take less time than the whole one for all samples at once."""
         return any(site.is_worth(inputs) for site in self.sites.values())
 
-    def run(self, known: dict[fx.Node, Tensor], keys: Tensor) -> Tensor:
+    def run(self, known: dict[Any, Tensor], keys: Tensor) -> Tensor:
         """Outputs for keys of shape (samples, 2), with the inputs behind the samples.
 
         Args:
@@ -88,34 +89,42 @@ class Thinly:
         inputs = next(len(values[node]) for node in values if node in self.rows)
         values[self.key] = keys
         for node in self.keyed:
-            values[node] = node.target(*_filled(node.args, values))  # type: ignore[operator]
-        masks, kept = {}, {}
-        for node, site in self.sites.items():
-            ones = torch.ones(len(keys), *site.shape, dtype=_meta(node).dtype)
-            masks[node] = node.target(ones, values[node.args[1]], *_filled(node.args[2:4], values))  # type: ignore[operator, index]
-            if site.is_worth(inputs):
-                made = _Kept(masks[node])
-                if len(site.shape) == 2 or all(map(len, made.parts)):  # a convolution has a channel at least
-                    kept[node] = made
+            values[node] = node.target(*_filled(node.args, values))
+        masks, kept = self._drawn(values, keys, inputs)
         reads = {sink: node for node in kept for sink in self.sites[node].sinks}
         writes = {self.sites[node].source: node for node in kept if self.sites[node].source is not None}
         drawn = []
         for k in range(len(keys)):
             for node in self.walk:
                 if node in kept:
-                    x = values[node.args[0]]  # type: ignore[index]
+                    x = values[node.args[0]]
                     is_thin = self.sites[node].source is not None
                     values[node] = x if is_thin else take(x.contiguous(), None, kept[node].parts[k])
                 elif node in masks:
-                    factor, x = masks[node][k], values[node.args[0]]  # type: ignore[index]
+                    factor, x = masks[node][k], values[node.args[0]]
                     values[node] = (x * factor).masked_fill_(factor == 0, 0)
                 elif node.target in _MAPS:
-                    out, inward = kept.get(writes.get(node)), kept.get(reads.get(node))  # type: ignore[arg-type]
+                    out, inward = kept.get(writes.get(node)), kept.get(reads.get(node))
                     values[node] = _map(node, values, out, inward, k)
                 else:
                     values[node] = _each(node, values, inputs)
             drawn.append(values[self.result])
         return torch.stack(drawn).unsqueeze(2)
+
+    def _drawn(
+        self, values: dict[Any, Tensor], keys: Tensor, inputs: int
+    ) -> tuple[dict[Any, Tensor], dict[Any, _Kept]]:
+        """What each site multiplies by in each sample, and what it keeps where a part is to be computed."""
+        masks: dict[Any, Tensor] = {}
+        kept: dict[Any, _Kept] = {}
+        for node, site in self.sites.items():
+            ones = torch.ones(len(keys), *site.shape, dtype=_meta(node).dtype, device="cpu")
+            masks[node] = node.target(ones, values[node.args[1]], *_filled(node.args[2:4], values))
+            if site.is_worth(inputs):
+                made = _Kept(masks[node])
+                if len(site.shape) == 2 or all(map(len, made.parts)):  # a convolution has a channel at least
+                    kept[node] = made
+        return masks, kept
 
 
 def of(graph: fx.Graph, key: fx.Node, by_input: Iterable[fx.Node]) -> Thinly | None:
@@ -154,7 +163,7 @@ def _is_row(node: fx.Node) -> bool:
     return value.device.type == "cpu" and value.dtype in (torch.float32, torch.float64)
 
 
-def _is_apart(node: fx.Node, found: Thinly) -> bool:
+def _is_apart(node: Any, found: Thinly) -> bool:
     """Whether a node computes each input from itself."""
     target, args = node.target, node.args
     rows = [one for one in node.all_input_nodes if one in found.rows]
@@ -170,9 +179,9 @@ def _is_apart(node: fx.Node, found: Thinly) -> bool:
     if target in _ELEMENTS:
         return alone and node.all_input_nodes == rows
     if target in _ALONG:
-        return alone and args[1] % _meta(node).dim() != 0  # type: ignore[operator]
+        return alone and args[1] % _meta(node).dim() != 0
     if target in _VIEWS:
-        return alone and args[1][0] == 1  # type: ignore[index]
+        return alone and args[1][0] == 1
     if target in _PAIRS:
         others = [_meta(one) for one in node.all_input_nodes if one not in found.rows]
         rank = _meta(node).dim()
@@ -189,7 +198,7 @@ def _operands(node: fx.Node) -> tuple[Any, Any, Any]:
     return (None, *args) if node.target is _aten.mm.default else args
 
 
-def _is_plain(node: fx.Node) -> bool:
+def _is_plain(node: Any) -> bool:
     """Whether a convolution has one group, and goes forward."""
     if node.target in _LINEAR:
         return True
@@ -209,7 +218,8 @@ def _site(node: fx.Node) -> _Site:
 
 def _sinks(site: fx.Node) -> tuple[fx.Node, ...]:
     """The maps that read a site; none where something else does."""
-    found, way = [], [site]
+    found: list[Any] = []
+    way: list[Any] = [site]
     for node in way:
         for user in node.users:
             if user.target in _SCALING:
@@ -221,21 +231,19 @@ def _sinks(site: fx.Node) -> tuple[fx.Node, ...]:
     return tuple(found)
 
 
-def _source(site: fx.Node) -> fx.Node | None:
+def _source(site: fx.Node) -> Any:
     """The map whose units a site's are, if nothing else reads them."""
     node: Any = site.args[0]
     while len(node.users) == 1:
         if node.target in _MAPS:
-            return node  # type: ignore[no-any-return]
+            return node
         if node.target not in _ELEMENTS:
             return None
         node = node.args[0]
     return None
 
 
-def _map(
-    node: fx.Node, values: dict[fx.Node, Tensor], out: _Kept | None, inward: _Kept | None, k: int
-) -> Tensor:
+def _map(node: Any, values: dict[Any, Tensor], out: _Kept | None, inward: _Kept | None, k: int) -> Tensor:
     """A linear map or a convolution, of the units that are kept."""
     bias, x, weight = (None if one is None else values[one] for one in _operands(node))
     assert x is not None
@@ -248,19 +256,19 @@ def _map(
     if bias is not None and rows is not None:
         bias = bias.index_select(0, rows)
     if not linear:
-        return torch.convolution(x, weight, bias, *node.args[3:])  # type: ignore[arg-type]
+        return torch.convolution(x, weight, bias, *node.args[3:])
     return x @ weight.t() if bias is None else torch.addmm(bias, x, weight.t())
 
 
-def _each(node: fx.Node, values: dict[fx.Node, Tensor], inputs: int) -> Tensor:
+def _each(node: Any, values: dict[Any, Tensor], inputs: int) -> Tensor:
     args = _filled(node.args, values)
     if node.target in _VIEWS:
         args = (args[0], [inputs, *args[1][1:]])
-    result: Tensor = node.target(*args, **node.kwargs)  # type: ignore[operator]
+    result: Tensor = node.target(*args, **node.kwargs)
     return result
 
 
-def _filled(args: Any, values: dict[fx.Node, Tensor]) -> tuple[Any, ...]:
+def _filled(args: Any, values: dict[Any, Tensor]) -> tuple[Any, ...]:
     return tuple(values[one] if isinstance(one, fx.Node) else one for one in args)
 
 

@@ -48,7 +48,7 @@ def _register() -> None:
 
 
 def check_source(input: Any, key: Any, generator: torch.Generator | None, name: str = "key") -> None:
-    """Refuse to draw a key for a DTensor where nobody has said that all ranks draw the same one.
+    """Refuse to draw a key for a DTensor unless it was declared that all ranks draw the same one.
 
     Ranks are commonly seeded apart, and then replicas would silently disagree. To draw on one rank and send
     the key to the others would be communication that nobody asked for.

@@ -46,9 +46,10 @@ class BranchLink(Link):
         """Which samples the branch is to compute; a key that is drawn is drawn here, thinned or not."""
         site = self.site
         self._now.key = None
-        draws = site.training and site.key is None and not THREAD.entered and not traced()
+        in_graph = torch.compiler.is_dynamo_compiling()
+        draws = site.training and site.key is None and not THREAD.entered and (in_graph or not traced())
         if draws and any(drops(other) and other.training for other in self.others):
-            self._now.key = Key(*_key.as_words(None))
+            self._now.key = _key.draw() if in_graph else Key(*_key.as_words(None))
         return super().begin(module, size, like)
 
     def _applies(self, like: Tensor) -> bool:
@@ -95,8 +96,9 @@ class ThinPath(Site):
         name: str = "key",
     ) -> MaskKey:
         """The key of this call's mask: the one that was drawn where the branch began."""
-        early: Key | None = self.link._now.key
-        own = early is None or traced() or self.key is not None or given is not None
+        early: MaskKey = self.link._now.key
+        elsewhere = traced() and isinstance(early, Key)  # of a step in front of this graph
+        own = early is None or elsewhere or self.key is not None or given is not None
         return super().mask_key(call, input, given, name) if own else early
 
     def is_off(self) -> bool:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from thinned.torch._thin._few_heads import FewHeads, HeadsError
 
+__all__ = ["FewHeads", "HeadsError"]
+
 _AS_IT_IS = {"dtype", "device", "requires_grad", "is_cuda", "layout", "is_nested", "is_leaf", "grad_fn"}
 # Of each element by itself.
 _UNARY = {

@@ -106,7 +106,7 @@ class Link:
     def _begin(self, kept: Kept | None) -> None:
         if self.site.fixed:
             self._frames.kept = None
-        room = self._frames if self._is_static() else self._now
+        room: _Now | _Frames = self._frames if self._is_static() else self._now
         room.kept, room.unread = kept, self.sinks
 
     def _under_way(self) -> _Now | _Frames:

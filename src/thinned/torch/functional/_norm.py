@@ -17,8 +17,6 @@ from thinned.torch._overrides import overridable
 from thinned.torch._place import Place, consecutive
 from thinned.torch.functional._residual import dropout_add
 
-# A wider row does not fit the kernel's registers.
-
 
 @overridable
 def dropout_add_layer_norm(
