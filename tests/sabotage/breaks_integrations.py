@@ -49,12 +49,5 @@ BREAKS = of(
             "range(number * rows + 1, (number + 1) * rows + 1)",
             "integrations/test_steps.py::test_each_rank_has_its_rows",
         ),
-        (
-            "how many rows all ranks have",
-            "_ranks.py",
-            "total=many * rows",
-            "total=(many + 1) * rows",
-            "integrations/test_steps.py::test_each_rank_has_its_rows",
-        ),
     ],
 )

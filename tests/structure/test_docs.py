@@ -116,7 +116,7 @@ def test_a_fence_closes_after_an_empty_line():
     """Else doctest takes it for output, and a page whose last line prints cannot pass."""
     for page in PAGES:
         for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-            assert block.endswith("\n\n"), page.name
+            assert block.endswith("\n\n") or ">>> " not in block, page.name
 
 
 def test_pictures_have_a_function_each_and_a_page(pictures):
