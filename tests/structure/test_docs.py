@@ -23,6 +23,7 @@ GENERAL = {
     "integrations",
     "keys",
     "schedules",
+    "thin-cost",
     "thin-fixed",
     "tools",
     "transformers",

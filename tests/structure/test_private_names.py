@@ -1,6 +1,7 @@
 """Names that other packages keep to themselves stand in one room of each front end, each with its purpose."""
 
 import ast
+import contextlib
 import importlib
 import importlib.util
 import re
@@ -191,11 +192,39 @@ def test_without_a_name_there_is_its_fallback_or_a_message(module, subtests):
                     without(module, path, patch)
                 continue
             fresh = without(module, path, patch)
-            (name,) = (one for one in fresh.ROOM.names if one.path == path)
-            assert name.value is name.fallback
-            for use in USES if isinstance(name.value, _private.Missing) else ():
-                with pytest.raises(ImportError, match=said + r"\w+ needs it to .+pip install"):
-                    use(name.value)
+            if found := [one for one in fresh.ROOM.names if one.path == path]:  # or asked for later
+                says_what_is_lacking(*found, said)
+
+
+def says_what_is_lacking(name, said):
+    assert name.value is name.fallback
+    for use in USES if isinstance(name.value, _private.Missing) else ():
+        with pytest.raises(ImportError, match=said + r"\w+ needs it to .+pip install"):
+            use(name.value)
+
+
+@pytest.mark.full
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # the compiler's own
+@pytest.mark.parametrize(
+    ("module", "ask"), [("thinned.jax._compat", "pallas"), ("thinned.torch._compat", "inductor")]
+)
+def test_a_name_that_is_asked_for_late_has_its_message_too(module, ask):
+    package = importlib.import_module(ROOMS[module])
+    with pytest.MonkeyPatch.context() as patch:
+        whole = without(module, "", patch)
+        before = len(whole.ROOM.names)
+        getattr(whole, ask)()
+    late = [name.path for name in whole.ROOM.names[before:]]
+    assert late
+    for path in late:
+        with pytest.MonkeyPatch.context() as patch:
+            fresh = without(module, path, patch)
+            with contextlib.suppress(ImportError):
+                getattr(fresh, ask)()
+        *_, name = (one for one in fresh.ROOM.names if one.path == path)
+        says_what_is_lacking(
+            name, re.escape(f"this {package.__name__}, {package.__version__}, lacks {path}: thinned.")
+        )
 
 
 @pytest.mark.parametrize("module", ROOMS)

@@ -89,7 +89,7 @@ class ConcreteDropout(Own, keras.layers.Wrapper):  # type: ignore[misc]
             return self.first_rate
         if not active.is_eager(self.rate_logit.value):
             return math.nan
-        logit = float(ops.convert_to_numpy(self.rate_logit.value))
+        logit = float(self.rate_logit.numpy())
         return 1.0 / (1.0 + math.exp(-logit))
 
     def call(self, inputs: Any, training: bool = False) -> Any:

@@ -28,9 +28,10 @@ class Active(Sampling):
 
     Example:
         >>> import torch, thinned
-        >>> from thinned import mc, results
+        >>> from thinned import results
+        >>> from thinned.mc.torch import active
         >>> model = torch.nn.Dropout(0.5).eval()
-        >>> with mc.active(model, thinned.Key(0)) as held:
+        >>> with active(model, key=thinned.Key(0)) as held:
         ...     _ = model(torch.ones(2, 3))
         >>> isinstance(held, results.Active), held.sample, len(held.sites)
         (True, 1, 1)
