@@ -103,7 +103,8 @@ def figure(values: list[float]) -> str:
     """Mean ± standard error."""
     mean = sum(values) / len(values)
     variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return f"{mean:.3f} ± {math.sqrt(variance / len(values)):.3f}"
+    digits = 3 if mean >= 0.01 else 4
+    return f"{mean:.{digits}f} ± {math.sqrt(variance / len(values)):.{digits}f}"
 
 
 def table(found: dict[int, dict[str, list[float]]]) -> str:
