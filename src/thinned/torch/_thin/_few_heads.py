@@ -127,14 +127,23 @@ class FewHeads:
     def __len__(self) -> int:
         return self.shape[0]
 
-    __add__, __radd__ = _operator("add", operator.add), _operator("add", operator.add, True)
-    __sub__, __rsub__ = _operator("sub", operator.sub), _operator("sub", operator.sub, True)
-    __mul__, __rmul__ = _operator("mul", operator.mul), _operator("mul", operator.mul, True)
-    __matmul__, __rmatmul__ = _operator("matmul", torch.matmul), _operator("matmul", torch.matmul, True)
-    __truediv__, __neg__ = _operator("div", operator.truediv), _operator("neg", operator.neg)
-    __gt__, __lt__ = _operator("gt", operator.gt), _operator("lt", operator.lt)
-    __ge__, __le__ = _operator("ge", operator.ge), _operator("le", operator.le)
-    __pow__, __getitem__ = _operator("pow", operator.pow), _operator("getitem", operator.getitem)
+    __getitem__, __hash__ = _operator("getitem", operator.getitem), object.__hash__
+
+    def __bool__(self) -> bool:
+        raise HeadsError("a decision by what is in a tensor")
+
+
+# Of two objects Python's own say that they differ: silently wrong of what stands for a tensor.
+_PAIRS = ("add", "sub", "mul", "truediv", "pow", "matmul", "floordiv", "mod", "and", "or", "xor")
+for _name in (*_PAIRS, "lshift", "rshift", "neg", "pos", "abs", "invert"):
+    _function = getattr(operator, f"__{_name}__")
+    setattr(FewHeads, f"__{_name}__", _operator(_name, _function))
+    if _name in _PAIRS:
+        setattr(FewHeads, f"__r{_name}__", _operator(_name, _function, True))
+for _name in ("eq", "ne", "gt", "lt", "ge", "le"):
+    setattr(FewHeads, f"__{_name}__", _operator(_name, getattr(operator, _name)))
+for _name in ("setitem", "contains", "float", "int", "index", "complex"):
+    setattr(FewHeads, f"__{_name}__", _operator(_name, float))
 
 
 def _resolved(sizes: tuple[Any, ...], count: int) -> torch.Size:

@@ -211,7 +211,10 @@ class _Trial:
         noise = torch.linspace(1, 2, self.whole.numel()).reshape(self.whole.shape).to(self.whole)
         maps = [self.values[node] for node in self.sources]
         one = (self.whole * noise).select(self.site.dim, 0).sum()
-        grads = torch.autograd.grad(one, maps, allow_unused=True)
+        try:
+            grads = torch.autograd.grad(one, maps, allow_unused=True)
+        except RuntimeError as error:
+            raise StaysError(f"no gradient leads from it to the maps before it: {error}") from None
         layouts = tuple(_layout(grad, count) for grad in grads)
         kept = self._kept(count)
         few: dict[fx.Node, Any] = {}
@@ -224,6 +227,8 @@ class _Trial:
                 made: Any = self._go(self.region, few, self.input)[self.asked]
         except HeadsError as error:
             raise StaysError(f"between its maps is {error.what}") from None
+        except Exception as error:
+            raise StaysError(f"what is between its maps did not run on some of the heads: {error}") from None
         axis = self.site.dim % self.whole.dim()
         if not isinstance(made, FewHeads) or made.axis != axis or (made.outer, made.inner) != (1, 1):
             raise StaysError(f"dim={self.site.dim} is not that of the heads")
