@@ -95,7 +95,8 @@ class Link:
             return self._frames.kept if self._is_static() else None
 
         def now() -> Kept | None:
-            return self._under_way().kept
+            kept = self._under_way().kept  # of a pass that failed half-way too
+            return None if kept is None or masks_are_wanted() or not is_on(self.site) else kept
 
         return _recomputed.held((self, module), now, now)
 
