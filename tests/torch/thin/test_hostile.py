@@ -179,3 +179,37 @@ def test_settings_that_thin_does_not_go_with_are_errors_when_they_come_later():
     model[0].locked = False
     with pytest.raises(RuntimeError, match=r"locked=False.*unthin\(model\)"):
         model(torch.ones(2, 2, 3))
+
+
+class Again(Heads):
+    """Attention of which a part stands in a checkpoint of the kind that sees tensors alone."""
+
+    def __init__(self, part):
+        super().__init__(attend)
+        self.part = part
+
+    def forward(self, x):
+        def run(part, function, *inputs):
+            return (
+                checkpoint(function, *inputs, use_reentrant=True) if part == self.part else function(*inputs)
+            )
+
+        batch, tokens, width = x.shape
+        q, k, v = self.qkv(x).view(batch, tokens, 3, 4, 2).permute(2, 0, 3, 1, 4).unbind(0)
+        y = run("site", lambda y: self.heads(y).transpose(1, 2), run("attention", self.way, q, k, v))
+        return run("map", self.out, y.reshape(batch, tokens, width))
+
+
+@pytest.mark.parametrize("part", ["attention", "site", "map"])
+def test_a_function_that_sees_tensors_alone_loses_no_gradient_of_heads(part):
+    torch.manual_seed(1)
+    x = torch.randn(4, 5, 8, dtype=torch.float64)
+    model = Again(part).double()
+    assert "torch.autograd.Function" in str(thin(model))
+    keyed(model, 3)
+    assert close(step(model, x), step(model, x, masks=True))
+    model = Again(None).double()
+    thin(model)
+    model.part = part
+    with pytest.raises(RuntimeError, match=r"torch\.autograd\.Function.*unthin\(model\)"):
+        step(model, x)

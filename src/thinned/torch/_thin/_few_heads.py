@@ -10,13 +10,19 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from thinned.torch._conversion._trace import in_function
 from thinned.torch._thin._kept import Kept
+
+FUNCTION = (
+    "a torch.autograd.Function, such as a checkpoint with use_reentrant=True, which gives no gradient to "
+    "what stands for kept heads"
+)
 
 
 class HeadsError(RuntimeError):
@@ -47,6 +53,7 @@ class FewHeads:
         axis: the dimension that has the heads: of each of `outer` parts, each head's `inner` elements.
         kept: which heads are there.
         dropped: whether the site has seen it. What reads it then multiplies it by the scale.
+        shut_in: whether it was made in an autograd function, which has to give tensors.
     """
 
     part: Tensor
@@ -56,6 +63,7 @@ class FewHeads:
     inner: int
     kept: Kept
     dropped: bool = False
+    shut_in: bool = field(default_factory=lambda: not torch.is_grad_enabled() and in_function())
     # What functions and methods of tensors are: `_few_functions` says it.
     call: ClassVar[Callable[..., Any]]
     attribute: ClassVar[Callable[..., Any]]
@@ -65,8 +73,19 @@ class FewHeads:
         """How many there are in all."""
         return self.kept.size
 
+    def check(self) -> None:
+        """Hold that it does not enter or leave an autograd function, which would lose its gradient.
+
+        Raises:
+            HeadsError: `a torch.autograd.Function …`.
+        """
+        graded = torch.is_grad_enabled()
+        if self.shut_in if graded else self.part.requires_grad and in_function():
+            raise HeadsError(FUNCTION)
+
     def of(self, part: Tensor, axis: int, shape: Any = None, outer: int = 0, inner: int = 0) -> FewHeads:
         """The same heads of another tensor."""
+        self.check()
         outer, inner = outer or self.outer, inner or self.inner
         size = outer * self.heads * inner
         whole = list(part.shape) if shape is None else list(shape)
