@@ -200,6 +200,7 @@ class Again(Heads):
         return run("map", self.out, y.reshape(batch, tokens, width))
 
 
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 @pytest.mark.parametrize("part", ["attention", "site", "map"])
 def test_a_function_that_sees_tensors_alone_loses_no_gradient_of_heads(part):
     torch.manual_seed(1)
@@ -213,3 +214,17 @@ def test_a_function_that_sees_tensors_alone_loses_no_gradient_of_heads(part):
     model.part = part
     with pytest.raises(RuntimeError, match=r"torch\.autograd\.Function.*unthin\(model\)"):
         step(model, x)
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_checkpoint_keeps_its_units_though_p_has_changed(again):
+    torch.manual_seed(1)
+    model = Sequential(Linear(6, 20), torch.nn.ReLU(), nn.Dropout(0.5), Linear(20, 4)).double()
+    thin(model)
+    keyed(model, 1)
+    x = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(model(x).sum(), x)
+    y = checkpoint(model, x, use_reentrant=again)
+    model[2].p = 0.1
+    y.sum().backward()
+    assert torch.allclose(x.grad, expected)
