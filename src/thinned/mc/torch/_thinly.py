@@ -250,11 +250,13 @@ def _map(node: Any, values: dict[Any, Tensor], out: _Kept | None, inward: _Kept 
     assert weight is not None
     linear = node.target in _LINEAR
     weight = weight.t() if linear else weight
+    width = len(weight)
     rows = None if out is None else out.parts[k]
     columns = None if inward is None else inward.parts[k]
     weight = take(weight, rows, columns, 1.0 if inward is None else inward.scale)
     if bias is not None and rows is not None:
-        bias = bias.index_select(0, rows)
+        wide = bias.expand(*bias.shape[:-1], width)  # of one number, or with the batch of one
+        bias = wide.index_select(-1, rows)
     if not linear:
         return torch.convolution(x, weight, bias, *node.args[3:])
     return x @ weight.t() if bias is None else torch.addmm(bias, x, weight.t())

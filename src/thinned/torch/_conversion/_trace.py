@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import torch
@@ -67,6 +69,22 @@ def chains(model: torch.nn.Module) -> Iterator[tuple[str, fx.Graph]]:
 class _Sites(fx.Tracer):
     def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, Site) or super().is_leaf_module(m, module_qualified_name)
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        node = super().create_node(*args, **kwargs)
+        node.meta["in_function"] = in_function()
+        return node
+
+
+def in_function() -> bool:
+    """Whether a `torch.autograd.Function` is at work, as in a checkpoint with use_reentrant=True."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not _APPLY:
+        frame = frame.f_back
+    return frame is not None
+
+
+_APPLY = torch.autograd.Function.apply.__func__.__code__
 
 
 class _Buffers(_Sites):

@@ -59,6 +59,7 @@ class HeadLink(Link):
             return None
         if not input.dropped:
             raise HeadsError("a way around the site")
+        input.check()
         return input.kept.of(input.outer, input.inner)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thinned.contract import Key
-from thinned.torch import _key, functional, nn
+from thinned.torch import _key, _recomputed, functional, nn
 from thinned.torch._draws._mode import THREAD
 from thinned.torch._fixed import fixed_dropout
 from thinned.torch._place import Rows
@@ -51,6 +51,18 @@ class BranchLink(Link):
         if draws and any(drops(other) and other.training for other in self.others):
             self._now.key = _key.draw() if in_graph else Key(*_key.as_words(None))
         return super().begin(module, size, like)
+
+    def key_of_call(self) -> Any:
+        """What was drawn where this call began, or the one that a checkpoint computes again."""
+
+        def now() -> Any:
+            return self._now.key
+
+        return now() if traced() else _recomputed.held((self, "key"), now, now)
+
+    def forget_key(self) -> None:
+        """The branch is done: a later call of the site alone draws a mask of its own."""
+        self._now.key = None
 
     def _applies(self, like: Tensor) -> bool:
         return (
@@ -96,7 +108,7 @@ class ThinPath(Site):
         name: str = "key",
     ) -> MaskKey:
         """The key of this call's mask: the one that was drawn where the branch began."""
-        early: MaskKey = self.link._now.key
+        early: MaskKey = self.link.key_of_call()
         elsewhere = traced() and isinstance(early, Key)  # of a step in front of this graph
         own = early is None or elsewhere or self.key is not None or given is not None
         return super().mask_key(call, input, given, name) if own else early
@@ -158,9 +170,11 @@ class ThinPath(Site):
         kept = self.link.at(self)
         self.link.end()
         if kept is None or input.shape[0] != len(kept.parts[0]):
-            if self.fixed:
-                return self._mask(input, key, call)
-            return super().forward(input, key=key, call=call)  # type: ignore[no-any-return]
+            masks: Any = self._mask if self.fixed else super().forward
+            output: Tensor = masks(input, key=key, call=call)
+            self.link.forget_key()
+            return output
+        self.link.forget_key()
         refuse_late(key, call, "a thin branch when its samples are")
         self.notice(None, input)
         if kept.whole:

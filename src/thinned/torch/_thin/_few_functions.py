@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,12 +19,14 @@ _AS_IT_IS = {"dtype", "device", "requires_grad", "is_cuda", "layout", "is_nested
 _UNARY = {
     *("contiguous", "clone", "float", "double", "half", "bfloat16", "neg", "relu"),
     *("sigmoid", "tanh", "exp", "sqrt", "rsqrt", "square", "abs", "clamp", "silu", "gelu", "elu", "softplus"),
-    *("relu_", "sigmoid_", "tanh_", "alias", "pow", "nan_to_num", "identity", "leaky_relu"),
+    *("relu_", "sigmoid_", "tanh_", "alias", "pow", "nan_to_num", "identity", "leaky_relu", "invert"),
+    *("bitwise_not", "logical_not"),
 }
 _CASTS = {"to", "type", "type_as"}  # a tensor among their arguments gives its type
 _PAIRS = {"add", "sub", "mul", "div", "truediv", "rsub", "radd", "rmul", "iadd", "imul", "isub", "itruediv"}
 _PAIRS |= {"maximum", "minimum", "masked_fill", "masked_fill_", "where", "multiply", "add_", "mul_", "div_"}
-_PAIRS |= {"gt", "lt", "ge", "le", "eq", "ne"}
+_PAIRS |= {"gt", "lt", "ge", "le", "eq", "ne", "pow", "rpow", "rtruediv", "rdiv", "and", "or", "xor"}
+_PAIRS |= {"true_divide", "mod", "remainder", "logical_and", "logical_or", "bitwise_and", "bitwise_or"}
 # Along a dimension, which is their first argument or `dim`, and may not be that of the heads.
 _ALONG = {"softmax", "log_softmax", "cumsum"}
 
@@ -37,8 +40,10 @@ def attribute(x: FewHeads, name: str) -> Any:
     if name in ("mT", "T"):
         return _transpose(x, -1, -2)
     function = None if name.startswith("_") else getattr(Tensor, name, None)
-    if not callable(function):
+    if name.startswith("_") or not hasattr(Tensor, name):
         raise AttributeError(name)
+    if not callable(function):
+        raise HeadsError(f"{name} of a tensor")
     return partial(_method, name, function, x)
 
 
@@ -53,10 +58,18 @@ def call(name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         HeadsError: `… may mix heads …`.
     """
     name = name.strip("_") if name.startswith("_") else name  # an operator's method
+    if not args and "input" in kwargs:
+        args, kwargs = (kwargs["input"],), {n: one for n, one in kwargs.items() if n != "input"}
     known = _KNOWN.get(name)
     if known is not None:
+        try:
+            inspect.signature(known).bind(*args, **kwargs)
+        except TypeError as error:
+            raise HeadsError(f"{name}(…), which {error}") from None
         return known(*args, **kwargs)
-    x = next(one for one in args if isinstance(one, FewHeads))
+    x: Any = next((one for one in args if isinstance(one, FewHeads)), None)
+    if x is None or kwargs.get("out") is not None:
+        raise HeadsError(f"{name}(…) of arguments by name, or into a tensor")
     if name in _UNARY and args[0] is x:
         rest = {n: x.narrowed(one) for n, one in kwargs.items()}
         return x.of(func(x.part, *map(x.narrowed, args[1:]), **rest), x.axis, x.shape)
@@ -87,15 +100,16 @@ def _along(func: Any, x: FewHeads, args: tuple[Any, ...], kwargs: dict[str, Any]
     return x.of(func(x.part, *args[1:], **kwargs), x.axis, x.shape)
 
 
-def _transpose(x: FewHeads, one: int, other: int) -> FewHeads:
+def _transpose(x: FewHeads, dim0: int, dim1: int) -> FewHeads:
     order = list(range(len(x.shape)))
-    order[one], order[other] = order[other], order[one]
+    order[dim0], order[dim1] = order[dim1], order[dim0]
     return _permute(x, order)
 
 
-def _permute(x: FewHeads, *dims: Any) -> FewHeads:
+def _permute(x: FewHeads, *sizes: Any, dims: Any = None) -> FewHeads:
     rank = len(x.shape)
-    given = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
+    several = len(sizes) == 1 and isinstance(sizes[0], (tuple, list))
+    given = dims if dims is not None else sizes[0] if several else sizes
     order = [dim % rank for dim in given]
     shape = [x.shape[dim] for dim in order]
     return x.of(x.part.permute(order), order.index(x.axis), shape)
@@ -212,13 +226,13 @@ def _stacked(tensors: Any, dim: int = 0) -> FewHeads:
     return _joined([_unsqueeze(one, dim % (len(x.shape) + 1)) for one in tensors], dim)
 
 
-def _matmul(one: Any, other: Any) -> FewHeads:
+def _matmul(input: Any, other: Any) -> FewHeads:
     """Of matrices, with the heads in front of them."""
-    x = one if isinstance(one, FewHeads) else other
-    rank = max(len(one.shape), len(other.shape))
+    x = input if isinstance(input, FewHeads) else other
+    rank = max(len(input.shape), len(other.shape))
     if len(x.shape) != rank or len(x.shape) - x.axis <= 2:
         raise HeadsError("a product of matrices along the heads")
-    return x.of(torch.matmul(x.narrowed(one), x.narrowed(other)), x.axis)
+    return x.of(torch.matmul(x.narrowed(input), x.narrowed(other)), x.axis)
 
 
 def _attended(

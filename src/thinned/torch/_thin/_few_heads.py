@@ -10,13 +10,19 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from thinned.torch._conversion._trace import in_function
 from thinned.torch._thin._kept import Kept
+
+FUNCTION = (
+    "a torch.autograd.Function, such as a checkpoint with use_reentrant=True, which gives no gradient to "
+    "what stands for kept heads"
+)
 
 
 class HeadsError(RuntimeError):
@@ -47,6 +53,7 @@ class FewHeads:
         axis: the dimension that has the heads: of each of `outer` parts, each head's `inner` elements.
         kept: which heads are there.
         dropped: whether the site has seen it. What reads it then multiplies it by the scale.
+        shut_in: whether it was made in an autograd function, which has to give tensors.
     """
 
     part: Tensor
@@ -56,6 +63,7 @@ class FewHeads:
     inner: int
     kept: Kept
     dropped: bool = False
+    shut_in: bool = field(default_factory=lambda: not torch.is_grad_enabled() and in_function())
     # What functions and methods of tensors are: `_few_functions` says it.
     call: ClassVar[Callable[..., Any]]
     attribute: ClassVar[Callable[..., Any]]
@@ -65,8 +73,19 @@ class FewHeads:
         """How many there are in all."""
         return self.kept.size
 
+    def check(self) -> None:
+        """Hold that it does not enter or leave an autograd function, which would lose its gradient.
+
+        Raises:
+            HeadsError: `a torch.autograd.Function …`.
+        """
+        graded = torch.is_grad_enabled()
+        if self.shut_in if graded else self.part.requires_grad and in_function():
+            raise HeadsError(FUNCTION)
+
     def of(self, part: Tensor, axis: int, shape: Any = None, outer: int = 0, inner: int = 0) -> FewHeads:
         """The same heads of another tensor."""
+        self.check()
         outer, inner = outer or self.outer, inner or self.inner
         size = outer * self.heads * inner
         whole = list(part.shape) if shape is None else list(shape)
@@ -127,14 +146,23 @@ class FewHeads:
     def __len__(self) -> int:
         return self.shape[0]
 
-    __add__, __radd__ = _operator("add", operator.add), _operator("add", operator.add, True)
-    __sub__, __rsub__ = _operator("sub", operator.sub), _operator("sub", operator.sub, True)
-    __mul__, __rmul__ = _operator("mul", operator.mul), _operator("mul", operator.mul, True)
-    __matmul__, __rmatmul__ = _operator("matmul", torch.matmul), _operator("matmul", torch.matmul, True)
-    __truediv__, __neg__ = _operator("div", operator.truediv), _operator("neg", operator.neg)
-    __gt__, __lt__ = _operator("gt", operator.gt), _operator("lt", operator.lt)
-    __ge__, __le__ = _operator("ge", operator.ge), _operator("le", operator.le)
-    __pow__, __getitem__ = _operator("pow", operator.pow), _operator("getitem", operator.getitem)
+    __getitem__, __hash__ = _operator("getitem", operator.getitem), object.__hash__
+
+    def __bool__(self) -> bool:
+        raise HeadsError("a decision by what is in a tensor")
+
+
+# Of two objects Python's own say that they differ: silently wrong of what stands for a tensor.
+_PAIRS = ("add", "sub", "mul", "truediv", "pow", "matmul", "floordiv", "mod", "and", "or", "xor")
+for _name in (*_PAIRS, "lshift", "rshift", "neg", "pos", "abs", "invert"):
+    _function = getattr(operator, f"__{_name}__")
+    setattr(FewHeads, f"__{_name}__", _operator(_name, _function))
+    if _name in _PAIRS:
+        setattr(FewHeads, f"__r{_name}__", _operator(_name, _function, True))
+for _name in ("eq", "ne", "gt", "lt", "ge", "le"):
+    setattr(FewHeads, f"__{_name}__", _operator(_name, getattr(operator, _name)))
+for _name in ("setitem", "contains", "float", "int", "index", "complex"):
+    setattr(FewHeads, f"__{_name}__", _operator(_name, float))
 
 
 def _resolved(sizes: tuple[Any, ...], count: int) -> torch.Size:

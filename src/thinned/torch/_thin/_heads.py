@@ -11,6 +11,7 @@ from torch import Tensor, fx
 from thinned.torch._thin import _groups
 from thinned.torch._thin._chains import draws_between, is_map, name_of, once
 from thinned.torch._thin._few_functions import FewHeads, HeadsError
+from thinned.torch._thin._few_heads import FUNCTION
 from thinned.torch._thin._graphs import Graph, StaysError, check_hooks, drops, is_site
 from thinned.torch._thin._kept import Kept, masked
 from thinned.torch._thin._samples import evaluating, held, run, shapes_of
@@ -63,6 +64,7 @@ def heads(graph: Graph, site: Any, groups: int) -> Heads:
     call = graph.only_call(site)
     behind, sinks = _behind(graph, call)
     check_hooks(graph, [call, *behind])
+    _check_functions([call, *behind])
     region, sources = _region(graph, call)
     if not sources:
         raise StaysError("no Linear is seen that its heads are computed by")
@@ -140,6 +142,13 @@ def _check_before(graph: Graph, call: fx.Node, region: list[fx.Node], sources: l
     if draws_between(graph, sources[0], call, members):
         raise StaysError("another site draws between")
     check_hooks(graph, [*sources, *region, call])
+    _check_functions([*sources, *region, call])
+
+
+def _check_functions(nodes: list[fx.Node]) -> None:
+    """Refuse a way that enters or leaves an autograd function."""
+    if len({node.meta.get("in_function") for node in nodes}) > 1:
+        raise StaysError(f"on its way is {FUNCTION}")
 
 
 class _Trial:
@@ -211,7 +220,10 @@ class _Trial:
         noise = torch.linspace(1, 2, self.whole.numel()).reshape(self.whole.shape).to(self.whole)
         maps = [self.values[node] for node in self.sources]
         one = (self.whole * noise).select(self.site.dim, 0).sum()
-        grads = torch.autograd.grad(one, maps, allow_unused=True)
+        try:
+            grads = torch.autograd.grad(one, maps, allow_unused=True)
+        except RuntimeError as error:
+            raise StaysError(f"no gradient leads from it to the maps before it: {error}") from None
         layouts = tuple(_layout(grad, count) for grad in grads)
         kept = self._kept(count)
         few: dict[fx.Node, Any] = {}
@@ -224,6 +236,8 @@ class _Trial:
                 made: Any = self._go(self.region, few, self.input)[self.asked]
         except HeadsError as error:
             raise StaysError(f"between its maps is {error.what}") from None
+        except Exception as error:
+            raise StaysError(f"what is between its maps did not run on some of the heads: {error}") from None
         axis = self.site.dim % self.whole.dim()
         if not isinstance(made, FewHeads) or made.axis != axis or (made.outer, made.inner) != (1, 1):
             raise StaysError(f"dim={self.site.dim} is not that of the heads")

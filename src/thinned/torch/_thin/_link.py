@@ -79,7 +79,10 @@ class Link:
                 if not torch.compiler.is_compiling():
                     self._check_places()
                 with as_site(self.site):
-                    self._begin(self.site.draw(size))
+                    drawn = self.site.draw(
+                        size
+                    )  # in a recomputation too, so that generators move on as before
+                self._begin(self._as_before(drawn))
             kept = self._under_way().kept
         else:
             kept = self.at(module)
@@ -95,9 +98,16 @@ class Link:
             return self._frames.kept if self._is_static() else None
 
         def now() -> Kept | None:
-            return self._under_way().kept
+            kept = self._under_way().kept  # of a pass that failed half-way too
+            return None if kept is None or masks_are_wanted() or not is_on(self.site) else kept
 
         return _recomputed.held((self, module), now, now)
+
+    def _as_before(self, drawn: Kept | None) -> Kept | None:
+        """What the call that a checkpoint computes again kept, though p is another by now."""
+        if traced():
+            return drawn
+        return _recomputed.held((self, "drawn"), lambda: drawn, lambda: drawn)
 
     def end(self) -> None:
         """Nothing is kept: all that were to read it have."""

@@ -69,6 +69,11 @@ class ThinRecurrent(ThinSite, Recurrent):
         return input.numel() > 0
 
     def _sequences(self, packed: PackedSequence | None) -> Sequences:
+        if not self.locked:
+            raise RuntimeError(
+                f"locked=False of the thin layer {self._name!r}, whose features all times share: "
+                "set it between unthin(model) and thin(model)"
+            )
         return _OfBatch(self.batch_first, self.locked, packed, self.place)
 
     def _run(self, data: Tensor, state: State, run: Run) -> tuple[Tensor, State]:
@@ -88,6 +93,8 @@ class ThinRecurrent(ThinSite, Recurrent):
             first = tuple(s[k * directions : (k + 1) * directions] for s in state)
             if units is not None:
                 first = tuple(_few_states(s, units) for s in first)
+            # Where two masks leave nothing together a zero stands, as in the weights: see `_groups.block`.
+            data = data if data.shape[-1] else torch.nn.functional.pad(data, (0, 1))
             data, after = self._kernel(data, first, own, 1, run.packed)
             if units is not None:
                 after = tuple(_whole_states(s, units) for s in after)

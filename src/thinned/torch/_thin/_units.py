@@ -159,6 +159,12 @@ class ThinEmbedding(Seen, torch.nn.Embedding):
         """`F.embedding`, of a table of these columns where it has fewer rows than are looked up."""
         out = None if self.out_link is None else self.out_link.begin(self, self.embedding_dim, input)
         whole, padding, often = self.weight, self.padding_idx, self.scale_grad_by_freq
+        if self.max_norm is not None or self.sparse:
+            raise RuntimeError(
+                f"max_norm={self.max_norm}, sparse={self.sparse} of an embedding at the thin site "
+                f"{self.out_link.site._name!r}: "  # type: ignore[union-attr]
+                "neither goes with kept columns; set them between unthin(model) and thin(model)"
+            )
         if out is None or len(out.parts) > 1 or len(whole) > input.numel():
             found = F.embedding(input, whole, padding, scale_grad_by_freq=often)
             return found if out is None else _groups.columns(found, out, -1)
