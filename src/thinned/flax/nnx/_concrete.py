@@ -101,6 +101,7 @@ class ConcreteDropout(Dropout):
         """The divergence from the prior over N: (l²/(2(1−p)) ‖W‖² − K H(p)) / N, of K inputs or channels."""
         layer: Any = self.layer
         kernel = layer.kernel[...]
+        kernel = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))  # squares leave float16's range
         inputs = kernel.shape[-2] * getattr(layer, "feature_group_count", 1)
         prior = (inputs, self.samples, self.length_scale)
         result: jax.Array = divergence(self.rate_logit[...], jnp.square(kernel).sum(), *prior, OPERATORS)

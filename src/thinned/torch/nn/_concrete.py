@@ -70,7 +70,8 @@ class ConcreteDropout(Learned):
 
     def regularization(self) -> Tensor:
         """The divergence from the prior over N: (l²/(2(1−p)) ‖W‖² − K H(p)) / N, of K inputs or channels."""
-        weight = self.layer.weight
+        wide = torch.promote_types(self.layer.weight.dtype, torch.float32)  # a sum of squares leaves float16
+        weight, logit = self.layer.weight.to(wide), self.p_logit.to(wide)
         inputs = weight.shape[1] * getattr(self.layer, "groups", 1)
         prior = (inputs, self.samples, self.length_scale)
-        return divergence(self.p_logit, weight.square().sum(), *prior, _OPERATORS)  # type: ignore[no-any-return]
+        return divergence(logit, weight.square().sum(), *prior, _OPERATORS)  # type: ignore[no-any-return]
