@@ -162,3 +162,38 @@ def test_a_temperature_is_a_number(front):
         v.concrete_dropout(t(X), p, key=KEY, training=True, temperature="a")
     with pytest.raises(ValueError, match="temperature must be positive, got nan"):
         v.concrete_dropout(t(X), p, key=KEY, training=True, temperature=float("nan"))
+
+
+@pytest.mark.parametrize("name", ["ConcreteDropout", "VariationalDropout", "SparseVariationalConv2d"])
+def test_torch_a_divergence_is_summed_in_float32(name):
+    """In float16 it was infinite, or its gradient NaN."""
+    torch = pytest.importorskip("torch")
+    nn = importlib.import_module("thinned.torch.nn")
+    if name == "SparseVariationalConv2d":
+        layer = nn.SparseVariationalConv2d(64, 64, 5, samples=10)
+        torch.nn.init.zeros_(layer.weight)
+    else:
+        layer = getattr(nn, name)(torch.nn.Linear(512, 512), samples=10)
+        torch.nn.init.ones_(layer.layer.weight)
+    whole = layer.regularization().item()
+    got = layer.half().regularization()
+    got.backward()
+    assert got.dtype == torch.float32
+    assert got.item() == pytest.approx(whole, rel=2e-3)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in layer.parameters())
+
+
+def test_flax_modules_check_what_they_are_made_with():
+    pytest.importorskip("flax")
+    from flax import nnx as flaxs
+
+    from thinned.flax import linen, nnx
+
+    for made in (nnx.SpecAugment, linen.SpecAugment):
+        with pytest.raises(ValueError, match="width must be from 0 to the size of dim, got -2"):
+            made(-2, 2)
+        with pytest.raises(TypeError, match=r"count must be an integer, got 0\.5"):
+            made(2, 2, time_masks=0.5)
+    layer = nnx.ConcreteDropout(flaxs.Linear(2, 2, rngs=flaxs.Rngs(0)), samples=10)
+    with pytest.raises(TypeError, match=r"inputs must be float32, .* got int32"):
+        layer(np.ones((1, 2), np.int32), deterministic=True)
