@@ -66,11 +66,23 @@ def check_training(training: Any) -> bool:
     return bool(training)
 
 
-def check_tokens(replacement: Any, protected: Any) -> None:
-    """Refuse what is no token: another number would change the dtype, or never be found."""
-    check_integer("replacement", replacement)
-    for token in protected:
-        check_integer("protected", token)
+def check_tokens(replacement: Any, protected: Any, dtype: str | None = None) -> tuple[int, ...]:
+    """Refuse what is no token: a number that the tokens' dtype has not would become another one.
+
+    Returns:
+        The replacement and what is protected.
+    """
+    if isinstance(protected, str) or not hasattr(protected, "__iter__"):
+        raise TypeError(f"protected must be a tuple of tokens, got {protected!r}")
+    tokens = check_integer("replacement", replacement), *(check_integer("protected", t) for t in protected)
+    if dtype is not None:
+        bits = int(dtype.lstrip("uint"))
+        low, high = (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+        for place, token in enumerate(tokens):
+            if not low <= token <= high:
+                name = "protected" if place else "replacement"
+                raise ValueError(f"{name} must be a token of {dtype}, {low} to {high}, got {token}")
+    return tokens
 
 
 def check_mode(mode: Any) -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from thinned.contract import check_integer
 
 
@@ -52,27 +54,50 @@ def box(words: Any, sides: tuple[int, int], at: tuple[Any, Any], sizes: tuple[An
     return rows[:, :, None] & columns[:, None, :]
 
 
+def check_numbers(width: Any, count: Any, dim: Any) -> tuple[int, int, int]:
+    """Refuse what spans of no array have."""
+    numbers = check_integer("width", width), check_integer("count", count), check_integer("dim", dim)
+    if numbers[0] < 0:
+        raise ValueError(f"width must be from 0 to the size of dim, got {width}")
+    if numbers[1] < 0:
+        raise ValueError(f"count must not be negative, got {count}")
+    return numbers
+
+
+def check_value(value: Any) -> Any:
+    """What is written into spans and boxes: one number, or it would change the result's shape."""
+    if isinstance(value, float):
+        return value
+    if isinstance(value, (str, bool, type(None))) or np.ndim(value):
+        got = f"an array of shape {np.shape(value)}" if np.ndim(value) else repr(value)
+        raise TypeError(f"value must be a number, got {got}")
+    return value
+
+
+def check_size(size: Any) -> tuple[int, int]:
+    """Height and width of a box."""
+    given = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    sides = tuple(check_integer("size", side) for side in given)
+    if len(sides) != 2 or min(sides) < 1:
+        raise ValueError(f"size must be positive, a number or height and width, got {size}")
+    return sides
+
+
 def check_spans(width: Any, count: Any, dim: Any, shape: tuple[Any, ...]) -> None:
     """Refuse spans that do not fit an array of this shape."""
-    for name, number in (("width", width), ("count", count), ("dim", dim)):
-        check_integer(name, number)
-    if count < 0:
-        raise ValueError(f"count must not be negative, got {count}")
+    check_numbers(width, count, dim)
     rank = len(shape)
     if not -rank <= dim < rank or not dim % max(rank, 1) > 0:
         raise ValueError(f"dim must be another than the samples', 0, got {dim} for shape {tuple(shape)}")
-    if width < 0 or (isinstance(shape[dim], int) and width > shape[dim]):
+    if isinstance(shape[dim], int) and width > shape[dim]:
         raise ValueError(f"width must be from 0 to the size of dim, {shape[dim]}, got {width}")
 
 
 def check_box(size: Any, layout: str, shape: tuple[Any, ...]) -> tuple[tuple[int, int], tuple[int, ...]]:
     """Height and width of a box, and the dimensions N, H, W and C."""
-    if sorted(layout) != sorted("NHWC") or len(shape) != 4:
+    if not isinstance(layout, str) or sorted(layout) != sorted("NHWC") or len(shape) != 4:
         raise ValueError(
             f'layout must have the letters N, H, W and C once each, and x as many dimensions: got "{layout}" '
             f"and shape {tuple(shape)}"
         )
-    sides = (size, size) if not isinstance(size, (tuple, list)) else tuple(size)
-    if len(sides) != 2 or min(check_integer("size", side) for side in sides) < 1:
-        raise ValueError(f"size must be positive, a number or height and width, got {size}")
-    return sides, tuple(layout.index(letter) for letter in "NHWC")
+    return check_size(size), tuple(layout.index(letter) for letter in "NHWC")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from thinned.contract import check_integer, check_probability
@@ -23,10 +24,12 @@ def relaxed(x: Any, odds: Any, rate: Any, inside: Any, temperature: float, libra
         All of x at p = 0, zeros at p = 1.
     """
     one, zero = ends
+    # Outside [0, 1], where it is known too late for an error, all of the result is NaN.
+    inside = library.where((rate >= 0) & (rate <= 1), inside, one * math.nan)
     above = odds - (library.log(inside) - library.log1p(-inside))
     factor = library.sigmoid(above / temperature) / (1.0 - inside)
-    value = x * library.where(rate <= 0, one, factor)
-    return library.where(rate >= 1, zero, value)
+    value = x * library.where(rate == 0, one, factor)
+    return library.where(rate == 1, zero, value)
 
 
 def divergence(logit: Any, squares: Any, inputs: int, samples: int, length_scale: float, library: Any) -> Any:
@@ -61,8 +64,13 @@ def check_samples(samples: Any) -> int:
     return int(samples)
 
 
-def check_positive(**numbers: float) -> None:
-    """A prior's length scale, a mask's temperature."""
+def check_positive(**numbers: Any) -> tuple[float, ...]:
+    """A prior's length scale, a mask's temperature, as numbers that a configuration can hold."""
     for name, value in numbers.items():
-        if not value > 0:
+        try:
+            fits = 0.0 < float(value) < math.inf and not isinstance(value, str)
+        except Exception:  # of what is traced a framework raises its own
+            raise TypeError(f"{name} must be a number, known when it is given, got {value!r}") from None
+        if not fits:
             raise ValueError(f"{name} must be positive, got {value}")
+    return tuple(map(float, numbers.values()))

@@ -84,10 +84,12 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-def check_numbers(name: str, low: int, high: int, most: int | None = None) -> None:
+def check_numbers(
+    name: str, low: int, high: int, most: int | None = None, whole: str = "num_nodes - 1"
+) -> None:
     """Refuse numbers of nodes or edges outside the whole: two of them would share a decision."""
     if low < 0 or (most is not None and high >= most):
-        whole = "0 on" if most is None else f"0 to num_nodes - 1 = {most - 1}"
+        whole = "0 on" if most is None else f"0 to {whole} = {most - 1}"
         raise ValueError(f"{name} must be numbers from {whole}, got {low} to {high}")
 
 

@@ -3,6 +3,8 @@
 Run by `test_backends.py` on each of the three.
 """
 
+import json
+
 import keras
 import numpy as np
 import plain_families as plain
@@ -144,3 +146,59 @@ def test_refusals_name_the_argument():
         SpecAugment(9, 3)(SPECTROGRAMS, training=False)
     with pytest.raises(ValueError, match="block_size must be positive"):
         DropBlock2D(0.3, 0)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_tokens_that_come_as_floats_are_not_rounded(policy):
+    """Keras casts floats to float16 before a call, where 5001 is 5000."""
+    tokens = np.array([[5000, 5001, 257, 70001]], "float32")
+    layer = WordDropout(0.5, 0, seed=KEY, dtype=policy)
+    np.testing.assert_array_equal(out(layer, tokens, False), tokens)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16"])
+def test_a_divergence_is_summed_in_float32(policy):
+    inside = keras.layers.Dense(512, dtype=policy, kernel_initializer="ones")
+    layer = ConcreteDropout(inside, samples=10**6, length_scale=1.0, seed=KEY)
+    layer(np.ones((2, 512), "float32"), training=True)
+    (loss,) = layer.losses
+    assert keras.backend.standardize_dtype(loss.dtype) == "float32"
+    np.testing.assert_allclose(array(keras.ops.stop_gradient(loss)), 0.1455, rtol=0.01)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "layer",
+    [DropBlock2D(0.5, 2), Cutout(2), SpecAugment(1, 1), ConcreteDropout(keras.layers.Dense(1), samples=9)],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_integers_are_refused(layer, training):
+    with pytest.raises(TypeError, match="inputs must be float32, float64, float16 or bfloat16, got uint8"):
+        layer(np.ones((1, 4, 4, 2), "uint8"), training=training)
+
+
+def test_arguments_are_checked_where_they_are_given():
+    for make in (lambda: Cutout(2, data_format="NHWC"), lambda: DropBlock2D(0.1, 2, "NHWC")):
+        with pytest.raises(ValueError, match='data_format must be "channels_last" or "channels_first", got'):
+            make()
+    with pytest.raises(ValueError, match="width must be from 0 to the size of dim, got -1"):
+        SpecAugment(-1, 2)
+    with pytest.raises(ValueError, match="size must be positive, a number or height and width, got 0"):
+        Cutout(0)
+    with pytest.raises(ValueError, match=r"one and other must be \(N, classes\), got shape \(\)"):
+        r_drop(keras.ops.array(1.0), keras.ops.array(1.0))
+    with pytest.raises(TypeError, match=r"one must be float32, .* got int32"):
+        r_drop(keras.ops.array([[1, 2]], dtype="int32"), keras.ops.array([[1.0, 2.0]]))
+
+
+def test_numbers_of_numpy_are_saved():
+    for layer in (
+        WordDropout(np.float32(0.5), np.int64(3), (np.int64(1),)),
+        SpecAugment(np.int64(3), 4, value=np.float32(1)),
+        Cutout((np.int64(3), 4), value=np.float32(1)),
+        DropBlock2D(0.5, np.int64(2)),
+        ConcreteDropout(keras.layers.Dense(1), samples=np.int64(5), temperature=np.float32(0.5)),
+    ):
+        config = json.loads(json.dumps(layer.get_config()))
+        again = type(layer).from_config(config).get_config()
+        assert json.loads(json.dumps(again)) == config

@@ -76,3 +76,50 @@ def test_gradients_of_gradients_of_a_relaxed_mask():
 
     expected = (slope(0.4 + step) - slope(0.4 - step)) / (2 * step)
     np.testing.assert_allclose(outer.gradient(first, p), expected, rtol=5e-2)
+
+
+def of_unknown(verb, *shapes):
+    """A function of tensors whose sizes are known when it runs."""
+    kinds = [tf.TensorSpec(shape, dtype) for shape, dtype in shapes]
+    return tf.function(verb, input_signature=kinds)
+
+
+def test_sizes_of_a_running_graph_are_checked():
+    """A span that was too wide masked what it met; one id decided for all rows."""
+    spans = of_unknown(
+        lambda x: tt.mask_spans(x, 7, 2, 1, key=KEY, training=True), ((None, None), tf.float32)
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"width must be from 0 to .* got 7"):
+        spans(tf.ones((2, 4)))
+    rows = of_unknown(
+        lambda x, ids: tt.drop_message(x, 0.5, key=KEY, training=True, edge_ids=ids),
+        ((None, None), tf.float32),
+        ((None,), tf.int32),
+    )
+    x = tf.ones((4, 2))
+    known = tt.drop_message(x, 0.5, key=KEY, training=True, edge_ids=[3, 1, 0, 9])
+    assert bool(tf.reduce_all(rows(x, tf.constant([3, 1, 0, 9])) == known))
+    for other, ids in ((x, [0]), (x[:1], [0, 1, 2, 3])):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="ids do not fit x"):
+            rows(other, tf.constant(ids))
+
+
+def test_a_learned_rate_is_checked():
+    x = tf.ones(6)
+    with pytest.raises(ValueError, match=r"p must be in \[0, 1\], got 1.5"):
+        tt.concrete_dropout(x, tf.constant(1.5), key=KEY, training=True)
+    graph = tf.function(lambda p: tt.concrete_dropout(x, p, key=KEY, training=True))
+    for p in (1.5, -0.2):
+        assert bool(tf.reduce_all(tf.math.is_nan(graph(tf.constant(p)))))
+    with pytest.raises(ValueError, match=r"p of shape \(3, 1\) does not fit x of shape \(6,\)"):
+        tt.concrete_dropout(x, tf.fill((3, 1), 0.5), key=KEY, training=True)
+
+
+def test_a_number_of_dimensions_is_asked_for():
+    for verb in (
+        lambda x: tt.mask_spans(x, 1, 1, 1, key=KEY, training=True),
+        lambda x: tt.cutout(x, 1, key=KEY, training=True),
+        lambda x: tt.drop_node(x, 0.5, key=KEY, training=True),
+    ):
+        with pytest.raises(ValueError, match="x must have a known number of dimensions"):
+            of_unknown(verb, (None, tf.float32)).get_concrete_function()

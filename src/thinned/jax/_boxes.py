@@ -61,10 +61,11 @@ def mask_spans(
     training = check_static(training)
     array: Any = jnp.asarray(x)
     check_dtype(array, "x")
+    _boxes.check_value(value)
     _boxes.check_spans(width, count, dim, array.shape)
     words = _key.words(key)
     steps, first = places((array.shape[0], count, 2), None, **place)
-    if not training:
+    if not training or not count:
         return array  # type: ignore[no-any-return]
     _key.spend(key)
     inside = _spans(words, first, (array.shape[0], count, 2), steps, width, array.shape[dim])
@@ -96,7 +97,8 @@ def cutout(
     Args:
         x: (N, H, W, C); all channels have one box.
         size: of the box, which may reach over the edge: a number, or height and width.
-        p: probability in [0, 1] that a picture has a box, as in `dropout`.
+        p: probability in [0, 1] that a picture has a box, as in `dropout`: outside it a traced one
+            gives NaN.
         key: of the numbers, of shape (N, 3).
         training: True masks, False evaluates to x itself.
         layout: where N, H, W and C are: "NHWC", or "NCHW" as in PyTorch.
@@ -122,6 +124,7 @@ def cutout(
     training = check_static(training)
     array: Any = jnp.asarray(x)
     check_dtype(array, "x")
+    _boxes.check_value(value)
     sides, axes = _boxes.check_box(size, layout, array.shape)
     drop = _rate.threshold(p)
     words = _key.words(key)
@@ -131,9 +134,14 @@ def cutout(
         return array  # type: ignore[no-any-return]
     _key.spend(key)
     sizes = (array.shape[axes[1]], array.shape[axes[2]])
-    inside = _box(words, first, n, steps, jnp.asarray(_rate.words(p, drop)), sides, sizes)
+    threshold = jnp.asarray(_rate.words(p, drop))
+    inside = _box(words, first, n, steps, threshold, sides, sizes)
     inside = jnp.moveaxis(inside[..., None], (0, 1, 2, 3), axes)
-    return jnp.where(inside, jnp.asarray(value, array.dtype), array)
+    masked = jnp.where(inside, jnp.asarray(value, array.dtype), array)
+    if drop is not None:
+        return masked
+    nothing = _rate.dropped(threshold, array.dtype)
+    return jnp.where(jnp.isnan(nothing), nothing, masked)
 
 
 @_philox.wide

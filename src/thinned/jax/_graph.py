@@ -69,11 +69,14 @@ def drop_edge(
     if num_nodes is not None and check_integer("num_nodes", num_nodes) < 1:
         raise ValueError(f"num_nodes must be positive, got {num_nodes}")
     drop = _rate.threshold(p)
+    words = _key.words(key)
+    ids = None if node_ids is None else _ids("node_ids", node_ids)
+    if ids is not None:
+        _check_numbers("edge_index", array, ids.size, "the last of node_ids")
+    ends = array if ids is None else ids[array]
+    _check_numbers("nodes", ends, num_nodes)
     if not training:
         return jnp.ones(array.shape[1], bool)
-    ends = array if node_ids is None else _ids("node_ids", node_ids)[array]
-    _check_numbers("nodes", ends, num_nodes)
-    words = _key.words(key)
     _key.spend(key)
     kept: jax.Array = _edges(ends, words, _rate.words(p, drop), num_nodes or 2**31, undirected)
     return kept
@@ -192,12 +195,14 @@ def _ids(name: str, ids: Any) -> Any:
     array: Any = jnp.asarray(ids)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name} must be integers, got {array.dtype}: they are numbers in the whole, no mask")
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be of one dimension, got shape {array.shape}")
     return array
 
 
-def _check_numbers(name: str, numbers: Any, most: int | None = None) -> None:
+def _check_numbers(name: str, numbers: Any, most: int | None = None, whole: str = "num_nodes - 1") -> None:
     """Refuse numbers outside the whole, where they are known: two of them would share a decision."""
     if isinstance(numbers, jax.core.Tracer) or not numbers.size:
         return
     known = np.asarray(numbers)  # inside a trace an operation of JAX's would be traced
-    check_numbers(name, int(known.min()), int(known.max()), most)
+    check_numbers(name, int(known.min()), int(known.max()), most, whole)

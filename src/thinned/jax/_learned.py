@@ -48,8 +48,8 @@ def concrete_dropout(
 
     Args:
         x: array of any shape; float32, float64, float16 or bfloat16.
-        p: drop probability in [0, 1], a number or an array that broadcasts to x; it has a gradient. Where it
-            is traced its range is not checked.
+        p: drop probability in [0, 1], a number or an array that broadcasts to x; it has a gradient. One
+            that is traced and outside gives NaN.
         key: as in `dropout`.
         training: True multiplies, False evaluates to x itself.
         temperature: positive; the paper's is 0.1.
@@ -114,8 +114,8 @@ def variational_dropout(
 
     Args:
         x: array of any shape; float32, float64, float16 or bfloat16.
-        p: in [0, 1), a number or an array that broadcasts to x; it has a gradient. Where it is traced its
-            range is not checked.
+        p: in [0, 1), a number or an array that broadcasts to x; it has a gradient. One that is traced
+            and outside gives NaN.
         key: of the noise.
         training: True multiplies, False evaluates to x itself.
         noise_shape: one entry a dimension: 1 shares z along it.
@@ -153,6 +153,7 @@ def variational_dropout(
         wide = rate.astype(_wide(array))
         odds = wide / (1.0 - wide)
         sigma = jnp.where(odds > 0, jnp.sqrt(jnp.where(odds > 0, odds, 1.0)), 0.0)
+        sigma = jnp.where((wide >= 0) & (wide < 1), sigma, jnp.nan)
     return multiply(array, sigma, words, first, steps)  # type: ignore[no-any-return]
 
 
@@ -181,7 +182,7 @@ def _checked(x: Any, p: Any, training: Any) -> tuple[Any, Any, bool]:
         known = np.asarray(p)  # inside a trace an operation of JAX's would be traced
         if not known.ndim or known.dtype.kind == "b":
             check_probability(p)
-        else:
+        elif known.size:
             for worst in (known.min(), known.max()):
                 check_probability(float(worst))
     rate = jnp.asarray(p)

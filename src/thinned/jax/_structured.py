@@ -103,13 +103,14 @@ def word_dropout(
     array = jnp.asarray(tokens)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"tokens must be integers, got {array.dtype}: dropout drops real numbers")
-    check_tokens(replacement, protected)
+    replacement, *listed = check_tokens(replacement, protected, array.dtype.name)
     _rate.threshold(p)
+    _key.words(key)
     places(array.shape, None, **place)
     if not training:
         return array
     kept = keep_mask(array.shape, p, key=key, **place)
-    for token in protected:
+    for token in listed:
         kept = kept | (array == token)
     return jnp.where(kept, array, jnp.asarray(replacement, array.dtype))
 
@@ -147,15 +148,19 @@ def drop_key(
     training = check_static(training)
     array = jnp.asarray(scores)
     check_dtype(array, "scores")
-    _rate.threshold(p)
+    if not array.ndim:
+        raise ValueError("scores must be (…, queries, keys), got shape ()")
+    drop = _rate.threshold(p)
+    _key.words(key)
     places(array.shape, None, **place)
-    if not training:
-        return jax.nn.softmax(array, -1)
-    kept = keep_mask(array.shape, p, key=key, **place)
+    kept = keep_mask(array.shape, p, key=key, **place) if training else jnp.bool_(True)
     none = ~(kept & (array != -jnp.inf)).any(-1, keepdims=True)
     # Where no key is left the softmax is of zeros, so that no gradient is NaN, and then taken away.
     shown = jnp.where(none, 0.0, jnp.where(kept, array, -jnp.inf))
-    return jnp.where(none, 0.0, jax.nn.softmax(shown, -1)).astype(array.dtype)
+    blind: Any = 0.0
+    if training and drop is None:
+        blind = _rate.dropped(_rate.words(p, None), array.dtype)
+    return jnp.where(none, blind, jax.nn.softmax(shown, -1)).astype(array.dtype)
 
 
 @requires_training

@@ -75,8 +75,9 @@ def thin_dense(
         An array of shape (…, kept units). Gradients of kernel and bias are dense, 0 where nothing was kept.
 
     Raises:
+        TypeError: `inputs must be integers of one dimension, …`.
         ValueError: `x has … features, but kernel has …, of which … are kept`; `kernel must have two
-            dimensions, got …`.
+            dimensions, got …`; `inputs must ascend from 0 to …, got …`, where they are not traced.
 
     Source:
         Graham, Reizenstein and Robinson, "Efficient batchwise dropout training using submatrices", 2015.
@@ -93,6 +94,7 @@ def thin_dense(
     if weight.ndim != 2:
         raise ValueError(f"kernel must have two dimensions, got shape {weight.shape}")
     features = weight.shape[0]
+    inputs, outputs = _kept("inputs", inputs, features), _kept("outputs", outputs, weight.shape[1])
     count = features if inputs is None else jnp.shape(inputs)[0]
     if array.shape[-1] == features and count != features:
         array = jnp.moveaxis(_rows.take(jnp.moveaxis(array, -1, 0), inputs), 0, -1)
@@ -108,3 +110,18 @@ def thin_dense(
     if bias is None:
         return out
     return out + (jnp.asarray(bias) if outputs is None else _rows.take(bias, outputs))
+
+
+def _kept(name: str, numbers: ArrayLike | None, size: int) -> jax.Array | None:
+    """Refuse numbers that no gather here finds: its gradient looks for them in their order."""
+    if numbers is None:
+        return None
+    array = jnp.asarray(numbers)
+    if array.ndim != 1 or not jnp.issubdtype(array.dtype, jnp.integer):
+        got = f"{array.dtype} of shape {array.shape}"
+        raise TypeError(f"{name} must be integers of one dimension, as kept_units gives them, got {got}")
+    if not isinstance(array, jax.core.Tracer) and array.size:
+        known = np.asarray(array).astype(np.int64)
+        if known[0] < 0 or known[-1] >= size or (np.diff(known) <= 0).any():
+            raise ValueError(f"{name} must ascend from 0 to {size - 1}, got {known.tolist()}")
+    return array

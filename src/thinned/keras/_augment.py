@@ -10,7 +10,7 @@ from thinned import _boxes
 from thinned._arguments import check_tokens
 from thinned.contract import check_probability
 from thinned.keras._backend import active
-from thinned.keras._own import SameShape
+from thinned.keras._own import SameShape, check_floating, checked_format
 from thinned.keras._site import Seed
 
 
@@ -50,9 +50,10 @@ class WordDropout(SameShape):
         **kwargs: Any,
     ) -> None:
         rate = check_probability(rate, "rate")
-        check_tokens(replacement, protected)
         super().__init__(seed, **kwargs)
-        self.rate, self.replacement, self.protected = rate, replacement, tuple(protected)
+        self.autocast = False  # float16 has no number for token 5001, bfloat16 none for 257
+        self.rate = rate
+        self.replacement, *self.protected = check_tokens(replacement, protected)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Replace in training."""
@@ -61,7 +62,7 @@ class WordDropout(SameShape):
             inputs = keras.ops.cast(inputs, "int32")
         if not training or not rate:
             return inputs
-        return active.word_dropout(inputs, rate, self.replacement, self.mask_key(), self.protected)
+        return active.word_dropout(inputs, rate, self.replacement, self.mask_key(), tuple(self.protected))
 
     def rate_now(self) -> float:
         """The rate."""
@@ -74,7 +75,7 @@ class WordDropout(SameShape):
 
     def get_config(self) -> dict[str, Any]:
         """With the rate and the tokens."""
-        own = {"rate": self.rate, "replacement": self.replacement, "protected": self.protected}
+        own = {"rate": self.rate, "replacement": self.replacement, "protected": tuple(self.protected)}
         return {**super().get_config(), **own}
 
 
@@ -119,12 +120,13 @@ class SpecAugment(SameShape):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed, **kwargs)
-        self.frequency = (frequency_width, frequency_masks, frequency_axis)
-        self.time = (time_width, time_masks, time_axis)
-        self.value = value
+        self.frequency = _boxes.check_numbers(frequency_width, frequency_masks, frequency_axis)
+        self.time = _boxes.check_numbers(time_width, time_masks, time_axis)
+        self.value = float(_boxes.check_value(value))
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Mask in training."""
+        check_floating(inputs)
         for width, count, axis in (self.frequency, self.time):
             _boxes.check_spans(width, count, axis, tuple(inputs.shape))
         if not training:
@@ -183,14 +185,16 @@ class Cutout(SameShape):
     ) -> None:
         rate = check_probability(rate, "rate")
         super().__init__(seed, **kwargs)
-        self.size = tuple(size) if isinstance(size, (tuple, list)) else size
-        self.rate, self.value = rate, value
-        self.data_format = data_format or keras.config.image_data_format()
+        sides = _boxes.check_size(size)
+        self.size = sides if isinstance(size, (tuple, list)) else sides[0]
+        self.rate, self.value = rate, float(_boxes.check_value(value))
+        self.data_format = checked_format(data_format)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Mask in training."""
         rate = check_probability(self.rate, "rate")
         layout = "NHWC" if self.data_format == "channels_last" else "NCHW"
+        check_floating(inputs)
         _boxes.check_box(self.size, layout, tuple(inputs.shape))
         if not training or not rate:
             return inputs

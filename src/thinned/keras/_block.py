@@ -10,7 +10,7 @@ from keras import ops
 from thinned._blocks import clamp, seed_rate
 from thinned.contract import check_integer, check_probability, threshold
 from thinned.keras._backend import active
-from thinned.keras._own import SameShape
+from thinned.keras._own import SameShape, check_floating, checked_format
 from thinned.keras._site import Seed
 
 
@@ -53,19 +53,21 @@ class DropBlock2D(SameShape):
     ) -> None:
         rate = check_probability(rate, "rate")
         sides = tuple(block_size) if isinstance(block_size, (tuple, list)) else (block_size,) * 2
-        if len(sides) != 2 or min(check_integer("block_size", side) for side in sides) < 1:
+        sides = tuple(check_integer("block_size", side) for side in sides)
+        if len(sides) != 2 or min(sides) < 1:
             raise ValueError(f"block_size must be positive, an integer or two of them, got {block_size}")
         super().__init__(seed, **kwargs)
         self.rate, self.block_size = rate, sides
-        self.data_format = data_format or keras.config.image_data_format()
+        self.data_format = checked_format(data_format)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Drop in training."""
         rate = check_probability(self.rate, "rate")
         shape = tuple(inputs.shape)
         last = self.data_format == "channels_last"
-        if len(shape) != 4 or None in (maps := shape[1:3] if last else shape[2:]):
+        if len(shape) != 4 or not all(maps := shape[1:3] if last else shape[2:]):
             raise ValueError(f"inputs must be pictures of a known height and width, got shape {shape}")
+        check_floating(inputs)
         if not training or not rate:
             return inputs
         order = (0, 3, 1, 2)

@@ -9,8 +9,9 @@ import keras
 from keras import ops
 
 from thinned._concrete import check_inside, check_positive, check_samples, divergence
+from thinned.keras import _compat
 from thinned.keras._backend import active
-from thinned.keras._own import Own
+from thinned.keras._own import Own, check_floating
 from thinned.keras._site import Seed
 
 _TAKES = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -61,7 +62,7 @@ class ConcreteDropout(Own, keras.layers.Wrapper):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         rate, samples = check_inside(rate, "rate"), check_samples(samples)
-        check_positive(length_scale=length_scale, temperature=temperature)
+        length_scale, temperature = check_positive(length_scale=length_scale, temperature=temperature)
         if not isinstance(layer, _TAKES):
             raise TypeError(f"layer must be a Dense or Conv1D to Conv3D, got {type(layer).__name__}")
         kwargs.setdefault("dtype", layer.dtype_policy)
@@ -74,7 +75,7 @@ class ConcreteDropout(Own, keras.layers.Wrapper):  # type: ignore[misc]
         """Build the layer, and make the rate's weight."""
         logit = math.log(self.first_rate) - math.log1p(-self.first_rate)
         self.rate_logit = self.add_weight(
-            shape=(), initializer=keras.initializers.Constant(logit), name="rate_logit"
+            shape=(), initializer=keras.initializers.Constant(logit), name="rate_logit", autocast=False
         )
         super().build(input_shape)
 
@@ -94,6 +95,7 @@ class ConcreteDropout(Own, keras.layers.Wrapper):  # type: ignore[misc]
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         """Run the layer, in training of what a relaxed mask keeps."""
+        check_floating(inputs)
         self.add_loss(self.regularization())
         if training:
             inputs = active.concrete_dropout(
@@ -103,7 +105,9 @@ class ConcreteDropout(Own, keras.layers.Wrapper):  # type: ignore[misc]
 
     def regularization(self) -> Any:
         """The divergence from the prior over N: (l²/(2(1−p)) ‖W‖² − K H(p)) / N, of K inputs or channels."""
-        logit, kernel = (ops.convert_to_tensor(each) for each in (self.rate_logit, self.layer.kernel))
+        # In float16 the sum of squares leaves its range, and what a weight adds of its gradient is 0.
+        with _compat.backend.AutocastScope(None):
+            logit, kernel = (_wide(each) for each in (self.rate_logit, self.layer.kernel))
         inputs = kernel.shape[-2] * getattr(self.layer, "groups", 1)
         prior = (inputs, self.samples, self.length_scale)
         return divergence(logit, ops.sum(ops.square(kernel)), *prior, ops)
@@ -129,3 +133,10 @@ class ConcreteDropout(Own, keras.layers.Wrapper):  # type: ignore[misc]
             "length_scale": self.length_scale,
             "temperature": self.temperature,
         }
+
+
+def _wide(variable: Any) -> Any:
+    """A tensor of at least float32."""
+    tensor = ops.convert_to_tensor(variable)
+    is_double = keras.backend.standardize_dtype(tensor.dtype) == "float64"
+    return tensor if is_double else ops.cast(tensor, "float32")

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import keras
 
 from thinned.keras._site import Seed, Site, held
+
+_DTYPES: Final = ("float32", "float64", "float16", "bfloat16")
+_FORMATS: Final = ("channels_last", "channels_first")
+
+
+def check_floating(inputs: Any, name: str = "inputs") -> None:
+    """Refuse integers and bools, in evaluation too."""
+    dtype = keras.backend.standardize_dtype(inputs.dtype)
+    if dtype not in _DTYPES:
+        raise TypeError(f"{name} must be float32, float64, float16 or bfloat16, got {dtype}: cast it")
+
+
+def checked_format(data_format: str | None) -> str:
+    """Where channels are; Keras's setting if not given."""
+    known: str = keras.config.image_data_format() if data_format is None else data_format
+    if known not in _FORMATS:
+        raise ValueError(f'data_format must be "channels_last" or "channels_first", got {data_format!r}')
+    return known
 
 
 class Own(Site):

@@ -6,6 +6,8 @@ from typing import Any
 
 from keras import ops
 
+from thinned.keras._own import check_floating
+
 
 def r_drop(one: Any, other: Any) -> Any:
     """The mean over two directions of the Kullback-Leibler divergence of two passes' logits.
@@ -30,6 +32,11 @@ def r_drop(one: Any, other: Any) -> Any:
         >>> bool(r_drop(keras.ops.array([[0.0, 1.0]]), keras.ops.array([[1.0, 0.0]])) > 0)
         True
     """
+    one, other = ops.convert_to_tensor(one), ops.convert_to_tensor(other)
+    check_floating(one, "one")
+    check_floating(other, "other")
+    if not len(one.shape):
+        raise ValueError("one and other must be (N, classes), got shape ()")
     if tuple(one.shape) != tuple(other.shape):
         raise ValueError(
             f"one and other must be of one shape, got {tuple(one.shape)} and {tuple(other.shape)}"

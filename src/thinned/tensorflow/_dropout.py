@@ -140,6 +140,16 @@ def check_input(x: Any) -> Any:
     return x
 
 
+def check_rank(x: Any) -> int:
+    """How many dimensions, where a verb has to know it."""
+    rank: int | None = x.shape.rank
+    if rank is None:
+        raise ValueError(
+            "x must have a known number of dimensions here: set it with x.set_shape or tf.ensure_shape"
+        )
+    return rank
+
+
 def _ragged(x: Any, p: Any, places: tuple[Any, ...], **kwargs: Any) -> Any:
     """Of the values, which is what TensorFlow does."""
     if any(place is not None for place in places):

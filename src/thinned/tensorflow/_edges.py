@@ -11,7 +11,7 @@ from thinned._arguments import requires_training
 from thinned.contract import check_integer
 from thinned.tensorflow import _key, _philox, _plain, _rate
 from thinned.tensorflow._autograph import as_written
-from thinned.tensorflow._dropout import check_input, dropout, flag
+from thinned.tensorflow._dropout import check_input, check_rank, dropout, flag
 from thinned.tensorflow._types import AnyKey, Flag, Scalar, Tensor, TensorLike
 
 
@@ -65,7 +65,9 @@ def drop_edge(
         raise ValueError(f"num_nodes must be positive, got {num_nodes}")
     drop, bits = _rate.drop_threshold(p), _key.check(key)
     if node_ids is not None:
-        ends = tf.gather(_ids("node_ids", node_ids), ends)
+        ids = _ids("node_ids", node_ids)
+        ends = _within("edge_index", tf.cast(ends, tf.int64), tf.size(ids, tf.int64), "the last of node_ids")
+        ends = tf.gather(ids, ends)
     ends = _within("nodes", tf.cast(ends, tf.int64), 2**31 if num_nodes is None else num_nodes)
     source, target = ends[0], ends[1]
     if undirected:
@@ -148,7 +150,7 @@ def drop_message(
 def _by_ids(x: Any, p: Any, key: Any, training: Any, ids: Any, shared: bool) -> Any:
     """Dropout of rows that stand elsewhere in a whole."""
     x, training = check_input(x), flag(training)
-    if not x.shape.rank:
+    if not check_rank(x):
         raise ValueError("x must have a dimension of nodes or edges, got shape ()")
     if ids is None:
         noise = (None, *(1,) * (x.shape.rank - 1)) if shared else None
@@ -160,28 +162,41 @@ def _by_ids(x: Any, p: Any, key: Any, training: Any, ids: Any, shared: bool) -> 
     if training is False or (isinstance(drop, int) and drop == 0):
         return x
     act, factor = _rate.effect(drop, training, True)
-    inner = (1,) * (x.shape.rank - 1) if shared else tuple(x.shape[1:])
-    count = math.prod(inner)
+    sizes = tf.shape(x, tf.int64)
+    known = x.shape[1:].is_fully_defined()
+    inner = (1,) * (x.shape.rank - 1) if shared else tuple(x.shape[1:]) if known else sizes[1:]
+    count = math.prod(inner) if shared or known else tf.reduce_prod(inner)
+    fits = tf.debugging.Assert(
+        tf.equal(tf.size(numbers, tf.int64), sizes[0]),
+        ["ids do not fit x, got", tf.shape(numbers), sizes],
+    )
+    with tf.control_dependencies([fits]):
+        numbers = tf.identity(numbers)
     rows = _within("ids", tf.cast(numbers, tf.int64), None) * count
     position = rows[:, None] + tf.range(_philox.int64(count))
-    kept = tf.reshape(_plain.scattered(bits, tf.reshape(position, (-1,)), act), (-1, *inner))
+    # By x's rows: where XLA left the check out, other numbers of ids do not reshape.
+    shape = tf.concat([sizes[:1], tf.cast(inner, tf.int64)], 0)
+    kept = tf.reshape(_plain.scattered(bits, tf.reshape(position, (-1,)), act), shape)
     wide = tf.float64 if x.dtype == tf.float64 else tf.float32
     value = tf.cast(tf.cast(x, wide) * tf.cast(factor, wide), x.dtype)
-    return tf.where(kept, value, tf.zeros((), x.dtype))
+    return tf.ensure_shape(tf.where(kept, value, tf.zeros((), x.dtype)), x.shape)
 
 
 def _ids(name: str, ids: Any) -> Any:
     tensor = tf.convert_to_tensor(ids)
     if not tensor.dtype.is_integer:
         raise TypeError(f"{name} must be integers, got {tensor.dtype.name}: numbers in the whole, no mask")
-    return tensor
+    if tensor.shape.rank not in (1, None):
+        raise ValueError(f"{name} must be of one dimension, got shape {tensor.shape}")
+    return tf.ensure_shape(tensor, (None,))
 
 
-def _within(name: str, numbers: Any, most: int | None) -> Any:
+def _within(name: str, numbers: Any, most: Any, last: str = "num_nodes - 1") -> Any:
     """Refuse numbers outside the whole: two of them would share a decision."""
     fits = numbers >= 0 if most is None else tf.logical_and(numbers >= 0, numbers < most)
-    whole = "0 on" if most is None else f"0 to num_nodes - 1 = {most - 1}"
+    whole = "0 on" if most is None else f"0 to {last}"
+    got = [] if most is None else [" =", most - 1]
     with tf.control_dependencies(
-        [tf.debugging.Assert(tf.reduce_all(fits), [f"{name} must be numbers from {whole}"])]
+        [tf.debugging.Assert(tf.reduce_all(fits), [f"{name} must be numbers from {whole}", *got])]
     ):
         return tf.identity(numbers)

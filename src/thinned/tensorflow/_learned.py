@@ -38,7 +38,7 @@ def concrete_dropout(
     Args:
         x: tensor; float32, float64, float16 or bfloat16.
         p: drop probability in [0, 1], a number or a floating tensor that broadcasts to x; it has a gradient.
-            A tensor's range is not checked.
+            One of a running graph that is outside gives NaN.
         key: as in `dropout`.
         training: True multiplies, False evaluates to x itself; or a bool tensor of no dimension.
         temperature: positive; the paper's is 0.1.
@@ -72,11 +72,31 @@ def concrete_dropout(
     rate = tf.convert_to_tensor(p)
     if not rate.dtype.is_floating:
         raise TypeError(f"p must be a real number, got {rate!r}")
+    known = rate.numpy() if hasattr(rate, "numpy") else None
+    for worst in () if known is None or not known.size else (known.min(), known.max()):
+        check_probability(float(worst))
+    _check_fit(rate, x)
     bits, where = _key.check(key), place(x, noise_shape, global_shape, start)
     if training is False:
         return x
     value = _multiplied(x, rate, bits, where, float(temperature))
     return value if training is True else tf.where(training, value, x)
+
+
+def _check_fit(p: Any, x: Any) -> None:
+    """Refuse a p that would make the result larger than x."""
+    if p.shape.rank == 0:
+        return
+    ranks = p.shape.rank, x.shape.rank
+    if None in ranks:
+        return
+    sizes = x.shape.as_list()[max(ranks[1] - ranks[0], 0) :]
+    clash = ranks[0] > ranks[1] or any(
+        one not in (None, 1) and whole is not None and one != whole
+        for one, whole in zip(p.shape.as_list(), sizes, strict=False)
+    )
+    if clash:
+        raise ValueError(f"p of shape {p.shape} does not fit x of shape {x.shape}")
 
 
 def _multiplied(x: Any, p: Any, key: Any, where: Place, temperature: float) -> Any:
@@ -104,6 +124,8 @@ def _relaxed(x: Any, p: Any, key: Any, where: Place, temperature: float) -> Any:
     inside = tf.clip_by_value(rate, wide.as_numpy_dtype(_TINY[wide]), wide.as_numpy_dtype(1.0 - _HALF[wide]))
     ends = (tf.ones((), wide), tf.zeros((), wide))
     value = _concrete.relaxed(tf.cast(x, wide), odds, rate, inside, temperature, _OPERATORS, ends)
+    if p.shape.rank != 0:  # whose sizes may be known when the program runs
+        value = tf.reshape(value, tf.shape(x))
     return tf.cast(value, x.dtype)
 
 

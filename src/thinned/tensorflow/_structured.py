@@ -10,7 +10,7 @@ from thinned import _boxes
 from thinned._arguments import check_tokens, requires_training
 from thinned.tensorflow import _key, _plain, _rate
 from thinned.tensorflow._autograph import as_written
-from thinned.tensorflow._dropout import check_input, dropout, flag
+from thinned.tensorflow._dropout import check_input, check_rank, dropout, flag
 from thinned.tensorflow._place import place
 from thinned.tensorflow._types import AnyKey, Flag, Scalar, Sizes, Tensor, TensorLike
 
@@ -64,7 +64,7 @@ def word_dropout(
     tokens = tf.convert_to_tensor(tokens)
     if not tokens.dtype.is_integer:
         raise TypeError(f"tokens must be integers, got {tokens.dtype.name}: dropout drops real numbers")
-    check_tokens(replacement, protected)
+    replacement, *listed = check_tokens(replacement, protected, tokens.dtype.name)
     ones = tf.ones_like(tokens, tf.float32)
     options: Any = {"mode": "classic", "global_shape": global_shape, "start": start}
     kept = dropout(ones, p, key=key, training=True, **options) != 0
@@ -73,7 +73,7 @@ def word_dropout(
         return tokens
     if training is not True:
         kept = tf.logical_or(kept, tf.logical_not(training))
-    for token in protected:
+    for token in listed:
         kept = tf.logical_or(kept, tf.equal(tokens, tf.cast(token, tokens.dtype)))
     return tf.where(kept, tokens, tf.cast(replacement, tokens.dtype))
 
@@ -124,6 +124,8 @@ def mask_spans(
         array([1., 0., 0., 0., 0., 1., 1., 1.], dtype=float32)
     """
     x, training = check_input(x), flag(training)
+    check_rank(x)
+    _boxes.check_value(value)
     _boxes.check_spans(width, count, dim, tuple(x.shape))
     bits = _key.check(key)
     sizes = _plain.sizes(x)
@@ -137,7 +139,15 @@ def mask_spans(
     inside = tf.reduce_any(_boxes.spans(drawn, width, size, tf.range(size)), 1)
     shape = [1] * x.shape.rank
     shape[0], shape[dim] = sizes[0], sizes[dim]
-    return _written(x, tf.reshape(inside, tf.stack(shape)), value, training)
+    written = _written(x, tf.reshape(inside, tf.stack(shape)), value, training)
+    if x.shape[dim] is not None:
+        return written
+    # What is known when the program runs; XLA has no assertions.
+    fits = size >= width
+    with tf.control_dependencies(
+        [tf.debugging.Assert(fits, [f"width must be from 0 to the size of dim, got {width} of", size])]
+    ):
+        return tf.where(tf.logical_or(fits, tf.logical_not(training)), written, _nan(x))
 
 
 @as_written
@@ -185,6 +195,8 @@ def cutout(
         12.0
     """
     x, training = check_input(x), flag(training)
+    check_rank(x)
+    _boxes.check_value(value)
     sides, axes = _boxes.check_box(size, layout, tuple(x.shape))
     drop, bits = _rate.drop_threshold(p), _key.check(key)
     sizes = [tf.shape(x, tf.int64)[axis] for axis in axes]
@@ -197,7 +209,14 @@ def cutout(
     inside = _boxes.box(drawn, sides, (tf.range(sizes[1]), tf.range(sizes[2])), (sizes[1], sizes[2]))
     inside = tf.logical_and(inside, (drawn[:, 2] < drop)[:, None, None])
     order = sorted(range(4), key=lambda letter: axes[letter])
-    return _written(x, tf.transpose(inside[..., None], order), value, training)
+    written = _written(x, tf.transpose(inside[..., None], order), value, training)
+    if isinstance(drop, int):
+        return written
+    return tf.where(tf.logical_and(drop < 0, training), _nan(x), written)  # XLA has no assertions
+
+
+def _nan(x: Any) -> Any:
+    return tf.cast(float("nan"), x.dtype)
 
 
 def _written(x: Any, inside: Any, value: float, training: Any) -> Any:

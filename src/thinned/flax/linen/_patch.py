@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from thinned._boxes import check_numbers, check_value
 from thinned.flax._mask import check_rate, patches, spans
 from thinned.flax.linen._dropout import source
 
@@ -88,6 +89,12 @@ class SpecAugment(nn.Module):
     value: float = 0.0
     deterministic: bool | None = None
     rng_collection: str = "dropout"
+
+    def __post_init__(self) -> None:
+        check_numbers(self.frequency_width, self.frequency_masks, self.frequency_axis)
+        check_numbers(self.time_width, self.time_masks, self.time_axis)
+        check_value(self.value)
+        super().__post_init__()
 
     @property
     def rate(self) -> float:

@@ -12,6 +12,7 @@ from flax import nnx
 from thinned._concrete import check_inside, check_positive, check_samples, divergence
 from thinned.flax.nnx._dropout import Dropout, Rngs
 from thinned.jax import concrete_dropout
+from thinned.jax._dropout import check_dtype
 from thinned.jax._learned import OPERATORS
 
 
@@ -83,6 +84,7 @@ class ConcreteDropout(Dropout):
     ) -> jax.Array:
         """The layer of what is kept; the arguments are as of `Dropout`."""
         layer: Any = self.layer
+        check_dtype(jnp.asarray(inputs), "inputs")
         if not self._stays(deterministic):
             axes = layer.kernel.ndim - 2
             lead = jnp.ndim(inputs) - axes - 1
@@ -101,6 +103,7 @@ class ConcreteDropout(Dropout):
         """The divergence from the prior over N: (l²/(2(1−p)) ‖W‖² − K H(p)) / N, of K inputs or channels."""
         layer: Any = self.layer
         kernel = layer.kernel[...]
+        kernel = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))  # squares leave float16's range
         inputs = kernel.shape[-2] * getattr(layer, "feature_group_count", 1)
         prior = (inputs, self.samples, self.length_scale)
         result: jax.Array = divergence(self.rate_logit[...], jnp.square(kernel).sum(), *prior, OPERATORS)

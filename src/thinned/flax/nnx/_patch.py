@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from thinned._boxes import check_numbers, check_value
+from thinned.contract import check_integer
 from thinned.flax._mask import patches, spans
 from thinned.flax.nnx._dropout import Dropout, Rngs
 
@@ -44,7 +46,7 @@ class PatchDropout(Dropout):
         rngs: Rngs | None = None,
     ) -> None:
         super().__init__(rate, deterministic=deterministic, rng_collection=rng_collection, rngs=rngs)
-        self.prefix_tokens = prefix_tokens
+        self.prefix_tokens = check_integer("prefix_tokens", prefix_tokens)
 
     def __call__(
         self,
@@ -104,10 +106,10 @@ class SpecAugment(Dropout):
     ) -> None:
         super().__init__(1.0, deterministic=deterministic, rng_collection=rng_collection, rngs=rngs)
         self.parts = (
-            (frequency_width, frequency_masks, frequency_axis),
-            (time_width, time_masks, time_axis),
+            check_numbers(frequency_width, frequency_masks, frequency_axis),
+            check_numbers(time_width, time_masks, time_axis),
         )
-        self.value = value
+        self.value = check_value(value)
 
     def __call__(
         self,

@@ -65,6 +65,7 @@ def mask_spans(
     """
     training = check_training(training)
     _native.check_dtype(input, training)
+    _boxes.check_value(value)
     key = _key.check_source(key, generator)
     _boxes.check_spans(width, count, dim, tuple(input.shape))
     if not training:
@@ -131,6 +132,7 @@ def cutout(
     check_number(p, input)
     if input.dim() != 4:
         raise ValueError(f"cutout takes (N, C, H, W), got shape {tuple(input.shape)}")
+    _boxes.check_value(value)
     sides, _ = _boxes.check_box(size, "NCHW", tuple(input.shape))
     key = _key.check_source(key, generator)
     if not training:

@@ -57,12 +57,20 @@ def drop_key(
     _native.check_dtype(input)
     _rate.threshold(p, input)
     key = _key.check_source(key, generator)
+    if not input.dim():
+        raise ValueError("input must be (…, queries, keys), got shape ()")
     if not training:
-        return torch.softmax(input, -1)
+        return _whole(input)
     _mesh.check_source(input, key, generator)
     drop = drop_threshold(p, input.device)
     result = lean(_seen, input, _key.as_tensor(key, generator), drop, place)
-    return _export.turned(result, lambda: torch.softmax(input, -1))
+    return _export.turned(result, lambda: _whole(input))
+
+
+def _whole(input: Tensor) -> Tensor:
+    """The softmax of all keys; a query whose keys a mask of the model hides has zeros, as in training."""
+    none = (input == -torch.inf).all(-1, keepdim=True)
+    return torch.softmax(input.masked_fill(none, 0.0), -1).masked_fill(none, 0.0)
 
 
 def _seen(input: Tensor, key: Tensor, drop: Tensor, place: Place) -> Tensor:

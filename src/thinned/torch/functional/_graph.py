@@ -73,10 +73,14 @@ def drop_edge(
         raise ValueError(f"num_nodes must be positive, got {num_nodes}")
     if node_ids is not None and not _counts(node_ids):
         raise TypeError(f"node_ids must be integers, got {node_ids.dtype}")
+    if node_ids is not None and node_ids.dim() != 1:
+        raise ValueError(f"node_ids must be of one dimension, got shape {tuple(node_ids.shape)}")
     check_number(p, edge_index)
     key = _key.check_source(key, generator)
     if not training:
         return torch.ones(edge_index.shape[1], dtype=torch.bool, device=edge_index.device)
+    if node_ids is not None:  # a negative number would be counted from the end
+        _check_numbers("edge_index", edge_index, node_ids.shape[0], "the last of node_ids")
     ends = (edge_index if node_ids is None else node_ids[edge_index]).long()
     _check_numbers("nodes", ends, num_nodes)
     source, target = ends.unbind(0)
@@ -216,7 +220,7 @@ def _counts(ids: Tensor) -> bool:
     return not (ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool)
 
 
-def _check_numbers(name: str, ids: Tensor, most: int | None = None) -> None:
+def _check_numbers(name: str, ids: Tensor, most: int | None = None, whole: str = "num_nodes - 1") -> None:
     """Refuse numbers outside the whole, where they are at hand: two of them would share a decision."""
     if (
         torch.compiler.is_compiling()
@@ -226,7 +230,7 @@ def _check_numbers(name: str, ids: Tensor, most: int | None = None) -> None:
     ):
         return
     low, high = ids.aminmax()
-    check_numbers(name, int(low), int(high), most)
+    check_numbers(name, int(low), int(high), most, whole)
 
 
 def _kept(input: Tensor, position: Tensor, key: Tensor, drop: Tensor) -> Tensor:

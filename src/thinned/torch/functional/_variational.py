@@ -76,7 +76,8 @@ def _noisy(input: Tensor, p: Tensor, key: Tensor, noise: Noise | None, place: An
     wide = torch.promote_types(input.dtype, torch.float32)
     z = numbers(input, key, "normal", noise, place).to(wide)
     rate = p.to(input.device, wide)
-    sigma = root(rate / (1.0 - rate))
+    inside = (rate >= 0) & (rate < 1)
+    sigma = root(torch.where(inside, rate / (1.0 - rate), torch.nan))
     return (input.to(wide) * (z * sigma + 1.0)).to(input.dtype)
 
 
@@ -157,5 +158,5 @@ def check_variance(weight: Tensor, variance: Tensor) -> None:
 
 
 def root(square: Tensor) -> Tensor:
-    """Its square root, whose gradient at 0 is finite."""
-    return torch.where(square > 0, square.clamp_min(torch.finfo(square.dtype).tiny).sqrt(), 0.0)
+    """Its square root, whose gradient at 0 is finite; NaN stays NaN."""
+    return torch.where(square <= 0, 0.0, square.clamp_min(torch.finfo(square.dtype).tiny).sqrt())

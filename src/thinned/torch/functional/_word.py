@@ -61,7 +61,7 @@ def word_dropout(
     training = check_training(training)
     if input.is_floating_point() or input.is_complex() or input.dtype == torch.bool:
         raise TypeError(f"input must hold token numbers, got {input.dtype}: dropout drops real numbers")
-    check_tokens(replacement, protected)
+    replacement, *tokens = check_tokens(replacement, protected, str(input.dtype).removeprefix("torch."))
     check_number(p, input)
     key = _key.check_source(key, generator)
     if not training:
@@ -69,6 +69,6 @@ def word_dropout(
     _mesh.check_source(input, key, generator)
     word = numbers(input, _key.as_tensor(key, generator), "word", None, place)
     kept = word >= drop_threshold(p, input.device)
-    for token in protected:
+    for token in tokens:
         kept = kept | (input == token)
     return _export.turned(torch.where(kept, input, replacement), lambda: input)

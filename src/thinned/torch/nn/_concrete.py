@@ -10,7 +10,7 @@ from torch import Tensor
 from thinned._concrete import check_positive, divergence
 from thinned.torch import functional
 from thinned.torch._site import MaskKey
-from thinned.torch.nn._learned import Learned
+from thinned.torch.nn._learned import Learned, at_least_float32
 
 _OPERATORS = SimpleNamespace(exp=torch.exp, sigmoid=torch.sigmoid, softplus=torch.nn.functional.softplus)
 
@@ -70,7 +70,7 @@ class ConcreteDropout(Learned):
 
     def regularization(self) -> Tensor:
         """The divergence from the prior over N: (l²/(2(1−p)) ‖W‖² − K H(p)) / N, of K inputs or channels."""
-        weight = self.layer.weight
+        weight, logit = at_least_float32(self.layer.weight), at_least_float32(self.p_logit)
         inputs = weight.shape[1] * getattr(self.layer, "groups", 1)
         prior = (inputs, self.samples, self.length_scale)
-        return divergence(self.p_logit, weight.square().sum(), *prior, _OPERATORS)  # type: ignore[no-any-return]
+        return divergence(logit, weight.square().sum(), *prior, _OPERATORS)  # type: ignore[no-any-return]

@@ -74,3 +74,8 @@ def regularization(model: torch.nn.Module) -> Tensor:
     if not terms:
         raise ValueError("model has no layer with a regularization(): none of its rates is learned")
     return torch.stack(terms).sum()
+
+
+def at_least_float32(parameter: Tensor) -> Tensor:
+    """A divergence is a sum over a layer, which leaves float16's range."""
+    return parameter.to(torch.promote_types(parameter.dtype, torch.float32))

@@ -11,6 +11,7 @@ from torch.nn.functional import softplus
 from thinned._concrete import check_samples
 from thinned.torch import functional
 from thinned.torch._site import MaskKey, Site
+from thinned.torch.nn._learned import at_least_float32
 
 # Molchanov et al. 2017, equation 14: for all α.
 _K1, _K2, _K3 = 0.63576, 1.87320, 1.48695
@@ -29,8 +30,11 @@ class Sparse(Site):
 
     @property
     def log_alpha(self) -> Tensor:
-        """Log α of each weight."""
-        return self.log_sigma2 - 2.0 * self.weight.abs().clamp_min(1e-16).log()
+        """Log α of each weight; float16 has no 1e-16, and no room for a sum over a layer."""
+        return (
+            at_least_float32(self.log_sigma2)
+            - 2.0 * at_least_float32(self.weight).abs().clamp_min(1e-16).log()
+        )
 
     @property
     def p(self) -> Tensor:
@@ -53,7 +57,7 @@ class Sparse(Site):
 
     def weights(self) -> tuple[Tensor, Tensor]:
         """Means and variances: in evaluation of those alone that are not pruned."""
-        variance = self.log_sigma2.exp()
+        variance = at_least_float32(self.log_sigma2).exp()
         if self.training:
             return self.weight, variance
         kept = self.kept()

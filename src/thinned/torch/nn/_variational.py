@@ -7,7 +7,7 @@ from torch import Tensor
 
 from thinned.torch import functional
 from thinned.torch._site import MaskKey
-from thinned.torch.nn._learned import Learned
+from thinned.torch.nn._learned import Learned, at_least_float32
 
 # Kingma et al. 2015, appendix C: the divergence for α ≤ 1.
 _CUBIC = (1.16145124, -1.50204118, 0.58629921)
@@ -60,7 +60,7 @@ class VariationalDropout(Learned):
 
     def regularization(self) -> Tensor:
         """The divergence of all weights from the log-uniform prior over N, but for a constant."""
-        log_alpha = self.p_logit.clamp_max(0.0)
+        log_alpha = at_least_float32(self.p_logit).clamp_max(0.0)
         alpha, (c1, c2, c3) = log_alpha.exp(), _CUBIC
         each = 0.5 * log_alpha + alpha * (c1 + alpha * (c2 + alpha * c3))
         return -each * self.layer.weight.numel() / self.samples  # type: ignore[no-any-return]
