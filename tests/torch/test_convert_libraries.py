@@ -111,7 +111,7 @@ def test_pefts_lora(dora):
         ("vit_tiny_patch16_224", {"img_size": 32, "attn_drop_rate": 0.2, "drop_path_rate": 0.1}, 1),
         ("mixer_s32_224", {"img_size": 64, "drop_path_rate": 0.2, "proj_drop_rate": 0.1}, 1),
         ("convnext_atto", {"drop_path_rate": 0.2}, 1),
-        # Their rate before the classifier is an argument of F.dropout: see below. Paths and blocks are modules.
+        # Their rate before the classifier is an argument of F.dropout, below; paths and blocks are modules.
         ("efficientnet_b0", {"drop_rate": 0.0, "drop_path_rate": 0.2}, 0),
         ("resnet18", {"drop_rate": 0.0, "drop_path_rate": 0.2, "drop_block_rate": 0.1}, 0),
     ],
