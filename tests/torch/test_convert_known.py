@@ -126,15 +126,20 @@ def test_a_known_module_becomes_ours(name):
     "module",
     [
         DropBlock2d("drop_prob", 3, batchwise=True),
-        DropBlock2d("drop_prob", 3, gamma_scale=0.5),
         PatchDropout(0.5, return_indices=True),
     ],
-    ids=["batchwise", "gamma_scale", "indices"],
+    ids=["batchwise", "indices"],
 )
 def test_an_option_that_ours_lacks_leaves_the_module(module):
     model = nn.Sequential(module)
     assert not convert(model).swapped
     assert type(model[0]) is type(module)
+
+
+def test_timms_factor_of_the_rate_is_kept():
+    model = nn.Sequential(DropBlock2d("drop_prob", 3, gamma_scale=0.25))
+    convert(model)
+    assert model[0].gamma_scale == 0.25
 
 
 def test_a_module_that_does_not_act_as_its_name_says_is_left():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from thinned.torch import convert, keyed, set_step, unconvert
+from thinned.torch import convert, keyed, keys, set_step, unconvert
 from thinned.torch import nn as ours
 
 pytestmark = [pytest.mark.usefixtures("one_thread")]
@@ -20,8 +20,28 @@ def dropouts(model):
     )
 
 
+def without_zeros(model):
+    """The model with weights in place of zeros: timm and torchvision let some heads begin with zeros."""
+    for parameter in model.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def assert_differ_by_step_alone(forward):
+    with torch.no_grad():
+        first = forward(3)
+        torch.manual_seed(1)
+        other = forward(4)
+        torch.manual_seed(2)
+        again = forward(3)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
 def assert_keyed(model, x, kinds):
     """Converted and keyed, its masks are those of seed, name and step; evaluation is what it was."""
+    without_zeros(model)
     before = copy.deepcopy(model).eval()
     convert(model)
     left, count = dropouts(model)
@@ -30,14 +50,7 @@ def assert_keyed(model, x, kinds):
     with torch.no_grad():
         assert torch.equal(model.eval()(x), before(x))
     model = keyed(model.train(), 7, check=x)  # which names every draw that has no key
-    with torch.no_grad():
-        first = set_step(model, 3)(x)
-        torch.manual_seed(1)
-        other = set_step(model, 4)(x)
-        torch.manual_seed(2)
-        again = set_step(model, 3)(x)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    assert_differ_by_step_alone(lambda step: set_step(model, step)(x))
 
 
 class Lora(nn.Module):
@@ -88,28 +101,48 @@ def test_pefts_lora(dora):
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("name", "options"),
+    ("name", "options", "kinds"),
     [
         (
             "vit_tiny_patch16_224",
             {"img_size": 32, "drop_path_rate": 0.1, "proj_drop_rate": 0.1, "pos_drop_rate": 0.1},
+            1,
         ),
-        ("vit_tiny_patch16_224", {"img_size": 32, "attn_drop_rate": 0.2, "drop_path_rate": 0.1}),
-        ("mixer_s32_224", {"img_size": 64, "drop_path_rate": 0.2, "proj_drop_rate": 0.1}),
-        ("efficientnet_b0", {"drop_path_rate": 0.2}),
-        ("resnet18", {"drop_path_rate": 0.2, "drop_block_rate": 0.1}),
-        ("convnext_atto", {"drop_path_rate": 0.2}),
+        ("vit_tiny_patch16_224", {"img_size": 32, "attn_drop_rate": 0.2, "drop_path_rate": 0.1}, 1),
+        ("mixer_s32_224", {"img_size": 64, "drop_path_rate": 0.2, "proj_drop_rate": 0.1}, 1),
+        ("convnext_atto", {"drop_path_rate": 0.2}, 1),
+        # Their rate before the classifier is an argument of F.dropout, below; paths and blocks are modules.
+        ("efficientnet_b0", {"drop_rate": 0.0, "drop_path_rate": 0.2}, 0),
+        ("resnet18", {"drop_rate": 0.0, "drop_path_rate": 0.2, "drop_block_rate": 0.1}, 0),
     ],
     ids=str,
 )
-def test_timms_models(name, options):
+def test_timms_models(name, options, kinds):
     timm = pytest.importorskip("timm", reason="timm is not installed")
     torch.manual_seed(0)
     fused = getattr(timm.layers, "set_fused_attn", None)
     if fused is not None and "attn_drop_rate" in options:
         fused(False)  # fused attention takes a rate as an argument: convert says so, keys(model) serves it
-    model = timm.create_model(name, num_classes=3, drop_rate=0.3, **options)
-    assert_keyed(model, torch.randn(2, 3, options.get("img_size", 64), options.get("img_size", 64)), 1)
+    model = timm.create_model(name, num_classes=3, **{"drop_rate": 0.3, **options})
+    assert_keyed(model, torch.randn(2, 3, options.get("img_size", 64), options.get("img_size", 64)), kinds)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["efficientnet_b0", "resnet18"])
+def test_timms_calls_of_functions_are_named_and_keyed_from_outside(name):
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=3, drop_rate=0.3, drop_path_rate=0.2).train()
+    x = torch.randn(2, 3, 64, 64)
+    assert "F.dropout" in str(convert(model))
+    with pytest.warns(UserWarning, match="1 draws of this model have no key"):
+        keyed(model, 7, check=x)
+
+    def forward(step):
+        with keys(model, 7, step=step):
+            return model(x)
+
+    assert_differ_by_step_alone(forward)
 
 
 @pytest.mark.full

@@ -45,8 +45,9 @@ class Statistics:
 class Sampled(Statistics):
     """Statistics with their standard errors, the number of samples and, where asked for, the samples."""
 
-    standard_error: Statistics | None = None
-    samples: npt.NDArray[np.int64] | None = None
+    # `predict` always gives both, so type checkers need not ask; a caller may make one without.
+    standard_error: Statistics = None  # type: ignore[assignment]
+    samples: npt.NDArray[np.int64] = None  # type: ignore[assignment]
     draws: npt.NDArray[Any] | None = None
 
 

@@ -105,11 +105,13 @@ def _drop_path(module: Any, p: float) -> torch.nn.Module:
 
 def _block(module: Any, p: float) -> torch.nn.Module | None:
     """Of torchvision, and of timm where it has no option that ours has not."""
-    if getattr(module, "gamma_scale", 1.0) != 1.0 or getattr(module, "batchwise", False):
+    if getattr(module, "batchwise", False):
         return None
     names = ("scale_by_keep", "couple_channels", "with_noise")
     options = {name: bool(getattr(module, name)) for name in names if hasattr(module, name)}
-    return nn.DropBlock2d(p, module.block_size, bool(getattr(module, "inplace", False)), **options)
+    scale = float(getattr(module, "gamma_scale", 1.0))
+    inplace = bool(getattr(module, "inplace", False))
+    return nn.DropBlock2d(p, module.block_size, inplace, gamma_scale=scale, **options)
 
 
 def _patches(module: Any, p: float) -> torch.nn.Module | None:
