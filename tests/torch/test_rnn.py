@@ -235,7 +235,13 @@ def test_masks_of_a_call_differ_and_so_do_calls_and_steps():
     assert not torch.equal(first, layer(x, call=1)[0])
     assert not torch.equal(first, set_step(layer, 1)(x)[0])
     assert torch.equal(first, set_step(layer, 0)(x)[0])
-    names = ["input", "output", "layer0", "layer1", *(f"weight_hh_l{k}" for k in range(3))]
+    names = [
+        "input",
+        "output",
+        "layer0",
+        "layer1",
+        *(f"{name}_l{k}" for name in ("hidden", "weight_hh") for k in range(3)),
+    ]
     assert sorted(layer._parts) == sorted(names)
     assert len(set(layer._parts.values())) == len(names)
 
