@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from thinned import Key
 from thinned.mc.torch import _thinly, predict
 from thinned.torch import keyed, masked, nn, thin
+from thinned.torch._thin._submatrix import take
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* has drawn (the|one) mask")
 attend = F.scaled_dot_product_attention
@@ -228,3 +229,23 @@ def test_a_checkpoint_keeps_its_units_though_p_has_changed(again):
     model[2].p = 0.1
     y.sum().backward()
     assert torch.allclose(x.grad, expected)
+
+
+@pytest.mark.parametrize("name", ["0", "3"])
+@pytest.mark.parametrize("size", [12, 30])
+def test_a_weight_of_another_size_is_an_error_and_no_memory_is_read_beside_it(name, size):
+    """The kernel that gathers looks at no bounds."""
+    model = Sequential(Linear(6, 20), torch.nn.ReLU(), nn.Dropout(0.5), Linear(20, 4))
+    thin(model)
+    keyed(model, 1)
+    shape = (size, 6) if name == "0" else (4, size)
+    model.get_submodule(name).weight = torch.nn.Parameter(torch.ones(shape))
+    with pytest.raises(RuntimeError, match=r"unthin\(model\)"):
+        model(torch.ones(2, 6))
+
+
+def test_rows_that_a_weight_does_not_have_are_not_taken():
+    with pytest.raises(RuntimeError, match="number 5 of 4 units"):
+        take(torch.ones(4, 3), torch.tensor([1, 5]), None)
+    part = take(torch.ones(4, 3, requires_grad=True), torch.tensor([1, 2]), torch.tensor([0, 2]))
+    assert part.shape == (2, 2)

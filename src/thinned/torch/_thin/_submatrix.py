@@ -117,7 +117,7 @@ class _Spread(torch.autograd.Function):
         if not _is_native(part):
             placed = _placed(part, rows, columns, shape)
             return _scaled(placed, scale, own=placed is not part)
-        if weight is not None and weight.dtype == part.dtype:
+        if weight is not None and weight.dtype == part.dtype and tuple(weight.shape) == shape:
             whole = _spare.memory_for(weight)
         else:
             whole = torch.empty(shape, dtype=part.dtype, device="cpu")
@@ -168,6 +168,13 @@ def _pass(run: Any, whole: Tensor, part: Tensor, rows: Index, columns: Index, sc
     inner = math.prod(whole.shape[2:])
     tall = height if rows is None else len(rows)
     wide = width if columns is None else len(columns)
+    for size, kept in ((height, rows), (width, columns)):
+        last = -1 if kept is None else int(kept[-1])
+        if last >= size:  # the kernel looks at no bounds
+            raise RuntimeError(
+                f"a thin site keeps number {last} of {size} units: change sizes between unthin(model) and "
+                "thin(model)"
+            )
     wide_scale = 1.0 if whole.element_size() == 2 else scale
     run(
         _native.DTYPES[whole.dtype],
