@@ -101,6 +101,11 @@ class _Take(torch.autograd.Function):
             whole = spread(grad, rows, columns, scale, shape, ctx.weight())
         return whole, None, None, None, None, None
 
+    @staticmethod
+    def jvp(ctx: Any, whole: Tensor, *_: Any) -> Tensor:
+        rows, columns, scale, _shape = ctx.how
+        return _scaled(_select(whole, rows, columns), scale, own=False)
+
 
 class _Spread(torch.autograd.Function):
     @staticmethod
@@ -113,7 +118,7 @@ class _Spread(torch.autograd.Function):
         shape: tuple[int, ...],
         weight: Tensor | None,
     ) -> Tensor:
-        ctx.how = rows, columns, scale
+        ctx.how, ctx.shape = (rows, columns, scale), shape
         if not _is_native(part):
             placed = _placed(part, rows, columns, shape)
             return _scaled(placed, scale, own=placed is not part)
@@ -127,6 +132,11 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         return take(grad, *ctx.how), None, None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, part: Tensor, *_: Any) -> Tensor:
+        rows, columns, scale = ctx.how
+        return _scaled(_placed(part, rows, columns, ctx.shape), scale, own=False)
 
 
 _apply = _compat.direct_apply(_Take)
