@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from thin_families import Block, Gated, close, step
+from torch.autograd import forward_ad
 from torch.nn import Linear, Sequential
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -11,61 +12,9 @@ from torch.utils.checkpoint import checkpoint
 from thinned import Key
 from thinned.mc.torch import _thinly, predict
 from thinned.torch import keyed, masked, nn, thin
+from thinned.torch._thin._submatrix import take
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* has drawn (the|one) mask")
-attend = F.scaled_dot_product_attention
-
-
-class Heads(torch.nn.Module):
-    """Attention of four heads without biases, so that tokens of zeros have zeros."""
-
-    def __init__(self, way):
-        super().__init__()
-        self.qkv, self.out, self.heads, self.way = Linear(8, 24, False), Linear(8, 8), nn.DropHead(0.5), way
-
-    def forward(self, x):
-        batch, tokens, width = x.shape
-        q, k, v = self.qkv(x).view(batch, tokens, 3, 4, 2).permute(2, 0, 3, 1, 4).unbind(0)
-        return self.out(self.heads(self.way(q, k, v)).transpose(1, 2).reshape(batch, tokens, width))
-
-
-ELEMENTS = {
-    "!=": lambda q, k, v: attend(q, k, v + 1) * (q != 0),
-    "==": lambda q, k, v: attend(q, k, v).masked_fill((q == 0) & ~(k > 0), 1.0),
-    "number / tensor": lambda q, k, v: attend(q, k, 1 / (3 + v)),
-    "number ** tensor": lambda q, k, v: attend(q, k, 2**v),
-    "abs": lambda q, k, v: attend(q, k, abs(v)),
-}
-BY_NAME = {
-    "transpose": lambda q, k, v: (q @ k.transpose(dim0=2, dim1=3)).softmax(-1) @ v,
-    "permute": lambda q, k, v: (q @ k.permute(dims=(0, 1, 3, 2))).softmax(-1) @ v,
-    "softmax": lambda q, k, v: torch.softmax(input=q @ k.mT, dim=-1) @ v,
-    "mul": lambda q, k, v: attend(q, k, torch.mul(input=v, other=3)),
-}
-
-
-@pytest.mark.parametrize("way", [*ELEMENTS.values(), *BY_NAME.values()], ids=[*ELEMENTS, *BY_NAME])
-def test_python_operators_and_arguments_by_name_are_computed_of_kept_heads(way):
-    torch.manual_seed(1)
-    model = Heads(way).double()
-    assert "Linear(8, 24) before" in thin(model).thinned["heads"]
-    keyed(model, 3)
-    x = torch.randn(4, 5, 8, dtype=torch.float64)
-    x[:, 2] = 0
-    assert close(step(model, x), step(model, x, masks=True))
-
-
-OTHERS = {
-    "a name that is not known": lambda q, k, v: attend(q, k, torch.cat(v.split(split_size=1, dim=-1), -1)),
-    "what is no function": lambda q, k, v: attend(q, k, v.data + v),
-    "another operator": lambda q, k, v: attend(q, k, v + v // 1),
-}
-
-
-@pytest.mark.parametrize("way", OTHERS.values(), ids=OTHERS)
-def test_what_kept_heads_do_not_know_leaves_all_heads_to_be_attended(way):
-    model = Heads(way).double()
-    assert "all heads are attended" in thin(model).thinned["heads"]
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
@@ -181,41 +130,6 @@ def test_settings_that_thin_does_not_go_with_are_errors_when_they_come_later():
         model(torch.ones(2, 2, 3))
 
 
-class Again(Heads):
-    """Attention of which a part stands in a checkpoint of the kind that sees tensors alone."""
-
-    def __init__(self, part):
-        super().__init__(attend)
-        self.part = part
-
-    def forward(self, x):
-        def run(part, function, *inputs):
-            return (
-                checkpoint(function, *inputs, use_reentrant=True) if part == self.part else function(*inputs)
-            )
-
-        batch, tokens, width = x.shape
-        q, k, v = self.qkv(x).view(batch, tokens, 3, 4, 2).permute(2, 0, 3, 1, 4).unbind(0)
-        y = run("site", lambda y: self.heads(y).transpose(1, 2), run("attention", self.way, q, k, v))
-        return run("map", self.out, y.reshape(batch, tokens, width))
-
-
-@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
-@pytest.mark.parametrize("part", ["attention", "site", "map"])
-def test_a_function_that_sees_tensors_alone_loses_no_gradient_of_heads(part):
-    torch.manual_seed(1)
-    x = torch.randn(4, 5, 8, dtype=torch.float64)
-    model = Again(part).double()
-    assert "torch.autograd.Function" in str(thin(model))
-    keyed(model, 3)
-    assert close(step(model, x), step(model, x, masks=True))
-    model = Again(None).double()
-    thin(model)
-    model.part = part
-    with pytest.raises(RuntimeError, match=r"torch\.autograd\.Function.*unthin\(model\)"):
-        step(model, x)
-
-
 @pytest.mark.parametrize("again", [True, False])
 def test_a_checkpoint_keeps_its_units_though_p_has_changed(again):
     torch.manual_seed(1)
@@ -228,3 +142,40 @@ def test_a_checkpoint_keeps_its_units_though_p_has_changed(again):
     model[2].p = 0.1
     y.sum().backward()
     assert torch.allclose(x.grad, expected)
+
+
+@pytest.mark.parametrize("name", ["0", "3"])
+@pytest.mark.parametrize("size", [12, 30])
+def test_a_weight_of_another_size_is_an_error_and_no_memory_is_read_beside_it(name, size):
+    """The kernel that gathers looks at no bounds."""
+    model = Sequential(Linear(6, 20), torch.nn.ReLU(), nn.Dropout(0.5), Linear(20, 4))
+    thin(model)
+    keyed(model, 1)
+    shape = (size, 6) if name == "0" else (4, size)
+    model.get_submodule(name).weight = torch.nn.Parameter(torch.ones(shape))
+    with pytest.raises(RuntimeError, match=r"unthin\(model\)"):
+        model(torch.ones(2, 6))
+
+
+def test_rows_that_a_weight_does_not_have_are_not_taken():
+    with pytest.raises(RuntimeError, match="number 5 of 4 units"):
+        take(torch.ones(4, 3), torch.tensor([1, 5]), None)
+    part = take(torch.ones(4, 3, requires_grad=True), torch.tensor([1, 2]), torch.tensor([0, 2]))
+    assert part.shape == (2, 2)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+def test_forward_derivatives_of_weights():
+    model = Sequential(Linear(6, 20), torch.nn.ReLU(), nn.Dropout(0.5), Linear(20, 4))
+    thin(model)
+    keyed(model, 1)
+
+    def tangent():
+        with forward_ad.dual_level():
+            given = {n: forward_ad.make_dual(p.detach(), p.detach() + 1) for n, p in model.named_parameters()}
+            y = torch.func.functional_call(model, given, (torch.ones(2, 6),))
+            return forward_ad.unpack_dual(y).tangent
+
+    found = tangent()
+    with masked():
+        assert torch.allclose(found, tangent(), atol=1e-5)

@@ -84,7 +84,7 @@ def in_function() -> bool:
     return frame is not None
 
 
-_APPLY = torch.autograd.Function.apply.__func__.__code__
+_APPLY = inspect.unwrap(torch.autograd.Function.apply).__code__
 
 
 class _Buffers(_Sites):

@@ -158,7 +158,8 @@ for _name in (*_PAIRS, "lshift", "rshift", "neg", "pos", "abs", "invert"):
     _function = getattr(operator, f"__{_name}__")
     setattr(FewHeads, f"__{_name}__", _operator(_name, _function))
     if _name in _PAIRS:
-        setattr(FewHeads, f"__r{_name}__", _operator(_name, _function, True))
+        _reflected = f"r{_name}"
+        setattr(FewHeads, f"__{_reflected}__", _operator(_name, _function, True))
 for _name in ("eq", "ne", "gt", "lt", "ge", "le"):
     setattr(FewHeads, f"__{_name}__", _operator(_name, getattr(operator, _name)))
 for _name in ("setitem", "contains", "float", "int", "index", "complex"):

@@ -26,6 +26,12 @@ def block(
     reuse: bool = True,
 ) -> Tensor:
     """A weight's rows and columns in one group, filled up with zeros where other groups keep more."""
+    for axis, kept in enumerate((out, inward)):
+        if kept is not None and kept.size != weight.shape[axis]:
+            raise RuntimeError(
+                f"a weight of shape {tuple(weight.shape)} beside a thin site that decides for {kept.size} in "
+                f"dimension {axis}: change sizes between unthin(model) and thin(model)"
+            )
     rows = None if out is None else out.on(weight.device)[group]
     columns = None if inward is None else inward.on(weight.device)[group]
     part = take(weight, rows, columns, 1.0 if inward is None else inward.scale, sparse, reuse)

@@ -114,7 +114,7 @@ class ThinRecurrent(ThinSite, Recurrent):
         rows = None if units is None else units.of(4 if self.mode == "LSTM" else 3, 1)
         inward = None
         if features.numbers is not None:
-            inward = Kept((features.numbers,) * directions, self.input_size, features.scale)
+            inward = Kept((features.numbers,) * directions, weights[0].shape[1], features.scale)
         each = len(weights) // directions
         made = []
         for number, weight in enumerate(weights):

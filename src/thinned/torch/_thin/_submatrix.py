@@ -101,6 +101,11 @@ class _Take(torch.autograd.Function):
             whole = spread(grad, rows, columns, scale, shape, ctx.weight())
         return whole, None, None, None, None, None
 
+    @staticmethod
+    def jvp(ctx: Any, whole: Tensor, *_: Any) -> Tensor:
+        rows, columns, scale, _shape = ctx.how
+        return _scaled(_select(whole, rows, columns), scale, own=False)
+
 
 class _Spread(torch.autograd.Function):
     @staticmethod
@@ -113,11 +118,11 @@ class _Spread(torch.autograd.Function):
         shape: tuple[int, ...],
         weight: Tensor | None,
     ) -> Tensor:
-        ctx.how = rows, columns, scale
+        ctx.how, ctx.shape = (rows, columns, scale), shape
         if not _is_native(part):
             placed = _placed(part, rows, columns, shape)
             return _scaled(placed, scale, own=placed is not part)
-        if weight is not None and weight.dtype == part.dtype:
+        if weight is not None and weight.dtype == part.dtype and tuple(weight.shape) == shape:
             whole = _spare.memory_for(weight)
         else:
             whole = torch.empty(shape, dtype=part.dtype, device="cpu")
@@ -127,6 +132,11 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         return take(grad, *ctx.how), None, None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, part: Tensor, *_: Any) -> Tensor:
+        rows, columns, scale = ctx.how
+        return _scaled(_placed(part, rows, columns, ctx.shape), scale, own=False)
 
 
 _apply = _compat.direct_apply(_Take)
@@ -168,6 +178,13 @@ def _pass(run: Any, whole: Tensor, part: Tensor, rows: Index, columns: Index, sc
     inner = math.prod(whole.shape[2:])
     tall = height if rows is None else len(rows)
     wide = width if columns is None else len(columns)
+    for size, kept in ((height, rows), (width, columns)):
+        last = -1 if kept is None else int(kept[-1])
+        if last >= size:  # the kernel looks at no bounds
+            raise RuntimeError(
+                f"a thin site keeps number {last} of {size} units: change sizes between unthin(model) and "
+                "thin(model)"
+            )
     wide_scale = 1.0 if whole.element_size() == 2 else scale
     run(
         _native.DTYPES[whole.dtype],
