@@ -80,7 +80,7 @@ def check_size(size: Any) -> tuple[int, int]:
     sides = tuple(check_integer("size", side) for side in given)
     if len(sides) != 2 or min(sides) < 1:
         raise ValueError(f"size must be positive, a number or height and width, got {size}")
-    return sides
+    return sides[0], sides[1]
 
 
 def check_spans(width: Any, count: Any, dim: Any, shape: tuple[Any, ...]) -> None:

@@ -94,3 +94,12 @@ def test_what_is_not_a_number_has_no_standard_error():
     found, error = summarise(np.array([[np.nan, 1.0, 1.0], [1.0, 1.0, 2.0]]), "values")
     assert np.isnan([found.mean[0], found.std[0], error.mean[0], error.std[0]]).all()
     assert error.std[1] == 0 < error.std[2]
+
+
+def test_scores_are_not_taken_for_probabilities():
+    """Their entropies were numbers as others."""
+    for scores in ([[[2.0, -1.0]]], [[[3.0, 0.5]]]):
+        with pytest.raises(ValueError, match=r'outputs="probabilities" has numbers in \[0, 1\], got'):
+            as_outputs(np.array(scores), "probabilities")
+    for shares in ([[[1.0078125, 0.0]]], [[[np.nan, 0.5]]], np.ones((2, 0, 3))):
+        np.testing.assert_array_equal(as_outputs(np.array(shares), "probabilities"), shares)

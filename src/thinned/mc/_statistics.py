@@ -17,6 +17,8 @@ OUTPUTS: Final = ("values", "logits", "probabilities", "gaussian")
 
 _BLOCK = 1 << 17  # numbers in the draws that are summarised at a time: 1 MiB
 
+_ROUNDING = 0.02  # of a probability in bfloat16
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -88,11 +90,25 @@ def as_outputs(raw: npt.NDArray[Any], outputs: Outputs) -> npt.NDArray[Any]:
         )
     if outputs == "gaussian":
         return _with_variances(raw)
+    if outputs == "probabilities":
+        _check_shares(raw)
     if outputs != "logits":
         return raw
     shifted = raw - raw.max(axis=-1, keepdims=True)
     grown = np.exp(shifted, dtype=np.promote_types(raw.dtype, np.float32))
     return grown / grown.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def _check_shares(raw: npt.NDArray[Any]) -> None:
+    """Refuse scores: their entropies would be numbers as others. Rounding, and NaN, pass."""
+    if not raw.size:
+        return
+    low, high = float(np.nanmin(raw, initial=0.0)), float(np.nanmax(raw, initial=0.0))
+    if low < -_ROUNDING or high > 1.0 + _ROUNDING:
+        raise ValueError(
+            f'outputs="probabilities" has numbers in [0, 1], got {low:.3g} to {high:.3g}: pass '
+            'outputs="logits" for scores'
+        )
 
 
 def _with_variances(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
