@@ -25,8 +25,9 @@ def run(*arguments):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_every_cell_under_every_driver():
-    run(str(ROOT / "tests" / "tensorflow" / "tf1_rnn.py"))
+@pytest.mark.parametrize("cell", ["BasicRNNCell", "BasicLSTMCell", "LSTMCell", "GRUCell"])
+def test_a_cell_under_every_driver(cell):
+    run(str(ROOT / "tests" / "tensorflow" / "tf1_rnn.py"), cell)
 
 
 def test_the_guides_recurrent_code_runs_as_it_stands():
