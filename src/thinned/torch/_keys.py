@@ -25,10 +25,11 @@ class Keys(Watched):
         unkeyed: what moved a generator in the last call of the model.
 
     Example:
-        >>> import torch, thinned
+        >>> import torch, thinned.torch
+        >>> from thinned import results
         >>> with thinned.torch.keys(torch.nn.Dropout(0.5), 0) as held:
         ...     held.step = 3
-        >>> isinstance(held, thinned.results.Keys), held.sites
+        >>> isinstance(held, results.Keys), held.sites
         (True, [])
     """
 
