@@ -27,19 +27,20 @@ def check(x, p=0.3, key=KEY):
     assert y.tobytes() == theirs.tobytes()
 
 
-@pytest.mark.full  # XLA compiles what is interpreted: 2 s each
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+# XLA compiles what is interpreted: a second each.
+@pytest.mark.parametrize(
+    "dtype", ["float32", *(pytest.param(dtype, marks=pytest.mark.full) for dtype in ("float16", "bfloat16"))]
+)
 def test_values(dtype):
     check(numbers((4, 512), jnp.dtype(dtype)))
 
 
-@pytest.mark.full  # XLA compiles what is interpreted: 2 s each
+@pytest.mark.full
 @pytest.mark.parametrize("p", [2.0**-32, 0.5, 1 - 2.0**-32, 1.0])
 def test_probabilities(p):
     check(numbers(1024), p)
 
 
-@pytest.mark.full
 def test_ties():
     """Of key (5, 5), positions 28166 and 43346, dropped, and 206461, which is kept."""
     check(np.ones(204 * 1024, np.float32), 0.1, Key(5, 5))
