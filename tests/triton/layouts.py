@@ -220,6 +220,7 @@ def test_dimensions_merge_where_nothing_tells_them_apart():
         pytest.param(torch.bfloat16, 0.5, {}, marks=pytest.mark.full),
         pytest.param(torch.float32, 1.0, {}, marks=pytest.mark.full),
         (torch.float32, 0.1, {"global_shape": (90, 1003), "start": (3, 5)}),  # no row begins with a block
+        (torch.float32, 0.1, {"global_shape": (90, 1003), "start": (3, 7)}),  # the first one alone does
     ],
 )
 def test_memory_across_the_mask_goes_by_tiles(launched, dtype, p, where):
