@@ -80,7 +80,6 @@ def _run(
     one, device = _one(shape, noise_shape), beside.device
     sizes = (*key.shape[:-1], *one)
     base, strides = positions(tuple(shape), noise_of(noise_shape), global_shape, start, step)
-    seed, stream = (w.reshape((*w.shape, *(1,) * len(shape))) for w in key.to(device).unbind(-1))
     steps = row_major(tuple(shape)) if strides is None else strides
     if _cuda.serves(beside):
         from thinned.torch._triton import _launch
@@ -88,14 +87,14 @@ def _run(
         return _launch.numbers(
             torch.empty(sizes, dtype=_DTYPES.get(kind, torch.float64), device=device), key, base, steps, kind
         )
+    if kind == "normal" and key.dim() == 1 and device.type == "cpu":
+        return _native.normal(sizes, words_of(key), base, steps)
+    words = key.to(device).unbind(-1)
+    seed, stream = (word.reshape((*word.shape, *(1,) * len(shape))) for word in words)
     if kind == "normal":
-        if key.dim() == 1 and device.type == "cpu":
-            return _native.normal(sizes, words_of(key), base, steps)
         return _plain.normal(sizes, (seed, stream), base, steps, device).expand(sizes).clone()
-    dense = all(size < 2 or a == b for size, a, b in zip(one, steps, row_major(one), strict=True))
-    if dense:
-        keys = (key.to(device)[..., 0], key.to(device)[..., 1])
-        word: Tensor = _plain.run(base, math.prod(one), keys, device).reshape(sizes)
+    if all(size < 2 or a == b for size, a, b in zip(one, steps, row_major(one), strict=True)):
+        word: Tensor = _plain.run(base, math.prod(one), (words[0], words[1]), device).reshape(sizes)
     else:
         position = _plain.positions(sizes, base, steps, device)
         word = _plain.word(position, (seed, stream)).expand(sizes).clone()
