@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from seams.torch_sites import LAYERS
+from torch_sites import LAYERS
 from torch.utils._pytree import tree_leaves, tree_map
 
 from thinned.torch import keyed, schedules, set_step

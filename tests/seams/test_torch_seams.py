@@ -9,7 +9,7 @@ import threading
 
 import pytest
 import torch
-from seams.torch_sites import LAYERS, VERBS
+from torch_sites import LAYERS, VERBS
 from torch import fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves
