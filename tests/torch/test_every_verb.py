@@ -20,12 +20,15 @@ LEARNED = {name for name in RATED if isinstance(VERBS[name].rate, torch.Tensor)}
 LAYERS, TOKENS = {"layer_drop"}, {"patch_dropout"}
 BOXES = {"cutout", "mask_spans"}
 BLOCKS = {"drop_block1d", "drop_block2d", "drop_block3d"}
+# Their backward pass has numbers of its own, and their key is folded by a part before an example's index is.
+SHAKES = {"shake_drop", "shake_shake"}
+# Which are chosen element by element.
+ELEMENTS = {"alpha_dropout", "dropout", "dropout_add", "gaussian_dropout", "zoneout"}
 NORMS = {"dropout_add_layer_norm", "dropout_add_rms_norm"}
 # One decision for each element, row or channel, with a rate of its own where p is a tensor.
-PLAIN = {name for name in FLOATS & RATED - LEARNED - LAYERS - TOKENS - BOXES if VERBS[name].keeps} - {
-    "mixout"
-}
-ROWS = PLAIN | {"zoneout", "dropout_add", "scaled_dot_product_attention", "drop_connect_linear"}
+PLAIN = {name for name in FLOATS & RATED - LEARNED - TOKENS - BOXES - {"mixout"} if VERBS[name].keeps}
+ROWS = PLAIN - {"drop_node", "drop_message"} | {"zoneout", "dropout_add", "drop_connect_linear"}
+ROWS |= {"scaled_dot_product_attention"}
 
 
 def each(names):
@@ -64,7 +67,7 @@ def test_a_rate_outside_is_refused(verb, training):
 @both
 @each(RATED - LEARNED)
 def test_a_rate_that_is_no_number_is_refused(verb, training):
-    for p in (True, "0.5", None):
+    for p in (True, "0.5", None, torch.tensor(True)):
         with pytest.raises(TypeError, match=r"p must be a real number, got|pass p, or drop_prob"):
             verb.call(*verb.inputs(), training=training, p=p)
     if training:
@@ -147,7 +150,7 @@ def test_one_key_is_drawn_in_a_call(verb):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@each(FLOATS)
+@each(FLOATS - SHAKES)
 def test_derivatives_are_those_of_the_function(verb):
     """In double, along random directions: backward, forward, and the second."""
 
@@ -194,21 +197,33 @@ def test_each_sample_may_have_a_rate(verb):
     got = verb.call(*x, training=True, key=KEY, p=rates.reshape(n, *(1,) * (rank - 1)))
     for i, rate in enumerate(rates.tolist()):
         torch.testing.assert_close(got[i], verb.call(*x, training=True, key=KEY, p=rate)[i])
+    if verb.name in ELEMENTS:
+        across = torch.tensor([0.1, 0.2, 0.3, 0.5, 0.7, 0.9], dtype=torch.float64)
+        got = verb.call(*x, training=True, key=KEY, p=across)
+        for i, rate in enumerate(across.tolist()):
+            assert torch.equal(got[:, i], verb.call(*x, training=True, key=KEY, p=rate)[:, i])
+    one = torch.tensor(0.3)
+    assert same(*(verb.call(*x, training=True, key=KEY, p=p) for p in (one, one.item())))
     with pytest.raises(ValueError, match=r"p of shape \(97,\) does not fit"):
         verb.call(*x, training=True, p=torch.full((97,), 0.5))
 
 
-@each(FLOATS - LEARNED - LAYERS - BOXES)
+@each(FLOATS - LEARNED - LAYERS - BOXES - SHAKES)
 def test_under_vmap_a_key_is_folded_by_the_index_or_shared(verb):
     x = tuple(torch.stack([each, each, each]) for each in verb.inputs())
 
     def call(*x, key=KEY):
         return parts(verb.call(*x, training=True, key=key))
 
+    def slope(*x, key=KEY):
+        return torch.func.grad(lambda *x: sum(y.square().sum() for y in call(*x, key=key)))(*x)
+
     for randomness in ("same", "different"):
-        got = torch.vmap(call, randomness=randomness)(*x)
-        for i in range(3):
-            alone = call(*verb.inputs(), key=KEY.fold(i) if randomness == "different" else KEY)
-            torch.testing.assert_close(tuple(y[i] for y in got), alone)
+        for function in (call, slope):
+            got = parts(torch.vmap(function, randomness=randomness)(*x))
+            for i in range(3):
+                key = KEY.fold(i) if randomness == "different" else KEY
+                alone = parts(function(*verb.inputs(), key=key))
+                torch.testing.assert_close(tuple(y[i] for y in got), alone)
     with pytest.raises(RuntimeError, match="randomness error mode"):
         torch.vmap(lambda *x: call(*x, key=None))(*x)
