@@ -199,7 +199,7 @@ def test_each_sample_may_have_a_rate(verb):
         torch.testing.assert_close(got[i], verb.call(*x, training=True, key=KEY, p=rate)[i])
     if verb.name in ELEMENTS:
         across = torch.tensor([0.1, 0.2, 0.3, 0.5, 0.7, 0.9], dtype=torch.float64)
-        got = verb.call(*x, training=True, key=KEY, p=across)
+        got = verb.call(*x, training=True, key=KEY, p=across[None])
         for i, rate in enumerate(across.tolist()):
             assert torch.equal(got[:, i], verb.call(*x, training=True, key=KEY, p=rate)[:, i])
     one = torch.tensor(0.3)
