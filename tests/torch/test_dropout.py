@@ -234,26 +234,6 @@ def test_threads_follow_torch_and_change_nothing():
     assert len(seen) == 1
 
 
-def test_in_place():
-    for x in layouts().values():
-        expected = dropout(x, 0.3, True, key=Key(1))
-        pointer = x.data_ptr()
-        y = dropout(x, 0.3, True, True, key=Key(1))
-        assert y is x
-        assert y.data_ptr() == pointer
-        assert torch.equal(y, expected)
-    x = torch.ones(50, requires_grad=True)
-    y = x * 2
-    z = dropout(y, 0.3, True, True, key=Key(1))
-    z.sum().backward()
-    assert torch.equal(x.grad, dropout(torch.full((50,), 2.0), 0.3, True, key=Key(1)))
-
-
-def test_in_place_on_a_leaf_is_torchs_own_error():
-    with pytest.raises(RuntimeError, match="leaf Variable"):
-        dropout(torch.ones(3, requires_grad=True), 0.5, True, True, key=Key(0))
-
-
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, where another test has loaded it
 @pytest.mark.parametrize("n", [1, 2])
 def test_data_loader_workers(n):
