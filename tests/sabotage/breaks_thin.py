@@ -65,7 +65,7 @@ BREAKS = of(
         ),
         (
             "what is thinned though heads are mixed",
-            "_thin/_few_functions.py",
+            "_thin/_few_shapes.py",
             "                if one != slice(None):\n",
             "                if one == 7:\n",
             "torch/thin/test_heads.py",
