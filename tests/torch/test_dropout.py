@@ -206,35 +206,6 @@ def test_nothing_of_the_input_is_kept_alive(make):
     assert y.shape == (2,)
 
 
-def test_the_default_generator_gives_the_key():
-    x = torch.ones(1000)
-    torch.manual_seed(5)
-    one, two = dropout(x, 0.5, True), dropout(x, 0.5, True)
-    torch.manual_seed(5)
-    assert torch.equal(one, dropout(x, 0.5, True))
-    assert torch.equal(two, dropout(x, 0.5, True))
-    assert not torch.equal(one, two)
-    with torch.random.fork_rng():
-        inside = dropout(x, 0.5, True)
-    assert torch.equal(inside, dropout(x, 0.5, True))
-
-
-def test_a_generator_of_ones_own():
-    x = torch.ones(1000)
-    state = torch.get_rng_state()
-    one = dropout(x, 0.5, True, generator=torch.Generator().manual_seed(9))
-    assert torch.equal(one, dropout(x, 0.5, True, generator=torch.Generator().manual_seed(9)))
-    assert torch.equal(state, torch.get_rng_state())
-
-
-def test_a_key_touches_no_global_state():
-    state = torch.get_rng_state()
-    x = torch.ones(100, requires_grad=True)
-    dropout(x, 0.5, True, key=Key(1)).sum().backward()
-    keep_mask(10, 0.5, key=Key(1))
-    assert torch.equal(state, torch.get_rng_state())
-
-
 def test_a_thousand_drawn_keys_give_a_thousand_masks():
     torch.manual_seed(0)
     x = torch.ones(256)
