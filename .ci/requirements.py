@@ -10,6 +10,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text
 
 
 def of(extras: str) -> Iterator[str]:
+    """Requirements of extras, those of our own extras that they name among them."""
     for extra in extras.split(","):
         for asked in PROJECT["optional-dependencies"][extra]:
             ours = re.fullmatch(r"thinned\[(.+)\]", asked)

@@ -127,14 +127,14 @@ void take(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>
           int64_t height, uintptr_t columns, int64_t width, int64_t row, double scale, int threads) {
   const auto what = submatrix(dtype, whole, part, shape, rows, height, columns, width, row, scale);
   nb::gil_scoped_release release;
-  thinned::take(what, threads);
+  thinned::take(thinned::selected_kernels(), what, threads);
 }
 
 void put(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>& shape, uintptr_t rows,
          int64_t height, uintptr_t columns, int64_t width, int64_t row, double scale, bool add, int threads) {
   const auto what = submatrix(dtype, whole, part, shape, rows, height, columns, width, row, scale);
   nb::gil_scoped_release release;
-  thinned::put(what, add, threads);
+  thinned::put(thinned::selected_kernels(), what, add, threads);
 }
 
 // Addresses of q, k, v, out, logsumexp, mask, words, rates, then of the gradients of out, q, k, v; and for each, the

@@ -16,13 +16,13 @@ struct Submatrix {
   const int64_t *rows, *columns;
   int64_t part_height, part_width;
   int64_t part_row;  // elements from one row of the part to the next
-  double scale;  // of float32 and float64; the others are moved as they are
+  double scale;
 };
 
 // part = scale · whole[rows][columns].
-void take(const Submatrix& what, int threads);
+void take(const Kernels& kernels, const Submatrix& what, int threads);
 
 // whole[rows][columns] = scale · part, and 0 elsewhere; or, with `add`, it is added and nothing else is touched.
-void put(const Submatrix& what, bool add, int threads);
+void put(const Kernels& kernels, const Submatrix& what, bool add, int threads);
 
 }  // namespace thinned

@@ -41,7 +41,7 @@ heads that a view takes from another dimension | _thin/_few_heads.py |
 -if before % done == 0 and inner and done * size % wide == 0:
 +if size >= self.heads:
 
-what is thinned though heads are mixed | _thin/_few_functions.py | torch/thin/test_heads.py
+what is thinned though heads are mixed | _thin/_few_shapes.py | torch/thin/test_heads.py
 -                if one != slice(None):
 +                if one == 7:
 

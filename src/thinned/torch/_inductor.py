@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 _OPERATORS = (
+    "alpha_dropout",
     "attention",
     "attention_backward",
     "draw_key",

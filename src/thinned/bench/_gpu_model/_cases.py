@@ -73,7 +73,7 @@ def _dropout(x: torch.Tensor, shared: bool = False, turned: bool = False) -> Cal
 
 def _noise(x: torch.Tensor) -> Callable[[], object]:
     out = torch.empty_like(x)
-    return lambda: _launch.dropout(x, out, KEY, P, True, 0, None, noise=True)
+    return lambda: _launch.dropout(x, out, KEY, P, True, 0, None, "noise")
 
 
 def _add(x: torch.Tensor) -> Callable[[], object]:

@@ -1,8 +1,7 @@
-"""Monte Carlo prediction of PyTorch models over data that outgrow one machine, on Ray Data.
+"""Monte Carlo prediction of PyTorch models over data that outgrow one machine, on Ray Data."""
 
-`_read` and `_row_numbers` give each row its number, `_chunking` says which rows are computed together, a
-`_worker` predicts them, and `_predict` is the step of the pipeline.
-"""
+# `_read` and `_row_numbers` give each row its number, `_chunking` says which rows are computed together, a
+# `_worker` predicts them, and `_predict` is the step of the pipeline.
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ class ThinMultiheadAttention(ThinSite, nn.MultiheadAttention):
         average: bool,
         key: MaskKey,
     ) -> tuple[Tensor, Tensor | None]:
-        numbers = kept.parts[0] if len(kept.parts[0]) else torch.zeros(1, dtype=torch.int64)
+        numbers = kept.parts[0] if len(kept.parts[0]) else torch.zeros(1, dtype=torch.int64, device="cpu")
         attn_mask = masks[0]
         if attn_mask is not None and attn_mask.dim() == 3:
             wide = attn_mask.unflatten(0, (-1, self.num_heads))

@@ -50,8 +50,8 @@ class Kept:
     def of(self, outer: int, inner: int) -> Kept:
         """What is kept of features: of `outer` parts, in each of which each of these has `inner` of them."""
         if (outer, inner) not in self._features:
-            within, size = torch.arange(inner), self.size * inner
-            begin = torch.arange(outer)[:, None, None] * size
+            within, size = torch.arange(inner, device="cpu"), self.size * inner
+            begin = torch.arange(outer, device="cpu")[:, None, None] * size
             parts = tuple((begin + part[:, None] * inner + within).reshape(-1) for part in self.parts)
             self._features[outer, inner] = Kept(parts, outer * size, self.scale, outer, inner, self)
         return self._features[outer, inner]

@@ -78,7 +78,8 @@ class _Take(torch.autograd.Function):
         ctx.sparse = sparse
         ctx.weight = weakref.ref(whole) if reuse and whole.is_leaf else _nothing
         if not _is_native(whole):
-            return _scaled(_select(whole.detach(), rows, columns), scale)
+            part = _select(whole, rows, columns)
+            return _scaled(part, scale, own=part is not whole)
         shape = list(whole.shape)
         for axis, kept in enumerate((rows, columns)):
             if kept is not None:
