@@ -132,7 +132,7 @@ define install
 $(VENV)
 $(PIP) scikit-build-core nanobind hatch-fancy-pypi-readme cmake ninja
 $(PYTHON) .ci/requirements.py $(1) >.venv/.asked
-$(BIN)/python -c 'import scikit_build_core.build as b; b.build_editable("build")' >.venv/.kernel 2>&1 & \
+$(BIN)/python -c 'import scikit_build_core.build as b; b.build_editable(".venv")' >.venv/.kernel 2>&1 & \
 $(PIP) --requirement .venv/.asked $(2); packages=$$?; wait; exit $$packages
 $(PIP) --no-build-isolation --no-deps --editable .
 @touch $@
