@@ -17,8 +17,8 @@ class Row:
     """Holds what the model says of a case on a chip; numbers of instructions are a thread's for one element.
 
     `bound` is time over that of a copy's bytes where all overlaps, `apart` where a resident set of programs
-    first waits for memory, then computes; the truth lies between the two. An attention's are over its own time
-    `without` a mask, which is the number of its instructions then.
+    first waits for memory, then computes; the truth lies between the two. An attention's are over its own
+    time `without` a mask, which is the number of its instructions then.
     """
 
     kernel: str

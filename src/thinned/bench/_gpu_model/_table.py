@@ -97,8 +97,8 @@ bytes of a copy at the published bandwidth. "Nothing overlaps" is the other end:
 for memory, then compute, then the next. A launch too small to fill the GPU is bound by that, as a copy is.
 The seeds and the growing of DropBlock move next to nothing; their time is over a copy of the input, and adds
 to that of `drop_block2d`, which applies what they make. Attention moves little for what it computes: its time
-is over the same kernel's at p = 0, which draws no mask. There "nothing overlaps" is instructions, then products
-of matrices.
+is over the same kernel's at p = 0, which draws no mask. There "nothing overlaps" is instructions, then
+products of matrices.
 
 | | chip | multiprocessors | clock | memory | latency assumed |
 |---|---|---|---|---|---|

@@ -128,9 +128,10 @@ def _apply(input: Tensor, out: Tensor, words: Tensor, factors: Tensor, scaled: b
 
 
 def _inverse(size: int) -> tuple[int, int]:
-    """A factor m of 32 bits, and h, such that n // size is the high word of n · m, shifted by h, for n < 2^31.
+    """A factor m of 32 bits, and h: n // size is the high word of n · m, shifted by h, for n < 2^31.
 
-    With m = ⌈2^(32 + h) / size⌉ and size ≤ 2^(h + 1), n · m / 2^(32 + h) exceeds n / size by less than 1 / size.
+    With m = ⌈2^(32 + h) / size⌉ and size ≤ 2^(h + 1), n · m / 2^(32 + h) is above n / size by less than
+    1 / size.
     """
     halvings = max((size - 1).bit_length() - 1, 0)
     return min(-(-(2 ** (32 + halvings)) // size), 2**32 - 1), halvings
