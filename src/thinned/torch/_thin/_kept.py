@@ -67,7 +67,7 @@ class Kept:
 
 def kept_of(values: Tensor) -> Kept:
     """From what dropout makes of ones: of shape (n,), or (groups, n)."""
-    rows = values.reshape(-1, values.shape[-1])
+    rows = values if values.dim() == 2 else values.unsqueeze(0)
     parts = tuple(row.nonzero().squeeze(1) for row in rows)
     return Kept(parts, values.shape[-1], float(values.max()) if values.numel() else 1.0)
 
