@@ -44,9 +44,10 @@ struct Task {
   const Submatrix& what;
   bool add;
   Kept kept;
+  int64_t begin, end;  // of the whole's rows
 
   Task(const Kernels& fast, const Submatrix& w, bool adds)
-      : kernels(fast), what(w), add(adds), kept(w, adds) {}
+      : kernels(fast), what(w), add(adds), kept(w, adds), begin(0), end(w.height) {}
   const Kernels& of_columns() const { return kept.few() ? *portable_kernels() : kernels; }
   char* whole(int64_t row) const { return at(what.whole, row * kept.columns().n, what.dtype); }
   char* part(int64_t row) const { return at(what.part, row * what.part_row, what.dtype); }
@@ -77,7 +78,7 @@ void put_part(void* context, int part, int parts) {
   const Task& t = *static_cast<const Task*>(context);
   const Submatrix& w = t.what;
   const auto put = t.of_columns().put[w.dtype];
-  const int64_t begin = w.height * part / parts, end = w.height * (part + 1) / parts;
+  const int64_t rows = t.end - t.begin, begin = t.begin + rows * part / parts, end = t.begin + rows * (part + 1) / parts;
   int64_t next = w.rows ? std::lower_bound(w.rows, w.rows + w.part_height, begin) - w.rows : begin;
   for (int64_t row = begin; row < end; ++row) {
     const bool kept = next < w.part_height && (!w.rows || w.rows[next] == row);
@@ -88,6 +89,25 @@ void put_part(void* context, int part, int parts) {
     } else {
       put(t.kept.columns(), t.part(next++), t.whole(row), t.add);
     }
+  }
+}
+
+// What is left of the part, from its last row on: each is read before a row is written where it stood.
+void put_upwards(const Task& t, int64_t left) {
+  const Submatrix& w = t.what;
+  const auto put = t.of_columns().put[w.dtype];
+  std::vector<char> row_of_part(size_t(w.part_row) * kItemSize[w.dtype]);
+  for (int64_t row = t.end; row-- > 0;) {
+    const bool kept = left && (w.rows ? w.rows[left - 1] : left - 1) == row;
+    if (!kept) {
+      std::memset(t.whole(row), 0, size_t(t.kept.columns().n) * kItemSize[w.dtype]);
+      continue;
+    }
+    std::memcpy(row_of_part.data(), t.part(--left), row_of_part.size());
+    if (t.kept.all())
+      t.move(row_of_part.data(), t.whole(row));
+    else
+      put(t.kept.columns(), row_of_part.data(), t.whole(row), false);
   }
 }
 
@@ -105,6 +125,20 @@ void take(const Kernels& kernels, const Submatrix& what, int threads) {
 void put(const Kernels& kernels, const Submatrix& what, bool add, int threads) {
   Task task(kernels, what, add);
   parallel(many(what.height * what.width * what.inner, threads), put_part, &task);
+}
+
+void put_within(const Kernels& kernels, const Submatrix& what, int threads) {
+  Task task(kernels, what, false);
+  const int64_t n = what.width * what.inner;
+  for (int64_t left = what.part_height;;) {
+    // Rows that lie behind all that is left of the part, so that several threads may write them.
+    const int64_t first = n ? (left * what.part_row + n - 1) / n : 0, elements = (task.end - first) * n;
+    if (elements < kSerial) return put_upwards(task, left);
+    task.begin = first;
+    parallel(many(elements, threads), put_part, &task);
+    task.end = first;
+    left = what.rows ? std::lower_bound(what.rows, what.rows + left, first) - what.rows : std::min(left, first);
+  }
 }
 
 }  // namespace thinned

@@ -43,6 +43,8 @@ class ThinSite(Site):
         self._check_rows()
         if self.fixed and not THREAD.entered:
             return _count.fixed(self.mask_key, p, self.groups, size, self._inverted)
+        if self.training and not self.fixed and not isinstance(p, Tensor) and _count.unwatched():
+            return _count.drawn(self.mask_key(), p, self.groups, size, self._inverted)
         return kept_of(self._values(p, size, self.mask_key()))
 
     @property
