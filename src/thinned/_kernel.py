@@ -63,7 +63,8 @@ def select(name: str) -> None:
 # Parts of matrices, which hold no random numbers: None where the front ends are to index themselves.
 take = None if _native is None else _native.take
 put = None if _native is None else _native.put
-put_within = None if _native is None else _native.put_within
+linear_part = None if _native is None else _native.linear_part
+linear_gradient = None if _native is None else _native.linear_gradient
 address = _reference.address if _native is None else _native.address
 dense, strided, add = _reference.dense, _reference.strided, _reference.add
 normal, dots, many = _reference.normal, _reference.dots, _reference.many

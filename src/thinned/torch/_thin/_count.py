@@ -12,15 +12,9 @@ from thinned import _fixed, _kernel
 from thinned._arguments import DROP_ALL, effect
 from thinned.contract import threshold
 from thinned.torch import _fixed as _operators
-from thinned.torch import _compat, _key
-from thinned.torch._draws._mode import THREAD
+from thinned.torch import _key
 from thinned.torch._site import MaskKey, traced
 from thinned.torch._thin._kept import Kept
-
-
-def unwatched() -> bool:
-    """Whether nobody is to see a function that draws: then the kernel says at once what is kept."""
-    return not (THREAD.entered or _compat.function_modes() or _compat.dispatch_modes() or traced())
 
 
 def drawn(key: MaskKey, p: float, rows: int, size: int, inverted: bool) -> Kept:
@@ -29,7 +23,10 @@ def drawn(key: MaskKey, p: float, rows: int, size: int, inverted: bool) -> Kept:
     words = (0, 0) if drop in (0, DROP_ALL) else _key.as_words(key)
     numbers = torch.empty((rows, size), dtype=torch.int64, device="cpu")
     counts = _kernel.kept(*words, drop, rows, size, numbers.data_ptr())
-    parts = tuple(row[:count] for row, count in zip(numbers, counts, strict=True))
+    if rows == 1:
+        parts: tuple[Tensor, ...] = (numbers.resize_(counts[0]),)
+    else:
+        parts = tuple(row[:count] for row, count in zip(numbers, counts, strict=True))
     return Kept(parts, size, (factor if any(counts) else 0.0) if size else 1.0)
 
 

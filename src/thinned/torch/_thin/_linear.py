@@ -1,13 +1,11 @@
 """A linear map of what is kept, as one function for autograd: the gather of its weight, and the product.
 
-With few rows a step is short, and what Python and autograd take for each function is a large part of it: a
-gather of the weight, one of the bias and the product, each with a function of its own, took as long as the
-products themselves.
+With few rows a step is short, and what Python and autograd take for each function is a large part of it, all
+the more as products have thrown their code out of the caches: four times as long as in a loop by itself.
 """
 
 from __future__ import annotations
 
-import weakref
 import weakref
 from typing import Any
 
@@ -18,17 +16,9 @@ from torch.nn import functional as F
 from thinned import _kernel
 from thinned.torch import _compat, _eager, _native
 from thinned.torch._thin import _spare
-from thinned.torch._thin._submatrix import (
-    Index,
-    as_sparse,
-    gathered,
-    nothing,
-    scattered_within,
-    spread,
-    take,
-)
+from thinned.torch._thin._submatrix import Index, as_sparse, nothing, spread, take
 
-_DTYPES = (torch.float32, torch.float64)
+_DTYPES = {torch.float32: _kernel.FLOAT32, torch.float64: _kernel.FLOAT64}
 
 
 def linear(
@@ -46,16 +36,16 @@ def linear(
         input: (…, number of columns).
         weight: (height, width); its gradient is dense, 0 where nothing was taken.
         bias: (height,).
-        rows: ascending numbers, int64; None for all.
-        columns: likewise.
+        rows: ascending numbers below height, at least one, int64; None for all.
+        columns: likewise, below width.
         scale: the weight is multiplied by it.
         sparse: the weight's gradient is a sparse tensor of the rows.
     """
-    reuse = keeps_memory(input, weight)
+    sparse = sparse and rows is not None
     if _is_short(input, weight, bias):
-        made: Tensor = _apply(input, weight, bias, rows, columns, scale, sparse and rows is not None, reuse)
+        made: Tensor = _apply(input, weight, bias, rows, columns, scale, sparse)
         return made
-    part = take(weight, rows, columns, scale, sparse, reuse)
+    part = take(weight, rows, columns, scale, sparse, keeps_memory(input, weight))
     return F.linear(input, part, None if bias is None else take(bias, rows, None))
 
 
@@ -69,15 +59,15 @@ def keeps_memory(input: Tensor, weight: Tensor) -> bool:
 
 
 def _is_short(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    dtype = input.dtype
     return (
-        _kernel.put_within is not None
+        dtype in _DTYPES
+        and _kernel.linear_part is not None
         and _eager.applies(input)
-        and _eager.ordinary(weight)
-        and weight.dtype in _DTYPES
-        and input.dtype == weight.dtype
-        and input.is_contiguous()
-        and weight.is_contiguous()
-        and (bias is None or (_eager.ordinary(bias) and bias.dtype == weight.dtype and bias.is_contiguous()))
+        and all(one is None or (one.dtype is dtype and one.is_cpu) for one in (weight, bias))
+        and all(one is None or one.is_contiguous() for one in (input, weight, bias))
+        and type(weight) in (Tensor, torch.nn.Parameter)
+        and not weight.is_neg()
         and not _compat.forward_derivatives()
         and not torch.is_autocast_enabled("cpu")
     )
@@ -94,56 +84,84 @@ class _Linear(torch.autograd.Function):
         columns: Index,
         scale: float,
         sparse: bool,
-        reuse: bool,
     ) -> Tensor:
-        ctx.how, ctx.sparse, ctx.shape = (rows, columns, scale), sparse, tuple(weight.shape)
-        ctx.weight = weakref.ref(weight) if reuse and weight.is_leaf else nothing
-        part = gathered(weight, rows, columns, scale)
-        of_input = ctx.needs_input_grad[0]  # a first layer's gradients ask for no weight
-        ctx.save_for_backward(input, weight if of_input else None, part if of_input else None)
-        return F.linear(input, part, None if bias is None else gathered(bias, rows, None, 1.0))
+        height, width = ctx.shape = weight.shape
+        tall = height if rows is None else rows.shape[0]
+        wide = width if columns is None else columns.shape[0]
+        first, second = 0 if rows is None else rows.data_ptr(), 0 if columns is None else columns.data_ptr()
+        kept = ctx.kept = (height, width, first, tall, second, wide, scale)
+        ctx.rows, ctx.columns, ctx.sparse = rows, columns, sparse  # which keeps their memory too
+        ctx.weight = weakref.ref(weight) if weight.is_leaf and keeps_memory(input, weight) else nothing
+        part = torch.empty((tall, wide), dtype=weight.dtype, device="cpu")
+        few = None if bias is None else torch.empty(tall, dtype=weight.dtype, device="cpu")
+        _native._borrow_team()
+        _kernel.linear_part(
+            *(_DTYPES[weight.dtype], weight.data_ptr(), part.data_ptr()),
+            *((0, 0) if bias is None or few is None else (bias.data_ptr(), few.data_ptr())),
+            *(*kept, torch.get_num_threads()),
+        )
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(input, weight, part)
+        else:  # a first layer's gradients ask for no weight
+            ctx.save_for_backward(input)
+        return F.linear(input, part, few)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        if torch.is_autocast_enabled("cpu"):
+        saved = ctx.saved_tensors
+        if torch.is_grad_enabled() or ctx.sparse or not _eager.applies(grad):
+            made = _derivable(ctx, grad, *saved)
+        elif torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
-                return _gradients(ctx, grad)
-        return _gradients(ctx, grad)
+                made = _gradients(ctx, grad, *saved)
+        else:
+            made = _gradients(ctx, grad, *saved)
+        return (*made, None, None, None, None)
 
 
 _apply = _compat.direct_apply(_Linear)
 
 
-def _gradients(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    input, weight, part = ctx.saved_tensors
-    rows, columns, scale = ctx.how
-    of_input, of_weight, of_bias = ctx.needs_input_grad[:3]
-    again = torch.is_grad_enabled()  # it will be derived itself
-    if again and of_input:
-        part = take(weight, rows, columns, scale)
-    made: list[Any] = [grad @ part if of_input else None, None, None]
-    left, right = grad.reshape(-1, grad.shape[-1]), input.reshape(-1, input.shape[-1])
-    short = not again and _eager.applies(grad)
-    if of_weight:
-        if short and not ctx.sparse:
-            made[1] = _gradient_of(left, right, ctx)
+def _gradients(
+    ctx: Any, grad: Tensor, input: Tensor, _weight: Any = None, part: Tensor | None = None
+) -> tuple[Any, ...]:
+    """The kept part of a weight's gradient is computed where it then gives way to zeros: in no other memory."""
+    of_input = None if part is None else torch.matmul(grad, part)
+    height, width, _rows, tall, _columns, wide, _scale = ctx.kept
+    if grad.dim() != 2:
+        grad, input = grad.reshape(-1, tall), input.reshape(-1, wide)
+    grad = grad.contiguous()
+    of_weight = of_bias = None
+    if ctx.needs_input_grad[1]:
+        weight = ctx.weight()
+        if weight is None:
+            of_weight = torch.empty((height, width), dtype=grad.dtype, device="cpu")
         else:
-            placed = as_sparse if ctx.sparse and not again else spread
-            made[1] = placed(left.mT @ right, rows, columns, scale, ctx.shape)
-    if of_bias:
-        made[2] = spread(left.sum(0), rows, None, 1.0, ctx.shape[:1])
-    return (*made, None, None, None, None, None)
+            of_weight = _spare.memory_for(weight)
+        torch.mm(grad.t(), input, out=of_weight.as_strided((tall, wide), (wide, 1)))
+    if ctx.needs_input_grad[2]:
+        of_bias = torch.empty(height, dtype=grad.dtype, device="cpu")
+    _kernel.linear_gradient(  # type: ignore[misc]
+        *(_DTYPES[grad.dtype], 0 if of_weight is None else of_weight.data_ptr()),
+        *(grad.data_ptr(), grad.shape[0], 0 if of_bias is None else of_bias.data_ptr()),
+        *(*ctx.kept, torch.get_num_threads()),
+    )
+    return of_input, of_weight, of_bias
 
 
-def _gradient_of(left: Tensor, right: Tensor, ctx: Any) -> Tensor:
-    """The gradient, whose kept part is computed where it then gives way to zeros: no other memory is needed."""
-    weight = ctx.weight()
-    if weight is None:
-        whole = torch.empty(ctx.shape, dtype=left.dtype, device="cpu")
-    else:
-        whole = _spare.memory_for(weight)
-    height, width = left.shape[1], right.shape[1]
-    part = whole.view(-1)[: height * width].view(height, width)
-    torch.mm(left.t(), right, out=part)
-    scattered_within(whole, *ctx.how)
-    return whole
+def _derivable(
+    ctx: Any, grad: Tensor, input: Tensor, weight: Any = None, part: Tensor | None = None
+) -> tuple[Any, ...]:
+    """The same by functions with derivatives of their own, and for tensors that have no memory."""
+    again, shape, scale = torch.is_grad_enabled(), tuple(ctx.shape), ctx.kept[-1]
+    if part is not None and again:
+        part = take(weight, ctx.rows, ctx.columns, scale)
+    of_input = None if part is None else grad @ part
+    left, right = grad.reshape(-1, grad.shape[-1]), input.reshape(-1, input.shape[-1])
+    of_weight = of_bias = None
+    if ctx.needs_input_grad[1]:
+        placed = as_sparse if ctx.sparse and not again else spread
+        of_weight = placed(left.mT @ right, ctx.rows, ctx.columns, scale, shape)
+    if ctx.needs_input_grad[2]:
+        of_bias = spread(left.sum(0), ctx.rows, None, 1.0, shape[:1])
+    return of_input, of_weight, of_bias

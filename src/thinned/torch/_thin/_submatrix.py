@@ -170,19 +170,6 @@ def gathered(whole: Tensor, rows: Index, columns: Index, scale: float) -> Tensor
     return part
 
 
-def scattered_within(whole: Tensor, rows: Index, columns: Index, scale: float) -> None:
-    """`spread`, of a part that lies at the beginning of the memory of what is made."""
-    if rows is None and columns is None:
-        _scaled(whole, scale)
-        return
-    _native._borrow_team()
-    height, width = whole.shape
-    _kernel.put_within(
-        *(_native.DTYPES[whole.dtype], whole.data_ptr(), (height, width, 1), *_numbers(rows, height)),
-        *(*_numbers(columns, width), scale, torch.get_num_threads()),
-    )
-
-
 def as_sparse(part: Tensor, rows: Any, columns: Index, scale: float, shape: tuple[int, ...]) -> Tensor:
     """A sparse gradient, of the rows alone."""
     values = spread(part, None, columns, scale, (len(rows), *shape[1:]))
