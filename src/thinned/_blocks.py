@@ -1,4 +1,4 @@
-"""How often the seed of a block has to fire, so that DropBlock drops with probability p."""
+"""DropBlock's seed rate is computed here, so that an element is dropped with probability p."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans and boxes from a mask's 32-bit numbers, as integers of 64 bits in any library's operators.
+"""Spans and boxes are computed here from 32-bit numbers of a mask, in any library's operators.
 
 A number's first 24 bits are a share of 2^24; the products here are exact, so that all front ends mask alike.
 """

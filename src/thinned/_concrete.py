@@ -1,4 +1,4 @@
-"""Concrete dropout in any library's operators: the relaxed mask, its divergence, and what a layer checks."""
+"""Concrete dropout is written here in any library's operators: the mask, its divergence, a layer's checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropout that keeps a fixed number of units: how many, and which.
+"""This file says how many units dropout with a fixed number of them keeps, and which.
 
 It is not Bernoulli's: units are kept in equal shares, but not independently of each other. Shapes then depend
 on p alone, as compiled code wants them. The numbers u are the contract's, of which its own mask is made.

@@ -1,4 +1,4 @@
-"""The NumPy front end: `dropout` and `keep_mask` on arrays."""
+"""The NumPy front end is `dropout` and `keep_mask` on arrays."""
 
 from __future__ import annotations
 

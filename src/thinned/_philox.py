@@ -1,4 +1,4 @@
-"""Philox4x32-10 in any library's operators (CONTRACT.md, section 2)."""
+"""Philox4x32-10 is written here in any library's operators (CONTRACT.md, section 2)."""
 
 from __future__ import annotations
 

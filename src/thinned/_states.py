@@ -1,4 +1,4 @@
-"""A recurrent cell's state as a structure of tensors, and which of them a visitor wants dropped."""
+"""A recurrent cell's state is handled here as a structure of tensors, some of which are dropped."""
 
 from __future__ import annotations
 

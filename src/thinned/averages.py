@@ -1,4 +1,4 @@
-"""The averages experiment: why what dropout keeps is scaled. `thinned averages` runs it."""
+"""The averages experiment shows why kept values are scaled. `thinned averages` runs it."""
 
 from __future__ import annotations
 

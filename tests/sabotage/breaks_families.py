@@ -74,14 +74,14 @@ BREAKS = of(
         ),
         (
             "the variance of a drawn convolution",
-            "torch/functional/_variational_conv.py",
+            "torch/functional/_variational.py",
             "spread = _convolved(input.to(wide).square(), variance.to(wide), None, options)",
             "spread = _convolved(input.to(wide).abs(), variance.to(wide), None, options)",
             "torch/test_learned.py::test_a_convolution_of_noisy_weights_is_drawn_at_its_output",
         ),
         (
             "what a known module does",
-            "torch/_conversion/_known.py",
+            "torch/_conversion/_other_packages.py",
             "            return acts(module, call)\n",
             "            return True\n",
             "torch/test_convert_known.py",

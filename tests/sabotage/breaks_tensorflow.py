@@ -9,14 +9,14 @@ BREAKS = of(
     [
         (
             "TensorFlow's gradient",
-            "_gradient.py",
+            "_operation.py",
             "[x], lambda upstream: [gradient(upstream)])",
             "[x], lambda upstream: [upstream])",
             "tensorflow/test_operator.py",
         ),
         (
             "TensorFlow's gradient in a graph",
-            "_gradient.py",
+            "_operation.py",
             "tf.custom_gradient(lambda _: (run(), gradient))(x)",
             "tf.custom_gradient(lambda _: (run(), lambda upstream: upstream))(x)",
             "tensorflow/test_operator.py",

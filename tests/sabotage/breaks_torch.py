@@ -44,7 +44,7 @@ BREAKS = of(
         ),
         (
             "what draws by a run",
-            "_check.py",
+            "_unkeyed.py",
             "if torch.Tag.nondeterministic_seeded in func.tags",
             "if not func.tags",
             "torch/test_check.py::test_a_draw_without_a_key_is_named",
@@ -65,7 +65,7 @@ BREAKS = of(
         ),
         (
             "the step between rows of a batch",
-            "_place.py",
+            "_placement.py",
             '"step": tuple(self.step if axis == dim',
             '"step": tuple(1 if axis == dim',
             "torch/test_rows.py",
@@ -128,7 +128,7 @@ BREAKS = of(
         ),
         (
             "the key of an attention that is handed over",
-            "_conversion/_handed.py",
+            "_conversion/_attention_functions.py",
             "dropout_key=self.mask_key(None, query)",
             "dropout_key=None",
             "torch/test_transformers.py::test_an_attention_that_is_handed_over_gets_a_site",

@@ -340,4 +340,4 @@ def test_p_zero_p_one_and_no_training():
 
 def test_repr():
     assert repr(nn.DropConnect(0.25)) == "DropConnect(p=0.25)"
-    assert functional.drop_connect_linear.__module__ == "thinned.torch.functional._connect"
+    assert functional.drop_connect_linear.__module__ == "thinned.torch.functional._weights"

@@ -1,4 +1,4 @@
-"""Calls at the sites of a model, as every front end records them."""
+"""A call at a site of a model is recorded here, by every front end in one form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks as inputs and outputs show them, and their statistics."""
+"""Masks are read here from inputs and outputs, with their statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether code runs in training alone: conditions around it, early returns, rates of a caller."""
+"""This file tells whether code runs in training alone: by conditions, early returns, a caller's rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of the frameworks: one spelling for each thing, and where it takes its drop probability."""
+"""This file has one spelling for each name of the frameworks, and says which argument is its p."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rule: its code, and the function that finds it."""
+"""A rule is declared here: its code, and the function that finds what it is about."""
 
 from __future__ import annotations
 

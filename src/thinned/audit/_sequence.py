@@ -1,4 +1,4 @@
-"""Layers that run one after the other: in a container, by `model.add`, and line by line."""
+"""This file finds layers that run one after the other: in a container, by `model.add`, line by line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The row about the averages experiment: real draws, with ours and in NumPy as people write it."""
+"""This row compares the averages experiment with its draws written in NumPy by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that apply dropout to one large tensor."""
+"""These rows apply dropout to one large tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows about JAX, TensorFlow and Keras."""
+"""These rows are about JAX, TensorFlow and Keras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of tensors whose memory has gaps or another order, against doing it by hand: copy, then drop."""
+"""These rows compare dropout of strided tensors with a copy that is then dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a result has to say of the machine it comes from."""
+"""A result describes here the machine that it was measured on."""
 
 from __future__ import annotations
 

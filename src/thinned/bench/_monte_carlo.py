@@ -1,4 +1,4 @@
-"""Rows that predict: 100 samples by `thinned.mc.predict` against a loop of 100 forward passes."""
+"""These rows compare 100 samples by `thinned.mc.predict` with a loop of 100 forward passes."""
 
 from __future__ import annotations
 

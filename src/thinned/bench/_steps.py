@@ -1,4 +1,4 @@
-"""Rows that train: one step of a whole network with our dropout, with torch's, and with none."""
+"""These rows train a whole network for a step: with our dropout, with torch's, and with none."""
 
 from __future__ import annotations
 

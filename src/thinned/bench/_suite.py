@@ -1,4 +1,4 @@
-"""All rows, and the run that measures them."""
+"""The suite lists all rows and measures them."""
 
 from __future__ import annotations
 

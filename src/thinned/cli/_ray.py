@@ -1,4 +1,4 @@
-"""A command's run on Ray: a cluster joined or started, files predicted, and what was written looked over."""
+"""A command runs on Ray here: it joins or starts a cluster, predicts files and checks what was written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from thinned.cli._model import load
 from thinned.contract import Key
 from thinned.mc._collect import SilentError
 from thinned.mc.ray import predict, read
-from thinned.mc.ray._spread import SILENT
+from thinned.mc.ray._columns import SILENT
 
 
 class NotPredicted(RuntimeError):

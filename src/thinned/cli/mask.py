@@ -1,4 +1,4 @@
-"""`thinned mask`: make a mask, count it, and give its digest."""
+"""`thinned mask` makes a mask, counts it, and gives its digest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`thinned mc`: Monte Carlo dropout on a saved model."""
+"""`thinned mc` applies Monte Carlo dropout to a saved model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every cell, each backend in a process of its own: Keras has one backend, JAX one set of devices."""
+"""The matrix runs each backend in its own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mask of a DTensor: each rank in turn, in one process, among ranks that are not there.
+"""This backend makes a DTensor's mask, each rank in turn, in one process.
 
 Nothing is sent, so that nobody has to be there: the process group that stands in for one throws away what it
 is given.

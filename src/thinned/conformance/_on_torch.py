@@ -1,4 +1,4 @@
-"""The mask by PyTorch's front end, part by part."""
+"""This backend makes the mask with PyTorch, part by part."""
 
 from __future__ import annotations
 

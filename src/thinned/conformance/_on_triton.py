@@ -1,4 +1,4 @@
-"""The mask by the kernels that serve CUDA tensors, run by Triton's interpreter on CPU tensors."""
+"""This backend makes the mask with the CUDA kernels, run by Triton's interpreter."""
 
 from __future__ import annotations
 

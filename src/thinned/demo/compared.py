@@ -1,4 +1,4 @@
-"""Every family on two bundled data sets: error, likelihood, calibration and the time of a step, by seed."""
+"""This experiment trains every family on two data sets: error, likelihood, calibration and time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from thinned import Key
 from thinned.demo.digits import one_thread
 from thinned.demo.families import Family, families, network, probabilities
 from thinned.demo.section import Tick
-from thinned.demo.spread import Spread, difference, spread
+from thinned.demo.statistics import Spread, difference, spread
 from thinned.mc._measures import measures
 from thinned.torch import keyed, set_step
 

@@ -1,4 +1,4 @@
-"""What sharing masks over a batch costs in accuracy, and saves in time: dropout, and thinned networks."""
+"""This experiment measures what masks shared over a batch cost in accuracy and save in time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from thinned.demo.compared import SETS, Split, split
 from thinned.demo.digits import one_thread
 from thinned.demo.drawing import BLUE, GREEN, GREY, INK, RED, canvas, to_svg
 from thinned.demo.section import Section, Table, Tick, paragraphs
-from thinned.demo.spread import difference, spread, stands_out
+from thinned.demo.statistics import difference, spread, stands_out
 from thinned.torch import keyed, set_step, thin
 from thinned.torch.nn import Dropout
 

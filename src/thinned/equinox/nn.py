@@ -1,4 +1,4 @@
-"""Layers of `equinox.nn`: `Dropout`."""
+"""This file has the layers of `equinox.nn`: `Dropout`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The average of a function over all masks of one site, of several, or of a linear layer's input."""
+"""A function is averaged here over all masks of one site, of several, or of a linear layer's input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every mask of a few units, and its probability."""
+"""This file lists every mask of a few units, with its probability."""
 
 from __future__ import annotations
 

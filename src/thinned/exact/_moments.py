@@ -1,4 +1,4 @@
-"""Weighted sums over masks, and the averages that follow from them."""
+"""Averages follow here from weighted sums over masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention tile by tile: forward, its tangent and its gradient; nothing of T × S is kept.
+"""Attention is computed here tile by tile: forward, its tangent and its gradient, with no T × S array.
 
 Two primitives, so that JAX knows the derivatives under every transformation: attention, and its tangent,
 which is linear and whose transpose is the backward pass. Both compute the probabilities of a tile again.

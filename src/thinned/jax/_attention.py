@@ -1,4 +1,4 @@
-"""The verb `dot_product_attention`: what is asked, and how it is put to the tiled passes."""
+"""`dot_product_attention` checks its arguments here and calls the tiled passes."""
 
 from __future__ import annotations
 

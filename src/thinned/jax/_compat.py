@@ -1,4 +1,4 @@
-"""JAX's names that it does not promise to keep, each with its purpose and with what happens without it.
+"""JAX's private names stand here, each with its purpose and with what happens without it.
 
 No other file of `thinned.jax` imports from `jax._src`, `jax.extend`, `jax.interpreters` or
 `jax.experimental`.

@@ -1,4 +1,4 @@
-"""Attention of several heads, whose probabilities are dropped."""
+"""Attention of several heads drops its probabilities here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Concrete dropout: the rate of a layer's inputs is learned."""
+"""Concrete dropout learns the rate of a layer's inputs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from keras import ops
 
 from thinned._concrete import check_inside, check_positive, check_samples, divergence
 from thinned.keras import _compat
+from thinned.keras._added_layer import Own, check_floating
 from thinned.keras._backend import active
-from thinned.keras._own import Own, check_floating
 from thinned.keras._site import Seed
 
 _TAKES = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)

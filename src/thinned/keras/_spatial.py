@@ -1,4 +1,4 @@
-"""Dropout of whole channels."""
+"""These layers drop whole channels."""
 
 from __future__ import annotations
 

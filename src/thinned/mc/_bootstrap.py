@@ -1,4 +1,4 @@
-"""Intervals of measures, and of their differences, by resampling the inputs."""
+"""Intervals of measures, and of their differences, are computed here by resampling the inputs."""
 
 from __future__ import annotations
 

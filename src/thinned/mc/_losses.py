@@ -1,4 +1,4 @@
-"""What each input loses by weight scaling, and by the average of k samples for a ladder of k."""
+"""The loss of each input is computed here for weight scaling, and for averages of k samples."""
 
 from __future__ import annotations
 

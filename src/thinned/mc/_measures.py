@@ -1,4 +1,4 @@
-"""How good predictions are, by the measures of scikit-learn and torchmetrics."""
+"""Predictions are measured here as scikit-learn and torchmetrics measure them."""
 
 from __future__ import annotations
 

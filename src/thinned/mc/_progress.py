@@ -1,4 +1,4 @@
-"""A bar for those who wait."""
+"""A progress bar is shown here."""
 
 from __future__ import annotations
 

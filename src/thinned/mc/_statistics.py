@@ -1,4 +1,4 @@
-"""Statistics over samples of a network's outputs, each with its standard error."""
+"""Statistics over samples of a network's outputs are computed here, each with its standard error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prediction as a table, in words, and in a file."""
+"""A prediction is written here as a table, as text, and to a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This file has what TensorFlow's arguments mean: rate and keep_prob as a drop probability, seed as a key."""
+"""TensorFlow's arguments become ours here: rate and keep_prob a drop probability, seed a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two verbs of the TensorFlow front end."""
+"""`dropout` and `keep_mask` take TensorFlow tensors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import tensorflow as tf
 from thinned._arguments import IDENTITY, check_mode, check_training, one_p, requires_training
 from thinned._position import Shape, as_shape
 from thinned.tensorflow import _key, _operation, _rate
-from thinned.tensorflow._autograph import as_written
-from thinned.tensorflow._place import place
-from thinned.tensorflow._types import AnyKey, Flag, NoiseShape, Scalar, Sizes, Tensor, TensorLike
+from thinned.tensorflow._placement import place
+from thinned.tensorflow._types import AnyKey, Flag, NoiseShape, Scalar, Sizes, Tensor, TensorLike, as_written
 
 _DTYPES = frozenset((tf.float32, tf.float64, tf.float16, tf.bfloat16))
 

@@ -1,4 +1,4 @@
-"""The two bodies of each verb, one pair for every kind of argument."""
+"""Each function that a graph calls has two bodies here, one pair for every kind of argument."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from thinned.tensorflow import _native, _philox, _plain
 from thinned.tensorflow._graph import Bodies
-from thinned.tensorflow._place import Place
+from thinned.tensorflow._placement import Place
 
 _NUMBER, _KEY = tf.TensorSpec((), tf.int64), tf.TensorSpec((2,), tf.int64)
 

@@ -1,4 +1,4 @@
-"""Calls, in a graph, to a function that is native where this process runs it and plain where it is saved.
+"""A graph calls a function that is native where this process runs it, and plain where it is saved.
 
 A graph refers to a function by its name. What runs is the function of that name in the process's library;
 what a saved model gets is the copy in the graph's own. Here the two have different bodies, with equal bits.

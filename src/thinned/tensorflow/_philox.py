@@ -1,4 +1,4 @@
-"""Philox4x32-10 in TensorFlow's own operators (CONTRACT.md, section 2).
+"""Philox4x32-10 is written here in TensorFlow's own operators (CONTRACT.md, section 2).
 
 A 32-bit word travels in an int64; the product of two of them wraps as the contract's 64-bit product does.
 """

@@ -1,4 +1,4 @@
-"""The contract in TensorFlow's own operators: the same bits on every device, under XLA, in a saved model.
+"""The contract is written here in TensorFlow's operators: for every device, XLA and saved models.
 
 Drop thresholds, factors and places are numbers, or tensors (int64, float64, int64); one code serves both.
 """
@@ -13,7 +13,7 @@ from thinned._arguments import DROP_ALL
 from thinned._philox import halfword
 from thinned.contract import PURPOSE_HIGH, PURPOSE_LOW
 from thinned.tensorflow import _philox
-from thinned.tensorflow._place import Place, count
+from thinned.tensorflow._placement import Place, count
 
 
 def dropout(x: Any, key: Any, drop: Any, factor: Any, place: Place) -> Any:

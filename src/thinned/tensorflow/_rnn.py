@@ -1,4 +1,4 @@
-"""TensorFlow's DropoutWrapper, for any cell that has its protocol."""
+"""TensorFlow's DropoutWrapper is written here for any cell that has its protocol."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from thinned.tensorflow import _arguments, _rnn_cell, _rnn_keys, _rnn_layer, _rnn_masks, _rnn_states
+from thinned.tensorflow import _arguments, _rnn_cell, _rnn_keys, _rnn_layer, _rnn_masks
 from thinned.tensorflow._rnn_masks import keeps_all
 
 
@@ -174,7 +174,7 @@ class DropoutWrapper:
         own = {"scope": scope, "training": training, "time": time}
         output, state = cell(inputs, state, **_rnn_cell.taken(self.cell, own), **kwargs)
         if not keeps_all(self.state_keep_prob):
-            wanted = _rnn_states.wanted(self.cell, state, self._dropout_state_filter)
+            wanted = _rnn_masks.wanted(self.cell, state, self._dropout_state_filter)
             state = masks.drop_where(wanted, state, self.state_keep_prob, "state")
         return masks.drop(output, self.output_keep_prob, "output"), state
 

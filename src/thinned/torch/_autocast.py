@@ -1,4 +1,4 @@
-"""Autocast around products that are computed in float32 here: what they return, and how it is kept out."""
+"""Autocast is kept out of products that are computed in float32 here, and their results get its dtype."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors that the Triton kernels serve; what they do not serve goes by torch's own operators."""
+"""This file says which tensors the Triton kernels serve; torch's own operators serve the others."""
 
 from __future__ import annotations
 

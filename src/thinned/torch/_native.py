@@ -1,4 +1,4 @@
-"""One pass of the kernel over a CPU tensor, by address; and the threads it runs on."""
+"""The kernel passes over a CPU tensor here, by address, on a number of threads."""
 
 from __future__ import annotations
 

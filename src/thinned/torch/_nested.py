@@ -1,4 +1,4 @@
-"""Nested tensors, whose dropout is that of their values, and what else evaluation passes through."""
+"""A nested tensor is dropped by its values here; other unusual layouts only evaluate."""
 
 from __future__ import annotations
 

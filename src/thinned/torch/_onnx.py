@@ -1,4 +1,4 @@
-"""Dropout in files of ONNX, whose own Dropout draws by itself: what it can stand for, and what not."""
+"""Dropout goes into ONNX files here as ONNX's own, or is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thinned.torch import _export
-from thinned.torch._place import traced_by_jit
+from thinned.torch._placement import traced_by_jit
 
 
 def exporting() -> bool:

@@ -1,4 +1,4 @@
-"""Functions that torch's own protocol can take over, as it can torch's: tensor subclasses, and modes."""
+"""Tensor subclasses and modes can take our functions over, as they can torch's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch.overrides import handle_torch_function, has_torch_function, has_torch_function_unary
 
 from thinned.torch import _compat
-from thinned.torch._place import Place
+from thinned.torch._placement import Place
 
 _ORDINARY = (torch.Tensor, torch.nn.Parameter)
 

@@ -1,4 +1,4 @@
-"""Calls that are computed again: a checkpoint runs a part of the forward pass once more in the backward pass.
+"""A checkpoint computes calls again in the backward pass; here they get their first key and step.
 
 `torch.utils.checkpoint` keeps an object for each region: its context (use_reentrant=True) or its frame. Both
 are found on Python's stack, in the forward pass and when the region runs again. What the counters were when a

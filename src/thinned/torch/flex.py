@@ -1,4 +1,4 @@
-"""FlexAttention with dropout of its probabilities (`torch.nn.attention.flex_attention` has none)."""
+"""FlexAttention drops its probabilities here (`torch.nn.attention.flex_attention` cannot)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thinned.contract import Key, check_probability
 from thinned.torch import _flex, _key, _native, _rate
 from thinned.torch._flex import ScoreMod
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place, as_lists
+from thinned.torch._placement import Place, as_lists
 
 __all__ = ["flex_attention"]
 

@@ -1,4 +1,4 @@
-"""p as a function of the step: give one to a layer in place of a number, and set the step with `set_step`."""
+"""A schedule is p as a function of the step: give one in place of a number, and call `set_step`."""
 
 from __future__ import annotations
 

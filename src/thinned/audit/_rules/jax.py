@@ -1,4 +1,4 @@
-"""JAX: Flax, Haiku and Equinox, where randomness is a key that somebody hands over."""
+"""These rules are about JAX (Flax, Haiku and Equinox), where randomness is a key that is passed on."""
 
 from __future__ import annotations
 

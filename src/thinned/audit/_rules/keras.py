@@ -1,4 +1,4 @@
-"""Keras and TensorFlow."""
+"""These rules are about Keras and TensorFlow."""
 
 from __future__ import annotations
 

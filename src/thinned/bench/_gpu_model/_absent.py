@@ -1,4 +1,4 @@
-"""Kernels compiled for GPUs that are not here, by the launches that a GPU would see."""
+"""Kernels are compiled here for GPUs that are not in the machine."""
 
 from __future__ import annotations
 

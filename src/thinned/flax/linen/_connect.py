@@ -1,4 +1,4 @@
-"""DropConnect as a linen module around a layer."""
+"""This linen module drops the weights of a layer."""
 
 from __future__ import annotations
 

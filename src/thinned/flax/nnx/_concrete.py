@@ -1,4 +1,4 @@
-"""Concrete dropout as an nnx module around a layer."""
+"""This nnx module puts concrete dropout before a layer."""
 
 from __future__ import annotations
 

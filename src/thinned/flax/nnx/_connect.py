@@ -1,4 +1,4 @@
-"""DropConnect as an nnx module around a layer."""
+"""This nnx module drops the weights of a layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PatchDropout and SpecAugment as nnx modules."""
+"""These nnx modules drop patches, and mask spans and boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keras on JAX: the verbs of `thinned.jax`."""
+"""Keras on JAX uses the functions of `thinned.jax`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keras on TensorFlow: the verbs of `thinned.tensorflow`."""
+"""Keras on TensorFlow uses the functions of `thinned.tensorflow`."""
 
 from __future__ import annotations
 

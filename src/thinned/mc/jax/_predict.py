@@ -1,4 +1,4 @@
-"""Monte Carlo prediction: samples and inputs mapped over, one compilation."""
+"""Prediction maps over samples and inputs, and compiles once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sites of a pass draw, in the order in which they are reached, for many keys at once."""
+"""The sites of a pass draw here for many keys at once, in the order in which they are reached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras import ops
 
 from thinned._arguments import DROP_ALL
 from thinned.contract import check_probability, inverse_scale, keep_probability, threshold
-from thinned.keras._alpha import _affine
+from thinned.keras._dropout import _affine
 from thinned.mc.keras._backend import active
 
 

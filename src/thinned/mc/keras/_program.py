@@ -1,4 +1,4 @@
-"""A model in two parts: what comes before the first stochastic layer, once for all samples, and the rest."""
+"""A model is cut here before its first stochastic layer: the first part runs once for all samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that samples: its first pass, which finds the sites, and chunks of samples after that."""
+"""A first pass finds the model's sites here; chunks of samples follow."""
 
 from __future__ import annotations
 

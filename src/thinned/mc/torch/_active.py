@@ -1,4 +1,4 @@
-"""Dropout that is on in a model that evaluates: a context manager, and a list of what it found."""
+"""A context manager turns dropout on in a model that evaluates, and lists what it found."""
 
 from __future__ import annotations
 

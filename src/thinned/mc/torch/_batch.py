@@ -1,4 +1,4 @@
-"""Some inputs, of which samples can be drawn: by a trace for many at once, or by the model itself."""
+"""Samples of some inputs are drawn here by a trace, many at once, or by the model itself."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from torch import Tensor
 
 from thinned.contract import Key
 from thinned.mc import _keys
-from thinned.mc.torch._inputs import cut
-from thinned.mc.torch._outputs import as_array
+from thinned.mc.torch._inputs_and_outputs import as_array, cut
 from thinned.mc.torch._program import Program
 
 # Bytes that samples of one pass take. Two GPT blocks, of a loop's time: 0.47 with 2^26, 0.60 with 2^28, 0.65

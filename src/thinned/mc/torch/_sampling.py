@@ -1,4 +1,4 @@
-"""A model's draws in evaluation: everything drops, and the n-th site by `key.fold(n)`."""
+"""A mode gives each draw of a model in evaluation its key: the n-th site has `key.fold(n)`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from thinned.contract import Key
-from thinned.mc.torch import _norms
+from thinned.mc.torch import _training_flags
 from thinned.torch import _key
 from thinned.torch._draws import HANDLERS, Watched
 
-_HANDLERS = {**HANDLERS, **_norms.NORMS}
+_HANDLERS = {**HANDLERS, **_training_flags.NORMS}
 
 
 class Sampling(Watched):

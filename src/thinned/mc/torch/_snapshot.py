@@ -1,4 +1,4 @@
-"""What a trace of a model was made from, and whether it is still so."""
+"""A snapshot tells whether a model is still what its trace was made from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from thinned.torch import _autocast, _compat
-from thinned.torch._clock import Clock
+from thinned.torch._counters import Clock
 
 _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 _TENSORS = (Tensor, torch.nn.Parameter, torch.nn.Buffer)

@@ -1,4 +1,4 @@
-"""Samples that all inputs share, as what they are: one smaller network for each.
+"""Samples that all inputs share are computed here as smaller networks, one for each.
 
 Where a mask has one decision for a unit, the maps in front and behind need what it keeps alone. `of` reads
 the traced forward pass of one input for that, and `Thinly` runs it for all inputs at once, sample by sample,
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from thinned.mc.torch import _linear  # noqa: F401 (defines an operator)
+from thinned.mc.torch import _vmapped  # noqa: F401 (defines an operator)
 from thinned.torch import _compat
 from thinned.torch._thin._submatrix import take
 

@@ -1,4 +1,4 @@
-"""Attention as its formula says it, in torch's operators: any rows of the probabilities, differentiable.
+"""Attention's formula is written here in torch's operators, differentiable, for any rows.
 
 Shapes: query (…, H, L, E), key (…, K, S, E) and value (…, K, S, Ev), where K divides H and each head of key
 serves H / K heads of query, one after another; probabilities (…, H, L, S).

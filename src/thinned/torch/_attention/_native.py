@@ -1,4 +1,4 @@
-"""Attention by the kernel: which calls it serves, and one of them by addresses and strides."""
+"""The kernel computes attention through this file, for the calls that it serves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operators `thinned::attention` and `thinned::attention_backward`.
+"""The operators `thinned::attention` and `thinned::attention_backward` are registered here.
 
 Nothing of L × S is stored: the forward pass keeps of each row of scores the logarithm of its sum of
 exponentials, and the backward pass computes probabilities and mask again.

@@ -1,4 +1,4 @@
-"""The functions that drop: where each takes its rate and its mode, and what its mask shares."""
+"""This file lists the functions that drop, with their rate, their mode and what their mask shares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Private names about calls: the dispatcher's layers, modes and the transforms of torch.func."""
+"""torch keeps these names about calls to itself: dispatch, modes and transforms of torch.func."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropout that is no module: rates held as numbers, and calls of functions inside a forward."""
+"""This file finds dropout that is no module: rates as numbers, and calls of functions in a forward."""
 
 from __future__ import annotations
 

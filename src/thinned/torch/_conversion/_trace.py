@@ -1,4 +1,4 @@
-"""A model's graphs by `torch.fx`: with each of our sites and torch.nn's modules as one node."""
+"""`torch.fx` records a model's graphs here, with each site and torch.nn module as one node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generators that keep a state: whether something drew that no key reaches."""
+"""Generators that keep a state show here whether something drew that no key reached."""
 
 from __future__ import annotations
 

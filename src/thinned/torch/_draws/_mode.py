@@ -1,4 +1,4 @@
-"""Every stochastic call of a model's forward pass, taken over and given a key."""
+"""A mode gives every stochastic call of a model's forward pass a key."""
 
 from __future__ import annotations
 

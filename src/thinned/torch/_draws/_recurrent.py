@@ -1,4 +1,4 @@
-"""`nn.LSTM`, `nn.GRU` and `nn.RNN`: dropout between their layers, and one operator that vmap can batch.
+"""`nn.LSTM`, `nn.GRU` and `nn.RNN` are handled here, with an operator that vmap can batch.
 
 torch's fused kernels have no batching rule; here a mapped dimension becomes part of the batch.
 """

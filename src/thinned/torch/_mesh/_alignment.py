@@ -1,4 +1,4 @@
-"""Tensors that are to meet a DTensor in torch's own operators, placed so that nothing moves."""
+"""Tensors that meet a DTensor in torch's operators are placed here so that no data move."""
 
 from __future__ import annotations
 

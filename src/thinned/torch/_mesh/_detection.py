@@ -1,4 +1,4 @@
-"""Whether a tensor is a DTensor, and what it asks for before an operator sees it.
+"""This file tells whether a tensor is a DTensor, and what an operator needs to know of it.
 
 Nothing here imports `torch.distributed.tensor`, which takes 0.6 s, unless a tensor of it is there already.
 """

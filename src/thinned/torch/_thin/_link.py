@@ -12,8 +12,8 @@ from torch import Tensor
 
 from thinned.torch import _compat, _recomputed
 from thinned.torch._draws._mode import THREAD
+from thinned.torch._observers import masks_are_wanted, samples_are_drawn
 from thinned.torch._site import traced
-from thinned.torch._switch import masks_are_wanted, samples_are_drawn
 from thinned.torch._thin._kept import Kept
 
 

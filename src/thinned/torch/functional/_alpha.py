@@ -1,4 +1,4 @@
-"""Alpha dropout: what is dropped goes to SELU's lower limit, and mean and variance stay."""
+"""Alpha dropout sets dropped elements to SELU's lower limit, and keeps mean and variance."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key, threshold
-from thinned.torch import _doubles, _export, _in_place, _key, _mesh, _native, _rate
+from thinned.torch import _export, _in_place, _key, _mesh, _native, _rate
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place
-from thinned.torch.functional._dropout import dropout
-from thinned.torch.functional._keep_mask import Noise, batched_keep_mask, kept
+from thinned.torch._placement import Place
+from thinned.torch.functional._dropout import Noise, batched_keep_mask, dropout, kept
 from thinned.torch.functional._signatures import in_place_verb
 
 _LIMIT = -1.7580993408473766  # of SELU at minus infinity: −λα
@@ -149,7 +148,7 @@ def _affine(p: float | Tensor, drop: int | None) -> tuple[Tensor, Tensor, Tensor
     flag = _export.evaluates()
     if flag is not None and not isinstance(p, Tensor):
         return _of_number(threshold(p) / 2.0**32, flag)
-    rate = torch.round(_doubles.double(_rate.as_tensor(p, drop)) * 2.0**32) / 2.0**32
+    rate = torch.round(_rate.double(_rate.as_tensor(p, drop)) * 2.0**32) / 2.0**32
     a = 1.0 / torch.sqrt((_LIMIT * _LIMIT * rate + 1.0) * (1.0 - rate))
     a = torch.where(rate < 1.0, a, 0.0)
     b = -a * _LIMIT * rate

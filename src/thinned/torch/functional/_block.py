@@ -1,4 +1,4 @@
-"""DropBlock: contiguous blocks of a channel's map are dropped together."""
+"""DropBlock drops contiguous blocks of a channel's map together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thinned._arguments import DROP_ALL, check_training, requires_training
 from thinned.contract import Key, check_integer, threshold
 from thinned.torch import _block, _gaussian, _in_place, _key, _mesh, _native, _nested, _rate
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place, as_lists
+from thinned.torch._placement import Place, as_lists
 from thinned.torch.functional._dropout import dropout
 
 _LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}

@@ -1,4 +1,4 @@
-"""What the callbacks of all trainers do: key the model, set the step, and know a run that they resume."""
+"""The callbacks of all trainers share this: they key the model, set the step, and know a resumed run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lightning's Trainer: a callback that keys its module and sets the step.
+"""This callback keys a module of Lightning's Trainer and sets the step.
 
 `Trainer(…, callbacks=[Keyed(seed=7)])` is all. Needs `pip install 'thinned[integrations]'`.
 """

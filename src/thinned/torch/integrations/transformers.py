@@ -1,4 +1,4 @@
-"""The Trainer of the package transformers: a callback that keys its model and sets the step.
+"""This callback keys a model of transformers' Trainer and sets the step.
 
 `Trainer(…, callbacks=[Keyed(seed=7)])` is all. Needs `pip install 'thinned[integrations]'`.
 """

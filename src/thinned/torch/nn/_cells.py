@@ -1,4 +1,4 @@
-"""Sites that wrap a recurrent cell: called once for each time, or for a whole sequence."""
+"""These sites wrap a recurrent cell that is called once for each time, or for a whole sequence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention with many heads in training: projections, masks, and weights that are given back."""
+"""Attention with many heads computes its training pass here, with masks and weights to return."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.functional import linear, pad
 from thinned.contract import Key
 from thinned.torch import functional
 from thinned.torch._attention import _formula
-from thinned.torch._place import Place
+from thinned.torch._placement import Place
 
 Masks = tuple[Tensor | None, Tensor | None, bool]  # attn_mask, key_padding_mask, is_causal
 

@@ -1,4 +1,4 @@
-"""Hidden units of a recurrent layer that a call drops: of its state, and of its output at all times."""
+"""A recurrent layer drops hidden units here: of its state, and of its output at all times."""
 
 from __future__ import annotations
 

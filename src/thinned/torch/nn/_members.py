@@ -1,4 +1,4 @@
-"""Ensembles of one network: a fixed mask for each member, the same at every step."""
+"""An ensemble of one network has a fixed mask for each member, the same at every step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The masks of a layer that has several: one key for a call, folded by the number of each part."""
+"""A layer of several masks has one key for a call, folded by the number of each part."""
 
 from __future__ import annotations
 

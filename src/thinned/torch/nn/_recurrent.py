@@ -1,4 +1,4 @@
-"""The base of LSTM and GRU: torch's fused kernels, given dropped weights, one layer or all in a call."""
+"""The base of LSTM and GRU gives torch's fused kernels dropped weights, for one layer or all."""
 
 from __future__ import annotations
 

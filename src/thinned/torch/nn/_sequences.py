@@ -1,4 +1,4 @@
-"""Dropout of whole sequences, padded or packed: what is dropped does not depend on how they are stored."""
+"""Whole sequences are dropped here; padded and packed ones have the same masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keras on JAX: keys are mapped over, and variables are arguments of what is compiled."""
+"""On JAX keys are mapped over, and variables are arguments of what is compiled."""
 
 from __future__ import annotations
 

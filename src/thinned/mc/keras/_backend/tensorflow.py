@@ -1,4 +1,4 @@
-"""Keras on TensorFlow: the operators of its front end take one key; those below broadcast many."""
+"""On TensorFlow these operators take many keys; those of the front end take one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keras on PyTorch: its operators take many keys; nothing is compiled."""
+"""On PyTorch the operators take many keys, and nothing is compiled."""
 
 from __future__ import annotations
 

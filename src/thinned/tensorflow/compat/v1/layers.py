@@ -1,4 +1,4 @@
-"""Dropout in the spellings of `tf.compat.v1.layers`."""
+"""Dropout has the spellings of `tf.compat.v1.layers` here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules: what each finds in the evidence."""
+"""Each rule of an audit finds one kind of fault in the evidence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two evaluations that differ where no site shows why."""
+"""This rule finds two evaluations that differ where no site shows why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks of the backward pass, of ranks, and along the dimension that features are not in."""
+"""These rules are about masks of the backward pass, of ranks, and along a wrong dimension."""
 
 from __future__ import annotations
 

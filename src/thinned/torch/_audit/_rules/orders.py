@@ -1,4 +1,4 @@
-"""Sites in an order that dropout does not go with, as it was executed."""
+"""These rules are about orders of sites in which dropout does harm, as they were executed."""
 
 from __future__ import annotations
 
