@@ -39,7 +39,7 @@ def seed_rate(p: float, sizes: tuple[int, ...], block: tuple[int, ...]) -> float
 
 
 def _cover(sizes: tuple[int, ...], block: tuple[int, ...]) -> tuple[Any, Any]:
-    """How many blocks cover an element: the numbers that occur, and the share of the map that has each."""
+    """Counts the blocks that cover an element: the numbers that occur, and the share of the map with each."""
     numbers, shares = np.ones(1), np.ones(1)
     for size, one in zip(sizes, block, strict=True):
         index = np.arange(size)

@@ -65,7 +65,7 @@ def check_numbers(width: Any, count: Any, dim: Any) -> tuple[int, int, int]:
 
 
 def check_value(value: Any) -> Any:
-    """What is written into spans and boxes: one number, or it would change the result's shape."""
+    """Checks the value that is written into spans and boxes: one number, or it changes the result's shape."""
     if isinstance(value, float):
         return value
     if isinstance(value, (str, bool, type(None))) or np.ndim(value):

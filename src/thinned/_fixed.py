@@ -39,7 +39,7 @@ def scale(size: int, count: int, inverted: bool = True) -> float:
 
 
 def largest(key: Key, rows: int, size: int, count: int) -> npt.NDArray[np.int64]:
-    """Which units are kept: those of the largest numbers u, and of equal ones those of the lowest positions.
+    """Keeps the units with the largest numbers u, and among equal ones those of the lowest positions.
 
     Args:
         key: of the site.

@@ -199,7 +199,7 @@ def _run(
 
 
 def _aligned(x: Array) -> bool:
-    """Whether elements lie where the machine reads whole ones; not so in a field of a packed structure."""
+    """Tells whether elements are aligned; they are not in a field of a packed structure."""
     return x.flags.aligned and (x.flags.c_contiguous or not any(step % x.itemsize for step in x.strides))
 
 

@@ -111,7 +111,7 @@ class Evidence:
 
 
 def sampled(shape: Sequence[int]) -> tuple[slice, ...]:
-    """Where a large array is looked at: every n-th position along its last dimensions, the first one last.
+    """Samples a large array: every n-th position along its last dimensions, the first one last.
 
     At most 262,144 positions are left, and of a dimension at least 8 as long as others can give way.
     """

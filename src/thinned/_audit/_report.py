@@ -139,7 +139,7 @@ def sites_of(evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def share_of(evidence: Evidence) -> float:
-    """Of a training pass, one with a backward pass if there is one, in which dropout takes as long again."""
+    """Estimates the share of a training pass that dropout takes, where it computes as much again."""
     run = next((one for one in evidence.trainings if one.backward), evidence.trainings[-1])
     spent = (1 + run.backward) * sum(call.seconds for call in run.calls if not call.again)
     return min(spent / run.seconds, 1.0) if run.seconds else 0.0

@@ -101,7 +101,7 @@ STARRED: Final = frozenset(
 
 
 def canonical(name: str) -> str:
-    """One spelling of a qualified name.
+    """Returns one spelling for a qualified name.
 
     Example:
         >>> canonical("tensorflow.keras.layers.Dropout"), canonical("torch.nn.modules.dropout.Dropout")

@@ -63,7 +63,7 @@ def warnings(run: Measured) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """With the unit that suits it.
+    """Writes a time with the unit that suits it.
 
     Example:
         >>> duration(0.0123)

@@ -47,7 +47,7 @@ class Sizes:
 
     @property
     def steps(self) -> int:
-        """Of one training."""
+        """Counts the steps of one training."""
         return self.epochs * (self.train // self.batch)
 
 
@@ -137,7 +137,7 @@ class Verdict:
 
 
 def verdicts(rows: dict[str, Any], key: str) -> dict[str, Verdict]:
-    """Of one measure: a difference is clear at 5 % for all families together, by Bonferroni's rule."""
+    """Judges one measure: a difference is clear at 5 % for all families together, by Bonferroni's rule."""
     tests = len(rows) - 1
     found = {}
     for name, values in rows.items():

@@ -29,7 +29,7 @@ class Trained:
 
 
 def train_all(seeds: int, epochs: int, hidden: int, seed: int, tick: Tick) -> list[Trained]:
-    """One network of each kind a seed: same split, same start, same order of images, other masks."""
+    """Trains a network of each kind for a seed: same split, start and order of images, other masks."""
     kinds: tuple[Callable[[], nn.Module], ...] = (
         nn.Identity,
         partial(Dropout, P),

@@ -26,7 +26,7 @@ _GRID: Final = np.linspace(0, 1, 101)
 
 
 def strangers(images: Tensor, seed: int) -> dict[str, Tensor]:
-    """As many images that are no digits as there are digits, by kind: pixels in [0, 1].
+    """Makes as many images without digits as there are digits, by kind: pixels in [0, 1].
 
     Digits turned to the left, by quarter turns, so that no pixel is interpolated; noise of uniform pixels.
     """

@@ -19,7 +19,7 @@ class Spread:
     count: int
 
     def percent(self, digits: int = 1) -> str:
-        """As percentages, both numbers to this many digits."""
+        """Writes mean and error as percentages with this many digits."""
         return f"{100 * self.mean:.{digits}f} ± {100 * self.error:.{digits}f} %"
 
 
@@ -29,7 +29,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def difference(a: Sequence[float], b: Sequence[float]) -> Spread:
-    """Of a − b, pair by pair: both were measured on the same split with the same first weights."""
+    """Computes a − b, pair by pair: both were measured on the same split with the same first weights."""
     return spread([x - y for x, y in zip(a, b, strict=True)])
 
 

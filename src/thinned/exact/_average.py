@@ -189,7 +189,7 @@ def average_linear(
 def _pre_activations(
     x: Any, weight: Any, bias: Any, units: Units, most: int
 ) -> Iterator[tuple[Any, Doubles]]:
-    """By doubling: those of the masks with a unit are those of the masks without it, plus its row."""
+    """Computes pre-activations by doubling: a unit's row is added to those of the masks without it."""
     free = np.flatnonzero(undecided(units.p))
     count = min(most.bit_length() - 1, free.size)
     low, high = free[:count], free[count:]

@@ -81,7 +81,7 @@ def undecided(p: Doubles) -> Bools:
 
 
 def check_p(n: Any, p: Any) -> Doubles:
-    """One drop probability a unit."""
+    """Checks that there is one drop probability for each unit."""
     units = _at_least("n", n, 0)
     if np.ndim(p) == 0:
         found = np.full(units, check_probability(p))

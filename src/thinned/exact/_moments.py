@@ -71,7 +71,7 @@ def moments(
 
 
 def _outputs(function: Callable[[Any], Any], given: Any, count: int) -> Any:
-    """One output a mask, in double."""
+    """Returns one output for each mask, in double."""
     values = _arrays.widen(function(given))
     shape = tuple(values.shape)
     if not shape or shape[0] != count:
@@ -90,7 +90,7 @@ def _check_geometric(geometric: Any) -> None:
 
 
 def _logarithms(values: Any, geometric: Geometric) -> Any:
-    """Of each outcome's probability, outcomes along the last axis."""
+    """Returns the logarithm of each outcome's probability, outcomes along the last axis."""
     if not bool(((values >= 0) & (values <= 1)).all()):
         raise ValueError(
             f'geometric="{geometric}" averages probabilities, got outputs outside [0, 1]: '

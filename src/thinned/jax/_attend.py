@@ -297,7 +297,7 @@ def _tangent_shapes(*operands: Any, spec: Spec, wanted: tuple[str, ...]) -> Any:
 
 
 def _tangent_jvp(primals: Any, tangents: Any, **parameters: Any) -> Any:
-    """By the passes' own operations, which keep each tile's probabilities."""
+    """Differentiates by the passes' own operations, which keep each tile's probabilities."""
     moving = [k for k, one in enumerate(tangents) if not isinstance(one, ad.Zero)]
 
     def function(*some: Any) -> Any:

@@ -156,7 +156,7 @@ def attend(
     start: Any = None,
     blind: float = -math.inf,
 ) -> tuple[jax.Array, jax.Array]:
-    """In training, of arguments that fit each other and have four dimensions: the output and the residual.
+    """Computes output and residual in training, of four-dimensional arguments that fit each other.
 
     Args:
         query: (B, T, N, H).

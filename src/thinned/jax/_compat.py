@@ -73,7 +73,7 @@ def check_kernel(lacked: str | None = None) -> bool:
 
 
 def is_for_export(context: Any) -> bool:
-    """Whether a lowering is `jax.export`'s; False where JAX does not say: export then refuses the call."""
+    """Tells whether `jax.export` lowers; False where JAX does not say: export then refuses the call."""
     return bool(getattr(context.module_context.lowering_parameters, "for_export", False))
 
 

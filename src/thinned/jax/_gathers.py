@@ -35,7 +35,7 @@ def _put(part: Any, kept: Any, *, size: int) -> Any:
 
 
 def _linear(primitive: Any, plain: Any, back: Any, rows: Any) -> None:
-    """What JAX has to know of a primitive that is linear in its first operand."""
+    """Registers a primitive that is linear in its first operand."""
 
     def shape(whole: Any, kept: Any, **parameters: Any) -> Any:
         return whole.update(shape=(rows(kept, **parameters), *whole.shape[1:]), weak_type=False)

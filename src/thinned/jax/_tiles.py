@@ -92,7 +92,7 @@ def tiles(spec: Spec) -> Any:
 
 
 def padded(array: Any, dim: int, size: Any) -> Any:
-    """With zeros behind it, to a whole number of parts of `size`; what is shared stays as it is."""
+    """Adds zeros up to a whole number of parts of `size`; what is shared stays as it is."""
     length = array.shape[dim]
     if not isinstance(length, int) or (length == 1 and size != 1) or length % size == 0:
         return array

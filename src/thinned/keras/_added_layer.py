@@ -20,7 +20,7 @@ def check_floating(inputs: Any, name: str = "inputs") -> None:
 
 
 def checked_format(data_format: str | None) -> str:
-    """Where channels are; Keras's setting if not given."""
+    """Returns the position of channels; Keras's setting if not given."""
     known: str = keras.config.image_data_format() if data_format is None else data_format
     if known not in _FORMATS:
         raise ValueError(f'data_format must be "channels_last" or "channels_first", got {data_format!r}')

@@ -69,7 +69,7 @@ class WordDropout(SameShape):
         return self.rate
 
     def compute_output_spec(self, inputs: Any, training: bool = False) -> Any:
-        """Of integers."""
+        """The result has integers."""
         dtype = inputs.dtype if keras.backend.is_int_dtype(inputs.dtype) else "int32"
         return keras.KerasTensor(inputs.shape, dtype)
 

@@ -113,7 +113,7 @@ class ConcreteDropout(Own, keras.layers.Wrapper):  # type: ignore[misc]
         return divergence(logit, ops.sum(ops.square(kernel)), *prior, ops)
 
     def _sharing(self) -> tuple[int | None, ...] | None:
-        """One number for a channel of a convolution."""
+        """Returns the noise shape of one number for each channel of a convolution."""
         rank = len(self.layer.kernel.shape) - 2
         if not rank:
             return None

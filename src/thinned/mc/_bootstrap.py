@@ -107,7 +107,7 @@ def names(losses: Losses) -> tuple[str, ...]:
 
 
 def _weights(index: Any) -> Doubles:
-    """How often each input is in each resample, from resamples of indices, shape (resamples, inputs)."""
+    """Counts each input in each resample, from resamples of indices, shape (resamples, inputs)."""
     rows, count = index.shape
     apart = index + count * np.arange(rows)[:, np.newaxis]
     return np.bincount(apart.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)

@@ -106,7 +106,7 @@ def check_bins(bins: Any) -> None:
 
 
 def check_probabilities(probabilities: Any) -> Doubles:
-    """In double, with rows that sum to 1 as closely as doubles can.
+    """Returns probabilities in double, with rows that sum to 1 as closely as doubles can.
 
     A single one above 1 by rounding would make torchmetrics take all of them for logits.
     """

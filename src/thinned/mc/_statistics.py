@@ -54,7 +54,7 @@ class Sampled(Statistics):
 
 
 def check_outputs(outputs: Any) -> Outputs:
-    """One of the kinds of outputs: values if none is given."""
+    """Checks the kind of outputs: values if none is given."""
     if outputs is None:
         return "values"
     if outputs not in OUTPUTS:

@@ -90,7 +90,7 @@ def key_of(seed: Any) -> Any:
 
 
 def check_seed(seed: Any) -> Any:
-    """None, an int, a `Key`, or the int64 tensor of one."""
+    """Checks a seed: None, an int, a `Key`, or the int64 tensor of one."""
     if seed is None or isinstance(seed, Key):
         return seed
     if is_symbolic(seed) or np.ndim(seed) == 1:

@@ -140,7 +140,7 @@ def check_input(x: Any) -> Any:
 
 
 def check_rank(x: Any) -> int:
-    """How many dimensions, where a verb has to know it."""
+    """Returns the number of dimensions, where a function has to know it."""
     rank: int | None = x.shape.rank
     if rank is None:
         raise ValueError(
@@ -150,7 +150,7 @@ def check_rank(x: Any) -> int:
 
 
 def _ragged(x: Any, p: Any, places: tuple[Any, ...], **kwargs: Any) -> Any:
-    """Of the values, which is what TensorFlow does."""
+    """Drops the values of a ragged tensor, as TensorFlow does."""
     if any(place is not None for place in places):
         raise ValueError(
             "noise_shape, global_shape and start do not fit a ragged x, whose values have no place in an "

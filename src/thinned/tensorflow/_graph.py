@@ -74,7 +74,7 @@ def call(bodies: Bodies, arguments: tuple[Any, ...], shape: Any) -> Any:
 
 @functools.cache
 def _function(library: Any, bodies: Bodies, native: bool) -> Any:
-    """One of each for as long as the process lives: graphs know it by name only."""
+    """Makes one of each for the life of the process: graphs know it by name only."""
     portable = _Portable(_trace(bodies.plain, bodies.signature))
     if native:
         body = _trace(bodies.native, bodies.signature).function_def

@@ -99,7 +99,7 @@ def _check_fit(p: Any, x: Any) -> None:
 
 
 def _multiplied(x: Any, p: Any, key: Any, where: Place, temperature: float) -> Any:
-    """With a gradient that makes the mask again: the recorder is off forward, so that none of it is kept."""
+    """Multiplies with a gradient that makes the mask again: the forward pass is not recorded."""
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def multiply(x: Any, p: Any) -> tuple[Any, Any]:

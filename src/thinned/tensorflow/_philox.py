@@ -49,5 +49,5 @@ def shift(number: Any, by: Any) -> Any:
 
 
 def int64(number: Any) -> Any:
-    """As a tensor. A number is never int32 on the way: it may not fit."""
+    """Returns a tensor. A number is never int32 on the way: it may not fit."""
     return tf.convert_to_tensor(number, tf.int64)

@@ -103,7 +103,7 @@ def _shared(x: Any, sizes: Any, noise: Any) -> tuple[Any, list[Any]]:
 
 
 def _entries(name: str, value: Any, sizes: Any) -> tuple[Any, Any]:
-    """One a dimension of x, as a tensor, and the check of that where only a running graph can tell."""
+    """Returns one entry for each dimension of x, as a tensor, and its check where only a graph can tell."""
     tensor = value if isinstance(value, tf.Tensor) else tf.constant(as_shape(name, value), tf.int64)
     if not tensor.shape.is_compatible_with(sizes.shape):
         raise ValueError(

@@ -67,7 +67,7 @@ def _cut(shape: Any, strides: Any) -> Any:
 
 
 def _run(key: Any, base: Any, n: Any, drop: Any) -> Any:
-    """Of n neighbouring positions: one call of the generator for eight."""
+    """Computes n neighbouring positions: one call of the generator for eight."""
     skipped = base & 7
     blocks = (n + (skipped if isinstance(skipped, int) else 7) + 7) // 8
     words = _words(tf.range(_philox.int64(blocks)) + _philox.shift(_philox.int64(base), 3), key, drop)
@@ -80,7 +80,7 @@ def _run(key: Any, base: Any, n: Any, drop: Any) -> Any:
 
 
 def scattered(key: Any, position: Any, drop: Any) -> Any:
-    """Of positions in any order, a vector: whether each is kept; its number where `drop` is None."""
+    """Tells of positions in any order whether each is kept; gives their numbers where `drop` is None."""
     words = _words(_philox.shift(position, 3), key, drop)
     return _at_least(halfword(words, position, tf.where, _philox.shift), drop)
 

@@ -67,7 +67,7 @@ def keeps_all(keep: Any) -> bool:
 
 
 def wanted(cell: Any, state: Any, visitor: Callable[[Any], Any] | None) -> list[bool]:
-    """Yes or no for each leaf; without a visitor floating tensors, but no LSTM's c."""
+    """Says yes or no for each leaf; without a visitor, yes for floating tensors but no LSTM's c."""
     return _all_but_c(cell, state) if visitor is None else _states.wanted(state, visitor)
 
 

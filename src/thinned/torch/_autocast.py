@@ -26,6 +26,6 @@ def off(input: Tensor) -> Any:
 
 
 def now() -> list[Any]:
-    """Of each type of device whether autocast is on, and its dtype."""
+    """Returns for each type of device whether autocast is on, and its dtype."""
     devices = filter(torch.amp.is_autocast_available, ("cpu", "cuda"))
     return [(torch.is_autocast_enabled(one), torch.get_autocast_dtype(one)) for one in devices]

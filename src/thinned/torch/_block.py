@@ -14,7 +14,7 @@ from torch import Tensor
 
 from thinned._blocks import clamp, seed_rate
 from thinned.contract import threshold
-from thinned.torch import _mesh, _rate
+from thinned.torch import _mesh, _plain
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes
 
@@ -54,7 +54,7 @@ def _drop_block(
         return input.clone().masked_fill_(dropped, 0)
     each = dropped[0].numel()
     lost = dropped.flatten(1).sum(1, dtype=torch.int32 if each < 2**31 else torch.int64)
-    rest = each - _rate.double(lost)
+    rest = each - _plain.double(lost)
     # Where all of a sample is dropped there is nothing to multiply.
     factor = torch.where(rest > 0, torch.full_like(rest, each) / rest, 0.0)  # torch divides a number by 1/x
     wide = torch.promote_types(input.dtype, torch.float32)
@@ -70,7 +70,7 @@ def _blocks(
     block = clamp(block_size, sizes)
     firsts = [size - one + 1 for size, one in zip(sizes, block, strict=True)]
     rates = [
-        seed_rate(threshold(rate) / 2.0**32, sizes, block) for rate in _rate.double(p).reshape(-1).tolist()
+        seed_rate(threshold(rate) / 2.0**32, sizes, block) for rate in _plain.double(p).reshape(-1).tolist()
     ]
     gamma = torch.tensor(rates, dtype=torch.float64, device="cpu").reshape(p.shape)
     ones = torch.ones((input.shape[0], channels, *firsts), dtype=torch.float16, device=input.device)

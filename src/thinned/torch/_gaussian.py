@@ -64,7 +64,7 @@ def _gaussian_dropout(
         return _launch.dropout(input, torch.empty_like(input), key, p, True, base, strides, noise=True)
     z = _normal(input, key, base, row_major(shape) if strides is None else strides)
     wide = torch.promote_types(input.dtype, torch.float32)
-    rate = _rate.double(p)
+    rate = _plain.double(p)
     sigma = torch.sqrt(rate / (1.0 - rate)).to(wide).to(input.device)
     value = input.to(wide) * (z.to(wide) * sigma + 1.0)
     return torch.empty_like(input).copy_(value)

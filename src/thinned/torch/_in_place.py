@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from thinned._overlap import overlaps_itself
-from thinned._position import positions
-from thinned.torch import _compat, _cuda, _operator
-from thinned.torch._batching import Sizes, noise_of
+from thinned.torch import _compat
 
 
 def check(input: Tensor) -> None:
@@ -83,22 +81,3 @@ class _Announced(torch.autograd.Function):
 
 
 _apply = _compat.direct_apply(_Announced)
-
-
-def has_kernel(input: Tensor, p: Tensor) -> bool:
-    """Whether a device's kernel writes in place, and nothing watches that would have to see an operator."""
-    return _cuda.writes(input)
-
-
-def dropout_by_kernel(
-    input: Tensor, key: Tensor, p: Tensor, inverted: bool, noise: Sizes, *place: Any
-) -> Tensor:
-    """Drop in place on such a device, with a gradient if one is wanted; the rest as the operator has it."""
-    from thinned.torch._triton import _launch
-
-    def again(grad: Tensor, key: Tensor, p: Tensor) -> Tensor:
-        return _operator.dropout(grad, key, p, inverted, noise, *place)
-
-    base, strides = positions(tuple(input.shape), noise_of(noise), *place)
-    target = announce(input, again, key, p)
-    return _launch.dropout(target, target, key, p, inverted, base, strides)

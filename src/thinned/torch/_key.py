@@ -124,7 +124,7 @@ def _draw_fake(distinct: Tensor, generator: torch.Generator | None = None) -> Te
 
 
 def _draw_vmap(distinct: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """One key for all. Where each is to have its own, `vmap_with_keys` folds in the index."""
+    """Draws one key for all. Where each is to have its own, `vmap_with_keys` folds in the index."""
     vmap = _compat.interpreter()
     if vmap.randomness() == "error":
         raise RuntimeError(

@@ -105,7 +105,7 @@ def many(
 
 
 def _steps(input: Tensor, lead: int) -> tuple[int, int]:
-    """From one row to the next: of all dimensions but the last of the first ones, and of that one."""
+    """Returns the steps from one row to the next: of all leading dimensions but the last, and of that."""
     steps = input.stride()[:lead]
     if lead == 2:
         return steps[0], steps[1]

@@ -167,4 +167,4 @@ _key.vmap_with_keys(_library, "words_at")
 
 def drop_threshold(p: Any, device: torch.device) -> Tensor:
     """D of a rate, for a comparison with u: a tensor, so that a graph depends on no value."""
-    return torch.round(_rate.double(_rate.exactly(p)) * (contract.WORD + 1.0)).long().to(device)
+    return torch.round(_plain.double(_rate.exactly(p)) * (contract.WORD + 1.0)).long().to(device)

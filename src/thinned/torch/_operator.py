@@ -122,7 +122,7 @@ def rates(p: Tensor, inverted: bool = True, check: bool = True) -> tuple[Tensor,
     """Drop threshold, as an integer, and factor, in double; p unchecked where code is made for any p."""
     if check and p.is_cpu:
         _rate.check_range(p)
-    p = _rate.double(p)
+    p = _plain.double(p)
     # On a device nobody can look at p without waiting for it: what is no probability gives NaN.
     valid = (p >= 0) & (p <= 1)
     drop = torch.where(valid, torch.round(p * 2.0**32), 0.0).long()

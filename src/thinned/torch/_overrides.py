@@ -62,5 +62,5 @@ def _known(verb: Callable[..., Any]) -> frozenset[str]:
 
 
 def _only_jagged(first: Any) -> bool:
-    """Whether torch's jagged tensors alone ask: they would call the function with their own protocol off."""
+    """Tells whether only torch's jagged tensors ask: they would call the function without their protocol."""
     return getattr(first, "layout", None) is torch.jagged and not _compat.function_modes()

@@ -8,14 +8,7 @@ import torch
 from torch import Tensor
 
 from thinned import contract
-from thinned.torch import _eager, _export, _onnx, _operands
-
-_WITH_DOUBLES = ("cpu", "cuda", "meta")
-
-
-def double(small: Tensor) -> Tensor:
-    """A tensor in float64: on the CPU where its own device may not know that type, as MPS and XPU do not."""
-    return (small if small.device.type in _WITH_DOUBLES else small.cpu()).double()
+from thinned.torch import _eager, _export, _onnx, _operands, _plain
 
 
 def threshold(p: Any, input: Tensor) -> int | None:
@@ -72,7 +65,7 @@ def exactly(p: Any, drop: int | None = None) -> Tensor:
 
 def expectation(input: Tensor, p: Any) -> Tensor:
     """Classic evaluation, input · (1 − p), for p that is not known here."""
-    drop = torch.round(double(exactly(p)) * 2.0**32)
+    drop = torch.round(_plain.double(exactly(p)) * 2.0**32)
     wide = torch.promote_types(input.dtype, torch.float32)
     kept = (1.0 - drop / 2.0**32).to(wide).to(input.device)
     return (input.to(wide) * kept).to(input.dtype).masked_fill(kept == 0, 0)

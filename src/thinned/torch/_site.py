@@ -142,7 +142,7 @@ class Site(Seen):
             return key if call is None else _key.fold(key, call)
 
     def extra_repr(self) -> str:
-        """What the layer was made with."""
+        """Shows what the layer was made with."""
         shown = [super().extra_repr(), *(f"{name}={getattr(self, name)}" for name in self._shown)]
         for name, default in self._shown_unless:
             if getattr(self, name) != default:

@@ -140,7 +140,7 @@ def _threshold(p: Any, query: Tensor) -> int | None:
 
 
 def _is_dense(drops: bool, *inputs: Tensor) -> bool:
-    """Whether torch's kernel cannot do it: on a CPU it gives no gradient, nor, compiled, a logsumexp."""
+    """Tells whether torch's kernel cannot do it: a CPU has no gradient nor, compiled, a logsumexp."""
     on_cpu = inputs[0].device.type in ("cpu", "mps")
     return on_cpu and (drops or (torch.is_grad_enabled() and any(x.requires_grad for x in inputs)))
 

@@ -111,7 +111,7 @@ def attention(
 
 
 def _biased(bias: Tensor, mask: Tensor | None, causal: bool, query: Tensor, key: Tensor) -> Tensor:
-    """One mask that is added, of a bias and what is forbidden."""
+    """Returns one added mask, of a bias and of what is forbidden."""
     if causal:
         mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()
     if mask is None:

@@ -77,7 +77,7 @@ def resources(kernel: Any) -> tuple[int, int]:
 
 
 def assembly(kernel: Any) -> str:
-    """As the assembler made it."""
+    """Returns the assembler's output."""
     if "cubin" not in kernel.asm:
         return str(kernel.asm["amdgcn"])
     return _tool(knobs.nvidia.nvdisasm.path, kernel, "-c")

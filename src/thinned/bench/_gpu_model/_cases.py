@@ -43,7 +43,7 @@ class Case:
 
     @property
     def elements(self) -> int:
-        """Of the input."""
+        """Counts the input's elements."""
         return torch.Size(self.shape).numel()
 
     def on(self, device: str) -> Callable[[], object]:

@@ -15,7 +15,7 @@ _COLUMNS = (("wide", "multiply"), ("logic",), ("float",), ("other", "memory", "c
 
 
 def table(found: Sequence[Row]) -> str:
-    """In Markdown."""
+    """Writes the table in Markdown."""
     lines = [
         "| kernel | dtype | elements | GPU | registers | spilled | warps | occupancy | load, store (bytes) "
         "| instructions | multiply, logic, float, other | limit | time / copy | nothing overlaps |",

@@ -47,7 +47,7 @@ def replica() -> tuple[int, int]:
 
 
 def blocks(make: Any) -> None:
-    """None: JAX runs a block's Python once, and computes again what that traced.
+    """Returns None: JAX runs a block's Python once, and computes again what that traced.
 
     It keeps what it traced with the function, for a next call: that would have the same mask.
     """

@@ -71,7 +71,7 @@ class Graph:
 
 
 def program(model: Any) -> Whole | Graph:
-    """In two parts if the model is a graph of layers whose batch has any size."""
+    """Cuts the model in two parts if it is a graph of layers whose batch has any size."""
     functional = _graph(model)
     if functional is None or any(not k.shape or k.shape[0] is not None for k in _ends(functional)):
         return Whole(model)

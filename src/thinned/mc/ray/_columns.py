@@ -114,7 +114,7 @@ class Found:
         self._parts.setdefault("samples", []).append((places[own], found.samples[own]))
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """By name; arrays, or where the outputs' shapes differ an array to each row."""
+        """Returns columns by name; arrays, or an array to each row where the outputs' shapes differ."""
         return {name: self._joined(parts) for name, parts in self._parts.items()}
 
     def _joined(self, parts: list[tuple[Integers, npt.NDArray[Any]]]) -> npt.NDArray[Any]:

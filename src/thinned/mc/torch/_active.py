@@ -56,7 +56,7 @@ class Active(Sampling):
         self.sample += 1
 
     def next_key(self, name: str) -> Key | Tensor:
-        """Of the next site."""
+        """Returns the key of the next site."""
         if self._left:
             raise RuntimeError(
                 "a checkpoint is computed again after thinned.mc.active was left, and its modules evaluate: "

@@ -58,7 +58,7 @@ class Traced:
 
     @staticmethod
     def agrees(program: Program, inputs: Sequence[Tensor], key: Tensor, wanted: Tensor) -> bool:
-        """Whether the trace gives what the model itself gives for an input that it was not made with."""
+        """Tells whether the trace gives the model's own result for an input that it was not made with."""
         known = program.prefix([one.unsqueeze(0) for one in inputs])
         got = program.samples(known, key.expand(1, 1, 2), False)[0, 0]
         wide = torch.promote_types(wanted.dtype, torch.float32)
@@ -85,7 +85,7 @@ class Traced:
         return drawn
 
     def _keys(self, first: int, stop: int) -> Tensor:
-        """Of samples and inputs, shape (samples, inputs, 2); (samples, 2) where inputs share them."""
+        """Returns keys of samples and inputs, (samples, inputs, 2); (samples, 2) where inputs share them."""
         numbers = b"" if self._settings.shared else self._numbers.tobytes()
         make = _kept_keys if len(numbers) * (stop - first) <= _KEPT else _new_keys
         return make(self._settings.key, first, stop, numbers)

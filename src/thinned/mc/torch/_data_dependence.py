@@ -104,7 +104,7 @@ _READS = {
 
 
 def _place(tensor: Tensor) -> int:
-    """Of its memory, which its views share."""
+    """Returns the place of a tensor's memory, which its views share."""
     return (
         int(_compat.storage_number(tensor.untyped_storage())) if _compat.has_storage(tensor) else id(tensor)
     )

@@ -165,5 +165,5 @@ def of_one(result: Any, batch_dim: int) -> Tensor:
 
 
 def as_array(out: Tensor) -> npt.NDArray[Any]:
-    """In NumPy, which has no bfloat16."""
+    """Returns a NumPy array, which has no bfloat16."""
     return (out.float() if out.dtype == torch.bfloat16 else out).cpu().numpy()

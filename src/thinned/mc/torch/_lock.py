@@ -71,7 +71,7 @@ def _other(modules: list[torch.nn.Module]) -> _Holder | None:
 
 
 def _check(module: torch.nn.Module, args: Any) -> None:
-    """In front of each module's call, in whatever thread."""
+    """Runs before each module's call, in whatever thread."""
     other = _other([module])
     if other is not None and not taken_over(module):
         raise RuntimeError(

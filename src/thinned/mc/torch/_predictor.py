@@ -134,7 +134,7 @@ class Predictor:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what was traced, which is of this model, and not of a copy."""
+        """Leaves out what was traced, which belongs to this model and not to a copy."""
         return {name: value for name, value in vars(self).items() if name not in ("_run", "_snapshot")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

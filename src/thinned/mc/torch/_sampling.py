@@ -27,15 +27,15 @@ class Sampling(Watched):
         self.number = 0
 
     def start(self, key: Key | Tensor) -> None:
-        """From here on the sites of one sample, by this key."""
+        """Begins the sites of one sample, by this key."""
         self.now, self.number, self.found = key, 0, []
 
     def next_key(self, name: str) -> Key | Tensor:
-        """Of the next site."""
+        """Returns the key of the next site."""
         key = _key.folded(self.now, self.number)
         self.number += 1
         return key
 
     def key_of_parts(self, site: Any, call: int | None = None, key: Any = None) -> Key:
-        """None that is used: each part gets its own."""
+        """Returns no key: each part gets its own."""
         return Key(0)

@@ -78,7 +78,7 @@ def _kind(tensor: Tensor) -> Any:
 
 
 def _class(module: torch.nn.Module) -> Any:
-    """With its forward pass, which somebody may replace."""
+    """Returns the class and its forward pass, which a user may replace."""
     kind = type(module)
     return kind, kind.forward
 

@@ -64,7 +64,7 @@ class Flat:
 
 
 def _shorten(graph: fx.Graph) -> None:
-    """Without what changes nothing, of which the rules leave three for each operator."""
+    """Removes operators that change nothing, of which the rules leave three for each operator."""
     for node in graph.nodes:
         if node.target is _aten.permute.default and list(node.args[1]) == list(range(len(node.args[1]))):
             node.replace_all_uses_with(node.args[0])

@@ -38,7 +38,7 @@ def _is_rate(value: Any, there: bool) -> bool:
 
 
 def _acts(module: Any, rate: str, acts: Callable[[Any, Callable[[Tensor], Tensor]], bool]) -> bool:
-    """Whether a module is the identity in evaluation, and in training does at p = 0.5 what is expected."""
+    """Tells whether a module evaluates as the identity, and at p = 0.5 trains as expected."""
     before, training = getattr(module, rate), module.training
 
     def call(x: Tensor) -> Any:
@@ -104,7 +104,7 @@ def _drop_path(module: Any, p: float) -> torch.nn.Module:
 
 
 def _block(module: Any, p: float) -> torch.nn.Module | None:
-    """Of torchvision, and of timm where it has no option that ours has not."""
+    """Takes torchvision's DropBlock, and timm's where it has no option that ours has not."""
     if getattr(module, "batchwise", False):
         return None
     names = ("scale_by_keep", "couple_channels", "with_noise")

@@ -43,7 +43,7 @@ def _run(
 def _each(
     kind: str, weights: Sequence[Tensor], bias: bool, bidirectional: bool, state: Sequence[Tensor]
 ) -> int:
-    """How many weights one layer has: two matrices and two biases a direction, and an LSTM's projection."""
+    """Counts the weights of one layer: two matrices and two biases a direction, and LSTM's projection."""
     projected = kind == "lstm" and state[0].shape[-1] != state[1].shape[-1]
     return (2 + 2 * bias + projected) * (1 + bidirectional)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def is_dtensor(tensor: Any) -> bool:
-    """Whether this is a DTensor."""
+    """Tells whether this is a DTensor."""
     if type(tensor) in (Tensor, torch.nn.Parameter):
         return False
     module = sys.modules.get("torch.distributed.tensor")
@@ -28,7 +28,7 @@ def register(tensor: Any) -> None:
 
 
 def prepare(tensor: Any) -> dict[str, Any]:
-    """What a compiled call of one of our operators takes besides, where its input is a DTensor: `coordinate`.
+    """Returns `coordinate`, which a compiled call of an operator takes where its input is a DTensor.
 
     Where in the whole a rank's part stands is a constant of its graph. torch's cache of compiled code, which
     the ranks of a machine share, knows the graph by what stood in it before, where nothing told ranks apart:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from thinned._arguments import DROP_ALL, REQUIRED, check_training
 from thinned.contract import Key, threshold
-from thinned.torch import _export, _in_place, _key, _mesh, _native, _rate
+from thinned.torch import _export, _in_place, _key, _mesh, _native, _plain, _rate
 from thinned.torch._overrides import overridable
 from thinned.torch._placement import Place
 from thinned.torch.functional._dropout import Noise, batched_keep_mask, dropout, kept
@@ -148,7 +148,7 @@ def _affine(p: float | Tensor, drop: int | None) -> tuple[Tensor, Tensor, Tensor
     flag = _export.evaluates()
     if flag is not None and not isinstance(p, Tensor):
         return _of_number(threshold(p) / 2.0**32, flag)
-    rate = torch.round(_rate.double(_rate.as_tensor(p, drop)) * 2.0**32) / 2.0**32
+    rate = torch.round(_plain.double(_rate.as_tensor(p, drop)) * 2.0**32) / 2.0**32
     a = 1.0 / torch.sqrt((_LIMIT * _LIMIT * rate + 1.0) * (1.0 - rate))
     a = torch.where(rate < 1.0, a, 0.0)
     b = -a * _LIMIT * rate

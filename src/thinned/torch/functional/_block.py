@@ -215,7 +215,7 @@ def _rows(place: Place, input: Tensor) -> tuple[int, int]:
 
 
 def check_block_size(block_size: Any, rank: int) -> list[int]:
-    """One positive side for each dimension of a map."""
+    """Returns one positive side for each dimension of a map."""
     sides = block_size if isinstance(block_size, (tuple, list)) else (block_size,) * rank
     if len(sides) != rank:
         raise ValueError(f"block_size must be an integer or {rank} of them, got {block_size}")

@@ -156,7 +156,7 @@ def dropout3d(
 
 
 def _noise_shape(input: Tensor, axes: int) -> tuple[int | None, ...]:
-    """One decision a channel, for inputs whose channels have so many dimensions."""
+    """Returns the noise shape of one decision a channel, of so many dimensions."""
     if input.dim() not in _ACCEPTED[axes]:
         raise ValueError(
             f"dropout{axes}d takes {' or '.join(_ACCEPTED[axes].values())}, got shape {tuple(input.shape)}: "

@@ -19,6 +19,7 @@ from thinned._arguments import (
 from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, check_probability, threshold
 from thinned.torch import (
+    _cuda,
     _eager,
     _export,
     _in_place,
@@ -30,7 +31,7 @@ from thinned.torch import (
     _operator,
     _rate,
 )
-from thinned.torch._batching import OWN
+from thinned.torch._batching import OWN, Sizes, noise_of
 from thinned.torch._key_tensor import key_to_tensor
 from thinned.torch._overrides import overridable
 from thinned.torch._placement import Place, Source, sizes_of
@@ -159,8 +160,8 @@ def dropout(
         None if noise_shape is None else _sizes(noise_shape),
         *(None if entries is None else as_shape(name, entries) for name, entries in place.items()),
     )
-    if inplace and _in_place.has_kernel(input, rate):
-        return _in_place.dropout_by_kernel(input, bits, rate, inverted, *shapes)
+    if inplace and _cuda.writes(input):
+        return _in_place_by_kernel(input, bits, rate, inverted, *shapes)
     result = _operator.dropout(input, bits, rate, inverted, *shapes)
     if not inverted and (flag := _export.evaluates()) is not None:
         result = torch.where(flag, _rate.expectation(result, p), result)
@@ -238,3 +239,17 @@ def kept(
         bits = _key.as_tensor(_key.check_source(key, generator), generator)
         return torch.where(batched_keep_mask(input, p, bits, noise, place), input, 0)
     return dropout(input, p, True, key=key, generator=generator, noise_shape=noise, mode="classic", **place)
+
+
+def _in_place_by_kernel(
+    input: Tensor, key: Tensor, p: Tensor, inverted: bool, noise: Sizes, *place: Any
+) -> Tensor:
+    """Drop in place on such a device, with a gradient if one is wanted; the rest as the operator has it."""
+    from thinned.torch._triton import _launch
+
+    def again(grad: Tensor, key: Tensor, p: Tensor) -> Tensor:
+        return _operator.dropout(grad, key, p, inverted, noise, *place)
+
+    base, strides = positions(tuple(input.shape), noise_of(noise), *place)
+    target = _in_place.announce(input, again, key, p)
+    return _launch.dropout(target, target, key, p, inverted, base, strides)

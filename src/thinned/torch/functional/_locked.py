@@ -103,7 +103,7 @@ def _noise_shape(input: Tensor, batch_first: bool) -> tuple[int | None, ...]:
 
 
 def _packed(packed: PackedSequence, p: float | Tensor, training: bool, **source: Any) -> PackedSequence:
-    """By way of the padded sequence, in the order before packing: nothing is saved for its gradient."""
+    """Drops the padded sequence, in the order before packing: nothing is saved for its gradient."""
     padded, lengths = pad_packed_sequence(packed)
     dropped = dropout(padded, p, training, **source, noise_shape=_noise_shape(padded, False))
     if dropped is padded:

@@ -224,7 +224,7 @@ def _fused(
 
 
 def _applies(input: Any, residual: Any, shape: tuple[int, ...], *parameters: Tensor | None) -> bool:
-    """Whether there is a kernel for these, and it does what the calls would."""
+    """Tells whether there is a kernel for these, and it does what the calls would."""
     if not isinstance(input, Tensor) or not _cuda.fuses(input, residual):
         return False
     dtype = torch.promote_types(input.dtype, residual.dtype)

@@ -150,7 +150,7 @@ def _drawn_linear(
 
 
 def check_variance(weight: Tensor, variance: Tensor) -> None:
-    """One variance for each weight."""
+    """Checks that there is one variance for each weight."""
     if variance.shape != weight.shape:
         raise ValueError(
             f"variance must be of weight's shape, got {tuple(variance.shape)} and {tuple(weight.shape)}"

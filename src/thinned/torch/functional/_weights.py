@@ -140,7 +140,7 @@ class _Each(torch.autograd.Function):
 
 
 class _EachBothModes(_Each):
-    """With forward derivatives, which the compiler refuses to trace even where nobody asks for them."""
+    """Has forward derivatives too, which the compiler refuses to trace even if they are not used."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -59,7 +59,7 @@ class KeyedRun:
         set_step(model, step)
 
     def remember(self, saved: Mapping[str, Any]) -> None:
-        """What the run that is resumed was begun with."""
+        """Notes the state that the resumed run began with."""
         self.facts = dict(saved)
 
     def _check_same(self, now: Mapping[str, Any]) -> None:

@@ -45,7 +45,7 @@ class Keyed(Callback):  # type: ignore[misc]
         self._run = KeyedRun(seed, calls)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint notes of the run."""
+        """Returns the state of the run for a checkpoint."""
         return dict(self._run.facts)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

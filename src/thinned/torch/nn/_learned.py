@@ -42,7 +42,7 @@ class Learned(Site):
         return torch.sigmoid(self.p_logit)
 
     def noise_shape(self, input: Tensor) -> tuple[int | None, ...] | None:
-        """One number a channel of a convolution."""
+        """Returns the noise shape of one number for each channel of a convolution."""
         return (None,) * (input.dim() - self._axes) + (1,) * self._axes if self._axes else None
 
     def extra_repr(self) -> str:

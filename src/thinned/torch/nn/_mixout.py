@@ -50,7 +50,7 @@ class Mixout(Site):
         )
 
     def right_inverse(self, input: Tensor) -> Tensor:
-        """What is assigned to the parameter is the trained one."""
+        """Returns the value that is assigned to the parameter, which is the trained one."""
         return input
 
 

@@ -25,5 +25,5 @@ def part_key(key: MaskKey, number: int) -> MaskKey:
 
 
 def is_off(p: float | Tensor) -> bool:
-    """Whether nothing is dropped, as far as is known before the code runs."""
+    """Tells whether nothing is dropped, as far as is known before the code runs."""
     return not isinstance(p, Tensor) and p == 0

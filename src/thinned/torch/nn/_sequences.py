@@ -17,7 +17,7 @@ Noise = tuple[int | None, ...]
 
 
 class Sequences:
-    """How sequences lie in a tensor: (T, B, F), (B, T, F), or the rows of a packed one."""
+    """Describes how sequences lie in a tensor: (T, B, F), (B, T, F), or the rows of a packed one."""
 
     def __init__(self, batch_first: bool, locked: bool, packed: PackedSequence | None, place: Any) -> None:
         self.batch_first = batch_first

@@ -39,7 +39,7 @@ def single(keys: Tensor) -> Tensor:
 
 
 def values(variables: list[Any]) -> list[Any]:
-    """None: a function reads variables when it runs."""
+    """Returns None: a function reads variables when it runs."""
     return []
 
 
@@ -50,7 +50,7 @@ def look(function: Callable[..., Any], found: list[int], x: Any) -> None:
 
 
 def quiet() -> Any:
-    """Without gradients."""
+    """Runs without gradients."""
     return torch.no_grad()
 
 
