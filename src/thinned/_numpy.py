@@ -254,5 +254,5 @@ def _same_place(x: Array, out: Array) -> bool:
 def _share_memory(x: Array, out: Array) -> bool:
     try:
         return np.shares_memory(x, out, max_work=_PATIENCE)  # type: ignore[arg-type]  # any number, in truth
-    except np.exceptions.TooHardError:  # nobody knows: as good as overlap
+    except np.exceptions.TooHardError:  # not known: taken for an overlap
         return True

@@ -33,12 +33,12 @@ class Call:
         number: how many calls of this site came before in this run.
         kind: what its mask shares.
         p: its drop probability, where it says one.
-        training: whether it was told to drop; None where nobody says.
+        training: whether it was told to drop; None where it is not known.
         input: as it was before, float32 or float64, where it was looked at.
         output: likewise.
         dtype: of the input, such as "bfloat16".
         seconds: how long it took.
-        by_function: not by a layer that somebody wrote by hand.
+        by_function: not by a layer that a user wrote.
         shape: of the whole input; that of `input` if empty.
         again: in the backward pass, where a checkpoint computes again.
         given: what was handed in, for who made it.

@@ -36,7 +36,7 @@ def drops(call: Call) -> bool:
 
 
 def dropped_share(calls: Sequence[Call]) -> float | None:
-    """The share of elements that were dropped, over calls; None where nobody can say."""
+    """The share of elements that were dropped, over calls; None where it cannot be known."""
     seen = [call for call in calls if multiplies(call)]
     total = sum(int(known(call).sum()) for call in seen)
     return 1 - sum(int((known(call) & mask(call)).sum()) for call in seen) / total if total else None

@@ -11,9 +11,9 @@ from libcst import matchers as m
 from thinned.audit._nodes import assigned_in, last_word, parameters, says
 from thinned.audit._source import Place, Source
 
-# What a framework calls, whoever else does.
+# Methods that a framework calls.
 _ENTRIES = frozenset({"forward", "call", "__call__", "apply"})
-# What asks for the mode; a switch that somebody hands over, and no setting of self, asks for it too.
+# What asks for the mode; an argument that is a switch asks for it too, a setting of self does not.
 TRAINING = re.compile(
     r"train|determin|eval|infer|is_test|test_mode|is_dev|phase|mode\b"
     r"|(?<![.\w])(?:(?:use|apply|do|enable|with)_drop\w*|drop\w*_(?:switch|on|flag))\b",

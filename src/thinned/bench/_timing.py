@@ -109,7 +109,7 @@ def _time(call: Callable[[], object], calls: int) -> float:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    # With a framework loaded a full collection takes tens of milliseconds, at whoever's turn it comes.
+    # With a framework loaded a full collection takes tens of milliseconds, in any competitor's turn.
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()

@@ -111,7 +111,7 @@ def _cluster(address: str | None, workers: int | None, cpus: int, gpus: float) -
             where = address or os.environ["RAY_ADDRESS"]
             raise ValueError(f"no Ray cluster answers at {where!r}: {reason(error)}") from None
     else:
-        if gpus > 0 and not torch.cuda.is_available():  # Ray would wait for one for ever
+        if gpus > 0 and not torch.cuda.is_available():  # Ray would wait for one without end
             raise ValueError(
                 f"gpus={gpus:g}: this machine has none that PyTorch sees; --address names a cluster"
             )

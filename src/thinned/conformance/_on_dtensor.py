@@ -1,6 +1,6 @@
 """This backend makes a DTensor's mask, each rank in turn, in one process.
 
-Nothing is sent, so that nobody has to be there: the process group that stands in for one throws away what it
+Nothing is sent, so no other process is needed: the process group that stands in for one throws away what it
 is given.
 """
 

@@ -72,7 +72,7 @@ def section(trained: list[Trained], samples: int, seed: int, tick: Tick) -> Sect
         ),
         text=paragraphs(f"""
             Every mask makes a thinned network of its own, and a network trained with dropout is a committee
-            of them that share their weights. The honest way to ask a committee is to draw k masks and average
+            of them that share their weights. To ask a committee without bias is to draw k masks and average
             the k answers. The cheap way is one pass with nothing dropped (weight scaling). It stands in for
             the average over all masks: exactly for a single linear layer, approximately for a deep network.
 

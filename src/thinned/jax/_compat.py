@@ -26,7 +26,7 @@ mlir: Any = ROOM.name("jax.interpreters.mlir", "lower a primitive for each platf
 ClosedJaxpr: Any = ROOM.name("jax.extend.core.ClosedJaxpr", "read which dropouts a function reaches")
 Jaxpr: Any = ROOM.name("jax.extend.core.Jaxpr", "read which dropouts a function reaches")
 Literal: Any = ROOM.name("jax.extend.core.Literal", "read which dropouts a function reaches")
-# Without the module nobody can ask for Taylor-mode derivatives.
+# Without the module there are no Taylor-mode derivatives.
 jet_rules: dict[Any, Any] = ROOM.name("jax.experimental.jet.jet_rules", "have Taylor-mode derivatives", {})
 
 # What the kernel needs, and without which `jax.numpy` does the work.

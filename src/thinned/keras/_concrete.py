@@ -85,7 +85,7 @@ class ConcreteDropout(Own, keras.layers.Wrapper):  # type: ignore[misc]
         return ops.sigmoid(self.rate_logit)
 
     def rate_now(self) -> float:
-        """The rate as a number; NaN in a graph, where nobody knows it."""
+        """The rate as a number; NaN in a graph, where it is not known."""
         if not self.built:
             return self.first_rate
         if not active.is_eager(self.rate_logit.value):

@@ -24,7 +24,7 @@ from thinned.mc.torch._inputs_and_outputs import as_array, batches, meant
 from thinned.mc.torch._training_flags import Also
 
 RESAMPLES = 999
-_ROWS = 1024  # inputs evaluated at a time where nobody says
+_ROWS = 1024  # inputs evaluated at a time by default
 _CHUNK = 1 << 22  # numbers in the draws that are measured at a time: 32 MiB in double
 
 

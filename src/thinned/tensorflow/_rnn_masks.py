@@ -86,7 +86,7 @@ def _all_but_c(cell: Any, state: Any) -> list[bool]:
 
 
 def _is_keras_lstm(cell: Any) -> bool:
-    # By name, as Keras is loaded by whoever has one of its cells, and by nobody else.
+    # By name, so that Keras is not imported here: it is loaded wherever one of its cells exists.
     return any(kind.__name__ == "LSTMCell" and "keras" in kind.__module__ for kind in type(cell).__mro__)
 
 

@@ -40,7 +40,7 @@ class Clock:
             self.step = torch.full((), step, dtype=torch.int64, device="cpu")
             self.passes = torch.full((), passes, dtype=torch.int64, device="cpu")
         self.counting = counting
-        self.told = told  # whether anybody has set the step
+        self.told = told  # whether the step has been set
         self.warned = False
         self.quiet = False  # while an optimizer calls the model as often as it likes
         self.counts: dict[str, int] = {}  # calls of each site in this forward pass
@@ -88,7 +88,7 @@ class Clock:
         self._drawn.clear()
 
     def again(self, site: str, call: Any, input: Tensor) -> bool:
-        """Tells whether one mask is drawn for two calls whose gradients are wanted, and nobody was told.
+        """Tells whether one mask is drawn for two calls whose gradients are wanted, without a warning so far.
 
         A weight may be read many times: it is drawn for again when it has been updated since. What a
         checkpoint computes again is no second call.

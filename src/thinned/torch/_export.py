@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Not in torch 2.6: programs made there train for ever.
+# Not in torch 2.6: programs made there always train.
 _exporting: Any = getattr(torch.compiler, "is_exporting", lambda: False)
 
 

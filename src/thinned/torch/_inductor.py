@@ -33,7 +33,7 @@ _OPERATORS = (
 
 
 def tell() -> None:
-    """Put them on the compiler's list; to be called while it traces, since nobody else imports it.
+    """Put them on the compiler's list; to be called while it traces, when the compiler is imported.
 
     With `torch._inductor.config.implicit_fallbacks = False` it refuses what is not there. A torch that keeps
     no such list needs none.

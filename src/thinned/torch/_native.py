@@ -168,7 +168,7 @@ def _borrow_team() -> None:
 
     Two pools on the same cores fight: after each of torch's own operators its idle thread spins for a while,
     just where a thread of ours should run. A forked process has the memory of its parent's team and none of
-    its threads, so a call would wait for ever (torch's own do): it runs on a pool of ours.
+    its threads, so a call would never return (torch's own do not): it runs on a pool of ours.
     """
     if not sys.platform.startswith("linux") or _kernel.path() == _kernel.REFERENCE or _forked():
         return
@@ -186,5 +186,5 @@ def _forked() -> bool:
     try:
         flags = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6]
     except OSError:
-        return True  # nobody knows
+        return True  # it is not known
     return bool(int(flags) & _FORKED)

@@ -123,7 +123,7 @@ def rates(p: Tensor, inverted: bool = True, check: bool = True) -> tuple[Tensor,
     if check and p.is_cpu:
         _rate.check_range(p)
     p = _plain.double(p)
-    # On a device nobody can look at p without waiting for it: what is no probability gives NaN.
+    # To read p on a device is to wait for it: there, what is no probability gives NaN.
     valid = (p >= 0) & (p <= 1)
     drop = torch.where(valid, torch.round(p * 2.0**32), 0.0).long()
     factor = torch.where(drop < 2**32, 2.0**32 / (2.0**32 - drop.double()), 0.0)

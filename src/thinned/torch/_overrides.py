@@ -22,7 +22,7 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 def overridable(verb: Verb) -> Verb:
     """Offer a function to `__torch_function__` of its first argument, and of the modes around the call.
 
-    A `torch.overrides.TorchFunctionMode` sees what it returns as `func`. Where nobody asks it costs 0.2 µs.
+    A `torch.overrides.TorchFunctionMode` sees what it returns as `func`. Without a mode it costs 0.2 µs.
     """
     parameters = inspect.signature(verb).parameters.values()
     names = [each.name for each in parameters if str(each.annotation).startswith("Tensor")]

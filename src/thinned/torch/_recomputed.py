@@ -55,7 +55,7 @@ def held(owner: Any, now: Callable[[], Value], unseen: Callable[[], Value]) -> V
     """The value that a call goes by: `now()`, or that of the call that is computed again.
 
     Between the forward pass and its recomputation the step or the rows may have moved on. What is computed
-    again in a way that nobody knows goes by `now()`.
+    again in an unknown way goes by `now()`.
 
     Args:
         owner: whose value it is; its calls in a region are told apart by their order.

@@ -155,7 +155,7 @@ class Site(Seen):
         return "rows" in vars(self)
 
     def place(self, input: Tensor, dim: int | None = None, shape: Sequence[int] | None = None) -> Place:
-        """The place of the input's rows in the whole batch: arguments of a verb, none where nobody said.
+        """The place of the input's rows in the whole batch: arguments of a verb, none without `set_rows`.
 
         Args:
             input: what is dropped.

@@ -23,7 +23,7 @@ def chunks(numbers: Integers, size: int) -> Iterator[tuple[Integers, npt.NDArray
         size: slots of a chunk.
 
     Yields:
-        For each slot the place in `numbers` of an input, and whether it is the slot's own: what nobody fills
+        For each slot the place in `numbers` of an input, and whether it is the slot's own: an empty slot
         holds one of the others once more.
     """
     slots = numbers % size

@@ -37,7 +37,7 @@ def exclusive(model: torch.nn.Module, by: str, ends: bool) -> Iterator[None]:
         ends: whether it comes to an end whatever the caller does: then others wait for it.
 
     Raises:
-        RuntimeError: where another thread has it, and nobody knows for how long.
+        RuntimeError: where another thread has it, for an unknown time.
     """
     modules, own = list(model.modules()), _Holder(threading.get_ident(), by, ends)
     with _changed:

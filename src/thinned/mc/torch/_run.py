@@ -38,7 +38,7 @@ class Run:
         seen: how many inputs came before.
     """
 
-    rows = 1024  # inputs at a time where nobody says
+    rows = 1024  # inputs at a time by default
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class Run:
             why = "what it computes depends on values that a trace cannot see"
         except Exception as error:
             why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        self.may_draw = True  # or at least nobody knows
+        self.may_draw = True  # or it is not known
         _warn(why)
         return None
 

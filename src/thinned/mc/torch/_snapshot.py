@@ -101,7 +101,7 @@ def _same(held: Any, names: list[Any], values: list[Any]) -> bool:
         return False
     if all(map(operator.is_, now, values)):
         return True
-    # `training` is set by whoever draws samples.
+    # `training` is set where samples are drawn.
     pairs = itertools.zip_longest(names, now, values)
     return all(name == "training" or _alike(a, b) for name, a, b in pairs)
 

@@ -26,10 +26,10 @@ _eager: list[None] = []  # whether compiled code runs so; nothing is compiled be
 
 @contextmanager
 def watching() -> Iterator[None]:
-    """While anybody is in it, in any thread, modes hear of modules, and go along with checkpoints.
+    """While any thread is in this context, modes are told of modules, and go along with checkpoints.
 
     Hooks are torch's global ones: a thread that has entered no mode returns from them at once, and no module
-    is touched. Compiled code runs as it was written, since its functions are called by nobody.
+    is touched. Compiled code runs as it was written, since its functions are not called.
     """
     global _open
     with _lock:

@@ -51,7 +51,7 @@ def check_source(input: Any, key: Any, generator: torch.Generator | None, name: 
     """Refuse to draw a key for a DTensor unless it was declared that all ranks draw the same one.
 
     Ranks are commonly seeded apart, and then replicas would silently disagree. To draw on one rank and send
-    the key to the others would be communication that nobody asked for.
+    the key to the others would be communication that was not asked for.
     """
     if key is None and generator is None and is_dtensor(input):
         raise RuntimeError(
