@@ -150,7 +150,7 @@ BREAKS = of(
         (
             "the floating-point environment of a pass",
             "pool.cpp",
-            "    const Ieee arithmetic;  // whoever's thread this is\n",
+            "    const Ieee arithmetic;  // in any thread\n",
             "",
             "kernel/test_environment.py",
         ),

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from thinned._blocks import clamp, seed_rate
+from thinned._boxes import clamp, seed_rate
 from thinned.contract import check_integer, check_probability, threshold
 from thinned.keras._added_layer import SameShape, check_floating, checked_format
 from thinned.keras._backend import active

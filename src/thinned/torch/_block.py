@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned._blocks import clamp, seed_rate
+from thinned._boxes import clamp, seed_rate
 from thinned.contract import threshold
 from thinned.torch import _mesh, _plain
 from thinned.torch._autograd import self_adjoint

@@ -10,6 +10,7 @@ import jax
 from flax.errors import InvalidRngError
 
 from thinned.flax._mask import check_rate, rows, thin
+from thinned.jax._types import AnyKey
 
 
 class Dropout(nn.Dropout):
@@ -44,7 +45,9 @@ class Dropout(nn.Dropout):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, inputs: Any, deterministic: bool | None = None, rng: Any = None) -> jax.Array:
+    def __call__(
+        self, inputs: jax.Array, deterministic: bool | None = None, rng: AnyKey | None = None
+    ) -> jax.Array:
         """Drop elements of inputs.
 
         Args:
@@ -120,7 +123,9 @@ class DropPath(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, inputs: Any, deterministic: bool | None = None, rng: Any = None) -> jax.Array:
+    def __call__(
+        self, inputs: jax.Array, deterministic: bool | None = None, rng: AnyKey | None = None
+    ) -> jax.Array:
         """Drop samples of inputs, (N, …); the arguments are as of `Dropout`.
 
         Under `jax.vmap` there is no N: use `Dropout` and share all dimensions.

@@ -9,6 +9,7 @@ import jax
 from flax import nnx
 
 from thinned.flax._mask import check_rate, rows, thin
+from thinned.jax._types import AnyKey
 
 Rngs = nnx.Rngs | nnx.RngStream
 
@@ -63,11 +64,11 @@ class Dropout(nnx.Dropout):
 
     def __call__(
         self,
-        inputs: Any,
+        inputs: jax.Array,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        key: Any = None,
+        key: AnyKey | None = None,
     ) -> jax.Array:
         """Drop elements of inputs.
 
@@ -163,11 +164,11 @@ class DropPath(Dropout):
 
     def __call__(
         self,
-        inputs: Any,
+        inputs: jax.Array,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        key: Any = None,
+        key: AnyKey | None = None,
     ) -> jax.Array:
         """Drop samples of inputs, (N, …); the arguments are as of `Dropout`.
 

@@ -1,18 +1,49 @@
-"""These rules are about masks of the backward pass, of ranks, and along a wrong dimension."""
+"""Each rule of an audit finds one kind of fault in the evidence: in masks, evaluations and orders."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from thinned._audit import CHANNELS, Finding
+from thinned._audit import CHANNELS, SHARED, Finding, _evaluation
 from thinned._audit._masks import drops, known, mask, multiplies
 from thinned.torch._audit._evidence import Evidence
-from thinned.torch._audit._watch import Call
+from thinned.torch._audit._watch import Call, Run
+
+
+def differs(evidence: Evidence) -> Iterator[Finding]:
+    """THN401: two evaluations differ, from some module on; said where no site drops in them."""
+    first, second = evidence.evaluations
+    if any(True for _ in _evaluation.drops_in_evaluation(evidence)):
+        return
+    if all(_equal(a, b) for a, b in zip(first.outputs, second.outputs, strict=False)):
+        return
+    for one, other in zip(first.steps, second.steps, strict=False):
+        if _all_equal(one.inputs, other.inputs) and not _all_equal(one.outputs, other.outputs):
+            yield Finding(
+                "THN401",
+                one.name,
+                f"Two evaluations of {type(one.module).__name__} with equal inputs differ.",
+                "Let it draw in training only.",
+            )
+            return
+
+
+def _all_equal(one: list[Tensor], other: list[Tensor]) -> bool:
+    return len(one) == len(other) and all(_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return torch.equal(one, other) or bool(((one == other) | ((one != one) & (other != other))).all())
+
 
 _FEATURES_LAST = (
     torch.nn.Linear,
@@ -109,4 +140,58 @@ def no_backward(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-RULES = (features_last, backward, no_backward, between_ranks)
+_LOGITS = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+_SOFTMAX = (torch.nn.Softmax, torch.nn.LogSoftmax)
+_SHIFT = 1.1  # a variance in training above so much of that without dropout
+
+
+def outputs(evidence: Evidence) -> Iterator[Finding]:
+    """THN409: the last layer's outputs are dropped."""
+    run = evidence.trainings[0]
+    made = {id(one): step.module for step in run.steps for one in step.outputs}
+    ends = {id(one) for one in run.outputs}
+    ends |= {id(one) for step in run.steps if isinstance(step.module, _SOFTMAX) for one in step.inputs}
+    for call in run.calls:
+        of_logits = isinstance(made.get(id(call.given)), _LOGITS)
+        if of_logits and id(call.made) in ends and not call.again and drops(call):
+            yield Finding(
+                "THN409",
+                call.name,
+                "It drops the outputs of the last layer: logits become 0 at random.",
+                "Put it in front of the last layer.",
+            )
+
+
+def before_batch_norm(evidence: Evidence) -> Iterator[Finding]:
+    """THN411: dropout raises the variance that a batch normalisation learns."""
+    if evidence.quiet is None:
+        return
+    without = _variances(evidence.quiet)
+    with_dropout: dict[str, list[float]] = {}
+    for run in evidence.trainings:
+        if any(drops(call) for call in run.calls):
+            for name, variance in _variances(run).items():
+                with_dropout.setdefault(name, []).append(variance)
+    for name, values in with_dropout.items():
+        base = without.get(name)
+        ratio = sum(values) / len(values) / base if base else 1.0
+        if ratio > _SHIFT:
+            yield Finding(
+                "THN411",
+                name,
+                f"By dropout in front of it the variance of its input is {ratio:.2g} times evaluation's.",
+                "Put dropout behind the last batch normalisation.",
+                {"ratio": ratio},
+            )
+
+
+def _variances(run: Run) -> dict[str, float]:
+    return {step.name: step.variance for step in run.steps if step.variance is not None}
+
+
+RULES: Final[tuple[Callable[[Any], Iterator[Finding]], ...]] = (
+    *SHARED,
+    differs,
+    *(features_last, backward, no_backward, between_ranks),
+    *(outputs, before_batch_norm),
+)
