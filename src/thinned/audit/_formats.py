@@ -1,4 +1,4 @@
-"""Findings as text, as JSON, as annotations of GitHub, and as SARIF."""
+"""Findings are written here as text, JSON, annotations of GitHub and SARIF."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`thinned bench`: every target of the project, measured on this machine."""
+"""`thinned bench` measures every target of the project on this machine."""
 
 from __future__ import annotations
 

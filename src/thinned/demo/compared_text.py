@@ -1,4 +1,4 @@
-"""The comparison of families in words and tables, as Markdown."""
+"""The comparison of families is written here as Markdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from thinned.demo.compared import MEASURES, Verdict, first, verdicts
 from thinned.demo.section import paragraphs
-from thinned.demo.spread import Spread
+from thinned.demo.statistics import Spread
 
 _PERCENT = ("error", "calibration")
 

@@ -1,4 +1,4 @@
-"""Estimators of scikit-learn's kind around a torch model: `Regressor` and `Classifier`."""
+"""`Regressor` and `Classifier` are estimators of scikit-learn's kind around a torch model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wrapper as a layer of the Keras that its cell is of, and its configuration.
+"""The wrapper becomes a layer of the Keras that its cell belongs to, with a configuration.
 
 Keras 3 and tf_keras take for a cell, and look for weights in, what is a layer of their own. Neither is
 imported before it is needed: who has a cell of one has imported it.

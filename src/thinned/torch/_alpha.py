@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from thinned._position import positions
-from thinned.torch import _cuda, _doubles, _operator
+from thinned.torch import _cuda, _operator, _plain
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of
 
@@ -41,7 +41,7 @@ def numbers(rate: float) -> tuple[float, float, float]:
 
 def affine(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The same of each p, in double; zeros at p = 1."""
-    rate = torch.round(_doubles.double(p) * 2.0**32) / 2.0**32
+    rate = torch.round(_plain.double(p) * 2.0**32) / 2.0**32
     a = 1.0 / torch.sqrt((LIMIT * LIMIT * rate + 1.0) * (1.0 - rate))
     a = torch.where(rate < 1.0, a, 0.0)
     b = -a * LIMIT * rate

@@ -1,4 +1,4 @@
-"""Many keys in one call of an operator `name(Tensor input, Tensor key, Tensor p, …)`.
+"""An operator `name(Tensor input, Tensor key, Tensor p, …)` takes many keys in one call here.
 
 Dimensions of key in front of its last are the input's first ones, one key each; positions count in what
 remains. p is a number, or has one entry, its size or 1, for each dimension of the input.

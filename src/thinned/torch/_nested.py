@@ -1,4 +1,4 @@
-"""Nested tensors, whose dropout is that of their values, and what else evaluation passes through."""
+"""A nested tensor is dropped by its values here; other unusual layouts only evaluate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thinned.torch import _compat
 
 
 def is_unusual(input: Tensor) -> bool:
-    """Whether a tensor is nested, sparse, quantised or of another layout: what torch evaluates as it is."""
+    """Tells whether a tensor is nested, sparse, quantised or of another layout: torch evaluates these."""
     return input.is_nested or input.layout != torch.strided or input.is_quantized
 
 

@@ -12,7 +12,7 @@ from thin_families import close, made, of_each, step
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from thinned.torch import masked
-from thinned.torch._switch import masks_are_wanted
+from thinned.torch._observers import masks_are_wanted
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.* has drawn (the|one) mask"),

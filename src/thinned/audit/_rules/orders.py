@@ -1,4 +1,4 @@
-"""Layers in an order that dropout does not go with."""
+"""These rules are about orders of layers in which dropout does harm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a kernel's assembly does along its usual way."""
+"""This file counts what a kernel's assembly does along its usual path."""
 
 from __future__ import annotations
 

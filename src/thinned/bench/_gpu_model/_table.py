@@ -1,4 +1,4 @@
-"""The model's rows as a table, a page and a file."""
+"""The model's rows are written here as a table, a page and a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Concrete dropout as an nnx module around a layer."""
+"""This nnx module puts concrete dropout before a layer."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from thinned.flax.nnx._dropout import Dropout, Rngs
 from thinned.jax import concrete_dropout
 from thinned.jax._dropout import check_dtype
 from thinned.jax._learned import OPERATORS
+from thinned.jax._types import AnyKey
 
 
 class ConcreteDropout(Dropout):
@@ -76,11 +77,11 @@ class ConcreteDropout(Dropout):
 
     def __call__(
         self,
-        inputs: Any,
+        inputs: jax.Array,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        key: Any = None,
+        key: AnyKey | None = None,
     ) -> jax.Array:
         """The layer of what is kept; the arguments are as of `Dropout`."""
         layer: Any = self.layer

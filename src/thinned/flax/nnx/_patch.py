@@ -1,4 +1,4 @@
-"""PatchDropout and SpecAugment as nnx modules."""
+"""These nnx modules drop patches, and mask spans and boxes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from thinned._boxes import check_numbers, check_value
 from thinned.contract import check_integer
 from thinned.flax._mask import patches, spans
 from thinned.flax.nnx._dropout import Dropout, Rngs
+from thinned.jax._types import AnyKey
 
 
 class PatchDropout(Dropout):
@@ -50,11 +51,11 @@ class PatchDropout(Dropout):
 
     def __call__(
         self,
-        inputs: Any,
+        inputs: jax.Array,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        key: Any = None,
+        key: AnyKey | None = None,
     ) -> jax.Array:
         """Drop tokens; the arguments are as of `Dropout`."""
         stay = self._stays(deterministic)
@@ -113,11 +114,11 @@ class SpecAugment(Dropout):
 
     def __call__(
         self,
-        inputs: Any,
+        inputs: jax.Array,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        key: Any = None,
+        key: AnyKey | None = None,
     ) -> jax.Array:
         """Mask spans; the arguments are as of `Dropout`."""
         stay = self._stays(deterministic)

@@ -1,4 +1,4 @@
-"""A model in two parts: what comes before the first stochastic layer, once for all samples, and the rest."""
+"""A model is cut here before its first stochastic layer: the first part runs once for all samples."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Graph:
 
 
 def program(model: Any) -> Whole | Graph:
-    """In two parts if the model is a graph of layers whose batch has any size."""
+    """Cuts the model in two parts if it is a graph of layers whose batch has any size."""
     functional = _graph(model)
     if functional is None or any(not k.shape or k.shape[0] is not None for k in _ends(functional)):
         return Whole(model)

@@ -1,4 +1,4 @@
-"""Private names about torch.compile."""
+"""torch keeps these names about torch.compile to itself."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from thinned.torch._switch import SWITCH
+from thinned.torch._observers import SWITCH
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Boxes of a map that are masked: of time and frequency, and of a picture."""
+"""These functions mask boxes of a map: spans of time and frequency, and boxes of a picture."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from thinned import _boxes
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
 from thinned.torch import _export, _key, _mesh, _native
-from thinned.torch._lean import lean
 from thinned.torch._numbers import drop_threshold, numbers
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place
-from thinned.torch.functional._rates import check_number
+from thinned.torch._placement import Place
+from thinned.torch._rate import check_number
+from thinned.torch._remat import lean
 
 
 @overridable

@@ -1,4 +1,4 @@
-"""ShakeDrop and Shake-Shake: branches scaled at random, by other numbers in the backward pass."""
+"""ShakeDrop and Shake-Shake scale branches at random, and their gradients by other numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thinned.contract import Key
 from thinned.torch import _export, _key, _mesh, _native, _rate
 from thinned.torch._numbers import drop_threshold, numbers
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place
+from thinned.torch._placement import Place
 
 # Folded into the call's key: the numbers of the forward pass, and those of the backward pass.
 _FORWARD, _BACKWARD = 0, 1

@@ -1,4 +1,4 @@
-"""Lightning's Trainer: a callback that keys its module and sets the step.
+"""This callback keys a module of Lightning's Trainer and sets the step.
 
 `Trainer(…, callbacks=[Keyed(seed=7)])` is all. Needs `pip install 'thinned[integrations]'`.
 """
@@ -45,7 +45,7 @@ class Keyed(Callback):  # type: ignore[misc]
         self._run = KeyedRun(seed, calls)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint notes of the run."""
+        """Returns the state of the run for a checkpoint."""
         return dict(self._run.facts)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
