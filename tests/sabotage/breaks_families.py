@@ -75,8 +75,8 @@ BREAKS = of(
         (
             "the variance of a drawn convolution",
             "torch/functional/_variational.py",
-            "spread = _convolved(input.to(wide).square(), variance.to(wide), None, options)",
-            "spread = _convolved(input.to(wide).abs(), variance.to(wide), None, options)",
+            "spread = product(input.to(wide).square(), variance.to(wide), None, *options)",
+            "spread = product(input.to(wide).abs(), variance.to(wide), None, *options)",
             "torch/test_learned.py::test_a_convolution_of_noisy_weights_is_drawn_at_its_output",
         ),
         (
