@@ -163,7 +163,7 @@ def path() -> Figure:
 
 def thin() -> Figure:
     """Which of two layers' weights one batch needs."""
-    figure, axes = sheet(58, 21, 0.12)
+    figure, axes = sheet(62, 21, 0.12)
     drawn = F.dropout(ones(3, 16), 0.5, training=True, key=KEY)
     whole, first, second = ones(16, 16), drawn[0] != 0, drawn[1] != 0
     for place, (title, (into, out)) in enumerate(
@@ -172,7 +172,7 @@ def thin() -> Figure:
             "one for the batch": (first, second),
         }.items()
     ):
-        left = 2 + 28 * place
+        left = 2 + 31 * place
         mask(
             axes,
             left,
@@ -180,7 +180,7 @@ def thin() -> Figure:
             whole * out[:, None] * into,
             f"{title}: W needs {100 * float(out.float().mean() * into.float().mean()):.0f} %",
         )
-        mask(axes, left + 18, 3, out[:, None].float(), "rows")
+        mask(axes, left + 22, 3, out[:, None].float(), "rows")
     legend(axes, 2, 20.2, {"computed": BLUE, "neither gathered nor multiplied": EMPTY}, 10)
     return figure
 

@@ -1,8 +1,7 @@
-"""The benchmark suite (`thinned bench`) measures every target of the project as ratios within one run.
+"""The benchmark suite (`thinned bench`) measures every target of the project as ratios within one run."""
 
-Each file of rows (`_elementwise`, `_steps`, …) measures one subject; `_timing` compares competitors,
-`_verdict` judges a figure by its target, `_suite` runs all rows and `_report` writes them.
-"""
+# Each file of rows (`_elementwise`, `_steps`, …) measures one subject; `_timing` compares competitors,
+# `_verdict` judges a figure by its target, `_suite` runs all rows and `_report` writes them.
 
 from thinned.bench._machine import Machine
 from thinned.bench._report import (

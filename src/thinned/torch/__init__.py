@@ -1,10 +1,10 @@
 """The PyTorch front end (extra `thinned[torch]`) has torch's names: `functional` and `nn`.
 
 `import thinned.torch.transformers` registers `attn_implementation="thinned"` with the package transformers.
-
-The operators are in `_operator`, `_attention` and `_triton`; `_site`, `_keyed` and `_clock` give layers
-their keys; `_conversion`, `_draws` and `_thin` change or run whole models. docs/design.md has a table.
 """
+
+# The operators are in `_operator`, `_attention` and `_triton`; `_site`, `_keyed` and `_clock` give layers
+# their keys; `_conversion`, `_draws` and `_thin` change or run whole models. docs/design.md has a table.
 
 from thinned._installed import needs
 

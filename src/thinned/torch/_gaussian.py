@@ -61,7 +61,7 @@ def _gaussian_dropout(
     if _cuda.serves(input):
         from thinned.torch._triton import _launch
 
-        return _launch.dropout(input, torch.empty_like(input), key, p, True, base, strides, noise=True)
+        return _launch.dropout(input, torch.empty_like(input), key, p, True, base, strides, "noise")
     z = _normal(input, key, base, row_major(shape) if strides is None else strides)
     wide = torch.promote_types(input.dtype, torch.float32)
     rate = _plain.double(p)

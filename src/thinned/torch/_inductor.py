@@ -12,6 +12,7 @@ from torch.utils.checkpoint import CheckpointPolicy
 from thinned.torch import _compat
 
 _OPERATORS = (
+    "alpha_dropout",
     "attention",
     "attention_backward",
     "draw_key",

@@ -1,8 +1,7 @@
-"""This package has the layers of `flax.nnx`: `Dropout` and its family, and dropout in attention.
+"""This package has the layers of `flax.nnx`: `Dropout` and its family, and dropout in attention."""
 
-Each is a subclass of `Dropout`, one family a file; `_attention` has what attention is handed. `_keyed` gives
-a model's sites their keys by path and step.
-"""
+# Each is a subclass of `Dropout`, one family a file; `_attention` has what attention is handed. `_keyed`
+# gives a model's sites their keys by path and step.
 
 from thinned.flax.nnx._attention import dot_product_attention
 from thinned.flax.nnx._concrete import ConcreteDropout

@@ -1,8 +1,7 @@
-"""This package predicts with PyTorch models over large data sets, on Ray Data.
+"""This package predicts with PyTorch models over large data sets, on Ray Data."""
 
-`_read` and `_row_numbers` give each row its number, `_chunking` says which rows are computed together, a
-`_worker` predicts them, and `_predict` is the step of the pipeline.
-"""
+# `_read` and `_row_numbers` give each row its number, `_chunking` says which rows are computed together, a
+# `_worker` predicts them, and `_predict` is the step of the pipeline.
 
 from __future__ import annotations
 

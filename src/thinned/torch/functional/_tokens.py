@@ -9,7 +9,7 @@ from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_tokens, check_training, requires_training
 from thinned.contract import Key, check_integer, check_probability
-from thinned.torch import _key, _mesh, _native, _onnx, _operands
+from thinned.torch import _key, _mesh, _native, _onnx, _operands, _rate
 from thinned.torch._numbers import drop_threshold, numbers
 from thinned.torch._overrides import overridable
 from thinned.torch._placement import Place
@@ -178,7 +178,8 @@ def patch_dropout(
     Raises:
         TypeError: `p must be a real number, got …`; `training is missing …`; `… a schedule of p cannot be
             compiled`.
-        ValueError: `p must be in [0, 1], got …`; `patch_dropout takes (N, L, …), got shape …`.
+        ValueError: `p must be in [0, 1], got …`; `p has no gradient …`; `patch_dropout takes (N, L, …), got
+            shape …`.
 
     Source:
         Yue Liu et al., "PatchDropout: Economizing Vision Transformers Using Patch Dropout", WACV 2023.
@@ -193,6 +194,7 @@ def patch_dropout(
     _native.check_dtype(input, training)
     if isinstance(p, Tensor) and torch.compiler.is_compiling():
         raise TypeError("patch_dropout makes its output's shape of p: a schedule of p cannot be compiled")
+    _rate.threshold(p, input)
     p = check_probability(p)
     key = _key.check_source(key, generator)
     check_integer("prefix_tokens", prefix_tokens)

@@ -179,117 +179,88 @@ class Verb:
     """A function: how it is called, on inputs, in training or not, by a key or without.
 
     Attributes:
-        call: on the inputs, and `training` and a key as keyword arguments.
+        call: on the inputs, and `training`, a key and what else as keyword arguments; the rate as `p`.
         inputs: tensors.
+        rate: a number or a tensor, and None where there is no rate.
+        keeps: whether evaluation gives back the first argument, the same object.
+        name: that of the function.
     """
 
     call: Callable[..., Any]
     inputs: Callable[[], tuple[torch.Tensor, ...]]
+    rate: Any
+    keeps: bool
+    name: str
 
 
-def verb(name: str, *shape: int, p: tuple[Any, ...] = (0.5,), **options: Any) -> Verb:
+def verb(
+    name: str,
+    *inputs: Any,
+    p: Any = 0.5,
+    keeps: bool | None = None,
+    before: tuple[Any, ...] = (),
+    **more: Any,
+) -> Verb:
+    """Of tensors, or of their shapes; `before` are arguments between them and p, `more` behind."""
     function = getattr(functional, name)
-    return Verb(
-        lambda x, training, key=None: function(x, *p, training=training, key=key, **options),
-        lambda: (floats(*shape),),
-    )
+    attention = name == "scaled_dot_product_attention"
+
+    def call(*x: Any, training: Any, key: Any = None, **given: Any) -> Any:
+        named = {} if p is None else {"dropout_p" if attention else "p": given.pop("p", p)}
+        named["dropout_key" if attention else "key"] = key
+        return function(*x, *before, **named, training=training, **{**more, **given})
+
+    def made() -> tuple[torch.Tensor, ...]:
+        return tuple(floats(*each) if isinstance(each, tuple) else each() for each in inputs)
+
+    return Verb(call, made, p, len(inputs) == 1 if keeps is None else keeps, name)
 
 
-def attend(q: Any, k: Any, v: Any, training: bool, key: Any = None) -> Any:
-    return functional.scaled_dot_product_attention(q, k, v, None, 0.5, training=training, dropout_key=key)
+def edges() -> torch.Tensor:
+    return torch.arange(40).reshape(2, 20)
 
 
-HALF = (torch.tensor(0.5),)
-
-VERBS: dict[str, Verb] = {
-    "alpha_dropout": verb("alpha_dropout", 4, 6),
-    "concrete_dropout": verb("concrete_dropout", 4, 6, p=HALF),
-    "cutout": verb("cutout", 8, 2, 4, 4, p=(2,)),
-    "drop_block1d": verb("drop_block1d", 2, 3, 9, p=(0.3, 2)),
-    "drop_block2d": verb("drop_block2d", 2, 3, 9, 8, p=(0.3, 2)),
-    "drop_block3d": verb("drop_block3d", 2, 3, 9, 8, 7, p=(0.3, 2)),
-    "drop_connect_linear": Verb(
-        lambda x, w, training, key=None: functional.drop_connect_linear(
-            x, w, None, 0.5, training=training, key=key
-        ),
-        lambda: (floats(4, 6), floats(5, 6)),
-    ),
-    "drop_head": verb("drop_head", 4, 6, 3),
-    "drop_edge": Verb(
-        lambda x, training, key=None: functional.drop_edge(x, 0.5, training=training, key=key),
-        lambda: (torch.arange(40).reshape(2, 20),),
-    ),
-    "drop_key": verb("drop_key", 2, 4, 6),
-    "drop_message": verb("drop_message", 6, 5),
-    "drop_node": verb("drop_node", 24, 3),
-    "drop_path": verb("drop_path", 16, 3),
-    "dropout": verb("dropout", 4, 6),
-    "dropout1d": verb("dropout1d", 4, 6, 3),
-    "dropout2d": verb("dropout2d", 4, 6, 3, 3),
-    "dropout3d": verb("dropout3d", 4, 6, 3, 3, 3),
-    "dropout_add": Verb(
-        lambda x, y, training, key=None: functional.dropout_add(x, y, 0.5, training=training, key=key),
-        lambda: (floats(4, 6), floats(4, 6)),
-    ),
-    "dropout_add_layer_norm": Verb(
-        lambda x, y, training, key=None: functional.dropout_add_layer_norm(
-            x, y, 6, p=0.5, training=training, key=key
-        ),
-        lambda: (floats(4, 6), floats(4, 6)),
-    ),
-    "dropout_add_rms_norm": Verb(
-        lambda x, y, training, key=None: functional.dropout_add_rms_norm(
-            x, y, 6, p=0.5, training=training, key=key
-        ),
-        lambda: (floats(4, 6), floats(4, 6)),
-    ),
-    "embedding_dropout": Verb(
-        lambda i, w, training, key=None: functional.embedding_dropout(i, w, 0.5, training=training, key=key),
-        lambda: (torch.arange(20), floats(20, 3)),
-    ),
-    "feature_alpha_dropout": verb("feature_alpha_dropout", 4, 6, 3),
-    "gaussian_dropout": verb("gaussian_dropout", 4, 6),
-    "layer_drop": Verb(
-        lambda x, training, key=None: functional.layer_drop(
-            x, [torch.tanh, torch.nn.functional.softplus] * 4, 0.5, training, key=key
-        ),
-        lambda: (floats(4, 6),),
-    ),
-    "locked_dropout": verb("locked_dropout", 4, 6, 5, batch_first=True),
-    "mask_spans": verb("mask_spans", 4, 9, 12, p=(4, 2, -1)),
-    "mixout": Verb(
-        lambda w, t, training, key=None: functional.mixout(w, t, 0.5, training=training, key=key),
-        lambda: (floats(4, 6), floats(4, 6).square()),
-    ),
-    "patch_dropout": verb("patch_dropout", 4, 9, 2),
-    "scaled_dot_product_attention": Verb(attend, lambda: (floats(2, 4, 8), floats(2, 6, 8), floats(2, 6, 3))),
-    "shake_drop": verb("shake_drop", 8, 3),
-    "shake_shake": Verb(
-        lambda x, y, training, key=None: functional.shake_shake(x, y, training=training, key=key),
-        lambda: (floats(8, 3), floats(8, 3).square()),
-    ),
-    "spatial_dropout": verb("spatial_dropout", 4, 6, 5, p=(0.5, "NLD", "NL")),
-    "standout": verb("standout", 4, 6, p=HALF),
-    "stochastic_depth": verb("stochastic_depth", 16, 3, p=(0.5, "row")),
-    "variational_dropout": verb("variational_dropout", 4, 6, p=HALF),
-    "variational_conv": Verb(
-        lambda x, w, training, key=None: functional.variational_conv(
-            x, w, w.square(), training=training, key=key
-        ),
-        lambda: (floats(2, 2, 4, 4), floats(3, 2, 2, 2)),
-    ),
-    "variational_linear": Verb(
-        lambda x, w, training, key=None: functional.variational_linear(
-            x, w, w.square(), training=training, key=key
-        ),
-        lambda: (floats(4, 6), floats(5, 6)),
-    ),
-    "word_dropout": Verb(
-        lambda x, training, key=None: functional.word_dropout(x, 0.5, 0, training=training, key=key),
-        lambda: (torch.arange(1, 41).reshape(4, 10),),
-    ),
-    "zoneout": Verb(
-        lambda new, old, training, key=None: functional.zoneout(new, old, 0.5, training=training, key=key),
-        lambda: (floats(4, 6), -floats(4, 6)),
-    ),
-}
+HALF = torch.tensor(0.5)
+LAYERS_OF_DROP = [torch.tanh, torch.nn.functional.softplus] * 4
+LISTED = [
+    verb("alpha_dropout", (4, 6)),
+    verb("concrete_dropout", (4, 6), p=HALF),
+    verb("cutout", (8, 2, 4, 4), size=2, p=1.0),
+    verb("drop_block1d", (2, 3, 9), p=0.3, block_size=2),
+    verb("drop_block2d", (2, 3, 9, 8), p=0.3, block_size=2),
+    verb("drop_block3d", (2, 3, 9, 8, 7), p=0.3, block_size=2),
+    verb("drop_connect_linear", (4, 6), (5, 6), bias=None),
+    verb("drop_head", (4, 6, 3)),
+    verb("drop_edge", edges, keeps=False),
+    verb("drop_key", (2, 4, 6), keeps=False),
+    verb("drop_message", (6, 5)),
+    verb("drop_node", (24, 3)),
+    verb("drop_path", (16, 3)),
+    verb("dropout", (4, 6)),
+    verb("dropout1d", (4, 6, 3)),
+    verb("dropout2d", (4, 6, 3, 3)),
+    verb("dropout3d", (4, 6, 3, 3, 3)),
+    verb("dropout_add", (4, 6), (4, 6)),
+    verb("dropout_add_layer_norm", (4, 6), (4, 6), normalized_shape=6),
+    verb("dropout_add_rms_norm", (4, 6), (4, 6), normalized_shape=6),
+    verb("embedding_dropout", lambda: torch.arange(20), (20, 3)),
+    verb("feature_alpha_dropout", (4, 6, 3)),
+    verb("gaussian_dropout", (4, 6)),
+    verb("layer_drop", (4, 6), keeps=False, before=(LAYERS_OF_DROP,)),
+    verb("locked_dropout", (4, 6, 5), batch_first=True),
+    verb("mask_spans", (4, 9, 12), p=None, width=4, count=2, dim=-1),
+    verb("mixout", (4, 6), lambda: floats(4, 6).square(), keeps=True),
+    verb("patch_dropout", (4, 9, 2)),
+    verb("scaled_dot_product_attention", (2, 4, 8), (2, 6, 8), (2, 6, 3)),
+    verb("shake_drop", (8, 3), keeps=False),
+    verb("shake_shake", (8, 3), lambda: floats(8, 3).square(), p=None),
+    verb("spatial_dropout", (4, 6, 5), layout="NLD", independent="NL"),
+    verb("standout", (4, 6), p=HALF, keeps=False),
+    verb("stochastic_depth", (16, 3), mode="row"),
+    verb("variational_dropout", (4, 6), p=HALF),
+    verb("variational_conv", (2, 2, 4, 4), (3, 2, 2, 2), lambda: floats(3, 2, 2, 2).square(), p=None),
+    verb("variational_linear", (4, 6), (5, 6), lambda: floats(5, 6).square(), p=None),
+    verb("word_dropout", lambda: torch.arange(1, 41).reshape(4, 10), replacement=0),
+    verb("zoneout", (4, 6), lambda: -floats(4, 6)),
+]
+VERBS: dict[str, Verb] = {each.name: each for each in LISTED}
