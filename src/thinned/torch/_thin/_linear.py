@@ -95,7 +95,7 @@ class _Linear(torch.autograd.Function):
         part = torch.empty((tall, wide), dtype=weight.dtype, device="cpu")
         few = None if bias is None else torch.empty(tall, dtype=weight.dtype, device="cpu")
         _native._borrow_team()
-        _kernel.linear_part(
+        _kernel.linear_part(  # type: ignore[misc]
             *(_DTYPES[weight.dtype], weight.data_ptr(), part.data_ptr()),
             *((0, 0) if bias is None or few is None else (bias.data_ptr(), few.data_ptr())),
             *(*kept, torch.get_num_threads()),

@@ -183,7 +183,7 @@ class Link:
             or any(norm.training for norm in self.norms)
         ):
             return False
-        return self.site.fits(like) and (not traced() or self._is_static())  # type: ignore[no-any-return]
+        return self.site.fits(like) and (not traced() or self._is_static())
 
 
 @contextmanager
