@@ -121,7 +121,7 @@ def run(
     key = Key(seed).fold("averages")
     begin = time.perf_counter()
     drawn = [
-        _draw(x, weights, rate, key.fold(index), masks, progress or _ignore)
+        _draw(x, weights, rate, key.fold(index), masks, progress or (lambda done: None))
         for index, rate in enumerate(rates)
     ]
     seconds = time.perf_counter() - begin
@@ -198,7 +198,3 @@ def _check_keep(value: float) -> float:
     if keep == 0:
         raise ValueError("keep must be in (0, 1], got 0.0: nothing is left to scale")
     return keep
-
-
-def _ignore(done: int) -> None:
-    del done

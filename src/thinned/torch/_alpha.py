@@ -78,21 +78,9 @@ def _by_operators(input: Tensor, key: Tensor, p: Tensor, shifted: bool, *place: 
 
 
 def _alpha_dropout_vmap(
-    info: Any,
-    in_dims: Any,
-    input: Tensor,
-    key: Tensor,
-    p: Tensor,
-    affine: bool = True,
-    noise_shape: Sizes = None,
-    global_shape: Sizes = None,
-    start: Sizes = None,
-    step: Sizes = None,
+    info: Any, in_dims: Any, input: Tensor, key: Tensor, p: Tensor, affine: bool = True, *shapes: Sizes
 ) -> tuple[Tensor, int]:
-    dims = (*in_dims[:3], *in_dims[4:])
-    input, key, p, *place = batched(
-        info.batch_size, dims, input, key, p, noise_shape, global_shape, start, step
-    )
+    input, key, p, *place = batched(info.batch_size, in_dims, input, key, p, *shapes)
     return torch.ops.thinned.alpha_dropout(input, key, p, affine, *place), 0
 
 

@@ -36,10 +36,11 @@ def batched(
     input: Tensor,
     key: Tensor,
     p: Tensor,
-    noise_shape: Sizes,
-    global_shape: Sizes,
-    start: Sizes,
-    step: Sizes,
+    noise_shape: Sizes = None,
+    global_shape: Sizes = None,
+    start: Sizes = None,
+    step: Sizes = None,
+    coordinate: Sizes = None,
 ) -> tuple[Tensor, Tensor, Tensor, Sizes, Sizes, Sizes, Sizes]:
     """The arguments of the call that serves a whole vmap: its dimension is the input's first."""
     at_input, at_key, at_p, *_ = in_dims

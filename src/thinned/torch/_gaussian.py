@@ -78,20 +78,9 @@ def _normal(input: Tensor, key: Tensor, base: int, strides: tuple[int, ...]) -> 
 
 
 def _gaussian_dropout_vmap(
-    info: Any,
-    in_dims: Any,
-    input: Tensor,
-    key: Tensor,
-    p: Tensor,
-    noise_shape: Sizes = None,
-    global_shape: Sizes = None,
-    start: Sizes = None,
-    step: Sizes = None,
-    coordinate: Sizes = None,
+    info: Any, in_dims: Any, input: Tensor, key: Tensor, p: Tensor, *shapes: Sizes
 ) -> tuple[Tensor, int]:
-    return gaussian_dropout(
-        *batched(info.batch_size, in_dims, input, key, p, noise_shape, global_shape, start, step)
-    ), 0
+    return gaussian_dropout(*batched(info.batch_size, in_dims, input, key, p, *shapes)), 0
 
 
 self_adjoint(_library, "gaussian_dropout", _gaussian_dropout, _gaussian_dropout_vmap)

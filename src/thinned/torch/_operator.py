@@ -131,22 +131,10 @@ def rates(p: Tensor, inverted: bool = True, check: bool = True) -> tuple[Tensor,
 
 
 def _dropout_vmap(
-    info: Any,
-    in_dims: Any,
-    input: Tensor,
-    key: Tensor,
-    p: Tensor,
-    inverted: bool = True,
-    noise_shape: Sizes = None,
-    global_shape: Sizes = None,
-    start: Sizes = None,
-    step: Sizes = None,
-    coordinate: Sizes = None,
+    info: Any, in_dims: Any, input: Tensor, key: Tensor, p: Tensor, inverted: bool = True, *shapes: Sizes
 ) -> tuple[Tensor, int]:
-    input, key, p, *shapes = batched(
-        info.batch_size, in_dims, input, key, p, noise_shape, global_shape, start, step
-    )
-    return dropout(input, key, p, inverted, *shapes), 0
+    input, key, p, *place = batched(info.batch_size, in_dims, input, key, p, *shapes)
+    return dropout(input, key, p, inverted, *place), 0
 
 
 def _keep_mask(

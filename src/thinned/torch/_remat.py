@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from thinned.torch import _compat
+from thinned.contract import Key
+from thinned.torch import _compat, _export, _key, _mesh
 from thinned.torch._placement import traced_by_jit
 
 
@@ -24,3 +25,26 @@ def lean(function: Callable[..., Tensor], *arguments: Any) -> Tensor:
         return function(*arguments)
     result: Tensor = checkpoint(function, *arguments, use_reentrant=False, preserve_rng_state=False)
     return result
+
+
+def drawn_in_training(
+    input: Tensor,
+    training: bool,
+    source: tuple[Key | Tensor | None, torch.Generator | None],
+    evaluated: Callable[[], Tensor],
+    drawn: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """What a verb gives: `drawn(key)` in training, else `evaluated()`; an exported program holds both.
+
+    Args:
+        input: what is dropped.
+        training: whether to draw.
+        source: key and generator, as the verb was given them.
+        evaluated: gives the result in evaluation.
+        drawn: gives the result by a key as a tensor.
+    """
+    key = _key.check_source(*source)
+    if not training:
+        return evaluated()
+    _mesh.check_source(input, key, source[1])
+    return _export.turned(drawn(_key.as_tensor(key, source[1])), evaluated)

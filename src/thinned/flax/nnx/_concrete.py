@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,7 +15,6 @@ from thinned.flax.nnx._dropout import Dropout, Rngs
 from thinned.jax import concrete_dropout
 from thinned.jax._dropout import check_dtype
 from thinned.jax._learned import OPERATORS
-from thinned.jax._types import AnyKey
 
 
 class ConcreteDropout(Dropout):
@@ -75,25 +75,17 @@ class ConcreteDropout(Dropout):
         """The rate that has been learned so far."""
         return jax.nn.sigmoid(self.rate_logit[...])
 
-    def __call__(
-        self,
-        inputs: jax.Array,
-        *,
-        deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
-        key: AnyKey | None = None,
-    ) -> jax.Array:
-        """The layer of what is kept; the arguments are as of `Dropout`."""
+    def _drop(self, inputs: jax.Array, stay: bool, draw: Callable[[], Any]) -> jax.Array:
         layer: Any = self.layer
         check_dtype(jnp.asarray(inputs), "inputs")
-        if not self._stays(deterministic):
+        if not stay:
             axes = layer.kernel.ndim - 2
             lead = jnp.ndim(inputs) - axes - 1
             noise = (*(None,) * lead, *(1,) * axes, None) if axes else None
             inputs = concrete_dropout(
                 inputs,
                 self.p,
-                key=self._key(rngs, key),
+                key=draw(),
                 training=True,
                 temperature=self.temperature,
                 noise_shape=noise,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -87,8 +87,11 @@ class Dropout(nnx.Dropout):
             ValueError: `No `deterministic` argument was provided to Dropout: …`; `… no `rngs` argument was
                 provided to Dropout: …`; `broadcast_dims … does not fit inputs of shape …`.
         """
-        stay = self._stays(deterministic)
-        return thin(inputs, self.rate, stay, lambda: self._key(rngs, key), self.broadcast_dims)
+        return self._drop(inputs, self._stays(deterministic), lambda: self._key(rngs, key))
+
+    def _drop(self, inputs: jax.Array, stay: bool, draw: Callable[[], Any]) -> jax.Array:
+        """What a call does: nothing to the inputs if they `stay`, else by the key that `draw` gives."""
+        return thin(inputs, self.rate, stay, draw, self.broadcast_dims)
 
     def _stays(self, deterministic: bool | None) -> bool:
         if deterministic is None:
@@ -126,6 +129,8 @@ class Dropout(nnx.Dropout):
 class DropPath(Dropout):
     """Drop a residual branch by samples: `Dropout` with one decision along all dimensions but the first.
 
+    Under `jax.vmap` there is no N: use `Dropout` and share all dimensions.
+
     Args:
         rate: as of `Dropout`.
         scale_by_keep: multiply what is kept by 1/(1−rate). Without it what is kept stays as it is, in
@@ -162,19 +167,7 @@ class DropPath(Dropout):
         super().__init__(rate, deterministic=deterministic, rng_collection=rng_collection, rngs=rngs)
         self.scale_by_keep = scale_by_keep
 
-    def __call__(
-        self,
-        inputs: jax.Array,
-        *,
-        deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
-        key: AnyKey | None = None,
-    ) -> jax.Array:
-        """Drop samples of inputs, (N, …); the arguments are as of `Dropout`.
-
-        Under `jax.vmap` there is no N: use `Dropout` and share all dimensions.
-        """
-        stay = self._stays(deterministic)
+    def _drop(self, inputs: jax.Array, stay: bool, draw: Callable[[], Any]) -> jax.Array:
         mode: Literal["inverted", "classic"] = "inverted" if stay or self.scale_by_keep else "classic"
         shared = rows(inputs, type(self).__name__)
-        return thin(inputs, self.rate, stay, lambda: self._key(rngs, key), shared, mode)
+        return thin(inputs, self.rate, stay, draw, shared, mode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,6 @@ from thinned._boxes import check_numbers, check_value
 from thinned.contract import check_integer
 from thinned.flax._mask import patches, spans
 from thinned.flax.nnx._dropout import Dropout, Rngs
-from thinned.jax._types import AnyKey
 
 
 class PatchDropout(Dropout):
@@ -49,18 +49,9 @@ class PatchDropout(Dropout):
         super().__init__(rate, deterministic=deterministic, rng_collection=rng_collection, rngs=rngs)
         self.prefix_tokens = check_integer("prefix_tokens", prefix_tokens)
 
-    def __call__(
-        self,
-        inputs: jax.Array,
-        *,
-        deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
-        key: AnyKey | None = None,
-    ) -> jax.Array:
-        """Drop tokens; the arguments are as of `Dropout`."""
-        stay = self._stays(deterministic)
+    def _drop(self, inputs: jax.Array, stay: bool, draw: Callable[[], Any]) -> jax.Array:
         rate: Any = self.rate
-        return patches(inputs, rate, self.prefix_tokens, stay, lambda: self._key(rngs, key))
+        return patches(inputs, rate, self.prefix_tokens, stay, draw)
 
 
 class SpecAugment(Dropout):
@@ -112,14 +103,5 @@ class SpecAugment(Dropout):
         )
         self.value = check_value(value)
 
-    def __call__(
-        self,
-        inputs: jax.Array,
-        *,
-        deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
-        key: AnyKey | None = None,
-    ) -> jax.Array:
-        """Mask spans; the arguments are as of `Dropout`."""
-        stay = self._stays(deterministic)
-        return spans(inputs, self.parts, self.value, stay, lambda: self._key(rngs, key))
+    def _drop(self, inputs: jax.Array, stay: bool, draw: Callable[[], Any]) -> jax.Array:
+        return spans(inputs, self.parts, self.value, stay, draw)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -73,14 +72,11 @@ class Graph:
 def program(model: Any) -> Whole | Graph:
     """Cuts the model in two parts if it is a graph of layers whose batch has any size."""
     functional = _graph(model)
-    if functional is None or any(not k.shape or k.shape[0] is not None for k in _ends(functional)):
+    ends = [] if functional is None else [*functional.inputs, *functional.outputs]
+    if functional is None or any(not k.shape or k.shape[0] is not None for k in ends):
         return Whole(model)
     graph = Graph(model)
     return graph if all(k.shape and k.shape[0] is None for k in graph.between) else Whole(model)
-
-
-def _ends(functional: Any) -> Iterable[Any]:
-    return [*functional.inputs, *functional.outputs]
 
 
 def _graph(model: Any) -> Any:

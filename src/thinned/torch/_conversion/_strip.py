@@ -87,13 +87,10 @@ def _problem(module: torch.nn.Module) -> str | None:
         return foreign(module, torchs) if torchs else None
     if kind not in _IDENTITIES and not isinstance(module, _HOLDERS):
         return f"{kind.__name__} may do more in evaluation than give back its input"
-    if isinstance(module, nn.Dropout) and module.mode == "classic" and _scales(module):
+    classic = isinstance(module, nn.Dropout) and module.mode == "classic"
+    if classic and (not isinstance(module.p, float) or threshold(module.p) > 0):
         return "it is classic, and evaluates to input · (1 − p): to_inverted(model) first"
     return None
-
-
-def _scales(site: nn.Dropout) -> bool:
-    return not isinstance(site.p, float) or threshold(site.p) > 0
 
 
 def _remove(module: torch.nn.Module) -> dict[str, str]:

@@ -73,7 +73,7 @@ def drop_path(
                 [2., 2., 2.]])
     """
     training, p = check_training(training), p_of_timm(p, drop_prob)
-    noise = _rows(input, "drop_path")
+    noise = rows_noise(input, "drop_path")
     if not training or scale_by_keep:
         return dropout(input, p, training, key=key, generator=generator, noise_shape=noise, **place)
     return kept(input, p, key, noise, place, generator)
@@ -121,7 +121,7 @@ def stochastic_depth(
         tensor([2., 2., 2.])
     """
     check_rows(mode)
-    noise = _rows(input, "stochastic_depth") if mode == "row" else (1,) * input.dim()
+    noise = rows_noise(input, "stochastic_depth") if mode == "row" else (1,) * input.dim()
     return dropout(input, p, training, key=key, generator=generator, noise_shape=noise, **place)
 
 
@@ -131,7 +131,8 @@ def check_rows(mode: str) -> None:
         raise ValueError(f'mode must be "row" or "batch", got {mode!r}')
 
 
-def _rows(input: Tensor, name: str) -> tuple[int | None, ...]:
+def rows_noise(input: Tensor, name: str) -> tuple[int | None, ...]:
+    """The noise shape of one decision for each sample."""
     if not input.dim():
         raise ValueError(f"{name} takes (N, …), got shape (): a number is one sample, pass input[None]")
     return (None, *(1,) * (input.dim() - 1))

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key, check_integer
-from thinned.torch import _export, _key, _mesh, _native, _rate
+from thinned.torch import _native, _rate
 from thinned.torch._numbers import drop_threshold, numbers
 from thinned.torch._overrides import overridable
 from thinned.torch._placement import Place
-from thinned.torch._remat import lean
+from thinned.torch._remat import drawn_in_training, lean
 from thinned.torch.functional._dropout import dropout
 
 
@@ -120,15 +120,13 @@ def drop_key(
     training = check_training(training)
     _native.check_dtype(input)
     _rate.threshold(p, input)
-    key = _key.check_source(key, generator)
     if not input.dim():
         raise ValueError("input must be (…, queries, keys), got shape ()")
-    if not training:
-        return _whole(input)
-    _mesh.check_source(input, key, generator)
-    drop = drop_threshold(p, input.device)
-    result = lean(_seen, input, _key.as_tensor(key, generator), drop, place)
-    return _export.turned(result, lambda: _whole(input))
+
+    def drawn(bits: Tensor) -> Tensor:
+        return lean(_seen, input, bits, drop_threshold(p, input.device), place)
+
+    return drawn_in_training(input, training, (key, generator), lambda: _whole(input), drawn)
 
 
 def _whole(input: Tensor) -> Tensor:

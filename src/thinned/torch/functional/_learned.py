@@ -10,12 +10,12 @@ from torch import Tensor
 from thinned import _concrete
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _compat, _export, _key, _mesh, _native
+from thinned.torch import _compat, _native
 from thinned.torch._numbers import numbers
 from thinned.torch._overrides import overridable
 from thinned.torch._placement import Place
 from thinned.torch._rate import check_rate
-from thinned.torch._remat import lean
+from thinned.torch._remat import drawn_in_training, lean
 from thinned.torch.functional._dropout import Noise, dropout
 
 
@@ -74,13 +74,11 @@ def concrete_dropout(
     _native.check_dtype(input, training)
     check_rate(p, input)
     _concrete.check_positive(temperature=temperature)
-    key = _key.check_source(key, generator)
-    if not training:
-        return input
-    _mesh.check_source(input, key, generator)
-    bits = _key.as_tensor(key, generator)
-    result = lean(_relaxed, input, p, bits, temperature, noise_shape, place)
-    return _export.turned(result, lambda: input)
+
+    def drawn(bits: Tensor) -> Tensor:
+        return lean(_relaxed, input, p, bits, temperature, noise_shape, place)
+
+    return drawn_in_training(input, training, (key, generator), lambda: input, drawn)
 
 
 def _relaxed(
@@ -138,12 +136,11 @@ def standout(
     training = check_training(training)
     _native.check_dtype(input)
     check_rate(p, input)
-    key = _key.check_source(key, generator)
-    if not training:
-        return _expectation(input, p)
-    _mesh.check_source(input, key, generator)
-    result = lean(_dropped, input, p, _key.as_tensor(key, generator), place)
-    return _export.turned(result, lambda: _expectation(input, p))
+
+    def drawn(bits: Tensor) -> Tensor:
+        return lean(_dropped, input, p, bits, place)
+
+    return drawn_in_training(input, training, (key, generator), lambda: _expectation(input, p), drawn)
 
 
 def _expectation(input: Tensor, p: Tensor) -> Tensor:

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_tokens, check_training, requires_training
 from thinned.contract import Key, check_integer, check_probability
-from thinned.torch import _export, _key, _mesh, _native, _onnx, _operands, _rate
+from thinned.torch import _key, _mesh, _native, _onnx, _operands, _rate
 from thinned.torch._numbers import drop_threshold, numbers
 from thinned.torch._overrides import overridable
 from thinned.torch._placement import Place
 from thinned.torch._rate import check_number
+from thinned.torch._remat import drawn_in_training
 from thinned.torch.functional._dropout import dropout
 
 
@@ -64,15 +65,14 @@ def word_dropout(
         raise TypeError(f"input must hold token numbers, got {input.dtype}: dropout drops real numbers")
     replacement, *tokens = check_tokens(replacement, protected, str(input.dtype).removeprefix("torch."))
     check_number(p, input)
-    key = _key.check_source(key, generator)
-    if not training:
-        return input
-    _mesh.check_source(input, key, generator)
-    word = numbers(input, _key.as_tensor(key, generator), "word", None, place)
-    kept = word >= drop_threshold(p, input.device)
-    for token in tokens:
-        kept = kept | (input == token)
-    return _export.turned(torch.where(kept, input, replacement), lambda: input)
+
+    def drawn(bits: Tensor) -> Tensor:
+        kept = numbers(input, bits, "word", None, place) >= drop_threshold(p, input.device)
+        for token in tokens:
+            kept = kept | (input == token)
+        return torch.where(kept, input, replacement)
+
+    return drawn_in_training(input, training, (key, generator), lambda: input, drawn)
 
 
 @overridable

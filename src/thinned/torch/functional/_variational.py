@@ -9,12 +9,12 @@ from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _autocast, _eager, _export, _key, _mesh, _native
+from thinned.torch import _autocast, _eager, _native
 from thinned.torch._numbers import numbers
 from thinned.torch._overrides import overridable
 from thinned.torch._placement import Place
 from thinned.torch._rate import check_rate
-from thinned.torch._remat import lean
+from thinned.torch._remat import drawn_in_training, lean
 from thinned.torch.functional._dropout import Noise
 
 
@@ -64,12 +64,11 @@ def variational_dropout(
     check_rate(p, input)
     if not torch.compiler.is_compiling() and _eager.applies(p.detach()) and bool((p.detach() == 1).any()):
         raise ValueError("p must be in [0, 1), got 1: the noise's standard deviation √(p/(1−p)) is infinite")
-    key = _key.check_source(key, generator)
-    if not training:
-        return input
-    _mesh.check_source(input, key, generator)
-    result = lean(_noisy, input, p, _key.as_tensor(key, generator), noise_shape, place)
-    return _export.turned(result, lambda: input)
+
+    def drawn(bits: Tensor) -> Tensor:
+        return lean(_noisy, input, p, bits, noise_shape, place)
+
+    return drawn_in_training(input, training, (key, generator), lambda: input, drawn)
 
 
 def _noisy(input: Tensor, p: Tensor, key: Tensor, noise: Noise | None, place: Any) -> Tensor:
@@ -129,24 +128,7 @@ def variational_linear(
     training = check_training(training)
     _native.check_dtype(input)
     check_variance(weight, variance)
-    key = _key.check_source(key, generator)
-    if not training:
-        return torch.nn.functional.linear(input, weight, bias)
-    _mesh.check_source(input, key, generator)
-    bits = _key.as_tensor(key, generator)
-    result = lean(_drawn_linear, input, weight, variance, bias, bits, place)
-    return _export.turned(result, lambda: torch.nn.functional.linear(input, weight, bias))
-
-
-def _drawn_linear(
-    input: Tensor, weight: Tensor, variance: Tensor, bias: Tensor | None, key: Tensor, place: Any
-) -> Tensor:
-    mean = torch.nn.functional.linear(input, weight, bias)
-    z = numbers(mean, key, "normal", None, place)
-    wide = torch.promote_types(input.dtype, torch.float32)
-    with _autocast.off(input):  # a square leaves float16's range from 256 on
-        spread = torch.nn.functional.linear(input.to(wide).square(), variance.to(wide))
-        return (mean + root(spread) * z.to(wide)).to(mean.dtype)
+    return _noisy_product(input, weight, variance, bias, training, (key, generator), (), place)
 
 
 def check_variance(weight: Tensor, variance: Tensor) -> None:
@@ -162,7 +144,9 @@ def root(square: Tensor) -> Tensor:
     return torch.where(square <= 0, 0.0, square.clamp_min(torch.finfo(square.dtype).tiny).sqrt())
 
 
-_CONVOLUTIONS: Final[dict[int, Any]] = {
+# By the dimensions of a weight.
+_PRODUCTS: Final[dict[int, Any]] = {
+    2: torch.nn.functional.linear,
     3: torch.nn.functional.conv1d,
     4: torch.nn.functional.conv2d,
     5: torch.nn.functional.conv3d,
@@ -224,38 +208,48 @@ def variational_conv(
     training = check_training(training)
     _native.check_dtype(input)
     check_variance(weight, variance)
-    if weight.dim() not in _CONVOLUTIONS:
+    if weight.dim() not in (3, 4, 5):
         raise ValueError(
             f"weight must be of a convolution, (out_channels, in_channels / groups, …) with one to three "
             f"dimensions more, got shape {tuple(weight.shape)}"
         )
-    key = _key.check_source(key, generator)
     options = (stride, padding, dilation, groups)
-    if not training:
-        return _convolved(input, weight, bias, options)
-    _mesh.check_source(input, key, generator)
-    bits = _key.as_tensor(key, generator)
-    result = lean(_drawn, input, weight, variance, bias, bits, options, place)
-    return _export.turned(result, lambda: _convolved(input, weight, bias, options))
+    return _noisy_product(input, weight, variance, bias, training, (key, generator), options, place)
 
 
-def _convolved(input: Tensor, weight: Tensor, bias: Tensor | None, options: tuple[Any, ...]) -> Tensor:
-    result: Tensor = _CONVOLUTIONS[weight.dim()](input, weight, bias, *options)
-    return result
+def _noisy_product(
+    input: Tensor,
+    weight: Tensor,
+    variance: Tensor,
+    bias: Tensor | None,
+    training: bool,
+    source: tuple[Any, Any],
+    options: tuple[Any, ...],
+    place: Any,
+) -> Tensor:
+    def mean() -> Tensor:
+        result: Tensor = _PRODUCTS[weight.dim()](input, weight, bias, *options)
+        return result
+
+    def drawn(bits: Tensor) -> Tensor:
+        return lean(_drawn_product, input, weight, variance, bias, bits, options, place)
+
+    return drawn_in_training(input, training, source, mean, drawn)
 
 
-def _drawn(
+def _drawn_product(
     input: Tensor,
     weight: Tensor,
     variance: Tensor,
     bias: Tensor | None,
     key: Tensor,
-    options: Any,
+    options: tuple[Any, ...],
     place: Any,
 ) -> Tensor:
-    mean = _convolved(input, weight, bias, options)
+    product = _PRODUCTS[weight.dim()]
+    mean: Tensor = product(input, weight, bias, *options)
     z = numbers(mean, key, "normal", None, place)
     wide = torch.promote_types(input.dtype, torch.float32)
     with _autocast.off(input):  # a square leaves float16's range from 256 on
-        spread = _convolved(input.to(wide).square(), variance.to(wide), None, options)
+        spread = product(input.to(wide).square(), variance.to(wide), None, *options)
         return (mean + root(spread) * z.to(wide)).to(mean.dtype)

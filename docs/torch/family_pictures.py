@@ -1,4 +1,4 @@
-"""Pictures of the families whose rate is learned, or whose masks have a structure."""
+"""These pictures show families whose rate is learned, or whose masks have a structure."""
 
 from __future__ import annotations
 
