@@ -22,6 +22,7 @@ _OPERATORS = (
     "kept",
     "largest",
     "numbers",
+    "once",
     "recurrent",
     "words_at",
 )
