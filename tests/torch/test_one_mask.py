@@ -53,11 +53,10 @@ def test_forward_and_backward_have_one_mask(run, key):
 
 
 # The compiler makes a graph for each: every layout with one dtype, and each of these with eager code's mask.
-# A layout is the operator's business, and how it is run autograd's.  Generated code has two draws below.
+# A layout is the operator's business, and how it is run autograd's. Generated code has two draws below, and
+# takes 8 s for each.
 COMPILED = [("aot_eager", *run) for run in RUNS]
-LATER = [
-    pytest.param("inductor", *run, marks=pytest.mark.full) for run in RUNS
-]  # 8 s each, and two draws below
+LATER = [pytest.param("inductor", *run, marks=pytest.mark.full) for run in RUNS]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
