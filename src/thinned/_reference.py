@@ -159,6 +159,15 @@ def fold_many(keys: int, data: int, out: int, n: int) -> None:
         folded[2 * k : 2 * k + 2] = key.seed, key.fold(number).stream
 
 
+def kept(seed: int, stream: int, threshold: int, rows: int, size: int, out: int) -> list[int]:
+    """The numbers that each row keeps, ascending, in the first places of its own; and how many they are."""
+    places = _array_at(out, 1, (rows, size), (size, 1)).view(np.int64)
+    masks = keep(Key(seed, stream), np.arange(rows * size).reshape(rows, size), threshold)
+    for row, mask in enumerate(masks):
+        places[row, : mask.sum()] = mask.nonzero()[0]
+    return [int(count) for count in masks.sum(1)]
+
+
 def largest(seed: int, stream: int, rows: int, size: int, count: int, out: int) -> None:
     """The positions of the largest numbers of each row, ascending, as int64."""
     kept = _fixed.largest(Key(seed, stream), rows, size, count)

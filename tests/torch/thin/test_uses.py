@@ -19,6 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning"),
     pytest.mark.filterwarnings("ignore:Anomaly Detection"),
     pytest.mark.filterwarnings("ignore:For backward hooks to be called"),
+    pytest.mark.filterwarnings("ignore:Full backward hook is firing"),
     pytest.mark.filterwarnings("ignore:There is a performance drop"),
 ]
 
@@ -237,8 +238,8 @@ def replicated(model, x):
     for module, one in copies.items():
         for name, child in module.named_children():
             setattr(one, name, copies[child])
-        for name, weight in module.named_parameters(recurse=False):
-            setattr(one, name, weight * 1)
+        for name, weight in module._parameters.items():
+            setattr(one, name, None if weight is None else weight * 1)
     y = copies[model](x)
     loss(y).backward()
     return {**gradients(model), "output": y.detach()}

@@ -69,8 +69,9 @@ def resources(kernel: Any) -> tuple[int, int]:
     """Registers of a thread, and bytes of its stack, of which each is a register's that was spilled."""
     if "cubin" not in kernel.asm:
         text = kernel.asm["amdgcn"]
-        number = {name: int(n) for name, n in re.findall(r"\.([vs]gpr_(?:count|spill_count)): +(\d+)", text)}
-        return number["vgpr_count"], 4 * (number["vgpr_spill_count"] + number["sgpr_spill_count"])
+        # Registers of a whole wave that are spilled go to lanes of vector registers, and not to memory.
+        found = dict(re.findall(r"\.(vgpr_count|private_segment_fixed_size): +(\d+)", text))
+        return int(found["vgpr_count"]), int(found["private_segment_fixed_size"])
     text = _tool(knobs.nvidia.cuobjdump.path, kernel, "--dump-resource-usage")
     found = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", text))
     return int(found["REG"]), int(found["STACK"]) + int(found["LOCAL"])

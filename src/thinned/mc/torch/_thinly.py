@@ -7,8 +7,9 @@ so that a weight is gathered once for all of them. Only what computes each input
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from thinned.mc.torch import _linear  # noqa: F401 (defines an operator)
 from thinned.torch import _compat
 from thinned.torch._thin._submatrix import take
 
+_Step = Callable[[int], Tensor]
 _aten, _ours = torch.ops.aten, torch.ops.thinned
 _LINEAR = {torch.ops.thinned_mc.linear.default, _aten.addmm.default, _aten.mm.default}
 _MAPS = {*_LINEAR, _aten.convolution.default}
@@ -90,26 +92,31 @@ class Thinly:
         values[self.key] = keys
         for node in self.keyed:
             values[node] = node.target(*_filled(node.args, values))
+        steps = self._steps(values, keys, inputs)
+        drawn = []
+        for k in range(len(keys)):
+            for node, step in steps:
+                values[node] = step(k)
+            drawn.append(values[self.result])
+        return torch.stack(drawn).unsqueeze(2)
+
+    def _steps(self, values: dict[Any, Tensor], keys: Tensor, inputs: int) -> list[tuple[Any, _Step]]:
+        """What computes each node's value in a sample from those that `values` has then."""
         masks, kept = self._drawn(values, keys, inputs)
         reads = {sink: node for node in kept for sink in self.sites[node].sinks}
         writes = {self.sites[node].source: node for node in kept if self.sites[node].source is not None}
-        drawn = []
-        for k in range(len(keys)):
-            for node in self.walk:
-                if node in kept:
-                    x = values[node.args[0]]
-                    is_thin = self.sites[node].source is not None
-                    values[node] = x if is_thin else take(x.contiguous(), None, kept[node].parts[k])
-                elif node in masks:
-                    factor, x = masks[node][k], values[node.args[0]]
-                    values[node] = (x * factor).masked_fill_(factor == 0, 0)
-                elif node.target in _MAPS:
-                    out, inward = kept.get(writes.get(node)), kept.get(reads.get(node))
-                    values[node] = _map(node, values, out, inward, k)
-                else:
-                    values[node] = _each(node, values, inputs)
-            drawn.append(values[self.result])
-        return torch.stack(drawn).unsqueeze(2)
+
+        def step(node: Any) -> _Step:
+            if node.target in _MAPS:
+                return _map(node, values, kept.get(writes.get(node)), kept.get(reads.get(node)))
+            if node in kept:
+                is_thin = self.sites[node].source is not None
+                return _columns(node.args[0], values, None if is_thin else kept[node])
+            if node in masks:
+                return _masking(node.args[0], values, masks[node])
+            return functools.partial(_each, node, values, inputs)
+
+        return [(node, step(node)) for node in self.walk]
 
     def _drawn(
         self, values: dict[Any, Tensor], keys: Tensor, inputs: int
@@ -243,26 +250,47 @@ def _source(site: fx.Node) -> Any:
     return None
 
 
-def _map(node: Any, values: dict[Any, Tensor], out: _Kept | None, inward: _Kept | None, k: int) -> Tensor:
+def _columns(source: Any, values: dict[Any, Tensor], kept: _Kept | None) -> _Step:
+    """What is kept of units; None: no others are there."""
+    if kept is None:
+        return lambda k: values[source]
+    return lambda k: take(values[source].contiguous(), None, kept.parts[k])
+
+
+def _masking(source: Any, values: dict[Any, Tensor], factors: Tensor) -> _Step:
+    gone = factors == 0
+    return lambda k: (values[source] * factors[k]).masked_fill_(gone[k], 0)
+
+
+def _map(node: Any, values: dict[Any, Tensor], out: _Kept | None, inward: _Kept | None) -> _Step:
     """A linear map or a convolution, of the units that are kept."""
-    bias, x, weight = (None if one is None else values[one] for one in _operands(node))
-    assert x is not None
-    assert weight is not None
-    linear = node.target in _LINEAR
-    weight = weight.t() if linear else weight
-    width = len(weight)
-    rows = None if out is None else out.parts[k]
-    columns = None if inward is None else inward.parts[k]
-    weight = take(weight, rows, columns, 1.0 if inward is None else inward.scale)
-    if bias is not None and rows is not None:
-        wide = bias.expand(*bias.shape[:-1], width)  # of one number, or with the batch of one
-        bias = wide.index_select(-1, rows)
-    if not linear:
-        return torch.convolution(x, weight, bias, *node.args[3:])
-    return x @ weight.t() if bias is None else torch.addmm(bias, x, weight.t())
+    at_bias, source, at_weight = _operands(node)
+    bias = None if at_bias is None else values[at_bias]
+    linear, thin = node.target in _LINEAR, out is not None or inward is not None
+    # A product takes rows of one length a third faster where its weight is (in, out) in memory.
+    weight = values[at_weight].contiguous() if thin else values[at_weight]
+    axis = 1 if linear else 0  # of what comes out
+    biases: Sequence[Tensor | None] | None = None
+    if bias is not None and out is not None:
+        wide = bias.expand(*bias.shape[:-1], weight.shape[axis])  # of one number, or with the batch of one
+        sizes = [len(part) for part in out.parts]
+        biases = wide.index_select(-1, torch.cat(out.parts)).split(sizes, -1)
+
+    def run(k: int) -> Tensor:
+        made, of_units = weight, bias if biases is None else biases[k]
+        if thin:
+            kept = [None if one is None else one.parts[k] for one in (out, inward)]
+            rows, columns = reversed(kept) if linear else kept
+            made = take(weight, rows, columns, 1.0 if inward is None else inward.scale)
+        if not linear:
+            return torch.convolution(values[source], made, of_units, *node.args[3:])
+        x = values[source]
+        return torch.mm(x, made) if of_units is None else torch.addmm(of_units, x, made)
+
+    return run
 
 
-def _each(node: Any, values: dict[Any, Tensor], inputs: int) -> Tensor:
+def _each(node: Any, values: dict[Any, Tensor], inputs: int, k: int) -> Tensor:
     args = _filled(node.args, values)
     if node.target in _VIEWS:
         args = (args[0], [inputs, *args[1][1:]])

@@ -47,6 +47,10 @@ class HeadLink(Link):
             return kept
         return kept.of(*self.layouts[next(n for n, one in enumerate(self.sources) if one is module)])
 
+    def _is_static(self) -> bool:
+        """Compiled code masks: the compiler knows not all operators of what stands for a tensor, as `@`."""
+        return False
+
     def given(self, output: Tensor, kept: Kept) -> FewHeads:
         """What a map's rows are."""
         shape = torch.Size((*output.shape[:-1], kept.size))

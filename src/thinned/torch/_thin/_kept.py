@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,15 +34,15 @@ class Kept:
     _features: dict[tuple[int, int], Kept] = field(default_factory=dict)
     _elsewhere: dict[torch.device, tuple[Tensor, ...]] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def width(self) -> int:
         """Units of a thinned tensor: the most of a group, at least 1; where one keeps fewer the rest is 0."""
-        return max(self.outer * self.inner, *(len(part) for part in self.parts))
+        return max(self.outer * self.inner, *(part.shape[0] for part in self.parts))
 
-    @property
+    @functools.cached_property
     def whole(self) -> bool:
         """Whether nothing is to be done: p is 0."""
-        return self.scale == 1.0 and all(len(part) == self.size for part in self.parts)
+        return self.scale == 1.0 and all(part.shape[0] == self.size for part in self.parts)
 
     def same(self, other: Kept) -> bool:
         """Whether another call, as one that a checkpoint computes again, keeps the same."""
@@ -67,7 +68,7 @@ class Kept:
 
 def kept_of(values: Tensor) -> Kept:
     """From what dropout makes of ones: of shape (n,), or (groups, n)."""
-    rows = values.reshape(-1, values.shape[-1])
+    rows = values if values.dim() == 2 else values.unsqueeze(0)
     parts = tuple(row.nonzero().squeeze(1) for row in rows)
     return Kept(parts, values.shape[-1], float(values.max()) if values.numel() else 1.0)
 

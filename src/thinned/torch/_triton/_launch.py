@@ -219,7 +219,10 @@ def _rows(
 ) -> None:
     aligned = found.shared or (not base % 8 and not any(d[3] % 8 for d in found.dimensions))
     calls = triton.cdiv(found.width + (0 if aligned else 7), 8)
-    a_warp = 32 * _BYTES_A_THREAD // (8 * input.element_size())
+    here = _BYTES_A_THREAD
+    if flags["KIND"] == _WHAT["noise"]:  # in double: two calls of the generator take half of all registers
+        here = min(here, 16 * input.element_size())
+    a_warp = 32 * here // (8 * input.element_size())
     size = min(_WARPS * a_warp, triton.next_power_of_2(calls))
     chunks = triton.cdiv(calls, size)
     _dropout.rows[(chunks * input.numel() // found.width,)](

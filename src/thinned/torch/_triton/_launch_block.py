@@ -94,6 +94,7 @@ def _blocks(
         _block.grow[(samples * chunks,)](
             *(found, grown, parts, channels, *sizes[:2], width, *found.shape[2:], *sides[:2], side, chunks),
             SPAN=_WORDS,
+            ONE=grown.shape[-1] == 1,
         )
         found, sides = grown, (1, 1, across)
         if across == 1:
@@ -114,7 +115,8 @@ def _apply(input: Tensor, out: Tensor, words: Tensor, factors: Tensor, scaled: b
     span = _THREADS * _BYTES_A_THREAD // input.element_size()
     chunks = triton.cdiv(elements, span)
     _block.blocks[(len(input) * chunks,)](
-        *(input, out, words, factors, sizes, x_steps, out_steps, bits),
+        *(input, out, words, factors, sizes, *zip(*map(_inverse, sizes), strict=True)),
+        *(x_steps, out_steps, bits),
         *(input.stride(0), out.stride(0), words.stride(0), elements, chunks),
         SPAN=span,
         DENSE=dense,
@@ -123,6 +125,16 @@ def _apply(input: Tensor, out: Tensor, words: Tensor, factors: Tensor, scaled: b
         num_warps=_THREADS // 32,
         **_EXACT,
     )
+
+
+def _inverse(size: int) -> tuple[int, int]:
+    """A factor m of 32 bits, and h: n // size is the high word of n · m, shifted by h, for n < 2^31.
+
+    With m = ⌈2^(32 + h) / size⌉ and size ≤ 2^(h + 1), n · m / 2^(32 + h) is above n / size by less than
+    1 / size.
+    """
+    halvings = max((size - 1).bit_length() - 1, 0)
+    return min(-(-(2 ** (32 + halvings)) // size), 2**32 - 1), halvings
 
 
 def _follow(sizes: Sequence[int], steps: Sequence[int]) -> bool:

@@ -15,6 +15,7 @@ from thinned.torch._triton._bits import halfword_at, words
 ALIGNED = tl.constexpr(0)  # one after another, from a multiple of eight on: a call for eight
 CONSECUTIVE = tl.constexpr(1)  # one after another: one more call for a word
 APART = tl.constexpr(2)  # a step from one to the next: a call for each
+NOTHING = tl.constexpr(3)  # p is 0: no mask is drawn
 
 _TOPS = tl.constexpr(0x80008000)
 _ONES = tl.constexpr(0x00010001)
