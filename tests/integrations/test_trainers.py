@@ -180,7 +180,9 @@ def test_lightnings_epochs_of_other_lengths_have_steps_of_their_own(digits):
             self.inner, self.sizes = Noting(keyed=False), iter((5, 3, 7))
 
         def train_dataloader(self):
-            return DataLoader(torch.utils.data.Subset(digits, range(BATCH * next(self.sizes))), batch_size=BATCH)
+            return DataLoader(
+                torch.utils.data.Subset(digits, range(BATCH * next(self.sizes))), batch_size=BATCH
+            )
 
         def training_step(self, batch, number):
             return self.inner(*batch)["loss"]
