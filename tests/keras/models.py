@@ -106,8 +106,8 @@ def one_site(**kwargs):
 
 def fit_keyed(model, until, begin=0):
     model.fit(
-        IMAGES[:160], LABELS[:160], epochs=until, initial_epoch=begin, batch_size=16, shuffle=False, verbose=0,
-        validation_data=(IMAGES[:16], LABELS[:16]), callbacks=[Keyed(7)],
+        IMAGES[:160], LABELS[:160], epochs=until, initial_epoch=begin, batch_size=16, shuffle=False,
+        verbose=0, validation_data=(IMAGES[:16], LABELS[:16]), callbacks=[Keyed(7)],
     )  # fmt: skip
     return model
 

@@ -73,8 +73,8 @@ class Keyed(keras.callbacks.Callback):  # type: ignore[misc]
         ValueError: when an epoch ends: `… drew … masks in … batches: pass calls=…`.
 
     Warns:
-        UserWarning: `epoch … begins and the optimizer has counted no batch: …`, of `initial_epoch` without the
-            saved optimizer.
+        UserWarning: `epoch … begins and the optimizer has counted no batch: …`, for an `initial_epoch` without
+            the saved optimizer.
 
     Example:
         >>> callback = Keyed(seed=7)
@@ -99,8 +99,8 @@ class Keyed(keras.callbacks.Callback):  # type: ignore[misc]
         self._before = batches = _compat.batches_of(self.model.optimizer)
         if epoch and not batches:
             warnings.warn(
-                f"epoch {epoch} begins and the optimizer has counted no batch: the masks are those of a run's "
-                "beginning. Load the optimizer with the model, by keras.models.load_model",
+                f"epoch {epoch} begins and the optimizer has counted no batch: the masks are those of "
+                "a run's start. Load the optimizer with the model, by keras.models.load_model",
                 stacklevel=2,
             )
         for site in _sites(self.model):
