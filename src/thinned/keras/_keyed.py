@@ -73,7 +73,7 @@ class Keyed(keras.callbacks.Callback):  # type: ignore[misc]
         ValueError: when an epoch ends: `… drew … masks in … batches: pass calls=…`.
 
     Warns:
-        UserWarning: `epoch … begins and the optimizer has counted no batch: …`, for an `initial_epoch` without
+        UserWarning: `epoch … begins and the optimizer has counted no batch: …`, for `initial_epoch` without
             the saved optimizer.
 
     Example:
