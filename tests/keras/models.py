@@ -112,6 +112,7 @@ def fit_keyed(model, until, begin=0):
     return model
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # Keras's own, when it saves
 @pytest.mark.full  # seven runs; the count that all of them set is tested below
 @pytest.mark.parametrize("settings", [{}, {"steps_per_execution": 3}, {"accumulated": 3}], ids=str)
 def test_a_run_that_is_resumed_from_a_file_is_the_plain_loop(settings, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
@@ -100,11 +101,14 @@ def test(target: Target, folder: Path) -> str:
 def runner(target: Target) -> list[str] | None:
     """The command that runs a target's programs on this machine; None if there is none."""
     same = target.processor == platform.machine()
+    loader = f"ld-{'linux' if 'gnu' in target.zig else 'musl'}-{target.processor}.so.1"
     if target.system == "Linux":
-        if same and ("gnu" in target.zig or Path(f"/lib/ld-musl-{target.processor}.so.1").exists()):
+        if same and ("gnu" in target.zig or Path("/lib", loader).exists()):
             return []
         emulator = shutil.which(f"qemu-{target.processor}") or shutil.which(f"qemu-{target.processor}-static")
-        return [emulator] if emulator else None
+        for root in (os.environ.get("QEMU_LD_PREFIX", "/"), f"/usr/{target.processor}-linux-gnu"):
+            if emulator and Path(root, "lib", loader).exists():
+                return [emulator, "-L", root]
     if target.system == "Windows" and (wine := shutil.which("wine")):
         return [wine]
     return None
