@@ -55,9 +55,10 @@ def select(match: str) -> list[Case | Scores]:
     Raises:
         ValueError: `no case of the GPU model has …`.
     """
-    found = [case for case in (*CASES, *SCORES) if match in _text(case)]
+    every: list[Case | Scores] = [*CASES, *SCORES]
+    found = [case for case in every if match in _text(case)]
     if not found:
-        names = sorted({case.name for case in (*CASES, *SCORES)})
+        names = sorted({case.name for case in every})
         raise ValueError(f"no case of the GPU model has {match!r}; there are {', '.join(names)}")
     return found
 

@@ -73,7 +73,7 @@ def merged(found: Sequence[Row], path: Path) -> list[Row]:
 
 def _place(row: Row) -> tuple[int, int, int]:
     """The GPU's, and the case's; below 0 where there is no such case."""
-    labels = [case.label() for case in (*CASES, *SCORES)]
+    labels = [*(case.label() for case in CASES), *(case.label() for case in SCORES)]
     label = {"kernel": row.kernel, "dtype": row.dtype, "elements": row.elements}
     at = labels.index(label) if label in labels else -1
     return list(CHIPS).index(row.arch), at, 0 if at >= 0 else hash(json.dumps(label))
