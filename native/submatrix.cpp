@@ -12,6 +12,8 @@ namespace {
 
 // Fewer kept than one element in so many are found faster one by one than a vector at a time.
 constexpr int64_t kFew = 16;
+// Moved by one thread: to hand a part to another takes longer.
+constexpr int64_t kAlone = 64 * 1024;
 
 // The kept elements of every row, by bits and by numbers.
 class Kept {
@@ -141,7 +143,7 @@ void sums_part(void* context, int part, int parts) {
 }
 
 int many(int64_t elements, int threads) {
-  return int(std::clamp<int64_t>(elements / kSerial, 1, std::max(threads, 1)));
+  return int(std::clamp<int64_t>(elements / kAlone, 1, std::max(threads, 1)));
 }
 
 }  // namespace
@@ -162,7 +164,7 @@ void put_within(const Kernels& kernels, const Submatrix& what, int threads) {
   for (int64_t left = what.part_height;;) {
     // Rows that lie behind all that is left of the part, so that several threads may write them.
     const int64_t first = n ? (left * what.part_row + n - 1) / n : 0, elements = (task.end - first) * n;
-    if (elements < kSerial) return put_upwards(task, left);
+    if (elements < kAlone) return put_upwards(task, left);
     task.begin = first;
     parallel(many(elements, threads), put_part, &task);
     task.end = first;

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from frameworks import BACKEND, array, gradient, tensor
 
-import thinned
 from thinned import Key
+from thinned import keras as tk
 
-tk = thinned.keras
 X = np.random.default_rng(0).uniform(0.5, 1.5, (4, 5, 6)).astype("float32")
 IMAGES = np.random.default_rng(1).uniform(0.5, 1.5, (4, 5, 5, 6)).astype("float32")
 VOLUMES = np.random.default_rng(2).uniform(0.5, 1.5, (4, 3, 3, 3, 6)).astype("float32")

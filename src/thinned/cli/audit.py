@@ -20,7 +20,7 @@ def _codes(context: click.Context, parameter: click.Parameter, value: str | None
     return tuple(one.strip() for one in value.split(",") if one.strip())
 
 
-@click.command()
+@click.command(short_help="Find mistakes with dropout in Python files.")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--select", callback=_codes, metavar="CODES", help=f"The rules to check. {_CODES}")
 @click.option("--ignore", callback=_codes, metavar="CODES", help="Rules not to check.")

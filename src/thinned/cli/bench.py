@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from thinned.bench import Measured
 
 
-@click.command()
+@click.command(short_help="Measure thinned against copies and torch.")
 @click.argument("match", default="", metavar="[MATCH]")
 @click.option("--list", "only_list", is_flag=True, help="Name the rows and measure nothing.")
 @click.option("--repeats", type=click.IntRange(1), help="Rounds of each row.  [default: 31]")

@@ -12,7 +12,7 @@ from rich.progress import TaskID
 from thinned.cli._console import OutPath, extra, progress_bar, show, writing
 
 
-@click.command()
+@click.command(short_help="Train small networks, and write a report.")
 @click.option(
     "--out",
     type=OutPath(),

@@ -23,7 +23,7 @@ REMEDY: Final = (
 )
 
 
-@click.command()
+@click.command(short_help="Show the code path and the frameworks found.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def info(as_json: bool) -> None:
     """Show the code path in use, threads, and the frameworks found."""

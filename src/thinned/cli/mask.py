@@ -41,7 +41,7 @@ def _sizes(context: click.Context, parameter: click.Parameter, value: str | None
     return tuple(int(entry) for entry in entries)
 
 
-@click.command()
+@click.command(short_help="Make a mask: its counts and its digest.")
 @click.argument("shape", callback=_sizes)
 @click.option("-p", "--p", type=float, required=True, help="Drop probability, in [0, 1].")
 @click.option("--seed", type=_WORD, default=0, help="The key's seed.")

@@ -29,7 +29,7 @@ def mc() -> None:
 mc.add_command(predict)
 
 
-@mc.command()
+@mc.command(short_help="Say whether averaging is worth it.")
 @click.argument("model")
 @click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @drawing

@@ -28,6 +28,7 @@ _OPERATORS = (
     "kept",
     "largest",
     "numbers",
+    "once",
     "recurrent",
     "words_at",
 )

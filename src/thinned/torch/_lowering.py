@@ -22,6 +22,15 @@ _library.define(
     "kept(SymInt[] sizes, Tensor seed, Tensor stream, Tensor drop, SymInt base, SymInt[] strides) -> Tensor"
 )
 
+# What is of one element is computed by itself, and not for each element of the loop that reads it.
+_library.define("once(Tensor small) -> Tensor")
+
+
+def once(small: Tensor) -> Tensor:
+    """Call `thinned::once`."""
+    result: Tensor = torch.ops.thinned.once(small)
+    return result
+
 
 def kept(sizes: Sequence[int], *rest: Any) -> Tensor:
     """Call `thinned::kept`."""
@@ -60,7 +69,12 @@ def make_lowering() -> None:
 
         return inductor.pointwise(seed.get_device(), torch.bool, one, list(sizes))
 
+    def apart(small: Any) -> Any:
+        small.realize()
+        return small
+
     inductor.register(torch.ops.thinned.kept.default, lowered)
+    inductor.register(torch.ops.thinned.once.default, apart)
 
 
 class _Number:
@@ -111,3 +125,5 @@ def _kept_at(ops: Any, position: Any, seed: Any, stream: Any, drop: Any) -> Any:
 
 _library.impl("kept", _kept, "CompositeExplicitAutograd")
 torch.library.register_fake("thinned::kept", _shape, lib=_library)
+_library.impl("once", torch.clone, "CompositeExplicitAutograd")
+torch.library.register_fake("thinned::once", torch.empty_like, lib=_library)

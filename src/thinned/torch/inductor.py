@@ -80,7 +80,7 @@ def _dropout(
     (seed, stream), drop, factor = _operator.tensors(input, key, p, inverted, check=False)
     kept = _lowering.kept(input.shape, seed, stream, drop, base, strides or row_major(shape))
     wide = torch.promote_types(input.dtype, torch.float32)
-    return torch.where(kept, (input.to(wide) * factor).to(input.dtype), 0.0)
+    return torch.where(kept, (input.to(wide) * _lowering.once(factor)).to(input.dtype), 0.0)
 
 
 def _dropout_add(input: Tensor, residual: Tensor, key: Tensor, p: Tensor, base: int = 0) -> Tensor:

@@ -9,6 +9,7 @@ import threading
 import pytest
 import torch
 from thin_families import close, made, of_each, step
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from thinned.torch import masked
@@ -63,7 +64,9 @@ def accumulated(model, x):
 
 def derived_twice(model, x):
     x = x.clone().requires_grad_()
-    (grad,) = torch.autograd.grad(loss(model(x) ** 2), x, create_graph=True)
+    with sdpa_kernel(SDPBackend.MATH):  # the only one that has a second derivative
+        y = model(x)
+    (grad,) = torch.autograd.grad(loss(y**2), x, create_graph=True)
     grad.square().sum().backward()
     return {**gradients(model), "input": x.grad}
 
@@ -253,12 +256,21 @@ WAYS = [
 ]
 
 
-def ways(chosen, model, x, masks):
+def run(way, model, x, masks):
     torch.manual_seed(11)
     if masks:
         with masked():
-            return chosen(model, x)
-    return chosen(model, x)
+            return way(model, x)
+    return way(model, x)
+
+
+# What torch, or the family's own code, takes no more with masks.
+LIMITS = {
+    **dict.fromkeys([(name, empty) for name in ("LSTM", "GRU")], "length to be larger than 0"),
+    ("LSTM", traced): "'tuple' object has no attribute 'sum'",
+    ("heads of a branch", traced): "slice indices must be integers",
+    ("heads of three maps", on_another_default_device): "device",
+}
 
 
 @pytest.mark.covering(strength=1)
@@ -268,7 +280,12 @@ def test_a_way_of_use_computes_what_masks_compute(name, way):
     found = []
     for masks in (True, False):
         model, x = made(name, 0.5)
-        found.append(ways(way, model, x, masks))
-    assert found[0]
-    assert found[0].keys() == found[1].keys()
-    assert close(*found)
+        if limit := LIMITS.get((name, way)):
+            with pytest.raises((RuntimeError, AttributeError, TypeError), match=limit):
+                run(way, model, x, masks)
+        else:
+            found.append({key: one for key, one in run(way, model, x, masks).items() if one is not None})
+    if found:
+        assert found[0]
+        assert found[0].keys() == found[1].keys()
+        assert close(*found)
