@@ -1,5 +1,7 @@
 """The operators as they run on a GPU: autograd, transforms, in place, opaque to the compiler."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from arrays import array, numbers, rate, reference
 from equal_bits import assert_equal_bits
 
 from thinned import Key
-from thinned.torch import _key, _norm, _operator, _residual, functional, keyed, nn, set_step
+from thinned.torch import _capture, _key, _norm, _operator, _residual, functional, keyed, nn, set_step
 from thinned.torch._triton import _launch
 
 pytestmark = [
@@ -179,6 +181,37 @@ def test_no_value_is_read_before_the_kernel(monkeypatch):
     monkeypatch.undo()
     assert torch.equal(folded, _key.key_to_tensor(KEY.fold(5)))
     assert torch.equal(mask(y), torch.from_numpy(reference(torch.ones(8, 24), 0.4, KEY)) != 0)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_what_would_wait_while_a_graph_is_captured_is_refused_by_name(monkeypatch, many):
+    """CUDA's own error names no argument, and ends the capture."""
+    monkeypatch.setattr(_capture, "capturing", lambda tensor: True)
+    x, elsewhere = numbers((2, 3, 8, 8)), torch.device("meta")  # as good as another GPU
+    monkeypatch.setattr(_launch, "_on", lambda input, small: True)
+    keys, p = BITS.expand(2, 2).to(elsewhere), torch.full((2, 1, 1, 1), 0.3).to(elsewhere)
+    if many:
+        with pytest.raises(
+            RuntimeError, match=r"captured, and key of shape \(2, 2\) on meta would have to be"
+        ):
+            _launch.dropout(x, x.clone(), keys, rate(0.3), True, 0, None)
+        with pytest.raises(RuntimeError, match=r"captured, and p of shape \(2, 1, 1, 1\) on meta"):
+            _launch.dropout(x, x.clone(), BITS, p, True, 0, None)
+    else:
+        with pytest.raises(
+            RuntimeError, match=r"captured, and key of shape \(2,\) on cpu would .* pass a key on"
+        ):
+            _key.words_of(BITS)
+        with pytest.raises(
+            RuntimeError, match="captured, and p of shape .* seeds' rate on the CPU; pass a number"
+        ):
+            functional.drop_block2d(x, rate(0.3).reshape(1, 1, 1, 1), 2, True, key=BITS)
+
+
+def test_grids_have_one_dimension():
+    """A second one ends at 65,535 programs."""
+    folder = Path(_launch.__file__).parent
+    assert not [file.name for file in folder.glob("*.py") if "program_id(1)" in file.read_text()]
 
 
 # The compiler.

@@ -74,7 +74,9 @@ def blocks(text: str, backend: str) -> list[Block]:
         if name.startswith(("BRA", "s_branch", "s_cbranch")) or ends:
             target = _TARGET.search(rest)
             here.jump = target.group(1) if target and not ends else None
-            here.falls = guarded if backend == "cuda" else name.startswith("s_cbranch")
+            # `BRA.U UP0, …` has its condition among the operands.
+            condition = guarded or bool(rest.split("`")[0].strip(" ;"))
+            here.falls = condition if backend == "cuda" else name.startswith("s_cbranch")
             found.append(here)
             here = Block()
     return [*found, here]
