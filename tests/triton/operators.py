@@ -9,7 +9,7 @@ from arrays import array, numbers, rate, reference
 from equal_bits import assert_equal_bits
 
 from thinned import Key
-from thinned.torch import _capture, _key, _norm, _operator, _residual, functional, keyed, nn, set_step
+from thinned.torch import _capture, _cuda, _key, _norm, _operator, _residual, functional, keyed, nn, set_step
 from thinned.torch._triton import _launch
 
 pytestmark = [
@@ -191,21 +191,19 @@ def test_what_would_wait_while_a_graph_is_captured_is_refused_by_name(monkeypatc
     monkeypatch.setattr(_launch, "_on", lambda input, small: True)
     keys, p = BITS.expand(2, 2).to(elsewhere), torch.full((2, 1, 1, 1), 0.3).to(elsewhere)
     if many:
-        with pytest.raises(
-            RuntimeError, match=r"captured, and key of shape \(2, 2\) on meta would have to be"
-        ):
-            _launch.dropout(x, x.clone(), keys, rate(0.3), True, 0, None)
-        with pytest.raises(RuntimeError, match=r"captured, and p of shape \(2, 1, 1, 1\) on meta"):
-            _launch.dropout(x, x.clone(), BITS, p, True, 0, None)
+        calls = {
+            r"key of shape \(2, 2\) on meta": lambda: _launch.dropout(x, x, keys, rate(0.3), True, 0, None),
+            r"p of shape \(2, 1, 1, 1\) on meta": lambda: _launch.dropout(x, x, BITS, p, True, 0, None),
+        }
     else:
-        with pytest.raises(
-            RuntimeError, match=r"captured, and key of shape \(2,\) on cpu would .* pass a key on"
-        ):
-            _key.words_of(BITS)
-        with pytest.raises(
-            RuntimeError, match="captured, and p of shape .* seeds' rate on the CPU; pass a number"
-        ):
-            functional.drop_block2d(x, rate(0.3).reshape(1, 1, 1, 1), 2, True, key=BITS)
+        one = rate(0.3).reshape(1, 1, 1, 1)
+        calls = {
+            r"key of shape \(2,\) on cpu": lambda: _key.words_of(BITS),
+            r"p of shape .* seeds' rate": lambda: functional.drop_block2d(x, one, 2, True, key=BITS),
+        }
+    for said, call in calls.items():
+        with pytest.raises(RuntimeError, match=f"captured, and {said}"):
+            call()
 
 
 def test_grids_have_one_dimension():
@@ -214,7 +212,35 @@ def test_grids_have_one_dimension():
     assert not [file.name for file in folder.glob("*.py") if "program_id(1)" in file.read_text()]
 
 
+@pytest.fixture
+def _asked_anew():
+    _cuda._has_triton.cache_clear()
+    yield
+    _cuda._has_triton.cache_clear()
+
+
+@pytest.mark.usefixtures("_asked_anew")
+@pytest.mark.parametrize("missing", ["tuple", "gather", None])
+def test_a_triton_that_is_too_old_or_missing_is_said_once_and_not_used(monkeypatch, missing):
+    """Triton 3.2, which torch 2.6 brings, fails in each kernel: 'tuple' object has no attribute 'dtype'."""
+    if missing:
+        monkeypatch.delattr(f"triton.language.{missing}")
+    else:
+        monkeypatch.setattr(_cuda, "find_spec", lambda name: None)
+    with pytest.warns(UserWarning, match="and dropout's kernels for a GPU need 3.3 or later"):
+        assert not _cuda.has_triton()
+    assert not _cuda.has_triton()  # a second warning would be an error
+
+
 # The compiler.
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("_asked_anew")
+def test_whether_there_are_kernels_is_a_constant_of_compiled_code():
+    torch._dynamo.reset()
+    call = torch.compile(lambda x: x + _cuda.has_triton(), backend="eager", fullgraph=True)
+    assert torch.equal(call(torch.zeros(2)), torch.ones(2))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

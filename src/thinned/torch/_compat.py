@@ -67,6 +67,17 @@ convolution_of = private_attribute(
 )
 version_of = private_attribute("_version", "tell whether a weight was updated between two calls")
 
+
+def constant_to_the_compiler(function: Any) -> Any:
+    """Have torch's compiler call a function of no tensors, and take its answer for a constant.
+
+    It is what `torch.compiler.assume_constant_result` does, which imports the compiler. A torch that does not
+    read the mark traces the function.
+    """
+    function._dynamo_marked_constant = True
+    return function
+
+
 # Layers by the classes that they derive from.
 DROPOUTS = private(
     "torch.nn.modules.dropout._DropoutNd",
