@@ -1,6 +1,6 @@
 """Which verbs and layers run a kernel where one serves, and which go by torch's own operators.
 
-All that tests/seams lists falls into it; docs/torch/cuda.md has the reasons of what runs no kernel.
+All that torch_sites lists falls into it; docs/torch/cuda.md has the reasons of what runs no kernel.
 """
 
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "seams"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from torch_sites import LAYERS, VERBS
 

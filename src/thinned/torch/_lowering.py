@@ -1,4 +1,4 @@
-"""The operator `thinned::kept`: a mask as Inductor makes it within a kernel of its neighbours.
+"""The operator `thinned::kept` is a mask that Inductor computes inside a neighbouring kernel.
 
 Taken apart into torch's operators, a mask would be ten rounds with two readers of each word, and Inductor
 would write each reader's copy anew: it does not end. So the mask is lowered as a whole, to one loop.

@@ -1,4 +1,4 @@
-"""Masks computed in the kernels of their neighbours: a backend for `torch.compile`.
+"""This backend for `torch.compile` computes masks in the kernels of their neighbours.
 
 By default dropout is one operator in a compiled graph. Here it is taken apart into the contract's integer
 arithmetic, so that Inductor puts it into one kernel with what stands before and after it.

@@ -1,4 +1,4 @@
-"""The launches that the model and the measurement are about: what trainings call, their dtypes and sizes."""
+"""The launches that are modelled and measured are listed here, with their dtypes and sizes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Case:
 
     @property
     def elements(self) -> int:
-        """Of the input."""
+        """Counts the input's elements."""
         return torch.Size(self.shape).numel()
 
     def on(self, device: str) -> Callable[[], object]:

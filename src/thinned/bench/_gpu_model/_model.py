@@ -1,4 +1,4 @@
-"""What bounds a kernel on a GPU that need not be here.
+"""The model computes what bounds a kernel on a GPU.
 
 A case is compiled by Triton, its assembly is read, and what its usual way does is divided by what is
 published of the chip. The model knows no cache, no clock that is lowered, and no program that waits for

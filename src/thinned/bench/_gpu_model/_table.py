@@ -1,4 +1,4 @@
-"""The model's rows as a table, a page and a file."""
+"""The model's rows are written here as a table, a page and a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLUMNS = (("wide", "multiply"), ("logic",), ("float",), ("other", "memory", "c
 
 
 def table(found: Sequence[Row]) -> str:
-    """In Markdown: launches over copies, and attention over itself without a mask."""
+    """Writes in Markdown: launches over copies, and attention over itself without a mask."""
     both = _launches([r for r in found if r.without is None]), _scores([r for r in found if r.without])
     return "\n\n".join(filter(None, both))
 

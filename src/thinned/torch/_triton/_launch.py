@@ -14,9 +14,9 @@ from thinned._arguments import effect, signed
 from thinned._position import row_major
 from thinned.contract import threshold
 from thinned.torch import _alpha, _capture, _rate
+from thinned.torch._key_tensor import words_of
 from thinned.torch._triton import _bits, _dropout, _numbers, _tile, _turned
 from thinned.torch._triton._layout import layout
-from thinned.torch._words import words_of
 
 # Of input that a thread has on its way while the generator runs: four loads.
 _BYTES_A_THREAD = 64

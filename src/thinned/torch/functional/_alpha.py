@@ -1,4 +1,4 @@
-"""Alpha dropout: what is dropped goes to SELU's lower limit, and mean and variance stay."""
+"""Alpha dropout sets dropped elements to SELU's lower limit, and keeps mean and variance."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from thinned.contract import Key, threshold
 from thinned.torch import _alpha, _cuda, _export, _in_place, _key, _mesh, _native, _rate
 from thinned.torch._batching import OWN
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place
-from thinned.torch.functional._dropout import dropout
-from thinned.torch.functional._keep_mask import Noise, batched_keep_mask, kept
+from thinned.torch._placement import Place
+from thinned.torch.functional._dropout import Noise, batched_keep_mask, dropout, kept
 from thinned.torch.functional._signatures import in_place_verb
 
 
