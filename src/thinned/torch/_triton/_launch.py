@@ -13,7 +13,7 @@ from torch import Tensor
 from thinned._arguments import alpha_numbers, effect, signed
 from thinned._position import row_major
 from thinned.contract import threshold
-from thinned.torch import _rate
+from thinned.torch import _capture, _rate
 from thinned.torch._key_tensor import words_of
 from thinned.torch._triton import _bits, _dropout, _numbers, _tile, _turned
 from thinned.torch._triton._layout import layout
@@ -67,7 +67,7 @@ def dropout(
     if not input.numel():
         return out
     if many or key.stride(-1) != 1:
-        key = (key.to(input.device) if many else key).contiguous()
+        key = (on_device("key", key, input) if many else key).contiguous()
     positions = (0,) * many + (row_major(shape[many:]) if strides is None else strides)
     keys = (*key.stride()[:many], *(0,) * (input.dim() - many))
     rates = (0,) * input.dim()
@@ -115,7 +115,7 @@ def numbers(out: Tensor, key: Tensor, base: int, strides: tuple[int, ...], kind:
     if not out.numel():
         return out
     here = bool(many) or _on(out, key)
-    key = (key.to(out.device) if many else key).contiguous()
+    key = (on_device("key", key, out) if many else key).contiguous()
     positions, keys = (0,) * many + strides, (*key.stride()[:many], *(0,) * len(strides))
     still = (0,) * out.dim()
     found = layout(zip(out.shape, still, out.stride(), positions, keys, still, strict=True), 1)
@@ -174,6 +174,13 @@ def arguments(
     return (key, p, seed, stream, drop, bits), flags
 
 
+def on_device(name: str, small: Tensor, input: Tensor) -> Tensor:
+    """A tensor that a kernel is to read, where it can."""
+    if small.device != input.device:
+        _capture.check(input, name, small, f"pass {name} on the input's device")
+    return small.to(input.device)
+
+
 def bits_of(number: float) -> int:
     """Of a double, as kernels take it."""
     return int(struct.unpack("<q", struct.pack("<d", number))[0])
@@ -190,7 +197,7 @@ def _shifts(p: Tensor, kind: str, here: bool) -> tuple[int, int]:
 def _on_device(p: Tensor, input: Tensor) -> Tensor:
     if p.is_cpu:  # on a device nobody can look at it without waiting
         _rate.check_range(p)
-    return p.to(input.device)
+    return on_device("p", p, input)
 
 
 def _on(input: Tensor, small: Tensor) -> bool:
