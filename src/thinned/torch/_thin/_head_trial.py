@@ -12,7 +12,7 @@ from thinned.torch._thin._chains import name_of
 from thinned.torch._thin._few_functions import FewHeads, HeadsError
 from thinned.torch._thin._graphs import Graph, StaysError
 from thinned.torch._thin._kept import Kept, masked
-from thinned.torch._thin._samples import evaluating, held, run, shapes_of
+from thinned.torch._thin._samples import check_numbers, evaluating, held, run, shapes_of
 
 
 class Trial:
@@ -34,6 +34,7 @@ class Trial:
         self.region, self.sources, self.groups = region, sources, min(groups, 2)
         self.asked: Any = call.args[0]
         self.modules = [graph.calls[node] for node in graph.nodes if node in graph.calls]
+        check_numbers(self.modules)
         self.values, self.input, self.whole = self._run()
         if self.whole.shape[site.dim] == 1:
             raise StaysError("it drops a single head, which is the whole attention")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +35,7 @@ def ranks_of(graph: Graph, inside: list[fx.Node], stream: fx.Node) -> frozenset[
     mixed: set[int] = set()
     tried: set[int] = set()
     modules = [graph.calls[node] for node in inside if node in graph.calls]
+    check_numbers(modules)
     with masked(), evaluating(modules), torch.no_grad():
         for rank, make in _inputs(modules):
             again = rank in tried
@@ -50,6 +51,19 @@ def ranks_of(graph: Graph, inside: list[fx.Node], stream: fx.Node) -> frozenset[
             else "its branch did not run on small random inputs, which would show whether it mixes samples"
         )
     return frozenset(apart)
+
+
+def check_numbers(modules: Iterable[torch.nn.Module]) -> None:
+    """Refuse modules without numbers, of which a run shows nothing.
+
+    Raises:
+        StaysError: `its weights are on the meta device …`.
+    """
+    if any(weight.is_meta for module in modules for weight in module.parameters()):
+        raise StaysError(
+            "its weights are on the meta device, and a run shows whether samples or heads are mixed: take "
+            "thin(model) when they are loaded"
+        )
 
 
 def _keeps_apart(graph: Graph, inside: list[fx.Node], stream: fx.Node, x: Tensor) -> bool | None:

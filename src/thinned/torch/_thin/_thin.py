@@ -126,6 +126,9 @@ def unthin(model: Model) -> Model:
 
     Masks are again each layer's own. Keys, steps and probabilities stay.
 
+    Raises:
+        RuntimeError: `module … is a ParametrizedThinLinear since thin(model): …`; nothing is changed then.
+
     Example:
         >>> import torch
         >>> layers = [torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(64, 2)]
@@ -133,6 +136,7 @@ def unthin(model: Model) -> Model:
         >>> unthin(report.model)[0]
         Linear(in_features=8, out_features=64, bias=True)
     """
+    _connection.check_classes(model)
     for module in model.modules():
         state = vars(module)
         before = _compat.HOOKS["forward_pre"](module)
