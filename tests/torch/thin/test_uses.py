@@ -4,6 +4,7 @@ A new way enters by a line in `WAYS`, a new family by one in `thin_families`.
 """
 
 import contextlib
+import io
 import threading
 
 import pytest
@@ -322,12 +323,16 @@ def _another_class(module):
     module.__class__ = type(f"FSDP{type(module).__name__}", (type(module),), {})
 
 
-def test_weights_whose_gradients_memory_is_kept_can_be_swapped():
+def test_weights_whose_gradients_memory_is_kept_can_be_swapped_and_saved():
     model = torch.nn.Sequential(
         torch.nn.Linear(256, 256), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(256, 2)
     )
     thin(model)
     model(torch.ones(4, 256)).sum().backward()
     model.zero_grad()
+    torch.save(model[0].weight, file := io.BytesIO())
+    assert file.tell() < 1.1 * model[0].weight.nbytes
+    file.seek(0)
+    assert torch.equal(torch.load(file, weights_only=True), model[0].weight)
     torch.utils.swap_tensors(model[0].weight, torch.nn.Parameter(torch.zeros(256, 256)))
     assert not model[0].weight.any()

@@ -115,9 +115,9 @@ def check_classes(model: torch.nn.Module) -> None:
         kind = type(module)
         if isinstance(module, ours) and kind not in ours:
             raise RuntimeError(
-                f"module {name!r} is a {kind.__name__} since thin(model): take back what changed its class, as "
-                "torch.nn.utils.parametrize.remove_parametrizations does, or call unthin(model) before it, as "
-                "before fully_shard"
+                f"module {name!r} is a {kind.__name__} since thin(model): take back first what changed its "
+                "class, as torch.nn.utils.parametrize.remove_parametrizations does, or call unthin(model) "
+                "before the change, as before fully_shard"
             )
 
 
