@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from thinned.torch import masked, thin, unthin
-from thinned.torch._switch import masks_are_wanted
+from thinned.torch._observers import masks_are_wanted
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.* has drawn (the|one) mask"),

@@ -1,4 +1,4 @@
-"""Samples that all inputs share, as what they are: one smaller network for each.
+"""Samples that all inputs share are computed here as smaller networks, one for each.
 
 Where a mask has one decision for a unit, the maps in front and behind need what it keeps alone. `of` reads
 the traced forward pass of one input for that, and `Thinly` runs it for all inputs at once, map by map: one
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, fx
 
 from thinned.mc.torch import (
-    _linear,  # noqa: F401 (defines an operator)
     _many,
+    _vmapped,  # noqa: F401 (defines an operator)
 )
 from thinned.mc.torch._many import Many, Value
 from thinned.torch import _compat
@@ -60,7 +60,7 @@ class _Site:
 
 
 class _Kept:
-    """What the samples keep of a site's units: numbers for each, and what they are multiplied by."""
+    """Holds the units that samples keep at a site: numbers for each, and their factors."""
 
     def __init__(self, values: Tensor) -> None:
         rows = values.flatten(1)
@@ -70,7 +70,7 @@ class _Kept:
 
 
 class Thinly:
-    """What of a trace depends on the key, for inputs that share each sample's masks: see `of`."""
+    """Computes the part of a trace that depends on the key, for inputs that share masks: see `of`."""
 
     def __init__(self, result: fx.Node, key: fx.Node) -> None:
         self.result, self.key = result, key
@@ -81,7 +81,7 @@ class Thinly:
         self.last: dict[Any, list[Any]] = {}  # what a node of the walk is the last to read
 
     def is_worth(self, inputs: int) -> bool:
-        """Whether smaller networks take less time than the whole one for all samples at once."""
+        """Tells whether smaller networks take less time than the whole one for all samples at once."""
         return any(site.is_worth(inputs) for site in self.sites.values())
 
     def run(self, known: dict[Any, Tensor], keys: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class Thinly:
     def _drawn(
         self, values: dict[Any, Tensor], keys: Tensor, inputs: int
     ) -> tuple[dict[Any, Tensor], dict[Any, _Kept]]:
-        """What each site multiplies by in each sample, and what it keeps where a part is to be computed."""
+        """Returns each site's factors in each sample, and what it keeps where a part is to be computed."""
         masks: dict[Any, Tensor] = {}
         kept: dict[Any, _Kept] = {}
         for node, site in self.sites.items():
@@ -173,7 +173,7 @@ def _last(found: Thinly) -> dict[Any, list[Any]]:
 
 
 def _is_row(node: fx.Node) -> bool:
-    """Whether a node has the input's batch of one in front, where all inputs can stand."""
+    """Tells whether a node has the input's batch of one in front, where all inputs can stand."""
     value = _meta(node)
     if not isinstance(value, Tensor) or value.dim() < 2 or value.shape[0] != 1:
         return False
@@ -181,7 +181,7 @@ def _is_row(node: fx.Node) -> bool:
 
 
 def _is_apart(node: Any, found: Thinly) -> bool:
-    """Whether a node computes each input from itself."""
+    """Tells whether a node computes each input from itself."""
     target, args = node.target, node.args
     rows = [one for one in node.all_input_nodes if one in found.rows]
     alone = rows == [args[0]] if args else False
@@ -216,7 +216,7 @@ def _operands(node: fx.Node) -> tuple[Any, Any, Any]:
 
 
 def _is_plain(node: Any) -> bool:
-    """Whether a convolution has one group, and goes forward."""
+    """Tells whether a convolution has one group, and goes forward."""
     if node.target in _LINEAR:
         return True
     transposed, groups = node.args[6], node.args[8]

@@ -14,7 +14,7 @@ from thinned.torch._thin._few_functions import FewHeads, HeadsError
 from thinned.torch._thin._kept import Kept, kept_of
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._units import ThinSite, refuse_late
-from thinned.torch.functional._head import heads_noise
+from thinned.torch.functional._heads_and_keys import heads_noise
 from thinned.torch.nn._multihead import HEADS
 from thinned.torch.nn._part_keys import is_off, part_key
 

@@ -14,7 +14,7 @@ from thinned.torch._fixed import fixed_dropout
 from thinned.torch._site import MaskKey, Site
 from thinned.torch._thin import _count, _groups
 from thinned.torch._thin._kept import Kept, kept_of
-from thinned.torch._thin._link import Link, is_on
+from thinned.torch._thin._link import Link, is_on, unwatched
 from thinned.torch._tools import Seen
 from thinned.torch.nn._part_keys import is_off
 
@@ -43,6 +43,8 @@ class ThinSite(Site):
         self._check_rows()
         if self.fixed and not THREAD.entered:
             return _count.fixed(self.mask_key, p, self.groups, size, self._inverted)
+        if self.training and not self.fixed and not isinstance(p, Tensor) and unwatched():
+            return _count.drawn(self.mask_key(), p, self.groups, size, self._inverted)
         return kept_of(self._values(p, size, self.mask_key()))
 
     @property
