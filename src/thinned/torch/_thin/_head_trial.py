@@ -16,7 +16,7 @@ from thinned.torch._thin._samples import check_numbers, evaluating, held, run, s
 
 
 class Trial:
-    """The way from the maps to the site and on.
+    """This is the way from the maps to the site and on.
 
     `before` and `behind` raise StaysError where heads may be mixed.
     """
@@ -66,7 +66,7 @@ class Trial:
         return sorted({size for size in sizes if 1 < size <= 1024})
 
     def _go(self, nodes: list[fx.Node], values: dict[fx.Node, Any], x: Tensor) -> dict[fx.Node, Any]:
-        """The values of nodes, with an input in the place of what is not computed from the maps alone."""
+        """Gives the values of nodes, with an input in place of what is not computed from the maps alone."""
         wanted, way = set(nodes), list(nodes)
         for node in way:
             for one in node.all_input_nodes:
@@ -115,7 +115,7 @@ class Trial:
         return layouts, count
 
     def behind(self, nodes: list[fx.Node], sinks: list[fx.Node]) -> None:
-        """Whether each map behind has each head's columns side by side."""
+        """Tells whether each map behind has each head's columns side by side."""
         whole = self.whole.detach()
         axis = self.site.dim % whole.dim()
         kept = self._kept(whole.shape[axis])
@@ -155,7 +155,7 @@ class Trial:
 
 
 def _layout(grad: Tensor | None, count: int) -> tuple[int, int]:
-    """Where a map's rows of the first head stand, seen by its gradient."""
+    """Tells where a map's rows of the first head stand, seen by its gradient."""
     if grad is None:
         raise StaysError("a map before it does not reach it")
     reached = grad.reshape(-1, grad.shape[-1]).abs().amax(0) > 0
