@@ -17,7 +17,7 @@ from torch import Tensor, fx
 
 from thinned.mc.torch import _linear  # noqa: F401 (defines an operator)
 from thinned.torch import _compat
-from thinned.torch._thin._submatrix import take
+from thinned.torch._thin._submatrix import gathered_many, take
 
 _aten, _ours = torch.ops.aten, torch.ops.thinned
 _LINEAR = {torch.ops.thinned_mc.linear.default, _aten.addmm.default, _aten.mm.default}
@@ -37,6 +37,8 @@ _VIEWS = {_aten.view.default}
 _ROWS = 64
 # Multiplications of a map from which on the 50 µs of a call for each sample are not most of what it takes.
 _PRODUCTS = 1 << 22
+# Samples for which a weight is read once: 8 parts of 1 MiB stay in a cache near enough until they are multiplied by.
+_TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -94,21 +96,25 @@ class Thinly:
         reads = {sink: node for node in kept for sink in self.sites[node].sinks}
         writes = {self.sites[node].source: node for node in kept if self.sites[node].source is not None}
         drawn = []
-        for k in range(len(keys)):
+        for begin in range(0, len(keys), _TOGETHER):
+            some = range(begin, min(begin + _TOGETHER, len(keys)))
+            # Of what differs from sample to sample, a value for each of some samples.
+            each: list[dict[Any, Tensor]] = [dict(values) for _ in some]
             for node in self.walk:
-                if node in kept:
-                    x = values[node.args[0]]
-                    is_thin = self.sites[node].source is not None
-                    values[node] = x if is_thin else take(x.contiguous(), None, kept[node].parts[k])
+                if node in kept and self.sites[node].source is None:
+                    made = _inputs(node, kept[node], each, some)
+                elif node in kept:
+                    made = [one[node.args[0]] for one in each]
                 elif node in masks:
-                    factor, x = masks[node][k], values[node.args[0]]
-                    values[node] = (x * factor).masked_fill_(factor == 0, 0)
+                    pairs = [(one[node.args[0]], masks[node][k]) for one, k in zip(each, some, strict=True)]
+                    made = [(x * factor).masked_fill_(factor == 0, 0) for x, factor in pairs]
                 elif node.target in _MAPS:
-                    out, inward = kept.get(writes.get(node)), kept.get(reads.get(node))
-                    values[node] = _map(node, values, out, inward, k)
+                    made = _maps(node, each, kept.get(writes.get(node)), kept.get(reads.get(node)), some)
                 else:
-                    values[node] = _each(node, values, inputs)
-            drawn.append(values[self.result])
+                    made = [_each(node, one, inputs) for one in each]
+                for one, value in zip(each, made, strict=True):
+                    one[node] = value
+            drawn += [one[self.result] for one in each]
         return torch.stack(drawn).unsqueeze(2)
 
     def _drawn(
@@ -243,21 +249,36 @@ def _source(site: fx.Node) -> Any:
     return None
 
 
-def _map(node: Any, values: dict[Any, Tensor], out: _Kept | None, inward: _Kept | None, k: int) -> Tensor:
-    """A linear map or a convolution, of the units that are kept."""
-    bias, x, weight = (None if one is None else values[one] for one in _operands(node))
+def _inputs(site: Any, kept: _Kept, each: list[dict[Any, Tensor]], some: range) -> list[Tensor]:
+    """What each of some samples keeps of a site's input."""
+    x = [one[site.args[0]] for one in each]
+    columns = [kept.parts[k] for k in some]
+    if all(one is x[0] for one in x):
+        return gathered_many(x[0].contiguous(), [None] * len(some), columns, 1.0)
+    return [take(one.contiguous(), None, part) for one, part in zip(x, columns, strict=True)]
+
+
+def _maps(
+    node: Any, each: list[dict[Any, Tensor]], out: _Kept | None, inward: _Kept | None, some: range
+) -> list[Tensor]:
+    """A linear map or a convolution for some samples, of the units that are kept."""
+    weight = each[0][_operands(node)[2]]
+    weight = weight.t() if node.target in _LINEAR else weight
+    rows, columns = ([None if kept is None else kept.parts[k] for k in some] for kept in (out, inward))
+    if out is None and inward is None:
+        weights = [weight] * len(some)
+    else:
+        weights = gathered_many(weight, rows, columns, 1.0 if inward is None else inward.scale)
+    return [_map(node, *three, len(weight)) for three in zip(each, weights, rows, strict=True)]
+
+
+def _map(node: Any, values: dict[Any, Tensor], weight: Tensor, rows: Tensor | None, width: int) -> Tensor:
+    bias, x, _ = (None if one is None else values[one] for one in _operands(node))
     assert x is not None
-    assert weight is not None
-    linear = node.target in _LINEAR
-    weight = weight.t() if linear else weight
-    width = len(weight)
-    rows = None if out is None else out.parts[k]
-    columns = None if inward is None else inward.parts[k]
-    weight = take(weight, rows, columns, 1.0 if inward is None else inward.scale)
     if bias is not None and rows is not None:
         wide = bias.expand(*bias.shape[:-1], width)  # of one number, or with the batch of one
         bias = wide.index_select(-1, rows)
-    if not linear:
+    if node.target not in _LINEAR:
         return torch.convolution(x, weight, bias, *node.args[3:])
     return x @ weight.t() if bias is None else torch.addmm(bias, x, weight.t())
 
