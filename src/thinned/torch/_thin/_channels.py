@@ -63,7 +63,8 @@ class _ThinConv(Seen):
             input = _groups.without_empty(input, inward)
         last = inward is not None and inward.channels_last
         if _wants_channels_last(input):
-            input, last = input.contiguous(memory_format=_LAYOUTS[input.dim()]), True
+            input = input.contiguous(memory_format=_LAYOUTS[input.dim()])
+            last |= self.in_link is None or inward is None or not self.in_link.sources
         if out is not None:
             out.channels_last = last
 
