@@ -15,7 +15,10 @@ MACHINES = {"results": "AMD EPYC", "attention": "Intel Xeon", "thin": "Intel Xeo
 SOURCES = {
     "PyTorch, 16 Mi elements in place": ("results", ["float32, 16 Mi, in place"]),
     "PyTorch, 1 Mi elements": ("results", ["float32, 1 Mi, fresh output"]),
-    "PyTorch, a training step over one": ("results", ["training step, the paper's network", "training step, two"]),
+    "PyTorch, a training step over one": (
+        "results",
+        ["training step, the paper's network", "training step, two"],
+    ),
     "PyTorch, 100 Monte Carlo": ("results", ["Monte Carlo prediction, 100 samples, the paper's network"]),
     "PyTorch, [attention]": ("attention", ["attention, float32, 1024"]),
     "PyTorch, a training step of a [thinned": ("thin", ["thin training step, the paper's network, batch"]),
@@ -47,7 +50,10 @@ def is_one_of(number, values):
     """A number as it is written is a value, rounded to its last digit."""
     plain = number.replace(",", "").rstrip(".")
     step = 10 ** -len(plain.partition(".")[2])
-    return any(abs(float(plain) - value) <= 0.5001 * step or float(plain) == float(f"{value:.2g}") for value in values)
+    return any(
+        abs(float(plain) - value) <= 0.5001 * step or float(plain) == float(f"{value:.2g}")
+        for value in values
+    )
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if "saved for" not in row], ids=lambda row: row[:30])
