@@ -1,4 +1,4 @@
-"""The README's table: every figure is one of the files that `thinned bench` wrote, with its machine and date."""
+"""The README's table: every figure is in a file that `thinned bench` wrote, with its machine and date beside it."""
 
 import itertools
 import json
@@ -37,7 +37,7 @@ def figures(text):
 
 def measured(file, rows):
     """Every time in milliseconds and every ratio of the named rows."""
-    found = [row for row in json.loads((ROOT / "benchmarks" / f"{file}.json").read_text())["rows"]]
+    found = json.loads((ROOT / "benchmarks" / f"{file}.json").read_text())["rows"]
     chosen = [row for row in found if row["name"].startswith(tuple(rows))]
     assert chosen, (file, rows)
     times = [1000 * second for row in chosen for second in row["seconds"].values()]
