@@ -1,4 +1,4 @@
-"""The README's table: every figure is in a file that `thinned bench` wrote, with its machine and date beside it."""
+"""The README's table: every figure is in a file of `thinned bench`, with its machine and date beside it."""
 
 import itertools
 import json
@@ -50,10 +50,8 @@ def is_one_of(number, values):
     """A number as it is written is a value, rounded to its last digit."""
     plain = number.replace(",", "").rstrip(".")
     step = 10 ** -len(plain.partition(".")[2])
-    return any(
-        abs(float(plain) - value) <= 0.5001 * step or float(plain) == float(f"{value:.2g}")
-        for value in values
-    )
+    shown = float(plain)
+    return any(abs(shown - one) <= 0.5001 * step or shown == float(f"{one:.3g}") for one in values)
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if "saved for" not in row], ids=lambda row: row[:30])
