@@ -15,8 +15,8 @@ from pathlib import Path
 
 from targets import Target
 
-# -Wl,@FILE tells Apple's linker which names Python brings; this compiler's linker takes -undefined. It dies of
-# a bundle; Python loads a dynamic library as well.
+# -Wl,@FILE tells Apple's linker which names Python brings; this compiler's linker takes -undefined. It dies
+# of a bundle; Python loads a dynamic library as well.
 COMPILER = """#!/bin/sh
 for word; do
   shift
