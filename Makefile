@@ -136,10 +136,15 @@ pictures: $(BUILT)
 # has, the whole one has too.
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 
+# The kernel is compiled while packages are brought: the first takes both processors a minute, the second waits for the
+# disk and the network. The last line finds it made.
 define install
 $(VENV)
 $(PIP) scikit-build-core nanobind hatch-fancy-pypi-readme cmake ninja
-$(PIP) --no-build-isolation --editable '.[$(1)]' $(2)
+$(PYTHON) .ci/requirements.py $(1) >.venv/.asked
+$(BIN)/python -c 'import scikit_build_core.build as b; b.build_editable(".venv")' >.venv/.kernel 2>&1 & \
+$(PIP) --requirement .venv/.asked $(2); packages=$$?; wait; exit $$packages
+$(PIP) --no-build-isolation --no-deps --editable .
 @touch $@
 endef
 

@@ -4,12 +4,14 @@
 #if defined(__AVX2__)
 #include <immintrin.h>
 
+#include "columns_avx2.h"
 #include "run.h"
 
 namespace thinned {
 namespace {
 
 struct Avx2 {
+  using Picks = Avx2Columns;
   using V = __m256i;
   using H = __m256i;
   static constexpr int lanes = 4, chains = 2;

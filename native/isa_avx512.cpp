@@ -4,12 +4,14 @@
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #include <immintrin.h>
 
+#include "columns_avx512.h"
 #include "run.h"
 
 namespace thinned {
 namespace {
 
 struct Avx512 {
+  using Picks = Avx512Columns;
   using V = __m512i;
   using H = __m512i;
   static constexpr int lanes = 8, chains = 2;

@@ -18,6 +18,7 @@ namespace {
 #if defined(__ARM_NEON)
 
 struct Lanes128 {
+  using Picks = PlainColumns;
   using V = uint64x2_t;
   using H = uint16x8_t;
   static V set(uint64_t v) { return vdupq_n_u64(v); }
@@ -57,6 +58,7 @@ struct Lanes128 {
 #else
 
 struct Lanes128 {
+  using Picks = PlainColumns;
   using V = __m128i;
   using H = __m128i;
   static V set(uint64_t v) { return _mm_set1_epi64x(int64_t(v)); }

@@ -5,6 +5,7 @@ namespace thinned {
 namespace {
 
 struct Portable {
+  using Picks = PlainColumns;
   using V = uint64_t;
   using H = uint16_t;
   static constexpr int lanes = 1, chains = 4;

@@ -18,6 +18,15 @@ struct Run {
   int64_t n;
 };
 
+// Some elements of a row of `n`: a bit for each, padded with zeros to whole words, and the ascending numbers of the
+// `kept` whose bit is set. What is moved is multiplied by `scale`.
+struct Columns {
+  const uint64_t* bits;
+  const int64_t* numbers;
+  int64_t n, kept;
+  double scale;
+};
+
 // Hands out one run after another; false when there is none left.
 using NextRun = bool (*)(void* source, Run&);
 
@@ -34,6 +43,9 @@ struct Kernels {
   void (*added[kDtypes])(const Draw&, const Run&, const void* residual, double scale, bool streaming);
   // out = a + b over n contiguous elements.
   void (*sum[kDtypes])(const void* a, const void* b, void* out, int64_t n);
+  // The kept elements of a row, side by side; and back, with +0 between, or added to what is there.
+  void (*taken[kDtypes])(const Columns&, const void* row, void* part);
+  void (*put[kDtypes])(const Columns&, const void* part, void* row, bool add);
   // Normal deviates of n positions, `step` apart.
   void (*normal)(const Draw&, uint64_t start, uint64_t step, int64_t n, float* out);
   // Sum of a[j] * w[j], in an order that is the same for every instruction set.

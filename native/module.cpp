@@ -1,4 +1,4 @@
-// The Python module: addresses in, nothing out. Whoever calls has checked shapes, types and lifetimes.
+// The Python module: addresses in, nothing out. The caller has checked shapes, types and lifetimes.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -10,6 +10,7 @@
 #include "attention.h"
 #include "dot.h"
 #include "foreign.h"
+#include "kept.h"
 #include "largest.h"
 #include "layout.h"
 #include "many.h"
@@ -116,6 +117,14 @@ void largest(uint64_t seed, uint64_t stream, int64_t rows, int64_t size, int64_t
   thinned::largest(seed, stream, rows, size, count, reinterpret_cast<int64_t*>(out));
 }
 
+std::vector<int64_t> kept(uint64_t seed, uint64_t stream, uint64_t threshold, int64_t rows, int64_t size,
+                          uintptr_t out) {
+  std::vector<int64_t> counts(static_cast<size_t>(rows));
+  thinned::kept(thinned::selected_kernels(), seed, stream, threshold, rows, size, reinterpret_cast<int64_t*>(out),
+                counts.data());
+  return counts;
+}
+
 thinned::Submatrix submatrix(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>& shape,
                              uintptr_t rows, int64_t height, uintptr_t columns, int64_t width, int64_t row, double scale) {
   return {Dtype(dtype), reinterpret_cast<void*>(whole), reinterpret_cast<void*>(part), shape.at(0), shape.at(1),
@@ -127,14 +136,35 @@ void take(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>
           int64_t height, uintptr_t columns, int64_t width, int64_t row, double scale, int threads) {
   const auto what = submatrix(dtype, whole, part, shape, rows, height, columns, width, row, scale);
   nb::gil_scoped_release release;
-  thinned::take(what, threads);
+  thinned::take(thinned::selected_kernels(), what, threads);
 }
 
 void put(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>& shape, uintptr_t rows,
          int64_t height, uintptr_t columns, int64_t width, int64_t row, double scale, bool add, int threads) {
   const auto what = submatrix(dtype, whole, part, shape, rows, height, columns, width, row, scale);
   nb::gil_scoped_release release;
-  thinned::put(what, add, threads);
+  thinned::put(thinned::selected_kernels(), what, add, threads);
+}
+
+// A linear map's weight and bias, of the rows and columns that are kept. Either bias may be none.
+void linear_part(int dtype, uintptr_t whole, uintptr_t part, uintptr_t bias, uintptr_t few, int64_t rows, int64_t columns,
+                 uintptr_t kept_rows, int64_t height, uintptr_t kept_columns, int64_t width, double scale, int threads) {
+  const auto what = submatrix(dtype, whole, part, {rows, columns, 1}, kept_rows, height, kept_columns, width, width, scale);
+  const auto biases = submatrix(dtype, bias, few, {1, rows, 1}, 0, 1, kept_rows, height, height, 1.0);
+  nb::gil_scoped_release release;
+  thinned::take(thinned::selected_kernels(), what, threads);
+  if (bias) thinned::take(thinned::selected_kernels(), biases, 1);
+}
+
+// Their gradients: that of the weight, whose kept part is at the beginning of its memory, and of the bias the sums of
+// `left`, `batch` by `height`.
+void linear_gradient(int dtype, uintptr_t whole, uintptr_t left, int64_t batch, uintptr_t bias, int64_t rows,
+                     int64_t columns, uintptr_t kept_rows, int64_t height, uintptr_t kept_columns, int64_t width,
+                     double scale, int threads) {
+  const auto what = submatrix(dtype, whole, whole, {rows, columns, 1}, kept_rows, height, kept_columns, width, width, scale);
+  nb::gil_scoped_release release;
+  if (whole) thinned::put_within(thinned::selected_kernels(), what, threads);
+  if (bias) thinned::put_sums(what, reinterpret_cast<const void*>(left), batch, reinterpret_cast<void*>(bias), threads);
 }
 
 // Addresses of q, k, v, out, logsumexp, mask, words, rates, then of the gradients of out, q, k, v; and for each, the
@@ -205,10 +235,15 @@ NB_MODULE(_native, m) {
   m.def("dots", &dots, "x"_a, "w"_a, "out"_a, "n"_a, "draws"_a, "base"_a, "seed"_a, "stream"_a,
         "threshold"_a, "threads"_a);
   m.def("largest", &largest, "seed"_a, "stream"_a, "rows"_a, "size"_a, "count"_a, "out"_a);
+  m.def("kept", &kept, "seed"_a, "stream"_a, "threshold"_a, "rows"_a, "size"_a, "out"_a);
   m.def("take", &take, "dtype"_a, "whole"_a, "part"_a, "shape"_a, "rows"_a, "height"_a, "columns"_a, "width"_a,
         "row"_a, "scale"_a, "threads"_a);
   m.def("put", &put, "dtype"_a, "whole"_a, "part"_a, "shape"_a, "rows"_a, "height"_a, "columns"_a, "width"_a,
         "row"_a, "scale"_a, "add"_a, "threads"_a);
+  m.def("linear_part", &linear_part, "dtype"_a, "whole"_a, "part"_a, "bias"_a, "few"_a, "rows"_a, "columns"_a,
+        "kept_rows"_a, "height"_a, "kept_columns"_a, "width"_a, "scale"_a, "threads"_a);
+  m.def("linear_gradient", &linear_gradient, "dtype"_a, "whole"_a, "left"_a, "batch"_a, "bias"_a, "rows"_a, "columns"_a,
+        "kept_rows"_a, "height"_a, "kept_columns"_a, "width"_a, "scale"_a, "threads"_a);
   m.def("normal", &normal, "out"_a, "shape"_a, "strides"_a, "base"_a, "seed"_a, "stream"_a, "threads"_a);
   m.def("attention", &attention, "backward"_a, "dtype"_a, "lead"_a, "sizes"_a, "data"_a, "strides"_a, "mask_kind"_a,
         "mask_dtype"_a, "base"_a, "scale"_a, "causal"_a, "threads"_a);

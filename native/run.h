@@ -2,6 +2,7 @@
 // runs shorter than a group share one: each lane takes whatever block the next of them needs.
 #pragma once
 
+#include "columns.h"
 #include "groups.h"
 #include "kernels.h"
 #include "noise.h"
@@ -164,6 +165,8 @@ const Kernels* table(const char* name) {
       {scaled_any<float>, scaled_any<double>, scaled_any<Half>, scaled_any<Brain>, nullptr},
       {added_any<S, float>, added_any<S, double>, added_any<S, Half>, added_any<S, Brain>, nullptr},
       {sum_any<S, float>, sum_any<S, double>, sum_any<S, Half>, sum_any<S, Brain>, nullptr},
+      {taken_any<S, float>, taken_any<S, double>, taken_any<S, Half>, taken_any<S, Brain>, nullptr},
+      {put_any<S, float>, put_any<S, double>, put_any<S, Half>, put_any<S, Brain>, nullptr},
       normal_any<S>,
       product};
   return &kernels;

@@ -16,13 +16,20 @@ struct Submatrix {
   const int64_t *rows, *columns;
   int64_t part_height, part_width;
   int64_t part_row;  // elements from one row of the part to the next
-  double scale;  // of float32 and float64; the others are moved as they are
+  double scale;
 };
 
 // part = scale · whole[rows][columns].
-void take(const Submatrix& what, int threads);
+void take(const Kernels& kernels, const Submatrix& what, int threads);
 
 // whole[rows][columns] = scale · part, and 0 elsewhere; or, with `add`, it is added and nothing else is touched.
-void put(const Submatrix& what, bool add, int threads);
+void put(const Kernels& kernels, const Submatrix& what, bool add, int threads);
+
+// The same where the part lies at the beginning of the whole's own memory, row after row: nothing else is needed.
+void put_within(const Kernels& kernels, const Submatrix& what, int threads);
+
+// out[rows[k]] = the sum of column k of x, `batch` by `part_height`, and 0 elsewhere; float32 or float64. Sums of 32
+// are added in double.
+void put_sums(const Submatrix& what, const void* x, int64_t batch, void* out, int threads);
 
 }  // namespace thinned

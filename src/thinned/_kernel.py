@@ -1,10 +1,10 @@
-"""The kernel as the front ends see it: the native module, or the NumPy reference in its place.
+"""Front ends call the kernel through this file: the native module, or the NumPy reference in its place.
 
 Both offer, by address, `dense` and `strided`: one pass that reads x, decides and writes out; `add`: the same
 with a residual added on the way; `many`: the same for rows with a key each; `normal`: normal deviates;
 `dots`: inner products of one vector with many thinned copies of another, none of which is stored. `fold`
-derives a stream from a stream, `fold_many` many; `largest` says where a fixed number of units is kept, and
-`address` where an array begins.
+derives a stream from a stream, `fold_many` many; `kept` says which units a mask keeps, `largest` where a
+fixed number of them is kept, and `address` where an array begins.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def path() -> str:
 
 def select(name: str) -> None:
     """Use this code path from now on (for tests and benchmarks; users set THINNED_ISA)."""
-    global add, dense, dots, fold, fold_many, largest, many, normal, strided
+    global add, dense, dots, fold, fold_many, kept, largest, many, normal, strided
     if name not in paths():
         raise RuntimeError(
             f"THINNED_ISA={name}: this machine offers {', '.join(paths())}; unset it or choose one of these"
@@ -52,20 +52,23 @@ def select(name: str) -> None:
         _native.select(name)
         dense, strided, add = _native.dense, _native.strided, _native.add
         normal, dots, many = _native.normal, _native.dots, _native.many
-        fold, fold_many, largest = _native.fold, _native.fold_many, _native.largest
+        fold, fold_many, kept, largest = _native.fold, _native.fold_many, _native.kept, _native.largest
     else:
         dense, strided, add = _reference.dense, _reference.strided, _reference.add
         normal, dots, many = _reference.normal, _reference.dots, _reference.many
-        fold, fold_many, largest = _reference.fold, _reference.fold_many, _reference.largest
+        fold, fold_many = _reference.fold, _reference.fold_many
+        kept, largest = _reference.kept, _reference.largest
 
 
 # Parts of matrices, which hold no random numbers: None where the front ends are to index themselves.
 take = None if _native is None else _native.take
 put = None if _native is None else _native.put
+linear_part = None if _native is None else _native.linear_part
+linear_gradient = None if _native is None else _native.linear_gradient
 address = _reference.address if _native is None else _native.address
 dense, strided, add = _reference.dense, _reference.strided, _reference.add
 normal, dots, many = _reference.normal, _reference.dots, _reference.many
-fold, fold_many, largest = _reference.fold, _reference.fold_many, _reference.largest
+fold, fold_many, kept, largest = _reference.fold, _reference.fold_many, _reference.kept, _reference.largest
 try:
     select(os.environ.get("THINNED_ISA") or paths()[0])
 except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""The kernel's verbs in plain NumPy, for where the native module could not be built: slower, same bits.
+"""The kernel's functions are written here in plain NumPy, for machines without it: slower, same bits.
 
 Like the native module it is given addresses, and the caller answers for their shapes, types and lifetimes.
 """
@@ -157,6 +157,15 @@ def fold_many(keys: int, data: int, out: int, n: int) -> None:
     folded = _words_at(out, 2 * n)
     for k, (key, number) in enumerate(zip(_keys_at(keys, n), _words_at(data, n).tolist(), strict=True)):
         folded[2 * k : 2 * k + 2] = key.seed, key.fold(number).stream
+
+
+def kept(seed: int, stream: int, threshold: int, rows: int, size: int, out: int) -> list[int]:
+    """The numbers that each row keeps, ascending, in the first places of its own; and how many they are."""
+    places = _array_at(out, 1, (rows, size), (size, 1)).view(np.int64)
+    masks = keep(Key(seed, stream), np.arange(rows * size).reshape(rows, size), threshold)
+    for row, mask in enumerate(masks):
+        places[row, : mask.sum()] = mask.nonzero()[0]
+    return [int(count) for count in masks.sum(1)]
 
 
 def largest(seed: int, stream: int, rows: int, size: int, count: int, out: int) -> None:

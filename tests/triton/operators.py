@@ -7,7 +7,7 @@ from arrays import array, numbers, rate, reference
 from equal_bits import assert_equal_bits
 
 from thinned import Key
-from thinned.torch import _key, _norm, _operator, _residual, functional, keyed, nn, set_step
+from thinned.torch import _key, _operator, _residual, functional, keyed, nn, set_step
 from thinned.torch._triton import _launch
 
 pytestmark = [
@@ -243,7 +243,7 @@ def test_operators_are_what_torch_asks_of_one(residual_dtype):
     torch.library.opcheck(_residual.torch.ops.thinned.dropout_add, (x, residual, BITS, p), test_utils=CHECKS)
     for rms in (False, True):
         what = (x, residual, weight, None if rms else bias, BITS, p, 1e-5, rms, 24)
-        torch.library.opcheck(_norm.torch.ops.thinned.dropout_add_norm, what, test_utils=CHECKS)
+        torch.library.opcheck(_residual.torch.ops.thinned.dropout_add_norm, what, test_utils=CHECKS)
 
 
 def test_a_generators_key_is_on_its_device():

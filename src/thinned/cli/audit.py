@@ -1,4 +1,4 @@
-"""`thinned audit`: mistakes with dropout in a code base, found without running it."""
+"""`thinned audit` finds mistakes with dropout in a code base without running it."""
 
 from __future__ import annotations
 

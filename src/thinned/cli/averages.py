@@ -1,4 +1,4 @@
-"""`thinned averages`: the averages experiment, as a table and a plot."""
+"""`thinned averages` runs the averages experiment, and shows a table and a plot."""
 
 from __future__ import annotations
 

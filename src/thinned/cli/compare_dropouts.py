@@ -1,4 +1,4 @@
-"""`thinned compare-dropouts`: the family on two bundled data sets, as a table with standard errors."""
+"""`thinned compare-dropouts` compares the family on two bundled data sets."""
 
 from __future__ import annotations
 

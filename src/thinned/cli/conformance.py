@@ -1,4 +1,4 @@
-"""`thinned conformance`: one mask on every backend, device and number of shards."""
+"""`thinned conformance` makes one mask on every backend, device and number of shards."""
 
 from __future__ import annotations
 

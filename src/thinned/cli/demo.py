@@ -1,4 +1,4 @@
-"""`thinned demo`: the demonstration on handwritten digits, as one HTML report."""
+"""`thinned demo` makes the demonstration on handwritten digits, one HTML report."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def demo(out: Path, seed: int, quick: bool, again: bool) -> None:
     findings are shown with their date, and nothing is trained.
     """
     with extra("demo"):
-        from thinned.demo.kept import fingerprint, standing
         from thinned.demo.settings import FULL, QUICK
+        from thinned.demo.standing_report import fingerprint, standing
 
         settings = QUICK if quick else FULL
         made_by = fingerprint(settings, seed)

@@ -1,4 +1,4 @@
-"""`thinned info`: what does the work here, and which frameworks are about."""
+"""`thinned info` shows which kernel computes here, and which frameworks are installed."""
 
 from __future__ import annotations
 

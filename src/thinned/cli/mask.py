@@ -1,4 +1,4 @@
-"""`thinned mask`: make a mask, count it, and give its digest."""
+"""`thinned mask` makes a mask, counts it, and gives its digest."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _check_memory(shape: tuple[int, ...]) -> None:
 
 
 def count(kept: Bools) -> dict[str, Any]:
-    """How many positions are kept and dropped, and the SHA-256 of the mask as uint8 in C order."""
+    """Counts kept and dropped positions, and takes the SHA-256 of the mask as uint8 in C order."""
     flat = np.ascontiguousarray(kept).reshape(-1).view(np.uint8)
     digest, total = hashlib.sha256(), 0
     with progress_bar() as bar:

@@ -1,4 +1,4 @@
-"""`thinned mc predict`: Monte Carlo prediction of files of inputs, on many workers."""
+"""`thinned mc predict` predicts files of inputs by Monte Carlo dropout, on many workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Keras model's keys, and a callback by which a run that is resumed has the masks of the whole run."""
+"""A Keras model gets keys here, and a callback gives a resumed run the masks of the whole run."""
 
 from __future__ import annotations
 

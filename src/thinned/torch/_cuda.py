@@ -1,4 +1,4 @@
-"""Tensors that the Triton kernels serve; what they do not serve goes by torch's own operators."""
+"""This file says which tensors the Triton kernels serve; torch's own operators serve the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def serves(input: Tensor) -> bool:
 
 
 def multiplies(input: Tensor) -> bool:
-    """Whether there is a kernel that multiplies matrices: for NVIDIA's, from compute capability 8.0 on."""
+    """Tells whether a kernel multiplies matrices: for NVIDIA's, from compute capability 8.0 on."""
     return serves(input) and not torch.version.hip and torch.cuda.get_device_capability(input.device)[0] >= 8
 
 

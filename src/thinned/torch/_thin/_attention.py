@@ -14,7 +14,7 @@ from thinned.torch._thin._few_functions import FewHeads, HeadsError
 from thinned.torch._thin._kept import Kept, kept_of
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._units import ThinSite, refuse_late
-from thinned.torch.functional._head import heads_noise
+from thinned.torch.functional._heads_and_keys import heads_noise
 from thinned.torch.nn._multihead import HEADS
 from thinned.torch.nn._part_keys import is_off, part_key
 
@@ -46,6 +46,10 @@ class HeadLink(Link):
         if kept is None or not self.sources:
             return kept
         return kept.of(*self.layouts[next(n for n, one in enumerate(self.sources) if one is module)])
+
+    def _is_static(self) -> bool:
+        """Compiled code masks: the compiler knows not all operators of what stands for a tensor, as `@`."""
+        return False
 
     def given(self, output: Tensor, kept: Kept) -> FewHeads:
         """What a map's rows are."""
@@ -156,7 +160,7 @@ class ThinMultiheadAttention(ThinSite, nn.MultiheadAttention):
         average: bool,
         key: MaskKey,
     ) -> tuple[Tensor, Tensor | None]:
-        numbers = kept.parts[0] if len(kept.parts[0]) else torch.zeros(1, dtype=torch.int64)
+        numbers = kept.parts[0] if len(kept.parts[0]) else torch.zeros(1, dtype=torch.int64, device="cpu")
         attn_mask = masks[0]
         if attn_mask is not None and attn_mask.dim() == 3:
             wide = attn_mask.unflatten(0, (-1, self.num_heads))

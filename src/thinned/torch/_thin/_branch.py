@@ -11,9 +11,9 @@ from thinned.contract import Key
 from thinned.torch import _key, _recomputed, functional, nn
 from thinned.torch._draws._mode import THREAD
 from thinned.torch._fixed import fixed_dropout
-from thinned.torch._place import Rows
+from thinned.torch._observers import samples_are_drawn
+from thinned.torch._placement import Rows
 from thinned.torch._site import MaskKey, Site, traced
-from thinned.torch._switch import samples_are_drawn
 from thinned.torch._thin import _count
 from thinned.torch._thin._graphs import drops
 from thinned.torch._thin._kept import Kept, kept_of

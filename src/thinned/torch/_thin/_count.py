@@ -1,4 +1,4 @@
-"""Which units a site keeps that keeps a fixed number of them: shapes that no mask changes."""
+"""Which units a site keeps, as numbers: those of its mask, or a fixed number of them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,25 @@ import torch
 from torch import Tensor
 
 from thinned import _fixed, _kernel
+from thinned._arguments import DROP_ALL, effect
 from thinned.contract import threshold
 from thinned.torch import _fixed as _operators
 from thinned.torch import _key
 from thinned.torch._site import MaskKey, traced
 from thinned.torch._thin._kept import Kept
+
+
+def drawn(key: MaskKey, p: float, rows: int, size: int, inverted: bool) -> Kept:
+    """The kept units of each row of a mask."""
+    drop, factor = effect(threshold(p), True, inverted)
+    words = (0, 0) if drop in (0, DROP_ALL) else _key.as_words(key)
+    numbers = torch.empty((rows, size), dtype=torch.int64, device="cpu")
+    counts = _kernel.kept(*words, drop, rows, size, numbers.data_ptr())
+    if rows == 1:
+        parts: tuple[Tensor, ...] = (numbers.resize_(counts[0]),)
+    else:
+        parts = tuple(row[:count] for row, count in zip(numbers, counts, strict=True))
+    return Kept(parts, size, (factor if any(counts) else 0.0) if size else 1.0)
 
 
 def fixed(key: Callable[[], MaskKey], p: Any, rows: int, size: int, inverted: bool) -> Kept | None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from thinned.torch._thin import _linear
 from thinned.torch._thin._kept import Kept
 from thinned.torch._thin._submatrix import take
 
@@ -26,12 +27,7 @@ def block(
     reuse: bool = True,
 ) -> Tensor:
     """A weight's rows and columns in one group, filled up with zeros where other groups keep more."""
-    for axis, kept in enumerate((out, inward)):
-        if kept is not None and kept.size != weight.shape[axis]:
-            raise RuntimeError(
-                f"a weight of shape {tuple(weight.shape)} beside a thin site that decides for {kept.size} in "
-                f"dimension {axis}: change sizes between unthin(model) and thin(model)"
-            )
+    _check_sizes(weight, out, inward)
     rows = None if out is None else out.on(weight.device)[group]
     columns = None if inward is None else inward.on(weight.device)[group]
     part = take(weight, rows, columns, 1.0 if inward is None else inward.scale, sparse, reuse)
@@ -43,6 +39,15 @@ def block(
         wide = part.unflatten(0, (out.outer, part.shape[0] // out.outer))
         part = F.pad(wide, (*(0, 0) * (weight.dim() - 1), 0, below // out.outer)).flatten(0, 1)
     return part
+
+
+def _check_sizes(weight: Tensor, out: Kept | None, inward: Kept | None) -> None:
+    for axis, kept in enumerate((out, inward)):
+        if kept is not None and kept.size != weight.shape[axis]:
+            raise RuntimeError(
+                f"a weight of shape {tuple(weight.shape)} beside a thin site that decides for {kept.size} in "
+                f"dimension {axis}: change sizes between unthin(model) and thin(model)"
+            )
 
 
 def groups_of(out: Kept | None, inward: Kept | None) -> int:
@@ -81,11 +86,14 @@ def linear(
 ) -> Tensor:
     """`F.linear` on what is kept."""
     groups = groups_of(out, inward)
+    if groups == 1 and all(kept is None or kept.parts[0].shape[0] for kept in (out, inward)):
+        _check_sizes(weight, out, inward)
+        rows, columns = (None if kept is None else kept.on(weight.device)[0] for kept in (out, inward))
+        scale = 1.0 if inward is None else inward.scale
+        return _linear.linear(input, weight, bias, rows, columns, scale, sparse)
     if inward is not None:
         input = without_empty(input, inward)
-    # A kept gradient is memory beside the activations; where these are the larger part, a step would need
-    # more than without dropout, and page faults are a smaller part of it.
-    reuse = input.numel() < weight.numel()
+    reuse = _linear.keeps_memory(input, weight)
 
     def bias_of(group: int) -> Tensor | None:
         return None if bias is None else block(bias, out, None, group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,10 +10,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from thinned.torch._switch import SWITCH
+from thinned.torch._observers import SWITCH
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Kept:
     """The kept units, channels or samples of one call, and what they are multiplied by.
 
@@ -22,6 +23,7 @@ class Kept:
         scale: 1/(1−p), or 1 for classic dropout.
         outer, inner: of features, which are those of heads: each of `outer` parts has `inner` of each head.
         heads: that these features are of.
+        channels_last: whether a module before the site brought its input into this layout.
     """
 
     parts: tuple[Tensor, ...]
@@ -30,18 +32,19 @@ class Kept:
     outer: int = 1
     inner: int = 1
     heads: Kept | None = None
+    channels_last: bool = False
     _features: dict[tuple[int, int], Kept] = field(default_factory=dict)
     _elsewhere: dict[torch.device, tuple[Tensor, ...]] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def width(self) -> int:
         """Units of a thinned tensor: the most of a group, at least 1; where one keeps fewer the rest is 0."""
-        return max(self.outer * self.inner, *(len(part) for part in self.parts))
+        return max(self.outer * self.inner, *(part.shape[0] for part in self.parts))
 
-    @property
+    @functools.cached_property
     def whole(self) -> bool:
         """Whether nothing is to be done: p is 0."""
-        return self.scale == 1.0 and all(len(part) == self.size for part in self.parts)
+        return self.scale == 1.0 and all(part.shape[0] == self.size for part in self.parts)
 
     def same(self, other: Kept) -> bool:
         """Whether another call, as one that a checkpoint computes again, keeps the same."""
@@ -50,8 +53,8 @@ class Kept:
     def of(self, outer: int, inner: int) -> Kept:
         """What is kept of features: of `outer` parts, in each of which each of these has `inner` of them."""
         if (outer, inner) not in self._features:
-            within, size = torch.arange(inner), self.size * inner
-            begin = torch.arange(outer)[:, None, None] * size
+            within, size = torch.arange(inner, device="cpu"), self.size * inner
+            begin = torch.arange(outer, device="cpu")[:, None, None] * size
             parts = tuple((begin + part[:, None] * inner + within).reshape(-1) for part in self.parts)
             self._features[outer, inner] = Kept(parts, outer * size, self.scale, outer, inner, self)
         return self._features[outer, inner]
@@ -67,7 +70,7 @@ class Kept:
 
 def kept_of(values: Tensor) -> Kept:
     """From what dropout makes of ones: of shape (n,), or (groups, n)."""
-    rows = values.reshape(-1, values.shape[-1])
+    rows = values if values.dim() == 2 else values.unsqueeze(0)
     parts = tuple(row.nonzero().squeeze(1) for row in rows)
     return Kept(parts, values.shape[-1], float(values.max()) if values.numel() else 1.0)
 

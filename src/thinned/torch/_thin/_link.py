@@ -12,9 +12,19 @@ from torch import Tensor
 
 from thinned.torch import _compat, _recomputed
 from thinned.torch._draws._mode import THREAD
+from thinned.torch._observers import SWITCH, masks_are_wanted, samples_are_drawn
 from thinned.torch._site import traced
-from thinned.torch._switch import masks_are_wanted, samples_are_drawn
 from thinned.torch._thin._kept import Kept
+
+
+def unwatched() -> bool:
+    """Whether no tool looks at this call, and no checkpoint: what is asked of those is asked once."""
+    return (
+        not (
+            THREAD.entered or SWITCH.masks or _compat.function_modes() or _compat.dispatch_modes() or traced()
+        )
+        and _compat.outside_checkpoints()
+    )
 
 
 class _Now(threading.local):
@@ -78,15 +88,18 @@ class Link:
             if self._applies(like):
                 if not torch.compiler.is_compiling():
                     self._check_places()
-                with as_site(self.site):
-                    drawn = self.site.draw(
-                        size
-                    )  # in a recomputation too, so that generators move on as before
-                self._begin(self._as_before(drawn))
+                self._begin(self._drawn(size))
             kept = self._under_way().kept
         else:
             kept = self.at(module)
         return None if kept is None or kept.whole else kept
+
+    def _drawn(self, size: int) -> Kept | None:
+        if unwatched():
+            return self.site.draw(size)  # type: ignore[no-any-return]
+        with as_site(self.site):
+            drawn = self.site.draw(size)  # in a recomputation too, so that generators move on as before
+        return self._as_before(drawn)
 
     def given(self, output: Tensor, kept: Kept) -> Any:
         """What a module before the site hands on."""
@@ -94,6 +107,8 @@ class Link:
 
     def at(self, module: torch.nn.Module) -> Kept | None:
         """What is kept in the call under way, or in that which a checkpoint computes again."""
+        if unwatched():
+            return self._under_way().kept if self.site.training else None
         if traced():
             return self._frames.kept if self._is_static() else None
 
@@ -159,6 +174,8 @@ class Link:
 
     def _applies(self, like: Tensor) -> bool:
         """Whether this call is thinned: it drops, and no tool is at work that has to see the masks."""
+        if type(like) not in (Tensor, torch.nn.Parameter) or like.is_meta:
+            return False
         if (
             masks_are_wanted()
             or not is_on(self.site)
@@ -166,9 +183,7 @@ class Link:
             or any(norm.training for norm in self.norms)
         ):
             return False
-        if (traced() and not self._is_static()) or not self.site.fits(like):
-            return False
-        return type(like) in (Tensor, torch.nn.Parameter) and not like.is_meta
+        return self.site.fits(like) and (not traced() or self._is_static())
 
 
 @contextmanager

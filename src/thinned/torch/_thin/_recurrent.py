@@ -168,7 +168,9 @@ def _outputs(data: Tensor, units: Kept | None) -> tuple[_Features, Tensor]:
         return _Features(None), data
     numbers = torch.cat([part + at * units.size for at, part in enumerate(units.parts)])
     if len(numbers) < data.shape[-1]:
-        there = [torch.arange(len(part)) + at * units.width for at, part in enumerate(units.parts)]
+        there = [
+            torch.arange(len(part), device="cpu") + at * units.width for at, part in enumerate(units.parts)
+        ]
         data = _columns(data, torch.cat(there))
     return _Features(numbers, units.scale), data
 

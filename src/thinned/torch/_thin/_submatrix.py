@@ -21,7 +21,7 @@ from thinned.torch._thin import _spare
 Index = Tensor | None
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """Stands for a weak reference to what is no weight."""
 
 
@@ -76,16 +76,8 @@ class _Take(torch.autograd.Function):
     ) -> Tensor:
         ctx.how = rows, columns, scale, tuple(whole.shape)
         ctx.sparse = sparse
-        ctx.weight = weakref.ref(whole) if reuse and whole.is_leaf else _nothing
-        if not _is_native(whole):
-            return _scaled(_select(whole.detach(), rows, columns), scale)
-        shape = list(whole.shape)
-        for axis, kept in enumerate((rows, columns)):
-            if kept is not None:
-                shape[axis] = len(kept)
-        part = torch.empty(shape, dtype=whole.dtype, device="cpu")
-        _pass(_kernel.take, whole, part, rows, columns, scale)
-        return part
+        ctx.weight = weakref.ref(whole) if reuse and whole.is_leaf else nothing
+        return gathered(whole, rows, columns, scale)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -93,10 +85,7 @@ class _Take(torch.autograd.Function):
         if torch.is_grad_enabled():  # it will be derived itself
             whole = spread(grad, *ctx.how)
         elif ctx.sparse:
-            values = spread(grad, None, columns, scale, (len(rows), *shape[1:]))
-            whole = torch.sparse_coo_tensor(
-                rows[None], values, shape, is_coalesced=True, check_invariants=False
-            )
+            whole = as_sparse(grad, rows, columns, scale, shape)
         else:
             whole = spread(grad, rows, columns, scale, shape, ctx.weight())
         return whole, None, None, None, None, None
@@ -126,7 +115,7 @@ class _Spread(torch.autograd.Function):
             whole = _spare.memory_for(weight)
         else:
             whole = torch.empty(shape, dtype=part.dtype, device="cpu")
-        _pass(_kernel.put, whole, part.contiguous(), rows, columns, scale)
+        _move(_kernel.put, whole, part.contiguous(), rows, columns, scale)
         return whole
 
     @staticmethod
@@ -166,39 +155,59 @@ def _scaled(tensor: Tensor, scale: float, own: bool = True) -> Tensor:
     return tensor.mul_(scale) if own and tensor._base is None else tensor * scale
 
 
-def _pass(run: Any, whole: Tensor, part: Tensor, rows: Index, columns: Index, scale: float) -> None:
-    """One pass of the kernel; half floats are moved by it and multiplied here."""
+def gathered(whole: Tensor, rows: Index, columns: Index, scale: float) -> Tensor:
+    """`take` for a function that knows its own gradient."""
+    if rows is None and columns is None and scale == 1.0:
+        return whole.detach()
+    if not _is_native(whole):
+        part = _select(whole, rows, columns)
+        return _scaled(part, scale, own=part is not whole)
+    shape = list(whole.shape)
+    for axis, kept in enumerate((rows, columns)):
+        if kept is not None:
+            shape[axis] = kept.shape[0]
+    part = torch.empty(shape, dtype=whole.dtype, device="cpu")
+    _move(_kernel.take, whole, part, rows, columns, scale)
+    return part
+
+
+def as_sparse(part: Tensor, rows: Any, columns: Index, scale: float, shape: tuple[int, ...]) -> Tensor:
+    """A sparse gradient, of the rows alone."""
+    values = spread(part, None, columns, scale, (len(rows), *shape[1:]))
+    return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
+
+
+def _numbers(kept: Index, size: int) -> tuple[int, int]:
+    """The address of kept numbers, 0 for all, and how many they are."""
+    if kept is None:
+        return 0, size
+    count = kept.shape[0]
+    # An index without entries has the address of none.
+    last = int(kept[-1]) if count else -1
+    if last >= size:  # the kernel looks at no bounds
+        raise RuntimeError(
+            f"a thin site keeps number {last} of {size} units: change sizes between unthin(model) and "
+            "thin(model)"
+        )
+    return kept.data_ptr(), count
+
+
+def _move(run: Any, whole: Tensor, part: Tensor, rows: Index, columns: Index, scale: float) -> None:
+    """One pass of the kernel between a tensor and a part of it."""
     _native._borrow_team()
-    target = part if run is _kernel.take else whole
-    if not part.numel():  # the address of an index without entries is that of no index
-        target.zero_()
+    if not part.numel():
+        if run is not _kernel.take:
+            whole.zero_()
         return
     whole = whole.detach().contiguous()
-    height, width = (*whole.shape, 1)[:2]
+    if whole.dim() == 1:  # as one row: vectors go along it
+        whole, rows, columns = whole[None], None, rows
+    height, width = whole.shape[:2]
     inner = math.prod(whole.shape[2:])
-    tall = height if rows is None else len(rows)
-    wide = width if columns is None else len(columns)
-    for size, kept in ((height, rows), (width, columns)):
-        last = -1 if kept is None else int(kept[-1])
-        if last >= size:  # the kernel looks at no bounds
-            raise RuntimeError(
-                f"a thin site keeps number {last} of {size} units: change sizes between unthin(model) and "
-                "thin(model)"
-            )
-    wide_scale = 1.0 if whole.element_size() == 2 else scale
+    wide, count = _numbers(columns, width)
     run(
-        _native.DTYPES[whole.dtype],
-        whole.data_ptr(),
-        part.detach().data_ptr(),
-        (height, width, inner),
-        0 if rows is None else rows.data_ptr(),
-        tall,
-        0 if columns is None else columns.data_ptr(),
-        wide,
-        wide * inner,
-        wide_scale,
+        *(_native.DTYPES[whole.dtype], whole.data_ptr(), part.detach().data_ptr(), (height, width, inner)),
+        *(*_numbers(rows, height), wide, count, count * inner, scale),
         *(() if run is _kernel.take else (False,)),
         torch.get_num_threads(),
     )
-    if wide_scale != scale:
-        target.mul_(scale)

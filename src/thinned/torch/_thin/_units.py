@@ -14,7 +14,7 @@ from thinned.torch._fixed import fixed_dropout
 from thinned.torch._site import MaskKey, Site
 from thinned.torch._thin import _count, _groups
 from thinned.torch._thin._kept import Kept, kept_of
-from thinned.torch._thin._link import Link, is_on
+from thinned.torch._thin._link import Link, is_on, unwatched
 from thinned.torch._tools import Seen
 from thinned.torch.nn._part_keys import is_off
 
@@ -43,6 +43,8 @@ class ThinSite(Site):
         self._check_rows()
         if self.fixed and not THREAD.entered:
             return _count.fixed(self.mask_key, p, self.groups, size, self._inverted)
+        if self.training and not self.fixed and not isinstance(p, Tensor) and unwatched():
+            return _count.drawn(self.mask_key(), p, self.groups, size, self._inverted)
         return kept_of(self._values(p, size, self.mask_key()))
 
     @property
@@ -95,7 +97,7 @@ class ThinSite(Site):
         wide = torch.promote_types(input.dtype, torch.float32)
         factor = self._values(p, size, key).to(wide).to(input.device)
         if self.groups > 1:
-            ends = torch.tensor(_groups.bounds(input.shape[0], self.groups))
+            ends = torch.tensor(_groups.bounds(input.shape[0], self.groups), device="cpu")
             group = torch.repeat_interleave(ends[1:] - ends[:-1])
             factor = factor[group.to(input.device)]
         factor = factor.reshape(-1, *(size if at == axis else 1 for at in range(1, input.dim())))

@@ -156,6 +156,8 @@ class _Call:
             aligned = not any(number % 8 for number in (self.base, *taken))
             how = _tile.ALIGNED if aligned else _tile.CONSECUTIVE
         what, flags = arguments(self.query, key, p, True)
+        if not flags["P_HERE"] and what[4] == 0:
+            how = _tile.NOTHING
         names = ("key", "p", "seed", "stream", "drop", "factor")
         self.what = dict(zip(names, what, strict=True))
         self.flags |= flags | {"HOW": how.value}

@@ -1,4 +1,4 @@
-"""Lightning's Trainer: a callback that keys its module and sets the step.
+"""This callback keys a module of Lightning's Trainer and sets the step.
 
 `Trainer(…, callbacks=[Keyed(seed=7)])` is all. Needs `pip install 'thinned[integrations]'`.
 """
@@ -64,7 +64,7 @@ class Keyed(Callback):  # type: ignore[misc]
         self._epoch: Epoch | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint notes of the run."""
+        """Returns what a checkpoint notes of the run."""
         return {**self._run.facts, "epoch": None if self._epoch is None else list(self._epoch)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,10 +1,9 @@
-"""The base of LSTM and GRU: torch's fused kernels, given dropped weights, one layer or all in a call."""
+"""The base of LSTM and GRU gives torch's fused kernels dropped weights, for one layer or all."""
 
 from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -76,7 +75,7 @@ class Recurrent(Site, torch.nn.RNNBase):
         """Output and last state, as torch's; `key` and `call` as in `Dropout`."""
         # Where dynamo refuses to trace a recurrent module it goes on to compile each function of it.
         if "torch._dynamo" in sys.modules and not torch.compiler.is_compiling():
-            return _undivided()(self, input, hx, key, call)
+            return torch.compiler.disable(Recurrent._forward)(self, input, hx, key, call)
         return self._forward(input, hx, key, call)
 
     def _forward(self, input: Any, hx: Any, key: MaskKey, call: int | None) -> Any:
@@ -94,7 +93,7 @@ class Recurrent(Site, torch.nn.RNNBase):
         return self._close(data, state, packed, unbatched)
 
     def _sequences(self, packed: PackedSequence | None) -> Sequences:
-        """How features of sequences are dropped."""
+        """Says how features of sequences are dropped."""
         return Sequences(self.batch_first, self.locked, packed, self.place)
 
     def _run(self, data: Tensor, state: State, run: Run) -> tuple[Tensor, State]:
@@ -217,13 +216,8 @@ class Recurrent(Site, torch.nn.RNNBase):
 
 
 @functools.cache
-def _undivided() -> Callable[..., Any]:
-    whole: Callable[..., Any] = torch.compiler.disable(Recurrent._forward)
-    return whole
-
-
 def _needs_chunk(weights: list[Tensor]) -> bool:
-    """Whether these go to cuDNN, which copies, and warns, where they are not one piece of memory."""
+    """Tells whether these go to cuDNN, which copies, and warns, where they are not one piece of memory."""
     return weights[0].is_cuda and torch.backends.cudnn.is_acceptable(weights[0])
 
 
