@@ -12,6 +12,8 @@ namespace {
 
 // Fewer kept than one element in so many are found faster one by one than a vector at a time.
 constexpr int64_t kFew = 16;
+// Moved by one thread: to hand a part to another takes longer.
+constexpr int64_t kAlone = 64 * 1024;
 
 // The kept elements of every row, by bits and by numbers.
 class Kept {
@@ -71,6 +73,25 @@ void take_part(void* context, int part, int parts) {
     else
       taken(t.kept.columns(), from, t.part(row));
   }
+}
+
+void take_many_part(void* context, int part, int parts) {
+  const auto& tasks = *static_cast<const std::vector<Task>*>(context);
+  const int64_t height = tasks[0].what.height, begin = height * part / parts, end = height * (part + 1) / parts;
+  std::vector<int64_t> next;
+  for (const Task& t : tasks) {
+    const Submatrix& w = t.what;
+    next.push_back(w.rows ? std::lower_bound(w.rows, w.rows + w.part_height, begin) - w.rows : begin);
+  }
+  for (int64_t row = begin; row < end; ++row)
+    for (size_t k = 0; k < tasks.size(); ++k) {
+      const Task& t = tasks[k];
+      if (next[k] == t.what.part_height || (t.what.rows && t.what.rows[next[k]] != row)) continue;
+      if (t.kept.all())
+        t.move(t.whole(row), t.part(next[k]++));
+      else
+        t.of_columns().taken[t.what.dtype](t.kept.columns(), t.whole(row), t.part(next[k]++));
+    }
 }
 
 // Rows of the whole, so that each is written by one thread and once.
@@ -141,7 +162,7 @@ void sums_part(void* context, int part, int parts) {
 }
 
 int many(int64_t elements, int threads) {
-  return int(std::clamp<int64_t>(elements / kSerial, 1, std::max(threads, 1)));
+  return int(std::clamp<int64_t>(elements / kAlone, 1, std::max(threads, 1)));
 }
 
 }  // namespace
@@ -149,6 +170,16 @@ int many(int64_t elements, int threads) {
 void take(const Kernels& kernels, const Submatrix& what, int threads) {
   Task task(kernels, what, false);
   parallel(many(what.part_height * what.part_width * what.inner, threads), take_part, &task);
+}
+
+void take_many(const Kernels& kernels, const std::vector<Submatrix>& parts, int threads) {
+  std::vector<Task> tasks;
+  int64_t elements = 0;
+  for (const Submatrix& what : parts) {
+    tasks.emplace_back(kernels, what, false);
+    elements += what.part_height * what.part_width * what.inner;
+  }
+  if (!tasks.empty()) parallel(many(elements, threads), take_many_part, &tasks);
 }
 
 void put(const Kernels& kernels, const Submatrix& what, bool add, int threads) {
@@ -162,7 +193,7 @@ void put_within(const Kernels& kernels, const Submatrix& what, int threads) {
   for (int64_t left = what.part_height;;) {
     // Rows that lie behind all that is left of the part, so that several threads may write them.
     const int64_t first = n ? (left * what.part_row + n - 1) / n : 0, elements = (task.end - first) * n;
-    if (elements < kSerial) return put_upwards(task, left);
+    if (elements < kAlone) return put_upwards(task, left);
     task.begin = first;
     parallel(many(elements, threads), put_part, &task);
     task.end = first;

@@ -1,10 +1,10 @@
-"""The kernel as the front ends see it: the native module, or the NumPy reference in its place.
+"""Front ends call the kernel through this file: the native module, or the NumPy reference in its place.
 
 Both offer, by address, `dense` and `strided`: one pass that reads x, decides and writes out; `add`: the same
 with a residual added on the way; `many`: the same for rows with a key each; `normal`: normal deviates;
 `dots`: inner products of one vector with many thinned copies of another, none of which is stored. `fold`
-derives a stream from a stream, `fold_many` many; `kept` says which units a mask keeps, `largest` where a fixed
-number of them is kept, and `address` where an array begins.
+derives a stream from a stream, `fold_many` many; `kept` says which units a mask keeps, `largest` where a
+fixed number of them is kept, and `address` where an array begins.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def select(name: str) -> None:
 
 # Parts of matrices, which hold no random numbers: None where the front ends are to index themselves.
 take = None if _native is None else _native.take
+take_many = None if _native is None else _native.take_many
 put = None if _native is None else _native.put
 linear_part = None if _native is None else _native.linear_part
 linear_gradient = None if _native is None else _native.linear_gradient

@@ -46,12 +46,12 @@ where a run of numbers begins in its block | torch/_plain.py | torch/test_number
 -halves.flatten(-2)[..., skipped : skipped + n]
 +halves.flatten(-2)[..., :n]
 
-the variance of a drawn convolution | torch/functional/_variational_conv.py |
+the variance of a drawn convolution | torch/functional/_variational.py |
     torch/test_learned.py::test_a_convolution_of_noisy_weights_is_drawn_at_its_output
--spread = _convolved(input.to(wide).square(), variance.to(wide), None, options)
-+spread = _convolved(input.to(wide).abs(), variance.to(wide), None, options)
+-spread = product(input.to(wide).square(), variance.to(wide), None, *options)
++spread = product(input.to(wide).abs(), variance.to(wide), None, *options)
 
-what a known module does | torch/_conversion/_known.py | torch/test_convert_known.py
+what a known module does | torch/_conversion/_other_packages.py | torch/test_convert_known.py
 -            return acts(module, call)
 +            return True
 

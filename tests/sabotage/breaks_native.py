@@ -89,7 +89,7 @@ the order in which a tile is turned | tiles.cpp | numpy/test_layouts.py
 +keep.push_back(keep[j] + i);
 
 the floating-point environment of a pass | pool.cpp | kernel/test_environment.py
--    const Ieee arithmetic;  // whoever's thread this is
+-    const Ieee arithmetic;  // in any thread
 -
 
 the key of one of XLA's batch | xla.cpp | jax/test_transforms.py

@@ -26,7 +26,7 @@ the counters of a checkpoint's region | _recomputed.py |
 -current = now() if again is None else
 +current = now() if True else
 
-what draws by a run | _check.py | torch/test_check.py::test_a_draw_without_a_key_is_named
+what draws by a run | _unkeyed.py | torch/test_check.py::test_a_draw_without_a_key_is_named
 -if torch.Tag.nondeterministic_seeded in func.tags
 +if not func.tags
 
@@ -39,7 +39,7 @@ where a mesh's part begins | _mesh/_shard.py | torch/test_rows.py distributed
 -begins[at] += first
 +begins[at] += 0
 
-the step between rows of a batch | _place.py | torch/test_rows.py
+the step between rows of a batch | _placement.py | torch/test_rows.py
 -"step": tuple(self.step if axis == dim
 +"step": tuple(1 if axis == dim
 
@@ -79,7 +79,7 @@ the key of MultiheadAttention's weights | nn/_heads.py |
 -functional.dropout(probabilities, p, True, key=dropout_key, **place)
 +functional.dropout(probabilities, p, True, **place)
 
-the key of an attention that is handed over | _conversion/_handed.py |
+the key of an attention that is handed over | _conversion/_attention_functions.py |
     torch/test_transformers.py::test_an_attention_that_is_handed_over_gets_a_site
 -dropout_key=self.mask_key(None, query)
 +dropout_key=None

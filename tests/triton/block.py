@@ -11,7 +11,7 @@ from equal_bits import assert_equal_bits
 
 import thinned
 from thinned import Key
-from thinned._blocks import seed_rate
+from thinned._boxes import seed_rate
 from thinned.contract import threshold
 from thinned.torch import _key, functional
 

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 # Two processes, which take about as long: one starts in 4 s of a processor's time.
 CHECKS = {
     "kernels": (
-        *("alpha", "block", "census", "defects", "gaussian", "layouts", "masks", "norms"),
+        *("alpha", "block", "census", "defects", "fused", "gaussian", "layouts", "masks", "norms"),
         *("numbers_of_keys", "operators"),
     ),
     "attention": ("attention",),

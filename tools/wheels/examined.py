@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
@@ -86,23 +87,28 @@ def _same(path: Path, what: str, found: object, wanted: object) -> None:
 
 def test(target: Target, folder: Path) -> str:
     """What the kernel's own test said, by whatever of this machine runs it."""
-    program = next(folder.glob("selftest/thinned_selftest*"))
-    if (runner := _runner(target)) is None:
+    if (by := runner(target)) is None:
         return "not run: nothing here runs it"
-    done = subprocess.run([*runner, str(program)], capture_output=True, text=True)
+    program = next(one for one in folder.glob("build/thinned_selftest*") if one.suffix in ("", ".exe"))
+    done = subprocess.run([*by, str(program), "40"], capture_output=True, text=True)
     said = [line for line in done.stdout.splitlines() if line.strip()]
     if done.returncode or not said:
         raise SystemExit(f"{done.stdout}{done.stderr}\n{program} failed")
-    return f"the kernel's test{' by ' + Path(runner[0]).name if runner else ''}: {said[-1].strip()}"
+    by_what = f" by {Path(by[0]).name}" if by else ""
+    return f"the kernel's test{by_what}: {said[-2].strip()}; {said[-1].strip()}"
 
 
-def _runner(target: Target) -> list[str] | None:
+def runner(target: Target) -> list[str] | None:
+    """The command that runs a target's programs on this machine; None if there is none."""
     same = target.processor == platform.machine()
+    loader = f"ld-{'linux' if 'gnu' in target.zig else 'musl'}-{target.processor}.so.1"
     if target.system == "Linux":
-        if same and ("gnu" in target.zig or Path(f"/lib/ld-musl-{target.processor}.so.1").exists()):
+        if same and ("gnu" in target.zig or Path("/lib", loader).exists()):
             return []
         emulator = shutil.which(f"qemu-{target.processor}") or shutil.which(f"qemu-{target.processor}-static")
-        return [emulator] if emulator else None
+        for root in (os.environ.get("QEMU_LD_PREFIX", "/"), f"/usr/{target.processor}-linux-gnu"):
+            if emulator and Path(root, "lib", loader).exists():
+                return [emulator, "-L", root]
     if target.system == "Windows" and (wine := shutil.which("wine")):
         return [wine]
     return None

@@ -1,4 +1,4 @@
-"""`thinned bench --gpu-model`: what bounds the GPU kernels, on GPUs that need not be here."""
+"""`thinned bench --gpu-model` shows what bounds the GPU kernels."""
 
 from __future__ import annotations
 

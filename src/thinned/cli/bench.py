@@ -1,4 +1,4 @@
-"""`thinned bench`: every target of the project, measured on this machine."""
+"""`thinned bench` measures every target of the project on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from thinned.bench import Measured
 
 
-@click.command()
+@click.command(short_help="Measure thinned against copies and torch.")
 @click.argument("match", default="", metavar="[MATCH]")
 @click.option("--list", "only_list", is_flag=True, help="Name the rows and measure nothing.")
 @click.option("--repeats", type=click.IntRange(1), help="Rounds of each row.  [default: 31]")

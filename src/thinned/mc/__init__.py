@@ -1,4 +1,4 @@
-"""Averaging thinned networks: Monte Carlo dropout that is right, fast, and knows its error.
+"""Monte Carlo dropout averages thinned networks, and gives each average a standard error.
 
 `active`, `sites`, `predict` and `compare` are those of PyTorch, loaded when they are first asked for;
 `thinned.mc.keras.predict` and `thinned.mc.jax.predict` draw the same samples with the same keys.

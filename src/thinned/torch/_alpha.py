@@ -6,18 +6,16 @@ pass recomputes the mask, and saves nothing of the input's size.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from thinned._arguments import SELU_LIMIT as LIMIT
 from thinned._position import positions
-from thinned.torch import _cuda, _doubles, _operator
+from thinned.torch import _cuda, _operator, _plain
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of
-
-LIMIT = -1.7580993408473766  # of SELU at minus infinity: −λα
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 _library.define(
@@ -32,16 +30,9 @@ def alpha_dropout(input: Tensor, key: Tensor, p: Tensor, *rest: Any) -> Tensor:
     return result
 
 
-def numbers(rate: float) -> tuple[float, float, float]:
-    """Return a, b and a · α' + b of a realised rate: what is kept is multiplied by, has added; the rest."""
-    a = 1.0 / math.sqrt((LIMIT * LIMIT * rate + 1.0) * (1.0 - rate)) if rate < 1.0 else 0.0
-    b = -a * LIMIT * rate
-    return a, b, a * LIMIT + b
-
-
 def affine(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same of each p, in double; zeros at p = 1."""
-    rate = torch.round(_doubles.double(p) * 2.0**32) / 2.0**32
+    """`alpha_numbers` of each p, in double; zeros at p = 1."""
+    rate = torch.round(_plain.double(p) * 2.0**32) / 2.0**32
     a = 1.0 / torch.sqrt((LIMIT * LIMIT * rate + 1.0) * (1.0 - rate))
     a = torch.where(rate < 1.0, a, 0.0)
     b = -a * LIMIT * rate
@@ -78,21 +69,9 @@ def _by_operators(input: Tensor, key: Tensor, p: Tensor, shifted: bool, *place: 
 
 
 def _alpha_dropout_vmap(
-    info: Any,
-    in_dims: Any,
-    input: Tensor,
-    key: Tensor,
-    p: Tensor,
-    affine: bool = True,
-    noise_shape: Sizes = None,
-    global_shape: Sizes = None,
-    start: Sizes = None,
-    step: Sizes = None,
+    info: Any, in_dims: Any, input: Tensor, key: Tensor, p: Tensor, affine: bool = True, *shapes: Sizes
 ) -> tuple[Tensor, int]:
-    dims = (*in_dims[:3], *in_dims[4:])
-    input, key, p, *place = batched(
-        info.batch_size, dims, input, key, p, noise_shape, global_shape, start, step
-    )
+    input, key, p, *place = batched(info.batch_size, in_dims, input, key, p, *shapes)
     return torch.ops.thinned.alpha_dropout(input, key, p, affine, *place), 0
 
 

@@ -1,4 +1,4 @@
-"""Derivatives and batching for operators that are diagonal, linear or affine, in their first argument.
+"""Operators that are diagonal, linear or affine in their first argument get derivatives and batching here.
 
 Dropout multiplies each element by a number that its key gives: the gradient is the same operator on the
 gradient, with nothing saved but the small tensors it was called with.

@@ -1,4 +1,4 @@
-"""The operator `thinned::drop_block`: contiguous blocks of a map, grown from dropped seeds.
+"""The operator `thinned::drop_block` grows contiguous blocks of a map from dropped seeds.
 
 It is linear in its input and its own adjoint: the backward pass grows the same blocks from the same key, and
 nothing of the input's size is kept for it.
@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned._blocks import clamp, seed_rate
+from thinned._boxes import clamp, seed_rate
 from thinned._position import positions, row_major
 from thinned.contract import threshold
-from thinned.torch import _cuda, _doubles, _mesh
+from thinned.torch import _capture, _cuda, _mesh, _plain
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes
 
@@ -57,7 +57,7 @@ def _drop_block(
         return input.clone().masked_fill_(dropped, 0)
     each = dropped[0].numel()
     lost = dropped.flatten(1).sum(1, dtype=torch.int32 if each < 2**31 else torch.int64)
-    rest = each - _doubles.double(lost)
+    rest = each - _plain.double(lost)
     # Where all of a sample is dropped there is nothing to multiply.
     factor = torch.where(rest > 0, torch.full_like(rest, each) / rest, 0.0)  # torch divides a number by 1/x
     wide = torch.promote_types(input.dtype, torch.float32)
@@ -80,11 +80,12 @@ def _blocks(
 
 def _seeds(input: Tensor, p: Tensor, block_size: Sequence[int]) -> tuple[Tensor, tuple[int, ...], list[int]]:
     """Rate of the seeds for each p, on the CPU; a block's sides, and how many places have room for it."""
+    _capture.check(p, "p", p, "DropBlock solves for its seeds' rate on the CPU; pass a number, or p.cpu()")
     sizes = tuple(input.shape[2:])
     block = clamp(block_size, sizes)
     firsts = [size - one + 1 for size, one in zip(sizes, block, strict=True)]
     rates = [
-        seed_rate(threshold(rate) / 2.0**32, sizes, block) for rate in _doubles.double(p).reshape(-1).tolist()
+        seed_rate(threshold(rate) / 2.0**32, sizes, block) for rate in _plain.double(p).reshape(-1).tolist()
     ]
     return torch.tensor(rates, dtype=torch.float64, device="cpu").reshape(p.shape), block, firsts
 

@@ -1,4 +1,4 @@
-"""The GPU kernels' static model (`thinned bench --gpu-model`): what bounds each, on GPUs that are not here.
+"""`thinned bench --gpu-model` computes from the compiled code what bounds the GPU kernels.
 
 `_cases` names the launches, `_absent` compiles them without a GPU, `_code` reads the assembly, `_chips` has
 what is published of the GPUs, `_model` puts them together and `_table` writes it down.

@@ -1,4 +1,4 @@
-"""Kernels compiled for GPUs that are not here, by the launches that a GPU would see."""
+"""Kernels are compiled here for GPUs that are not in the machine."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def resources(kernel: Any) -> tuple[int, int]:
 
 
 def assembly(kernel: Any) -> str:
-    """As the assembler made it."""
+    """Returns the assembler's output."""
     if "cubin" not in kernel.asm:
         return str(kernel.asm["amdgcn"])
     return _tool(knobs.nvidia.nvdisasm.path, kernel, "-c")

@@ -1,4 +1,4 @@
-"""The launches that the model and the measurement are about: what trainings call, their dtypes and sizes."""
+"""The launches that are modelled and measured are listed here, with their dtypes and sizes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Case:
 
     @property
     def elements(self) -> int:
-        """Of the input."""
+        """Counts the input's elements."""
         return torch.Size(self.shape).numel()
 
     def on(self, device: str) -> Callable[[], object]:
@@ -84,7 +84,7 @@ def _alpha(x: torch.Tensor, kind: str = "alpha", shared: bool = False) -> Callab
 
 
 def _block(x: torch.Tensor) -> Callable[[], object]:
-    sides = (7, 7)
+    sides = tuple(min(7, size) for size in x.shape[2:])
     rows, width = (size - side + 1 for size, side in zip(x.shape[2:], sides, strict=True))
     return lambda: _launch_block.drop_block(x, KEY, P, sides, 0, x.shape[1] * rows * width, True, False)
 

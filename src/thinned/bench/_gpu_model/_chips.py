@@ -1,4 +1,4 @@
-"""What is published of each GPU, and what the model assumes of it."""
+"""The published figures of each GPU stand here, with the model's assumptions."""
 
 from __future__ import annotations
 

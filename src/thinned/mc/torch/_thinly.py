@@ -1,26 +1,29 @@
-"""Samples that all inputs share, as what they are: one smaller network for each.
+"""Samples that all inputs share are computed here as smaller networks, one for each.
 
 Where a mask has one decision for a unit, the maps in front and behind need what it keeps alone. `of` reads
-the traced forward pass of one input for that, and `Thinly` runs it for all inputs at once, sample by sample,
-so that a weight is gathered once for all of them. Only what computes each input from itself is run so.
+the traced forward pass of one input for that, and `Thinly` runs it for all inputs at once, map by map: one
+sample after the other gathers its part of a weight, which stays in the processor's cache meanwhile. Only what
+computes each input from itself is run so.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from thinned.mc.torch import _linear  # noqa: F401 (defines an operator)
+from thinned.mc.torch import (
+    _many,
+    _vmapped,  # noqa: F401 (defines an operator)
+)
+from thinned.mc.torch._many import Many, Value
 from thinned.torch import _compat
-from thinned.torch._thin._submatrix import take
+from thinned.torch._thin._submatrix import gathered
 
-_Step = Callable[[int], Tensor]
 _aten, _ours = torch.ops.aten, torch.ops.thinned
 _LINEAR = {torch.ops.thinned_mc.linear.default, _aten.addmm.default, _aten.mm.default}
 _MAPS = {*_LINEAR, _aten.convolution.default}
@@ -39,6 +42,8 @@ _VIEWS = {_aten.view.default}
 _ROWS = 64
 # Multiplications of a map from which on the 50 µs of a call for each sample are not most of what it takes.
 _PRODUCTS = 1 << 22
+# Samples for which a weight is read once: 8 parts of 1 MiB stay in a cache near enough until they are multiplied by.
+_TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class _Site:
 
 
 class _Kept:
-    """What the samples keep of a site's units: numbers for each, and what they are multiplied by."""
+    """Holds the units that samples keep at a site: numbers for each, and their factors."""
 
     def __init__(self, values: Tensor) -> None:
         rows = values.flatten(1)
@@ -67,7 +72,7 @@ class _Kept:
 
 
 class Thinly:
-    """What of a trace depends on the key, for inputs that share each sample's masks: see `of`."""
+    """Computes the part of a trace that depends on the key, for inputs that share masks: see `of`."""
 
     def __init__(self, result: fx.Node, key: fx.Node) -> None:
         self.result, self.key = result, key
@@ -75,9 +80,10 @@ class Thinly:
         self.keyed: dict[Any, None] = {}  # what depends on the key alone
         self.walk: list[Any] = []
         self.sites: dict[Any, _Site] = {}
+        self.last: dict[Any, list[Any]] = {}  # what a node of the walk is the last to read
 
     def is_worth(self, inputs: int) -> bool:
-        """Whether smaller networks take less time than the whole one for all samples at once."""
+        """Tells whether smaller networks take less time than the whole one for all samples at once."""
         return any(site.is_worth(inputs) for site in self.sites.values())
 
     def run(self, known: dict[Any, Tensor], keys: Tensor) -> Tensor:
@@ -92,36 +98,31 @@ class Thinly:
         values[self.key] = keys
         for node in self.keyed:
             values[node] = node.target(*_filled(node.args, values))
-        steps = self._steps(values, keys, inputs)
-        drawn = []
-        for k in range(len(keys)):
-            for node, step in steps:
-                values[node] = step(k)
-            drawn.append(values[self.result])
-        return torch.stack(drawn).unsqueeze(2)
-
-    def _steps(self, values: dict[Any, Tensor], keys: Tensor, inputs: int) -> list[tuple[Any, _Step]]:
-        """What computes each node's value in a sample from those that `values` has then."""
         masks, kept = self._drawn(values, keys, inputs)
         reads = {sink: node for node in kept for sink in self.sites[node].sinks}
         writes = {self.sites[node].source: node for node in kept if self.sites[node].source is not None}
-
-        def step(node: Any) -> _Step:
-            if node.target in _MAPS:
-                return _map(node, values, kept.get(writes.get(node)), kept.get(reads.get(node)))
+        now: dict[Any, Value] = dict(values)
+        for node in self.walk:  # of all samples, while a weight is in the processor's cache
+            x: Any = now.get(node.args[0])
             if node in kept:
-                is_thin = self.sites[node].source is not None
-                return _columns(node.args[0], values, None if is_thin else kept[node])
-            if node in masks:
-                return _masking(node.args[0], values, masks[node])
-            return functools.partial(_each, node, values, inputs)
-
-        return [(node, step(node)) for node in self.walk]
+                now[node] = x if self.sites[node].source is not None else _columns(x, kept[node])
+            elif node in masks:
+                now[node] = _many.masked(x, masks[node])
+            elif node.target in _MAPS:
+                out, inward = kept.get(writes.get(node)), kept.get(reads.get(node))
+                now[node] = _map(node, now, out, inward, len(keys))
+            else:
+                now[node] = _other(node, now, inputs, len(keys))
+            for read in self.last.get(node, ()):
+                del now[read]
+        result = now[self.result]
+        result = result.together() if isinstance(result, Many) else result.expand(len(keys), *result.shape)
+        return result.unsqueeze(2)
 
     def _drawn(
         self, values: dict[Any, Tensor], keys: Tensor, inputs: int
     ) -> tuple[dict[Any, Tensor], dict[Any, _Kept]]:
-        """What each site multiplies by in each sample, and what it keeps where a part is to be computed."""
+        """Returns each site's factors in each sample, and what it keeps where a part is to be computed."""
         masks: dict[Any, Tensor] = {}
         kept: dict[Any, _Kept] = {}
         for node, site in self.sites.items():
@@ -158,12 +159,23 @@ def of(graph: fx.Graph, key: fx.Node, by_input: Iterable[fx.Node]) -> Thinly | N
         else:
             return None
     found.sites = {node: _site(node) for node in found.walk if node.target is _ours.dropout.default}
+    found.last = _last(found)
     worth = any(site.sinks for site in found.sites.values())
     return found if worth and result in found.rows else None
 
 
+def _last(found: Thinly) -> dict[Any, list[Any]]:
+    """What is not needed any more behind each node."""
+    last = {one: node for node in found.walk for one in node.all_input_nodes if one in found.walk}
+    last.pop(found.result, None)
+    behind: dict[Any, list[Any]] = {}
+    for one, node in last.items():
+        behind.setdefault(node, []).append(one)
+    return behind
+
+
 def _is_row(node: fx.Node) -> bool:
-    """Whether a node has the input's batch of one in front, where all inputs can stand."""
+    """Tells whether a node has the input's batch of one in front, where all inputs can stand."""
     value = _meta(node)
     if not isinstance(value, Tensor) or value.dim() < 2 or value.shape[0] != 1:
         return False
@@ -171,7 +183,7 @@ def _is_row(node: fx.Node) -> bool:
 
 
 def _is_apart(node: Any, found: Thinly) -> bool:
-    """Whether a node computes each input from itself."""
+    """Tells whether a node computes each input from itself."""
     target, args = node.target, node.args
     rows = [one for one in node.all_input_nodes if one in found.rows]
     alone = rows == [args[0]] if args else False
@@ -206,7 +218,7 @@ def _operands(node: fx.Node) -> tuple[Any, Any, Any]:
 
 
 def _is_plain(node: Any) -> bool:
-    """Whether a convolution has one group, and goes forward."""
+    """Tells whether a convolution has one group, and goes forward."""
     if node.target in _LINEAR:
         return True
     transposed, groups = node.args[6], node.args[8]
@@ -250,52 +262,69 @@ def _source(site: fx.Node) -> Any:
     return None
 
 
-def _columns(source: Any, values: dict[Any, Tensor], kept: _Kept | None) -> _Step:
-    """What is kept of units; None: no others are there."""
-    if kept is None:
-        return lambda k: values[source]
-    return lambda k: take(values[source].contiguous(), None, kept.parts[k])
+def _columns(x: Value, kept: _Kept) -> Many:
+    """What each sample keeps of units."""
+    return Many([gathered(_many.of(x, k).contiguous(), None, part, 1.0) for k, part in enumerate(kept.parts)])
 
 
-def _masking(source: Any, values: dict[Any, Tensor], factors: Tensor) -> _Step:
-    gone = factors == 0
-    return lambda k: (values[source] * factors[k]).masked_fill_(gone[k], 0)
-
-
-def _map(node: Any, values: dict[Any, Tensor], out: _Kept | None, inward: _Kept | None) -> _Step:
+def _map(node: Any, now: dict[Any, Value], out: _Kept | None, inward: _Kept | None, samples: int) -> Value:
     """A linear map or a convolution, of the units that are kept."""
     at_bias, source, at_weight = _operands(node)
-    bias = None if at_bias is None else values[at_bias]
-    linear, thin = node.target in _LINEAR, out is not None or inward is not None
-    # A product takes rows of one length a third faster where its weight is (in, out) in memory.
-    weight = values[at_weight].contiguous() if thin else values[at_weight]
-    axis = 1 if linear else 0  # of what comes out
-    biases: Sequence[Tensor | None] | None = None
+    x: Any = now[source]
+    weight: Any = now[at_weight]
+    bias: Any = None if at_bias is None else now[at_bias]
+    if out is None and inward is None and isinstance(x, Tensor):
+        return _mapped(node, x, weight, bias)
+    linear = node.target in _LINEAR
+    if out is None and inward is None and linear and x.flat is not None:
+        made = _mapped(node, x.flat.view(-1, weight.shape[0]), weight, bias)
+        return Many(made.chunk(samples), made.view(-1))
+    # A product takes a third less time where its weight stands as (in, out) in memory.
+    weight = weight.contiguous()
+    width = weight.shape[1 if linear else 0]
+    widths = [width] * samples if out is None else [len(part) for part in out.parts]
+    biases: Sequence[Tensor | None] = [bias] * samples
     if bias is not None and out is not None:
-        wide = bias.expand(*bias.shape[:-1], weight.shape[axis])  # of one number, or with the batch of one
-        sizes = [len(part) for part in out.parts]
-        biases = wide.index_select(-1, torch.cat(out.parts)).split(sizes, -1)
+        wide = bias.expand(*bias.shape[:-1], width)  # of one number, or with the batch of one
+        biases = wide.index_select(-1, torch.cat(out.parts)).split(widths, -1)
+    scale = 1.0 if inward is None else inward.scale
+    rows = len(_many.of(x, 0))
+    room = Many.room([(rows, width) for width in widths], weight) if linear else None
 
-    def run(k: int) -> Tensor:
-        made, of_units = weight, bias if biases is None else biases[k]
-        if thin:
-            kept = [None if one is None else one.parts[k] for one in (out, inward)]
-            rows, columns = reversed(kept) if linear else kept
-            made = take(weight, rows, columns, 1.0 if inward is None else inward.scale)
-        if not linear:
-            return torch.convolution(values[source], made, of_units, *node.args[3:])
-        x = values[source]
-        return torch.mm(x, made) if of_units is None else torch.addmm(of_units, x, made)
+    def one(k: int) -> Tensor:
+        kept = [None if units is None else units.parts[k] for units in (out, inward)]
+        first, second = reversed(kept) if linear else kept
+        few = gathered(weight, first, second, scale)
+        return _mapped(node, _many.of(x, k), few, biases[k], None if room is None else room.parts[k])
 
-    return run
+    each = [one(k) for k in range(samples)]
+    return Many(each) if room is None else room
 
 
-def _each(node: Any, values: dict[Any, Tensor], inputs: int, k: int) -> Tensor:
-    args = _filled(node.args, values)
-    if node.target in _VIEWS:
-        args = (args[0], [inputs, *args[1][1:]])
-    result: Tensor = node.target(*args, **node.kwargs)
-    return result
+def _mapped(node: Any, x: Tensor, weight: Tensor, bias: Tensor | None, to: Tensor | None = None) -> Tensor:
+    if node.target not in _LINEAR:
+        return torch.convolution(x, weight, bias, *node.args[3:])
+    return torch.mm(x, weight, out=to) if bias is None else torch.addmm(bias, x, weight, out=to)
+
+
+def _other(node: Any, now: dict[Any, Value], inputs: int, samples: int) -> Value:
+    """A function of what differs from input to input, and of what does not."""
+    asked = [one for one in node.all_input_nodes if isinstance(now[one], Many)]
+    view = node.target in _VIEWS
+    rest = [inputs, *node.args[1][1:]] if view else None
+
+    def call(values: dict[Any, Tensor]) -> Tensor:
+        args = _filled(node.args, {**now, **values})  # type: ignore[dict-item]
+        result: Tensor = node.target(*((args[0], rest) if view else args), **node.kwargs)
+        return result
+
+    if not asked:
+        return call({})
+    x: Any = now[asked[0]]
+    if view or node.target in _ELEMENTS:
+        apply = x.viewed if view else x.by_element
+        return apply(lambda one: call({asked[0]: one}))  # type: ignore[no-any-return]
+    return Many([call({one: _many.of(now[one], k) for one in asked}) for k in range(samples)])
 
 
 def _filled(args: Any, values: dict[Any, Tensor]) -> tuple[Any, ...]:

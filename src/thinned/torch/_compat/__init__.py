@@ -1,4 +1,4 @@
-"""The names that torch keeps to itself and this front end needs: what each is for, and what stands in for it.
+"""This room has the private names of torch that the front end needs, each with its purpose and fallback.
 
 All other files take them from here. Each file of this room holds the names of one part of torch: tensors,
 layers, transforms and modes of calls, recorded graphs, activation checkpoints, and the compiler.

@@ -1,4 +1,4 @@
-"""Private names about activation checkpointing."""
+"""torch keeps these names about activation checkpointing to itself."""
 
 from __future__ import annotations
 

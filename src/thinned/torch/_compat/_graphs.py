@@ -1,4 +1,4 @@
-"""Private names about graphs: how they are recorded, and tensors without data."""
+"""torch keeps these names about recorded graphs and tensors without data to itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Private names about layers: their classes, calls, hooks and buffers."""
+"""torch keeps these names about layers to itself: their classes, calls, hooks and buffers."""
 
 from __future__ import annotations
 

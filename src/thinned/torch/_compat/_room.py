@@ -1,4 +1,4 @@
-"""The list of the private names of torch that this front end needs."""
+"""This list has the private names of torch that the front end needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Private names about tensors: their memory, nested tensors, and what draws them."""
+"""torch keeps these names about tensors to itself: their memory, nested tensors, what draws them."""
 
 from __future__ import annotations
 

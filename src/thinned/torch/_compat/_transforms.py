@@ -1,4 +1,4 @@
-"""Private names about calls: the dispatcher's layers, modes and the transforms of torch.func."""
+"""torch keeps these names about calls to itself: dispatch, modes and transforms of torch.func."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 
 from thinned.torch._compat._room import private
 
-# What is at work around a call: the short way is for calls that nobody watches.
+# What is at work around a call: only a call without any of these may go the short way.
 transforms_active = private(
     "torch._C._are_functorch_transforms_active", "see whether torch.func transforms the call"
 )

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from thinned.torch import _compat, nn
+from thinned.torch._site import traced
 from thinned.torch._thin import _groups
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._units import ThinSite
@@ -33,6 +34,19 @@ class ThinDropout3d(ThinSite, nn.Dropout3d):
     _axes: ClassVar[int] = 3
 
 
+# oneDNN takes 0.5 times as long for them as for torch's own layout where channels are no multiple of 16, and
+# 0.7 times for 64: that it brings into a layout of its own before each convolution, and back.
+_LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def _wants_channels_last(input: Tensor) -> bool:
+    if not (input.is_cpu and input.dtype == torch.float32 and input.dim() in _LAYOUTS):
+        return False
+    if traced() or not torch.backends.mkldnn.is_available():
+        return False
+    return not input.is_contiguous(memory_format=_LAYOUTS[input.dim()])
+
+
 class _ThinConv(Seen):
     out_link: Link | None = None
     in_link: Link | None = None
@@ -47,13 +61,21 @@ class _ThinConv(Seen):
             return _compat.convolution_of(conv)(input, conv.weight, conv.bias)  # type: ignore[no-any-return]
         if inward is not None:
             input = _groups.without_empty(input, inward)
+        last = inward is not None and inward.channels_last
+        if _wants_channels_last(input):
+            input = input.contiguous(memory_format=_LAYOUTS[input.dim()])
+            last |= self.in_link is None or inward is None or not self.in_link.sources
+        if out is not None:
+            out.channels_last = last
 
         def call(rows: Tensor, group: int) -> Tensor:
             weight = _groups.block(conv.weight, out, inward, group, self.sparse_rows)
             bias = None if conv.bias is None else _groups.block(conv.bias, out, None, group)
             return _compat.convolution_of(conv)(rows, weight, bias)  # type: ignore[no-any-return]
 
-        return _groups.each(input, _groups.groups_of(out, inward), call)
+        made = _groups.each(input, _groups.groups_of(out, inward), call)
+        as_it_would_be = out is None and last and conv.weight.is_contiguous()
+        return made.contiguous() if as_it_would_be else made
 
 
 class ThinConv1d(_ThinConv, torch.nn.Conv1d):

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from thinned.torch._switch import SWITCH
+from thinned.torch._observers import SWITCH
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Kept:
     """The kept units, channels or samples of one call, and what they are multiplied by.
 
@@ -23,6 +23,7 @@ class Kept:
         scale: 1/(1−p), or 1 for classic dropout.
         outer, inner: of features, which are those of heads: each of `outer` parts has `inner` of each head.
         heads: that these features are of.
+        channels_last: whether a module before the site brought its input into this layout.
     """
 
     parts: tuple[Tensor, ...]
@@ -31,6 +32,7 @@ class Kept:
     outer: int = 1
     inner: int = 1
     heads: Kept | None = None
+    channels_last: bool = False
     _features: dict[tuple[int, int], Kept] = field(default_factory=dict)
     _elsewhere: dict[torch.device, tuple[Tensor, ...]] = field(default_factory=dict)
 

@@ -12,20 +12,19 @@ from torch import Tensor
 
 from thinned.torch import _compat, _recomputed
 from thinned.torch._draws._mode import THREAD
+from thinned.torch._observers import SWITCH, masks_are_wanted, samples_are_drawn
 from thinned.torch._site import traced
-from thinned.torch._switch import SWITCH, masks_are_wanted, samples_are_drawn
 from thinned.torch._thin._kept import Kept
 
 
 def unwatched() -> bool:
     """Whether no tool looks at this call, and no checkpoint: what is asked of those is asked once."""
-    return not (
-        THREAD.entered
-        or SWITCH.masks
-        or _compat.function_modes()
-        or _compat.dispatch_modes()
-        or traced()
-    ) and _compat.outside_checkpoints()
+    return (
+        not (
+            THREAD.entered or SWITCH.masks or _compat.function_modes() or _compat.dispatch_modes() or traced()
+        )
+        and _compat.outside_checkpoints()
+    )
 
 
 class _Now(threading.local):
@@ -184,7 +183,7 @@ class Link:
             or any(norm.training for norm in self.norms)
         ):
             return False
-        return self.site.fits(like) and (not traced() or self._is_static())  # type: ignore[no-any-return]
+        return self.site.fits(like) and (not traced() or self._is_static())
 
 
 @contextmanager

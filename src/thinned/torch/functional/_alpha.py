@@ -1,4 +1,4 @@
-"""Alpha dropout: what is dropped goes to SELU's lower limit, and mean and variance stay."""
+"""Alpha dropout sets dropped elements to SELU's lower limit, and keeps mean and variance."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from thinned._arguments import DROP_ALL, REQUIRED, check_training
+from thinned._arguments import DROP_ALL, REQUIRED, alpha_numbers, check_training
 from thinned._position import as_shape, positions
 from thinned.contract import Key, threshold
 from thinned.torch import _alpha, _cuda, _export, _in_place, _key, _mesh, _native, _rate
 from thinned.torch._batching import OWN
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place
-from thinned.torch.functional._dropout import dropout
-from thinned.torch.functional._keep_mask import Noise, batched_keep_mask, kept
+from thinned.torch._placement import Place
+from thinned.torch.functional._dropout import Noise, batched_keep_mask, dropout, kept
 from thinned.torch.functional._signatures import in_place_verb
 
 
@@ -161,6 +160,6 @@ def _affine(p: float | Tensor, drop: int | None) -> tuple[Tensor, Tensor, Tensor
 
 def _of_number(rate: float, flag: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The same for an exported program: what arithmetic stands in it, a quantiser takes for a layer's."""
-    on = (torch.full((), n, dtype=torch.float64, device="cpu") for n in _alpha.numbers(rate))
+    on = (torch.full((), n, dtype=torch.float64, device="cpu") for n in alpha_numbers(rate))
     a_, b_, low = (torch.where(flag, off, n) for n, off in zip(on, (1.0, 0.0, 0.0), strict=True))
     return a_, b_, low
