@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from thinned.bench._gpu_model._absent import Launch, assembly, compiling, resources
-from thinned.bench._gpu_model._cases import KEY
+from thinned.bench._gpu_model._cases import CASES, KEY, Case
 from thinned.bench._gpu_model._chips import CHIPS, Chip
 from thinned.bench._gpu_model._code import around, by_pipe, width
 from thinned.bench._gpu_model._row import Row, clocks, resident
@@ -105,4 +105,5 @@ class Scores:
 
 
 SCORES = [Scores(kernel, width) for width in (64, 128) for kernel in _PRODUCTS]
+EVERY: list[Case | Scores] = [*CASES, *SCORES]
 ARCHS = ("sm_80", "sm_90", "sm_100")  # that the kernels serve
