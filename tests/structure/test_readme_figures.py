@@ -1,4 +1,4 @@
-"""The README's table: every figure is one of the files that `thinned bench` wrote, with its machine and date."""
+"""The README's table: every figure stands in a file that `thinned bench` wrote, with machine and date."""
 
 import itertools
 import json
@@ -15,7 +15,10 @@ MACHINES = {"results": "AMD EPYC", "attention": "Intel Xeon", "thin": "Intel Xeo
 SOURCES = {
     "PyTorch, 16 Mi elements in place": ("results", ["float32, 16 Mi, in place"]),
     "PyTorch, 1 Mi elements": ("results", ["float32, 1 Mi, fresh output"]),
-    "PyTorch, a training step over one": ("results", ["training step, the paper's network", "training step, two"]),
+    "PyTorch, a training step over one": (
+        "results",
+        ["training step, the paper's network", "training step, two"],
+    ),
     "PyTorch, 100 Monte Carlo": ("results", ["Monte Carlo prediction, 100 samples, the paper's network"]),
     "PyTorch, [attention]": ("attention", ["attention, float32, 1024"]),
     "PyTorch, a training step of a [thinned": ("thin", ["thin training step, the paper's network, batch"]),
@@ -34,7 +37,7 @@ def figures(text):
 
 def measured(file, rows):
     """Every time in milliseconds and every ratio of the named rows."""
-    found = [row for row in json.loads((ROOT / "benchmarks" / f"{file}.json").read_text())["rows"]]
+    found = json.loads((ROOT / "benchmarks" / f"{file}.json").read_text())["rows"]
     chosen = [row for row in found if row["name"].startswith(tuple(rows))]
     assert chosen, (file, rows)
     times = [1000 * second for row in chosen for second in row["seconds"].values()]
@@ -47,7 +50,10 @@ def is_one_of(number, values):
     """A number as it is written is a value, rounded to its last digit."""
     plain = number.replace(",", "").rstrip(".")
     step = 10 ** -len(plain.partition(".")[2])
-    return any(abs(float(plain) - value) <= 0.5001 * step or float(plain) == float(f"{value:.2g}") for value in values)
+    return any(
+        abs(float(plain) - value) <= 0.5001 * step or float(plain) == float(f"{value:.2g}")
+        for value in values
+    )
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if "saved for" not in row], ids=lambda row: row[:30])

@@ -105,5 +105,5 @@ class Scores:
 
 
 SCORES = [Scores(kernel, width) for width in (64, 128) for kernel in _PRODUCTS]
-EVERY: list[Case | Scores] = [*CASES, *SCORES]
+ALL: list[Case | Scores] = [*CASES, *SCORES]
 ARCHS = ("sm_80", "sm_90", "sm_100")  # that the kernels serve

@@ -10,10 +10,10 @@ import torch
 import triton  # type: ignore[import-untyped]
 from torch import Tensor
 
-from thinned._arguments import effect, signed
+from thinned._arguments import alpha_numbers, effect, signed
 from thinned._position import row_major
 from thinned.contract import threshold
-from thinned.torch import _alpha, _capture, _rate
+from thinned.torch import _capture, _rate
 from thinned.torch._key_tensor import words_of
 from thinned.torch._triton import _bits, _dropout, _numbers, _tile, _turned
 from thinned.torch._triton._layout import layout
@@ -168,7 +168,7 @@ def arguments(
         else:
             drop, factor = effect(threshold(p.item()), True, inverted)
         if kind in ("alpha", "slope"):
-            factor, _, _ = _alpha.numbers(drop / 2.0**32)
+            factor, _, _ = alpha_numbers(drop / 2.0**32)
         bits = bits_of(factor)
     key, p = (t if flags[flag] else input for t, flag in ((key, "KEY_HERE"), (p, "P_HERE")))
     return (key, p, seed, stream, drop, bits), flags
@@ -190,7 +190,7 @@ def _shifts(p: Tensor, kind: str, here: bool) -> tuple[int, int]:
     """What alpha dropout adds, and what is dropped becomes; unless the kernel finds it."""
     if kind != "alpha" or here:
         return 0, 0
-    _, shift, low = _alpha.numbers(threshold(p.item()) / 2.0**32)
+    _, shift, low = alpha_numbers(threshold(p.item()) / 2.0**32)
     return bits_of(shift), bits_of(low)
 
 
