@@ -15,6 +15,20 @@ BREAKS = of(
             "torch/thin/test_families.py::test_thinned_is_masked",
         ),
         (
+            "the scale of a thin linear map",
+            "_thin/_linear.py",
+            "        kept = ctx.kept = (height, width, first, tall, second, wide, scale)\n",
+            "        kept = ctx.kept = (height, width, first, tall, second, wide, 1.0)\n",
+            "torch/thin/test_linear.py",
+        ),
+        (
+            "the layout in which a chain of convolutions ends",
+            "_thin/_channels.py",
+            "return made.contiguous() if as_it_would_be else made",
+            "return made",
+            "torch/thin/test_layouts.py",
+        ),
+        (
             "what a thinned group keeps",
             "_thin/_groups.py",
             "inward.on(weight.device)[group]",
