@@ -3,8 +3,8 @@
 Both offer, by address, `dense` and `strided`: one pass that reads x, decides and writes out; `add`: the same
 with a residual added on the way; `many`: the same for rows with a key each; `normal`: normal deviates;
 `dots`: inner products of one vector with many thinned copies of another, none of which is stored. `fold`
-derives a stream from a stream, `fold_many` many; `kept` says which units a mask keeps, `largest` where a fixed
-number of them is kept, and `address` where an array begins.
+derives a stream from a stream, `fold_many` many; `kept` says which units a mask keeps, `largest` where a
+fixed number of them is kept, and `address` where an array begins.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ _apply = _compat.direct_apply(_Linear)
 def _gradients(
     ctx: Any, grad: Tensor, input: Tensor, _weight: Any = None, part: Tensor | None = None
 ) -> tuple[Any, ...]:
-    """The kept part of a weight's gradient is computed where it then gives way to zeros: in no other memory."""
+    """The kept part of a weight's gradient is computed in the memory of the whole, and spread there."""
     of_input = None if part is None else torch.matmul(grad, part)
     height, width, _rows, tall, _columns, wide, _scale = ctx.kept
     if grad.dim() != 2:

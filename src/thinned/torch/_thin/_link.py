@@ -19,13 +19,12 @@ from thinned.torch._thin._kept import Kept
 
 def unwatched() -> bool:
     """Whether no tool looks at this call, and no checkpoint: what is asked of those is asked once."""
-    return not (
-        THREAD.entered
-        or SWITCH.masks
-        or _compat.function_modes()
-        or _compat.dispatch_modes()
-        or traced()
-    ) and _compat.outside_checkpoints()
+    return (
+        not (
+            THREAD.entered or SWITCH.masks or _compat.function_modes() or _compat.dispatch_modes() or traced()
+        )
+        and _compat.outside_checkpoints()
+    )
 
 
 class _Now(threading.local):
