@@ -48,7 +48,7 @@ FOLDERS_tensorflow := tensorflow
 FOLDERS_keras := keras
 FOLDERS := $(addprefix tests/,contract kernel numpy $(FOLDERS_$(FRAMEWORK)))
 
-.PHONY: demo docs test test-all ruff lint compat install-table stranger sabotage fuzz bench gpu pictures native-test sanitize clean
+.PHONY: demo docs test test-all ruff lint compat install-table stranger cross-wheels sabotage fuzz bench gpu pictures native-test sanitize clean
 
 demo: $(DEMO)
 	$(BIN)/thinned demo
@@ -119,6 +119,16 @@ docs: .venv-docs/.built
 stranger:
 	$(PYTHON) tests/stranger/run.py $(WHEEL)
 
+# Wheels for musl, aarch64, macOS, Windows and an old glibc, made on this machine by the compiler of the package ziglang,
+# and examined; their tests run where qemu-user or wine does. An hour the first time; WORDS chooses, as in WORDS=macos.
+cross-wheels: .venv-cross/.built
+	PYTHONPATH=tests/compat .venv-cross/bin/python tools/wheels/cross.py $(WORDS)
+
+.venv-cross/.built: pyproject.toml
+	$(subst .venv,.venv-cross,$(VENV))
+	$(subst .venv/,.venv-cross/,$(PIP)) pip wheel cmake ninja scikit-build-core nanobind hatch-fancy-pypi-readme ziglang lief
+	@touch $@
+
 pictures: $(BUILT)
 	$(BIN)/python docs/torch/pictures.py
 
@@ -126,10 +136,15 @@ pictures: $(BUILT)
 # has, the whole one has too.
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*)
 
+# The kernel is compiled while packages are brought: the first takes both processors a minute, the second waits for the
+# disk and the network. The last line finds it made.
 define install
 $(VENV)
 $(PIP) scikit-build-core nanobind hatch-fancy-pypi-readme cmake ninja
-$(PIP) --no-build-isolation --editable '.[$(1)]' $(2)
+$(PYTHON) .ci/requirements.py $(1) >.venv/.asked
+$(BIN)/python -c 'import scikit_build_core.build as b; b.build_editable(".venv")' >.venv/.kernel 2>&1 & \
+$(PIP) --requirement .venv/.asked $(2); packages=$$?; wait; exit $$packages
+$(PIP) --no-build-isolation --no-deps --editable .
 @touch $@
 endef
 
@@ -162,4 +177,4 @@ sanitize: $(BUILT)
 	build/threads/thinned_selftest 30
 
 clean:
-	rm -rf .venv .venv-docs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis thinned-report.html
+	rm -rf .venv .venv-docs .venv-cross build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis thinned-report.html

@@ -1,8 +1,7 @@
-"""Dropout, exact and the same everywhere: a mask is a pure function of (seed, stream, position, p).
+"""This package computes dropout whose mask is a pure function of (seed, stream, position, p)."""
 
-`contract` is the definition, `_numpy` the NumPy front end, `_kernel` chooses the code that computes.
-The frameworks' front ends, libraries of layers and tools are packages beside them, loaded when imported.
-"""
+# `contract` is the definition, `_numpy` the NumPy front end, `_kernel` chooses the code that computes.
+# The frameworks' front ends, libraries of layers and tools are packages beside them, loaded when imported.
 
 from typing import Any
 

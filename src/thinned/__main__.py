@@ -1,4 +1,4 @@
-"""`python -m thinned`: the command line."""
+"""`python -m thinned` runs the command line."""
 
 from thinned.cli import main
 

@@ -1,4 +1,4 @@
-"""Concrete dropout in any library's operators: the relaxed mask, its divergence, and what a layer checks."""
+"""Concrete dropout is written here in any library's operators: the mask, its divergence, a layer's checks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def relaxed(x: Any, odds: Any, rate: Any, inside: Any, temperature: float, libra
 
 
 def divergence(logit: Any, squares: Any, inputs: int, samples: int, length_scale: float, library: Any) -> Any:
-    """From the prior, over N: (l²/(2(1−p)) ‖W‖² − K H(p)) / N.
+    """Computes the divergence from the prior, over N: (l²/(2(1−p)) ‖W‖² − K H(p)) / N.
 
     Args:
         logit: p's.
@@ -58,7 +58,7 @@ def check_inside(p: Any, name: str = "p") -> float:
 
 
 def check_samples(samples: Any) -> int:
-    """How many the training set has."""
+    """Checks the number of the training set's samples."""
     if check_integer("samples", samples) < 1:
         raise ValueError(f"samples must be positive, got {samples}: it is the size of the training set")
     return int(samples)

@@ -1,4 +1,4 @@
-"""Arithmetic as IEEE 754 has it, for the reference; native/environment.h does the same for the kernel."""
+"""The reference computes under IEEE 754's rules here, as native/environment.h makes the kernel do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading files that may be wrong, and writing files that are whole or not there, for all tools."""
+"""Tools read files here that may be damaged, and write files that are complete or absent."""
 
 from __future__ import annotations
 

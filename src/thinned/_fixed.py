@@ -1,4 +1,4 @@
-"""Dropout that keeps a fixed number of units: how many, and which.
+"""This file says how many units dropout with a fixed number of them keeps, and which.
 
 It is not Bernoulli's: units are kept in equal shares, but not independently of each other. Shapes then depend
 on p alone, as compiled code wants them. The numbers u are the contract's, of which its own mask is made.
@@ -39,7 +39,7 @@ def scale(size: int, count: int, inverted: bool = True) -> float:
 
 
 def largest(key: Key, rows: int, size: int, count: int) -> npt.NDArray[np.int64]:
-    """Which units are kept: those of the largest numbers u, and of equal ones those of the lowest positions.
+    """Keeps the units with the largest numbers u, and among equal ones those of the lowest positions.
 
     Args:
         key: of the site.

@@ -1,4 +1,4 @@
-"""The kernel as the front ends see it: the native module, or the NumPy reference in its place.
+"""Front ends call the kernel through this file: the native module, or the NumPy reference in its place.
 
 Both offer, by address, `dense` and `strided`: one pass that reads x, decides and writes out; `add`: the same
 with a residual added on the way; `many`: the same for rows with a key each; `normal`: normal deviates;

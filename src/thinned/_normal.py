@@ -1,4 +1,4 @@
-"""The normal quantile of CONTRACT.md, section 6, in any library's operators."""
+"""The normal quantile of CONTRACT.md, section 6, is written here in any library's operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The NumPy front end: `dropout` and `keep_mask` on arrays."""
+"""The NumPy front end is `dropout` and `keep_mask` on arrays."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def _run(
 
 
 def _aligned(x: Array) -> bool:
-    """Whether elements lie where the machine reads whole ones; not so in a field of a packed structure."""
+    """Tells whether elements are aligned; they are not in a field of a packed structure."""
     return x.flags.aligned and (x.flags.c_contiguous or not any(step % x.itemsize for step in x.strides))
 
 
@@ -254,5 +254,5 @@ def _same_place(x: Array, out: Array) -> bool:
 def _share_memory(x: Array, out: Array) -> bool:
     try:
         return np.shares_memory(x, out, max_work=_PATIENCE)  # type: ignore[arg-type]  # any number, in truth
-    except np.exceptions.TooHardError:  # nobody knows: as good as overlap
+    except np.exceptions.TooHardError:  # not known: taken for an overlap
         return True

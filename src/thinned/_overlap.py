@@ -1,4 +1,4 @@
-"""Whether two elements of one array share memory, from its shape and strides alone."""
+"""This file tells whether two elements of an array share memory, from its shape and strides alone."""
 
 from __future__ import annotations
 

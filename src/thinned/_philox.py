@@ -1,4 +1,4 @@
-"""Philox4x32-10 in any library's operators (CONTRACT.md, section 2)."""
+"""Philox4x32-10 is written here in any library's operators (CONTRACT.md, section 2)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def rounds(
 
 
 def halfword(words: Words, position: Any, where: Callable[..., Any], right: Callable[[Any, Any], Any]) -> Any:
-    """Of each position's four words, the halfword that is the position's own.
+    """Takes from each position's four words the halfword that belongs to the position.
 
     Args:
         words: of the positions' blocks.

@@ -1,7 +1,7 @@
-"""How a front end asks for a name that another package does not promise to keep, and what it says without it.
+"""A front end asks here for names that another package does not promise to keep.
 
-Each front end has one room for such names, its `_compat.py`. A name is asked for when the room is imported.
-Where it is gone, its fallback stands for it; without one, whoever uses the name gets the room's message.
+Each front end has one room for such names, its `_compat`. A name is asked for when the room is imported.
+Where it is gone, its fallback stands for it; without one, every use of the name raises the room's message.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Work for a process of its own: Keras has one backend in each, JAX one set of devices."""
+"""A function runs here in its own process: Keras has one backend in each, JAX one set of devices."""
 
 from __future__ import annotations
 

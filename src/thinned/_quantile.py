@@ -1,4 +1,4 @@
-"""The normal quantile of CONTRACT.md, section 6, by Wichura's algorithm AS 241.
+"""The normal quantile of CONTRACT.md, section 6, is computed here by Wichura's algorithm AS 241.
 
 Only +, −, ·, / and the square root, which IEEE 754 rounds one way, in a fixed order: the kernel does the same
 steps and has the same bits on every machine. A library's logarithm would not give that.

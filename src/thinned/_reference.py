@@ -1,4 +1,4 @@
-"""The kernel's verbs in plain NumPy, for where the native module could not be built: slower, same bits.
+"""The kernel's functions are written here in plain NumPy, for machines without it: slower, same bits.
 
 Like the native module it is given addresses, and the caller answers for their shapes, types and lifetimes.
 """

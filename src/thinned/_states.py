@@ -1,4 +1,4 @@
-"""A recurrent cell's state as a structure of tensors, and which of them a visitor wants dropped."""
+"""A recurrent cell's state is handled here as a structure of tensors, some of which are dropped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def wanted(state: Any, visitor: Callable[[Any], Any]) -> list[bool]:
-    """Yes or no for each leaf: the visitor is asked of the state, then of each part that it says True of.
+    """Says yes or no for each leaf: the visitor is asked of the state, then of each part that it accepts.
 
     Raises:
         TypeError: `dropout_state_filter_visitor must return True, False or one of them …`.
@@ -59,7 +59,7 @@ def _walk(part: Any, answer: Any, visitor: Callable[[Any], Any]) -> list[bool]:
 
 
 def _answers(wanted: Any, part: Any, parts: list[Any] | None) -> list[bool]:
-    """Yes or no for each part, in their order; for a leaf, for itself."""
+    """Returns the visitor's answer for each part in order; for a leaf, the one for itself."""
     size = 1 if parts is None else len(parts)
     if isinstance(wanted, bool):
         return [wanted] * size

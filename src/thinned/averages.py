@@ -1,4 +1,4 @@
-"""The averages experiment: why what dropout keeps is scaled. `thinned averages` runs it."""
+"""The averages experiment shows why kept values are scaled. `thinned averages` runs it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DRAWS: Final = (
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one activation over all masks.
+    """Holds the statistics of one activation over all masks.
 
     Args:
         mean: the average.
@@ -121,7 +121,7 @@ def run(
     key = Key(seed).fold("averages")
     begin = time.perf_counter()
     drawn = [
-        _draw(x, weights, rate, key.fold(index), masks, progress or _ignore)
+        _draw(x, weights, rate, key.fold(index), masks, progress or (lambda done: None))
         for index, rate in enumerate(rates)
     ]
     seconds = time.perf_counter() - begin
@@ -157,7 +157,7 @@ def _statistics(values: Doubles) -> Statistics:
 
 
 def worst_deviation(result: Averages) -> float:
-    """How far the farthest scaled mean lies from ΣW, in its standard errors; 0 if nothing is dropped."""
+    """Returns the largest distance of a scaled mean from ΣW, in its standard errors; 0 without drops."""
     drawn = [rate.scaled for rate in result.rates if rate.scaled.error > 0 and rate.keep < 1]
     return max((abs(scaled.mean - result.total) / scaled.error for scaled in drawn), default=0.0)
 
@@ -198,7 +198,3 @@ def _check_keep(value: float) -> float:
     if keep == 0:
         raise ValueError("keep must be in (0, 1], got 0.0: nothing is left to scale")
     return keep
-
-
-def _ignore(done: int) -> None:
-    del done

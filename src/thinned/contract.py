@@ -1,4 +1,4 @@
-"""The mask contract in plain NumPy, to be read beside CONTRACT.md line by line.
+"""This file is the mask contract in plain NumPy, to be read beside CONTRACT.md line by line.
 
 This is the definition that every kernel and every front end is tested against for equal bits. It is written
 to be checked, not to be fast.

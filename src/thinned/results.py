@@ -1,4 +1,4 @@
-"""Classes of what public functions return, for annotations and `isinstance`; functions make them.
+"""These classes are returned by public functions: for annotations and `isinstance`.
 
 Each is loaded, with its framework, when it is first asked for.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from thinned.mc.torch._active import Active
     from thinned.torch._draws import Draw
     from thinned.torch._keyed import Counting
-    from thinned.torch._keys import Keys
+    from thinned.torch._keyed_draws import Keys
 
 __all__ = ["Active", "Audit", "Counting", "Draw", "Keys", "Measures"]
 
@@ -24,7 +24,7 @@ _LATER = {
     "Audit": "thinned._audit._report",
     "Counting": "thinned.torch._keyed",
     "Draw": "thinned.torch._draws",
-    "Keys": "thinned.torch._keys",
+    "Keys": "thinned.torch._keyed_draws",
     "Measures": "thinned.mc._measures",
 }
 

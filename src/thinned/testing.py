@@ -1,4 +1,4 @@
-"""Assertions for the tests of a project that uses dropout."""
+"""These assertions are for the tests of a project that uses dropout."""
 
 from __future__ import annotations
 

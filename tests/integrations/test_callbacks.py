@@ -1,6 +1,7 @@
 """The callbacks' own rules, with stand-ins that ask what the real Trainers ask, in their order."""
 
 import importlib
+import json
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -74,12 +75,16 @@ def test_transformers_trainer_knows_the_run_that_it_resumes():
     run_transformers(again, Noting(keyed=False), state=SimpleNamespace(global_step=0, stateful_callbacks={}))
 
 
+def lightnings(**state):
+    """What the callback asks Lightning's Trainer."""
+    given = {"global_rank": 0, "world_size": 1, "accumulate_grad_batches": 3, "current_epoch": 0}
+    return SimpleNamespace(**{**given, "reload_dataloaders_every_n_epochs": 0, **state})
+
+
 @pytest.mark.usefixtures("stand_ins")
 def test_lightnings_trainer():
     callback, model = loaded("lightning").Keyed(seed=7), Noting(keyed=False)
-    trainer = SimpleNamespace(
-        global_rank=1, world_size=2, accumulate_grad_batches=3, num_training_batches=4, current_epoch=2
-    )
+    trainer = lightnings(global_rank=1, world_size=2, num_training_batches=4, current_epoch=2)
     callback.on_train_start(trainer, model)
     for number in range(4):
         callback.on_train_batch_start(trainer, model, None, number)
@@ -92,6 +97,25 @@ def test_lightnings_trainer():
     )
     callback.on_train_batch_start(endless, model, None, 3)
     assert int(model.drop.step) == 41
+
+
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.parametrize("killed", [None, 0, 1, 2], ids="resumed in epoch {}".format)
+def test_lightnings_epochs_of_other_lengths_have_steps_of_their_own(killed):
+    """Also in a run that is resumed behind the first batch of an epoch."""
+    sizes, steps = (5, 3, 7), []
+    model, callback = Noting(keyed=False), loaded("lightning").Keyed(seed=7)
+    trainer = lightnings(reload_dataloaders_every_n_epochs=1, num_training_batches=sizes[0])
+    callback.on_train_start(trainer, model)
+    for trainer.current_epoch, trainer.num_training_batches in enumerate(sizes):
+        for number in range(trainer.num_training_batches):
+            callback.on_train_batch_start(trainer, model, None, number)
+            steps.append(int(model.drop.step))
+            if (trainer.current_epoch, number) == (killed, 0):
+                saved, callback = callback.state_dict(), loaded("lightning").Keyed(seed=7)
+                callback.load_state_dict(json.loads(json.dumps(saved)))
+                callback.on_train_start(trainer, model)
+    assert steps == list(range(15))
 
 
 def test_a_model_without_a_site_says_what_to_do():

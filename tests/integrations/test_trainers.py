@@ -167,6 +167,37 @@ def test_lightnings_trainer(digits, tmp_path):
         assert_equal_weights(whole.model, resumed.model)
 
 
+@needs("lightning")
+@pytest.mark.filterwarnings("ignore")
+def test_lightnings_epochs_of_other_lengths_have_steps_of_their_own(digits):
+    import lightning
+
+    from thinned.torch.integrations.lightning import Keyed
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.sizes = Noting(keyed=False), iter((5, 3, 7))
+
+        def train_dataloader(self):
+            return DataLoader(
+                torch.utils.data.Subset(digits, range(BATCH * next(self.sizes))), batch_size=BATCH
+            )
+
+        def training_step(self, batch, number):
+            return self.inner(*batch)["loss"]
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.05)
+
+    module = Module()
+    lightning.Trainer(
+        accelerator="cpu", max_epochs=3, logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, reload_dataloaders_every_n_epochs=1, callbacks=[Keyed(seed=7)],
+    ).fit(module)  # fmt: skip
+    assert_masks_of(module.inner.masks, range(15), "inner.drop")
+
+
 def assert_masks_of(masks, steps, name):
     """As `assert_masks`, of a site by this name."""
     import thinned

@@ -13,7 +13,7 @@ from frameworks import BACKEND, array
 
 import thinned
 from thinned import Key
-from thinned._blocks import seed_rate
+from thinned._boxes import seed_rate
 from thinned.keras import ConcreteDropout, Cutout, DropBlock2D, SpecAugment, WordDropout, r_drop
 from thinned.mc.keras import predict
 

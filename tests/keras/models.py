@@ -11,7 +11,16 @@ from sklearn.datasets import load_digits
 
 import thinned
 from thinned import Key
-from thinned.keras import LSTM, AlphaDropout, DropConnect, Dropout, GaussianDropout, SpatialDropout1D
+from thinned.keras import (
+    LSTM,
+    AlphaDropout,
+    DropConnect,
+    Dropout,
+    GaussianDropout,
+    Keyed,
+    SpatialDropout1D,
+    keyed,
+)
 
 IMAGES, LABELS = load_digits(return_X_y=True)
 IMAGES, LABELS = (IMAGES[:512] / 16).astype("float32"), LABELS[:512]
@@ -84,6 +93,53 @@ def test_masks_in_fit_are_numpys():
         target = thinned.dropout(IMAGES[:64], 0.3, key=Key(5).fold("a").fold(n), training=True)
         seen.append(model.train_on_batch(IMAGES[:64], target))
     assert seen == [0, 0, 0]
+
+
+def one_site(**kwargs):
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((64,)), keras.layers.Dense(8), Dropout(0.5, name="a"), keras.layers.Dense(10)]
+    model = keras.Sequential(layers)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01, **kwargs.pop("optimizer", {})), loss, **kwargs)
+    return model
+
+
+def fit_keyed(model, until, begin=0):
+    model.fit(
+        IMAGES[:160], LABELS[:160], epochs=until, initial_epoch=begin, batch_size=16, shuffle=False,
+        verbose=0, validation_data=(IMAGES[:16], LABELS[:16]), callbacks=[Keyed(7)],
+    )  # fmt: skip
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # Keras's own, when it saves
+@pytest.mark.full  # seven runs; the count that all of them set is tested below
+@pytest.mark.parametrize("settings", [{}, {"steps_per_execution": 3}, {"accumulated": 3}], ids=str)
+def test_a_run_that_is_resumed_from_a_file_is_the_plain_loop(settings, tmp_path):
+    """Ten batches an epoch: a third of them are three executions, or gradients' parts, and one is left."""
+    if BACKEND == "torch" and "steps_per_execution" in settings:
+        pytest.skip("Keras has no steps_per_execution on PyTorch")
+    settings = dict(settings)
+    optimizer = {"gradient_accumulation_steps": settings.pop("accumulated", None)}
+    plain = keyed(one_site(optimizer=optimizer), 7)
+    for batch in [slice(start, start + 16) for start in range(0, 160, 16)] * 3:
+        plain.train_on_batch(IMAGES[batch], LABELS[batch])
+    begun = fit_keyed(one_site(optimizer=optimizer, **settings), 1)
+    begun.save(tmp_path / "model.keras")
+    resumed = fit_keyed(keras.models.load_model(tmp_path / "model.keras"), 3, begin=1)
+    for one, other in zip(plain.trainable_variables, resumed.trainable_variables, strict=True):
+        assert (array(one.value) == array(other.value)).all()
+
+
+def test_an_epoch_begins_at_the_optimizers_count_and_a_run_without_it_is_warned_of():
+    callback, model = Keyed(7), one_site()
+    callback.set_model(model)
+    callback.on_train_begin()
+    with pytest.warns(UserWarning, match="epoch 2 begins and the optimizer has counted no batch"):
+        callback.on_epoch_begin(2)
+    model.optimizer.iterations.assign(20)
+    callback.on_epoch_begin(2)
+    assert array(model.get_layer("a").seed_generator.state.value)[1] == 20
 
 
 def test_a_clone_has_the_same_masks():

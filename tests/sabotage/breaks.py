@@ -36,10 +36,13 @@ class Break(NamedTuple):
         return text.replace(self.text, self.instead)
 
 
-def of(folder: str, listed: list[tuple[str, str, str, str, str]]) -> list[Break]:
-    """Breaks of a folder: name, file, text, text instead, and the tests in one string."""
-    return [Break(n, f"{folder}/{f}", old, new, tuple(tests.split())) for n, f, old, new, tests in listed]
+def of(folder: str, patches: str) -> list[Break]:
+    """Breaks of a folder, a blank line between two: name, file and tests; text that goes; text that comes."""
+    return [_break(folder, patch.splitlines()) for patch in patches.strip("\n").split("\n\n")]
 
 
-CONTRACT = "contract/test_known_answers.py"
-DIGESTS = "kernel/test_paths.py::test_known_digests"
+def _break(folder: str, lines: list[str]) -> Break:
+    said = " ".join(line.strip() for line in lines if line[0] not in "-+")
+    gone, come = ("\n".join(line[1:] for line in lines if line[0] == sign) for sign in "-+")
+    name, file, tests = said.split(" | ")
+    return Break(name, f"{folder}/{file}", gone, come, tuple(tests.split()))

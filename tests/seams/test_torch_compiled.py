@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from seams.torch_sites import LAYERS
 from torch.utils._pytree import tree_leaves, tree_map
+from torch_sites import LAYERS
 
 from thinned.torch import keyed, schedules, set_step
 from thinned.torch._site import RATES, Site
@@ -14,6 +14,7 @@ DIVIDED = {"GRU", "LSTM"}
 ALIKE = {
     *("DropBlock1d", "DropBlock3d", "Dropout2d", "Dropout3d", "DropoutAddRMSNorm", "FeatureAlphaDropout"),
     *("DropoutWrapper", "EmbeddingDropout", "MultiheadAttention"),
+    *("Cutout", "DropHead", "DropMessage", "SparseVariationalConv2d", "StochasticDepth"),
 }
 # Their probabilities are to keep, and a schedule of them ends in nothing dropped.
 KEEP = {"DropoutWrapper"}

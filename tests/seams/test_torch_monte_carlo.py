@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from seams.torch_sites import LAYERS
+from torch_sites import LAYERS
 
 from thinned import Key
 from thinned.mc.torch import active, sites

@@ -9,11 +9,11 @@ import threading
 
 import pytest
 import torch
-from seams.torch_sites import LAYERS, VERBS
 from torch import fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
+from torch_sites import LAYERS, VERBS
 
 from thinned import Key
 from thinned.torch import functional, keyed, nn, set_step

@@ -5,10 +5,10 @@ import warnings
 
 import pytest
 import torch
-from seams.torch_sites import LAYERS
 from torch.ao import quantization as ao
 from torch.ao.nn import quantized
 from torch.ao.quantization import quantize_fx
+from torch_sites import LAYERS
 
 import thinned.torch
 from thinned.torch import keyed, nn, strip, unconvert

@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import importlib.util
 import re
+import sys
 import types
 from functools import cache
 
@@ -59,12 +60,16 @@ def own_names():
     return found
 
 
+def in_a_room(file):
+    return "_compat" in (file.stem, file.parent.name)
+
+
 @cache
 def kept_names():
     """Last parts of the rooms' names: no other file may spell them."""
     found = set()
     for file in FILES:
-        for node in nodes(file) if file.name == "_compat.py" else ():
+        for node in nodes(file) if in_a_room(file) else ():
             if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
                 found.add(str(node.args[0].value).rpartition(".")[2])
     return {name for name in found if is_private(name)}
@@ -108,8 +113,8 @@ def foreign(tree):
 def test_private_names_stand_in_their_room():
     for file in FILES:
         found = set(foreign(nodes(file))) - HOOKS.get(relative(file), set())
-        assert file.name == "_compat.py" or not found, (
-            f"{relative(file)} uses {found}: its front end's _compat.py is the place"
+        assert in_a_room(file) or not found, (
+            f"{relative(file)} uses {found}: its front end's _compat is the place"
         )
 
 
@@ -164,10 +169,12 @@ def without(module, path, monkeypatch):
         return real(wanted)
 
     monkeypatch.setattr(_private, "resolve", resolve)
-    spec = importlib.util.find_spec(module)
-    fresh = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fresh)
-    return fresh
+    for name in [name for name in sys.modules if name == module or name.startswith(f"{module}.")]:
+        monkeypatch.setitem(sys.modules, name, sys.modules[name])  # is put back afterwards
+        del sys.modules[name]
+    front_end, _, room = module.rpartition(".")
+    monkeypatch.setattr(sys.modules[front_end], room, None)
+    return importlib.import_module(module)
 
 
 # What a room itself uses, so that the front end cannot be imported.

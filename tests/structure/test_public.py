@@ -111,7 +111,7 @@ FRAMEWORKS = {
 def test_importing_loads_numpy_alone_and_a_worker_of_ray_no_torch():
     own, of_worker = loaded_by(
         ("pass", "import thinned, thinned.mc, thinned.mc.ray"),
-        ("pass", "import thinned.mc.ray._read, thinned.mc.ray._row_numbers"),
+        ("pass", "import thinned.mc.ray._read, thinned.mc.ray._read"),
     )
     assert own == {"numpy", "thinned"}
     assert "torch" not in of_worker

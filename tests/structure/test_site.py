@@ -1,5 +1,6 @@
 """The documentation site, as far as it shows without building it: its nav, its links, its reference."""
 
+import ast
 import importlib.util
 import re
 from functools import cache
@@ -9,6 +10,7 @@ from public_names import public_names
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+SOURCES = ROOT / "src"
 PAGES = sorted(DOCS.rglob("*.md"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRACT.md", ROOT / "CHANGELOG.md", *PAGES]
 NAV = (DOCS / "_site" / "mkdocs.yml").read_text().partition("\nnav:\n")[2].partition("\nextra:")[0]
@@ -38,6 +40,15 @@ def test_the_reference_has_every_public_name():
     named = built().public_names()
     missing = {module: set(names) - set(named.get(module, ())) for module, names in public_names().items()}
     assert not any(missing.values()), missing
+
+
+def test_the_reference_names_no_private_file():
+    """What is for readers of the sources is a comment."""
+    for module in built().public_names():
+        path = SOURCES / module.replace(".", "/")
+        tree = ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+        for node in (tree, *(one for one in tree.body if isinstance(one, ast.ClassDef | ast.FunctionDef))):
+            assert not re.findall(r"`_[a-z]\w*", ast.get_docstring(node) or ""), module
 
 
 @cache

@@ -32,6 +32,7 @@ SUITES = [
             "keras/recurrent.py",
             "keras/models.py",
             "keras/seams.py",
+            "keras/seams_of_backends.py",
             "keras/audits.py",
             "keras/attention.py",
             "keras/families.py",

@@ -48,7 +48,7 @@ def asked(file: str, case: str, layer: str | None) -> bool:
     test = case.partition("[")[0]
     if file in ASKED:
         return case.startswith(tuple(ASKED[file]))
-    if file == "seams" and layer is not None:
+    if file.startswith("seams") and layer is not None:
         return layer == "Dropout" or (layer in WAYS and test not in ABOVE_BACKENDS)
     return not case.startswith(LEFT)
 

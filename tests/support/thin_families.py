@@ -194,7 +194,8 @@ def convolutions(p: float, rank: int) -> torch.nn.Module:
 class Family:
     """A model by its p, its inputs, how many sites become thin, and what `thin` can say of it.
 
-    What is `full` is left out of the quick tier, in which another family has the same code.
+    What is `full` is left out of the quick tier, in which another family has the same code. Of what is not
+    `static` a fixed number is masked in compiled code.
     """
 
     make: Callable[[float], torch.nn.Module]
@@ -203,6 +204,7 @@ class Family:
     groups: bool = True
     fixed: bool = True
     full: bool = False
+    static: bool = True
 
 
 FAMILIES = {
@@ -216,9 +218,9 @@ FAMILIES = {
     "unscaled": Family(lambda p: Block(0.0, nn.DropPath(p, scale_by_keep=False)), (8, 3, 6), 2, groups=False),
     "rows": Family(lambda p: Block(0.0, nn.StochasticDepth(p, "row")), (8, 3, 6), 2, groups=False),
     "a batch": Family(lambda p: Block(p, nn.StochasticDepth(p, "batch")), (8, 3, 6), 2, groups=False),
-    "heads": Family(Causal, (6, 5, 12), 1),
-    "heads of a branch": Family(Stacked, (8, 5, 8), 2, groups=False, full=True),
-    "heads of three maps": Family(Separate, (6, 5, 12), 1, full=True),
+    "heads": Family(Causal, (6, 5, 12), 1, static=False),
+    "heads of a branch": Family(Stacked, (8, 5, 8), 2, groups=False, full=True, static=False),
+    "heads of three maps": Family(Separate, (6, 5, 12), 1, full=True, static=False),
     "heads and projections": Family(Multihead, (6, 5, 12), 1, groups=False, fixed=False, full=True),
     "heads of other inputs": Family(Crossed, (6, 5, 12), 2, groups=False, fixed=False),
     "LSTM": Family(

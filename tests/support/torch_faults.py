@@ -7,7 +7,7 @@ from torch.utils.checkpoint import checkpoint
 
 import thinned
 from thinned.torch import keyed
-from thinned.torch._clock import Clock
+from thinned.torch._counters import Clock
 
 
 def net(forward, **attributes):

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 import thinned
 from thinned import _kernel, bench
 from thinned.bench._autograd import saved_bytes
-from thinned.bench._format import duration
 from thinned.bench._kinds import KINDS, OURS, TORCH, build
 from thinned.bench._models import LanguageModel, VisionTransformer, gpt_blocks, paper_network
+from thinned.bench._report import duration
 from thinned.bench._verdict import count
 from thinned.cli.bench import bench as command
 

@@ -26,13 +26,19 @@ def printed_json(*arguments):
     return json.loads(result.stdout)
 
 
-@pytest.mark.parametrize(
-    "command", [(), ("info",), ("mask",), ("averages",), ("mc",), ("mc", "compare"), ("demo",)]
-)
-def test_every_command_has_help(command):
+def every_command(group=main, words=()):
+    yield words
+    for name, command in getattr(group, "commands", {}).items():
+        yield from every_command(command, (*words, name))
+
+
+@pytest.mark.parametrize("command", list(every_command()), ids=" ".join)
+def test_every_command_has_help_whose_lines_are_whole(command):
     result = run(*command, "--help")
     assert result.exit_code == 0
     assert "Usage:" in result.stdout
+    listed = result.stdout.partition("\nCommands:")[2]
+    assert "..." not in listed, "pass short_help="
 
 
 def test_version():

@@ -13,7 +13,15 @@ from click.testing import CliRunner
 import thinned
 import thinned.demo.run
 from thinned.cli import main
-from thinned.demo import committee, conventions, digits, kept, spread, unfamiliar, worth
+from thinned.demo import (
+    committee,
+    conventions,
+    digits,
+    out_of_distribution,
+    standing_report,
+    statistics,
+    worth,
+)
 from thinned.demo.drawing import canvas, to_svg
 from thinned.mc._measures import measures
 from thinned.mc.torch import predict
@@ -74,14 +82,14 @@ def test_summary_prints_the_report_s_numbers(made):
     assert f"{data['ones']['mean']:.4f} ± {data['ones']['error']:.4f}" in shown
     assert f"{data['averages']['rates'][-1]['scaled']['mean']:.1f}" in shown
     for name in conventions.NAMES:
-        assert f"{spread.spread(data['conventions']['errors'][name]).percent()} {name}" in shown
+        assert f"{statistics.spread(data['conventions']['errors'][name]).percent()} {name}" in shown
     last = [errors[-1] for errors in data["committee"]["committee"]]
-    assert spread.spread(last).percent() in shown
+    assert statistics.spread(last).percent() in shown
     for way in (worth.SCALING, worth.CARLO):
-        assert spread.spread(data["worth"]["measures"][way]["calibration"]).percent() in shown
+        assert statistics.spread(data["worth"]["measures"][way]["calibration"]).percent() in shown
     assert data["worth"]["compare"]["reason"] in shown
-    for kind in unfamiliar.KINDS:
-        area = spread.spread(data["unfamiliar"]["roc"][kind][unfamiliar.DISAGREEMENT]["auc"])
+    for kind in out_of_distribution.KINDS:
+        area = statistics.spread(data["unfamiliar"]["roc"][kind][out_of_distribution.DISAGREEMENT]["auc"])
         assert f"{kind} {area.mean:.3f} ± {area.error:.3f}" in shown
     for name, ratio in list(data["step"]["ratio"].items())[1:]:
         assert f"{data['step']['quartiles'][name][1] * 1e3:.2f} ms" in shown
@@ -119,9 +127,15 @@ def test_a_second_run_shows_the_standing_report_and_its_date(path, made, monkeyp
         (["--seed", "6"], lambda patch, page: page),
         (["--seed", "5", "--again"], lambda patch, page: page),
         (["--seed", "5"], lambda patch, page: patch.setenv("OMP_NUM_THREADS", "77") or page),
-        (["--seed", "5"], lambda patch, page: patch.setattr(kept, "version", lambda name: "0") or page),
-        (["--seed", "5"], lambda patch, page: patch.setattr(kept, "_SOURCES", (".py",)) or page),
-        (["--seed", "5"], lambda patch, page: patch.setattr(kept, "find_spec", lambda name: None) or page),
+        (
+            ["--seed", "5"],
+            lambda patch, page: patch.setattr(standing_report, "version", str) or page,
+        ),
+        (["--seed", "5"], lambda patch, page: patch.setattr(standing_report, "_SOURCES", (".py",)) or page),
+        (
+            ["--seed", "5"],
+            lambda patch, page: patch.setattr(standing_report, "find_spec", {}.get) or page,
+        ),
         (["--seed", "5"], lambda patch, page: page.partition('{"fingerprint"')[0]),
         (["--seed", "5"], lambda patch, page: ""),
         (["--seed", "5"], lambda patch, page: page.replace('{"fingerprint"', "fingerprint")),
@@ -166,13 +180,13 @@ def test_crossover_is_where_the_mean_stays_near():
 
 def test_strangers_are_the_digits_turned_and_noise():
     images = torch.arange(2 * 64, dtype=torch.float32).reshape(2, 64)
-    quarter, half, noise = unfamiliar.strangers(images, 3).values()
+    quarter, half, noise = out_of_distribution.strangers(images, 3).values()
     square = images[1].reshape(8, 8).numpy()
     assert (quarter[1].reshape(8, 8).numpy() == np.rot90(square)).all()
     assert (half[1].reshape(8, 8).numpy() == square[::-1, ::-1]).all()
     assert 0 <= noise.min() < noise.max() <= 1
-    assert torch.equal(noise, unfamiliar.strangers(images, 3)["noise"])
-    assert not torch.equal(noise, unfamiliar.strangers(images, 4)["noise"])
+    assert torch.equal(noise, out_of_distribution.strangers(images, 3)["noise"])
+    assert not torch.equal(noise, out_of_distribution.strangers(images, 4)["noise"])
 
 
 @pytest.mark.parametrize(
@@ -185,8 +199,8 @@ def test_strangers_are_the_digits_turned_and_noise():
     ],
 )
 def test_whoever_detects_better_is_named(by_samples, by_scaling, says):
-    areas = {unfamiliar.DISAGREEMENT: by_samples, unfamiliar.SCALING: by_scaling}
-    words = unfamiliar._verdict("noise", areas, 0.94)
+    areas = {out_of_distribution.DISAGREEMENT: by_samples, out_of_distribution.SCALING: by_scaling}
+    words = out_of_distribution._verdict("noise", areas, 0.94)
     assert says in words
     assert ("guessing" in words) == (by_samples[0] == 0.5)
 
@@ -205,11 +219,11 @@ def test_either_way_s_measures_are_its_own():
         for name, value in asdict(expected).items():
             assert found["measures"][way][name] == [pytest.approx(value, rel=1e-5)]
     assert found["compare"]["weight_scaling"]["nll"]["value"] == pytest.approx(scaling.nll, rel=1e-5)
-    alike = unfamiliar.scores(net, data.test_x[:40], 4, key)
+    alike = out_of_distribution.scores(net, data.test_x[:40], 4, key)
     assert np.array_equal(np.concatenate(alike["mutual information"]), predict_first(net, data, key))
     with torch.no_grad():
         entropy = torch.distributions.Categorical(logits=net(data.test_x[:40])).entropy()
-    np.testing.assert_allclose(np.concatenate(alike[unfamiliar.SCALING]), entropy, rtol=1e-5)
+    np.testing.assert_allclose(np.concatenate(alike[out_of_distribution.SCALING]), entropy, rtol=1e-5)
 
 
 def predict_first(net, data, key):
@@ -218,17 +232,17 @@ def predict_first(net, data, key):
 
 def test_areas_are_chances_that_a_stranger_scores_above_a_digit():
     found = {"auc": [], "curve": []}
-    unfamiliar._add_roc(found, np.array([0.1, 0.2, 0.3]), np.array([0.25, 0.4]))
+    out_of_distribution._add_roc(found, np.array([0.1, 0.2, 0.3]), np.array([0.25, 0.4]))
     assert found["auc"] == [pytest.approx(5 / 6)]
     assert len(found["curve"][0]) == 101
     assert found["curve"][0][-1] == 1.0
 
 
 def test_words_follow_the_interval():
-    clear = spread.difference([0.10, 0.11, 0.12, 0.11], [0.05, 0.06, 0.07, 0.06])
-    assert spread.in_words(clear) == "+5.00 ± 0.00 points, more than chance explains"
-    unclear = spread.difference([0.10, 0.02], [0.05, 0.06])
-    assert spread.in_words(unclear) == "+0.50 ± 4.50 points, within the error bars"
+    clear = statistics.difference([0.10, 0.11, 0.12, 0.11], [0.05, 0.06, 0.07, 0.06])
+    assert statistics.in_words(clear) == "+5.00 ± 0.00 points, more than chance explains"
+    unclear = statistics.difference([0.10, 0.02], [0.05, 0.06])
+    assert statistics.in_words(unclear) == "+0.50 ± 4.50 points, within the error bars"
 
 
 def test_ids_of_a_figure_begin_with_its_name():

@@ -1,6 +1,5 @@
 """Attention: torch's where nothing drops; where something does, the mask that the key says."""
 
-import copy
 import math
 
 import pytest
@@ -9,7 +8,6 @@ import torch.nn.functional as F
 
 import thinned
 from thinned import Key
-from thinned.torch import keyed, nn, set_step
 from thinned.torch.functional import scaled_dot_product_attention as attend
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -200,26 +198,6 @@ def test_what_is_saved():
     assert storages(lambda *args: F.scaled_dot_product_attention(*args, None, 0.3)) > 1
 
 
-@pytest.mark.parametrize("randomness", ["same", "different"])
-def test_vmap(randomness):
-    query, key, value = (t.detach() for t in inputs(3, 2))
-
-    def f(*args):
-        return attend(*args, None, 0.4, training=True, dropout_key=Key(1))
-
-    got = torch.vmap(f, randomness=randomness)(query, key, value)
-    for i in range(3):
-        each = Key(1).fold(i) if randomness == "different" else Key(1)
-        one = attend(query[i], key[i], value[i], None, 0.4, training=True, dropout_key=each)
-        torch.testing.assert_close(got[i], one)
-    grads = torch.vmap(torch.func.grad(lambda *a: f(*a).sum()), randomness=randomness)(query, key, value)
-    for i in range(3):
-        each = Key(1).fold(i) if randomness == "different" else Key(1)
-        leaf = query[i].clone().requires_grad_()
-        attend(leaf, key[i], value[i], None, 0.4, training=True, dropout_key=each).sum().backward()
-        torch.testing.assert_close(grads[i], leaf.grad)
-
-
 def test_under_autocast():
     arguments = inputs(2)
     with torch.autocast("cpu"):
@@ -230,26 +208,6 @@ def test_under_autocast():
     assert torch.equal(y, expected.bfloat16())
 
 
-class Block(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.attend = nn.ScaledDotProductAttention(0.5)
-
-    def forward(self, x):
-        return self.attend(x, x, x) + self.attend(x, x, x, call=1)
-
-
-def test_keyed_and_steps():
-    model = keyed(Block(), 3)
-    set_step(model, 6)
-    x = torch.randn(2, 5, 4)
-    key = Key(3).fold("attend").fold(6)
-    expected = sum(attend(x, x, x, None, 0.5, training=True, dropout_key=each) for each in (key, key.fold(1)))
-    assert torch.equal(model(x), expected)
-    assert torch.equal(copy.deepcopy(model)(x), expected)
-    assert torch.equal(model.eval()(x), 2 * F.scaled_dot_product_attention(x, x, x))
-
-
 def test_p_one_is_zero():
     query, key, _ = inputs(2)
     value = torch.full((2, 7, 3), math.nan, requires_grad=True)
@@ -258,45 +216,6 @@ def test_p_one_is_zero():
     y.sum().backward()
     for tensor in (y.detach(), query.grad, value.grad, learned.grad):
         assert not tensor.nan_to_num(1.0).any()
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_edge_cases(training):
-    arguments = inputs(2)
-    for p in (-0.1, 1.5, math.nan):
-        with pytest.raises(ValueError, match=r"dropout_p must be in \[0, 1\], got"):
-            attend(*arguments, None, p, training=training)
-        with pytest.raises(ValueError, match=r"dropout_p must be in \[0, 1\], got"):
-            nn.ScaledDotProductAttention(p)
-    with pytest.raises(TypeError, match="dropout_p must be a real number"):
-        attend(*arguments, None, True, training=training)
-    with pytest.raises(TypeError, match=r"input must be float32.*got torch.int64"):
-        attend(*(t.long() for t in arguments), None, 0.3, training=training)
-    with pytest.raises(ValueError, match="pass attn_mask or is_causal=True, not both"):
-        attend(*arguments, BOOL, 0.3, True, training=training)
-    with pytest.raises(
-        TypeError, match=r"attn_mask must be bool, float32 or query's torch.float32, got torch.int"
-    ):
-        attend(*arguments, BOOL.long(), 0.3, training=training)
-    with pytest.raises(TypeError, match="pass dropout_key or generator, not both"):
-        attend(*arguments, None, 0.3, training=training, dropout_key=Key(0), generator=torch.Generator())
-    with pytest.raises(TypeError, match=r"pass training=self\.training"):
-        attend(*arguments, None, 0.3)
-
-
-def test_drawn_keys_come_from_torchs_generator():
-    arguments = inputs(2)
-    torch.manual_seed(1)
-    a, b = (attend(*arguments, None, 0.5, training=True) for _ in range(2))
-    torch.manual_seed(1)
-    assert torch.equal(attend(*arguments, None, 0.5, training=True), a)
-    assert not torch.equal(a, b)
-
-
-def test_repr():
-    assert repr(nn.ScaledDotProductAttention(0.1)) == "ScaledDotProductAttention(dropout_p=0.1)"
-    shown = repr(nn.ScaledDotProductAttention(0.1, True, enable_gqa=True))
-    assert shown == "ScaledDotProductAttention(dropout_p=0.1, is_causal=True, enable_gqa=True)"
 
 
 @pytest.mark.parametrize("heads", [1, 2, 3, 6])
@@ -330,3 +249,14 @@ def test_forward_and_second_derivatives_within_torch_func():
         lambda f: torch.func.jacfwd(torch.func.jacfwd(f))(query),
     ):
         torch.testing.assert_close(derivative(ours), derivative(plain))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_mask_is_of_a_type_that_it_can_be_and_given_once(training):
+    arguments = inputs(2)
+    with pytest.raises(ValueError, match="pass attn_mask or is_causal=True, not both"):
+        attend(*arguments, BOOL, 0.3, True, training=training)
+    with pytest.raises(
+        TypeError, match=r"attn_mask must be bool, float32 or query's torch.float32, got torch.int"
+    ):
+        attend(*arguments, BOOL.long(), 0.3, training=training)

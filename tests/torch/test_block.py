@@ -1,6 +1,5 @@
 """DropBlock: outputs, shares and gradients are those of the plain reference, however it is run."""
 
-import copy
 import math
 
 import pytest
@@ -9,7 +8,7 @@ from torch.library import opcheck
 from torch_plain_blocks import VERBS, covering, plain, plain_dropped
 
 from thinned import Key
-from thinned.torch import functional, keyed, nn, set_step
+from thinned.torch import functional
 from thinned.torch._block import seed_rate
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -99,27 +98,6 @@ def test_forward_and_backward_have_one_mask(bad, dtype):
     assert torch.equal(torch.nan_to_num(y.detach()), torch.nan_to_num(x.grad))
 
 
-def test_nothing_of_the_inputs_size_is_saved():
-    saved = []
-    x = torch.ones(4, 8, 10, 10, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.nbytes) or t, lambda t: t):
-        functional.drop_block2d(x, 0.2, 3, True)
-    assert sum(saved) == 24
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # torch's own
-def test_gradcheck():
-    x = torch.randn(2, 2, 4, 5, dtype=torch.float64, requires_grad=True)
-
-    def f(v):
-        return functional.drop_block2d(v, 0.4, 2, True, key=Key(3))
-
-    assert torch.autograd.gradcheck(f, x)
-    assert torch.autograd.gradgradcheck(f, x)
-    _, tangent = torch.func.jvp(f, (x.detach(),), (torch.ones_like(x),))
-    assert torch.equal(tangent, f(torch.ones_like(x)).detach())
-
-
 BITS = torch.tensor([3, -4])
 
 
@@ -146,45 +124,3 @@ def test_layouts_have_the_mask_of_the_logical_index():
     other = functional.drop_block2d(x.to(memory_format=torch.channels_last), 0.3, 2, True, key=Key(1))
     assert torch.equal(other, expected)
     assert other.is_contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize("randomness", ["same", "different"])
-def test_vmap(randomness):
-    x = torch.randn(3, 2, 4, 6, 6)
-
-    def f(v):
-        return functional.drop_block2d(v, 0.3, 2, True, key=Key(1))
-
-    got = torch.vmap(f, randomness=randomness)(x)
-    keys = [Key(1).fold(i) if randomness == "different" else Key(1) for i in range(3)]
-    for one, row, key in zip(got, x, keys, strict=True):
-        assert torch.equal(one, functional.drop_block2d(row, 0.3, 2, True, key=key))
-    grads = torch.vmap(torch.func.grad(lambda v: f(v).sum()), randomness=randomness)(x)
-    assert torch.equal(grads == 0, got == 0)
-
-
-def test_p_of_each_sample():
-    x = torch.randn(3, 4, 6, 6)
-    p = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
-    got = functional.drop_block2d(x, p.reshape(3, 1, 1, 1), 2, True, key=Key(1))
-    for i in range(3):
-        expected = plain(x, float(p[i]), (2, 2), Key(1))[i]
-        assert torch.equal(got[i], expected)
-    with pytest.raises(ValueError, match="one p per sample is"):
-        functional.drop_block2d(x, torch.rand(1, 1, 6, 1), 2, True)
-
-
-def test_keyed_and_steps():
-    model = torch.nn.Sequential(nn.DropBlock1d(0.3, 3), nn.DropBlock3d(0.2, (1, 2, 2), inplace=True))
-    keyed(model, 9)
-    set_step(model, 4)
-    x = torch.randn(2, 3, 20)
-    expected = plain(x, 0.3, (3,), Key(9).fold("0").fold(4))
-    assert torch.equal(model[0](x), expected)
-    assert torch.equal(copy.deepcopy(model)[0](x), expected)
-    assert not torch.equal(model[0](x, call=1), expected)
-    z = torch.randn(2, 3, 3, 4, 4)
-    expected = plain(z, 0.2, (1, 2, 2), Key(9).fold("1").fold(4))
-    assert model[1](z) is z
-    assert torch.equal(z, expected)
-    assert model.eval()[1](z) is z

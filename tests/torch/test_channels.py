@@ -1,8 +1,6 @@
 """Whole channels: every rank that is documented, and no other."""
 
-import copy
 import math
-import pickle
 
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ import torch
 
 import thinned
 from thinned import Key
-from thinned.torch import keyed, nn, schedules, set_step
+from thinned.torch import keyed, nn
 from thinned.torch.functional import dropout1d, dropout2d, dropout3d
 
 VERBS = {1: dropout1d, 2: dropout2d, 3: dropout3d}
@@ -100,62 +98,3 @@ def test_the_error_names_the_layers_that_fit():
         dropout2d(torch.ones(2, 3, 4), 0.5, True)
     with pytest.raises(ValueError, match=r"use Dropout \(elements\)$"):
         dropout3d(torch.ones(2), 0.5, True)
-
-
-@pytest.mark.parametrize("axes", VERBS)
-def test_edge_cases(axes):
-    verb, x = VERBS[axes], sample(axes, True)
-    assert verb(x, 0.0, True) is x
-    assert verb(x, 0.5, False) is x
-    assert not verb(torch.full_like(x, math.nan), 1.0, True).view(torch.int32).any()
-    assert verb(x[:0], 0.5, True).shape == x[:0].shape
-    with pytest.raises(TypeError, match=r"pass training=self\.training"):
-        verb(x, 0.5)
-    with pytest.raises(TypeError, match=r"input must be float32.*got torch\.int64"):
-        verb(x.long(), 0.5, False)
-    for p in (-0.1, 1.5, math.nan):
-        with pytest.raises(ValueError, match=r"p must be in \[0, 1\]"):
-            verb(x, p, False)
-        with pytest.raises(ValueError, match=r"p must be in \[0, 1\]"):
-            LAYERS[axes](p)
-    with pytest.raises(TypeError, match="p must be a real number"):
-        LAYERS[axes]("0.5")
-    with pytest.raises(TypeError, match="pass key or generator, not both"):
-        verb(x, 0.5, True, key=Key(0), generator=torch.Generator())
-
-
-def test_a_probability_for_each_sample():
-    x = torch.ones(2, 50, 4)
-    y = dropout1d(x, torch.tensor([0.0, 1.0]).reshape(2, 1, 1), True, key=Key(1))
-    assert torch.equal(y, torch.stack([x[0], torch.zeros(50, 4)]))
-
-
-@pytest.mark.parametrize("axes", VERBS)
-def test_the_layer_is_torchs_own_by_type_name_and_state(axes):
-    theirs = getattr(torch.nn, f"Dropout{axes}d")
-    layer = LAYERS[axes](0.3, True)
-    assert isinstance(layer, theirs)
-    assert repr(layer) == repr(theirs(0.3, True))
-    assert layer.state_dict() == {}
-    x = sample(axes, True)
-    assert layer(x) is x
-    assert layer.eval()(x) is x
-
-
-def test_keys_steps_copies_and_schedules():
-    x = torch.ones(4, 64, 3)
-    layer = keyed(nn.Dropout1d(schedules.Linear(0.0, 1.0, steps=4)), 3)
-    assert layer(x) is x
-    masks = [set_step(layer, n)(x) != 0 for n in (1, 2, 3)]
-    assert masks[0].sum() > masks[1].sum() > masks[2].sum() > 0
-    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-        assert torch.equal(other(x), layer(x))
-    assert not torch.equal(layer(x, call=1), layer(x))
-
-
-def test_each_example_of_a_vmap_has_its_own_channels():
-    x = torch.ones(5, 6, 30, 4)
-    for randomness, equal in (("same", True), ("different", False)):
-        y = torch.vmap(lambda v: dropout1d(v, 0.5, True), randomness=randomness)(x)
-        assert torch.equal(y[..., 0], y[..., 3])
-        assert torch.equal(y[0], y[1]) is equal

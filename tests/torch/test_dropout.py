@@ -206,35 +206,6 @@ def test_nothing_of_the_input_is_kept_alive(make):
     assert y.shape == (2,)
 
 
-def test_the_default_generator_gives_the_key():
-    x = torch.ones(1000)
-    torch.manual_seed(5)
-    one, two = dropout(x, 0.5, True), dropout(x, 0.5, True)
-    torch.manual_seed(5)
-    assert torch.equal(one, dropout(x, 0.5, True))
-    assert torch.equal(two, dropout(x, 0.5, True))
-    assert not torch.equal(one, two)
-    with torch.random.fork_rng():
-        inside = dropout(x, 0.5, True)
-    assert torch.equal(inside, dropout(x, 0.5, True))
-
-
-def test_a_generator_of_ones_own():
-    x = torch.ones(1000)
-    state = torch.get_rng_state()
-    one = dropout(x, 0.5, True, generator=torch.Generator().manual_seed(9))
-    assert torch.equal(one, dropout(x, 0.5, True, generator=torch.Generator().manual_seed(9)))
-    assert torch.equal(state, torch.get_rng_state())
-
-
-def test_a_key_touches_no_global_state():
-    state = torch.get_rng_state()
-    x = torch.ones(100, requires_grad=True)
-    dropout(x, 0.5, True, key=Key(1)).sum().backward()
-    keep_mask(10, 0.5, key=Key(1))
-    assert torch.equal(state, torch.get_rng_state())
-
-
 def test_a_thousand_drawn_keys_give_a_thousand_masks():
     torch.manual_seed(0)
     x = torch.ones(256)
@@ -261,26 +232,6 @@ def test_threads_follow_torch_and_change_nothing():
     finally:
         torch.set_num_threads(before)
     assert len(seen) == 1
-
-
-def test_in_place():
-    for x in layouts().values():
-        expected = dropout(x, 0.3, True, key=Key(1))
-        pointer = x.data_ptr()
-        y = dropout(x, 0.3, True, True, key=Key(1))
-        assert y is x
-        assert y.data_ptr() == pointer
-        assert torch.equal(y, expected)
-    x = torch.ones(50, requires_grad=True)
-    y = x * 2
-    z = dropout(y, 0.3, True, True, key=Key(1))
-    z.sum().backward()
-    assert torch.equal(x.grad, dropout(torch.full((50,), 2.0), 0.3, True, key=Key(1)))
-
-
-def test_in_place_on_a_leaf_is_torchs_own_error():
-    with pytest.raises(RuntimeError, match="leaf Variable"):
-        dropout(torch.ones(3, requires_grad=True), 0.5, True, True, key=Key(0))
 
 
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, where another test has loaded it

@@ -92,27 +92,6 @@ def test_the_rate_of_words():
     assert abs(z) < 5, f"z = {z:.2f}"
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_edge_cases(training):
-    assert torch.equal(embedding_dropout(TEXT, table(), 0.5, False), table()[TEXT])
-    assert not embedding_dropout(TEXT, torch.full((40, 5), math.nan), 1.0, True).view(torch.int32).any()
-    assert embedding_dropout(TEXT[:0], table(), 0.5, training).shape == (0, 11, 5)
-    with pytest.raises(ValueError, match=r"p must be in \[0, 1\]"):
-        embedding_dropout(TEXT, table(), 1.5, training)
-    with pytest.raises(TypeError, match="p must be a real number"):
-        embedding_dropout(TEXT, table(), "0.5", training)
-    with pytest.raises(TypeError, match=r"got torch\.int64"):
-        embedding_dropout(TEXT, table().long(), 0.5, training)
-    with pytest.raises(ValueError, match=r"weight must be \(words, features\)"):
-        embedding_dropout(TEXT, table()[0], 0.5, training)
-    with pytest.raises(TypeError, match="training is missing"):
-        embedding_dropout(TEXT, table(), 0.5)
-    with pytest.raises(TypeError, match=r"embedding must be a torch\.nn\.Embedding"):
-        nn.EmbeddingDropout(table(), 0.5)
-    with pytest.raises(ValueError, match="p must be in"):
-        nn.EmbeddingDropout(torch.nn.Embedding(3, 2), 2.0)
-
-
 def test_the_layer_keyed_copied_and_compiled():
     torch._dynamo.reset()
     layer = keyed(nn.EmbeddingDropout(torch.nn.Embedding(40, 5, padding_idx=0), 0.5), 3)
@@ -140,3 +119,13 @@ def test_vmap():
     assert not torch.equal(masks[0], masks[1])
     same = torch.vmap(lambda text: embedding_dropout(text, weight, 0.5, True, key=Key(1)))(TEXT)
     assert torch.equal(same, functional.embedding_dropout(TEXT, weight, 0.5, True, key=Key(1)))
+
+
+def test_tables_are_of_words_and_features():
+    with pytest.raises(TypeError, match=r"got torch\.int64"):
+        embedding_dropout(TEXT, table().long(), 0.5, True)
+    with pytest.raises(ValueError, match=r"weight must be \(words, features\)"):
+        embedding_dropout(TEXT, table()[0], 0.5, True)
+    with pytest.raises(TypeError, match=r"embedding must be a torch\.nn\.Embedding"):
+        nn.EmbeddingDropout(table(), 0.5)
+    assert not embedding_dropout(TEXT, torch.full((40, 5), math.nan), 1.0, True).view(torch.int32).any()

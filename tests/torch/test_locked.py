@@ -1,8 +1,6 @@
 """Locked dropout: one mask over time, in both layouts, packed and not."""
 
-import copy
 import math
-import pickle
 
 import pytest
 import torch
@@ -10,7 +8,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 
 import thinned
 from thinned import Key
-from thinned.torch import keyed, nn, set_step
+from thinned.torch import nn
 from thinned.torch.functional import locked_dropout
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -126,51 +124,6 @@ def test_other_ranks_are_refused(shape, batch_first, training):
         locked_dropout(torch.ones(shape), 0.5, training, batch_first=batch_first)
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_edge_cases(training):
-    x = torch.full((2, 3, 4), math.nan)
-    assert locked_dropout(x, 0.0, training, batch_first=True) is x
-    assert locked_dropout(x[:, :0], 0.5, training, batch_first=True).shape == (2, 0, 4)
-    with pytest.raises(ValueError, match=r"p must be in \[0, 1\], got 1\.5"):
-        locked_dropout(x, 1.5, training, batch_first=True)
-    with pytest.raises(TypeError, match="input must be float32"):
-        locked_dropout(x.int(), 0.5, training, batch_first=True)
-    with pytest.raises(TypeError, match="input must be float32"):
-        locked_dropout(pack_sequence([x[0].int()]), 0.5, training, batch_first=True)
-    with pytest.raises(TypeError, match="batch_first must be True or False, got 1: True for"):
-        locked_dropout(x, 0.5, training, batch_first=1)
-    assert not locked_dropout(x, 1.0, True, batch_first=True).view(torch.int32).any()
-
-
-def test_what_is_missing_is_named():
-    with pytest.raises(TypeError, match=r"pass training=self\.training"):
-        locked_dropout(sample(), 0.5, batch_first=True)
-    with pytest.raises(TypeError, match="batch_first"):
-        locked_dropout(sample(), 0.5, True)
-    with pytest.raises(TypeError, match="batch_first"):
-        nn.LockedDropout(0.5)
-    with pytest.raises(TypeError, match="batch_first must be True or False"):
-        nn.LockedDropout(0.5, batch_first=None)
-    with pytest.raises(ValueError, match=r"p must be in \[0, 1\]"):
-        nn.LockedDropout(1.5, batch_first=True)
-
-
-def test_the_layer():
-    x = sample()
-    layer = keyed(torch.nn.Sequential(nn.LockedDropout(0.3, batch_first=True)), 2)
-    assert repr(layer[0]) == "LockedDropout(p=0.3, batch_first=True)"
-    assert layer.state_dict() == {}
-    for step in range(3):
-        expected = reference(x, 0.3, Key(2).fold("0").fold(step))
-        for each in (layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
-            assert torch.equal(set_step(each, step)(x), expected)
-    packed, _ = next(packings(x))
-    dropped = layer(packed)
-    assert torch.equal(pad_packed_sequence(dropped, batch_first=True)[0][1], expected[1])
-    assert not torch.equal(layer[0](x, call=1), layer[0](x))
-    assert layer.eval()(x) is x
-
-
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_features_may_have_dimensions_of_their_own(batch_first):
     """As fastai's RNNDropout takes them."""
@@ -178,3 +131,13 @@ def test_features_may_have_dimensions_of_their_own(batch_first):
     y = locked_dropout(x, 0.5, True, batch_first=batch_first, key=Key(3))
     flat = locked_dropout(x.flatten(2), 0.5, True, batch_first=batch_first, key=Key(3))
     assert torch.equal(y.flatten(2), flat)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda **given: locked_dropout(sample(), 0.5, True, **given), nn.LockedDropout]
+)
+def test_where_the_batch_stands_has_to_be_said(make):
+    with pytest.raises(TypeError, match="batch_first"):
+        make()
+    with pytest.raises(TypeError, match="batch_first must be True or False, got 1: True for"):
+        make(batch_first=1)

@@ -52,23 +52,6 @@ def test_they_are_the_calls_to_the_bit(p, dtype, training):
             assert torch.equal(ours, plain)
 
 
-def test_edge_cases():
-    x, residual, weight, _ = case()
-    for call in (dropout_add_layer_norm, dropout_add_rms_norm):
-        with pytest.raises(ValueError, match=r"p must be in \[0, 1\], got 1.5"):
-            call(x, residual, 12, weight, p=1.5, training=False)
-        with pytest.raises(TypeError, match=r"got torch\.int64"):
-            call(x.long(), residual, 12, p=0.5, training=True)
-        with pytest.raises(TypeError, match="training is missing"):
-            call(x, residual, 12)
-        with pytest.raises(TypeError, match="pass key or generator, not both"):
-            call(x, residual, 12, training=True, key=KEY, generator=torch.Generator())
-        with pytest.raises(TypeError, match="normalized_shape must be"):
-            call(x, residual, 1.5, training=True)
-        with pytest.raises(RuntimeError, match="normalized_shape"):
-            call(x, residual, 11, training=True)
-
-
 @pytest.mark.parametrize("kind", [nn.DropoutAddLayerNorm, nn.DropoutAddRMSNorm])
 def test_the_layers(kind):
     x, residual, *_ = case()
@@ -106,3 +89,12 @@ def test_a_drawn_key_is_where_its_generator_is():
 
 def test_a_fold_keeps_a_tensors_device():
     assert _key.fold(_key.key_to_tensor(KEY), 3).tolist() == [7, _key.key_to_tensor(KEY.fold(3))[1].item()]
+
+
+@pytest.mark.parametrize("call", [dropout_add_layer_norm, dropout_add_rms_norm])
+def test_a_normalized_shape_is_that_of_the_last_dimensions(call):
+    x, residual, *_ = case()
+    with pytest.raises(TypeError, match="normalized_shape must be"):
+        call(x, residual, 1.5, training=True)
+    with pytest.raises(RuntimeError, match="normalized_shape"):
+        call(x, residual, 11, training=True)

@@ -88,42 +88,6 @@ def test_means():
         assert abs((y.mean().item() - (1 - p)) / deviation) < 5
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_edge_cases(training):
-    x = torch.full((8, 3), math.nan)
-    for verb in (drop_path, lambda x, p, t: stochastic_depth(x, p, "row", t)):
-        assert verb(x, 0.0, training) is x
-        assert verb(x[:0], 0.5, training).shape == (0, 3)
-        for p in (-0.1, 1.5, math.nan):
-            with pytest.raises(ValueError, match=r"p must be in \[0, 1\]"):
-                verb(x, p, training)
-        with pytest.raises(TypeError, match="p must be a real number"):
-            verb(x, None, training)
-        with pytest.raises(TypeError, match="input must be float32"):
-            verb(x.long(), 0.5, training)
-        with pytest.raises(ValueError, match=r"takes \(N, …\), got shape \(\): .* pass input\[None\]"):
-            verb(torch.tensor(1.0), 0.5, training)
-    assert not drop_path(x, 1.0, True).view(torch.int32).any()
-    assert not drop_path(x, 1.0, True, False).view(torch.int32).any()
-    assert stochastic_depth(torch.tensor(1.0), 0.5, "batch", True).item() in (0.0, 2.0)
-    with pytest.raises(ValueError, match='mode must be "row" or "batch", got \'rows\''):
-        stochastic_depth(x, 0.5, "rows", training)
-
-
-def test_what_is_missing_is_named():
-    with pytest.raises(TypeError, match=r"pass training=self\.training"):
-        drop_path(torch.ones(3), 0.5)
-    with pytest.raises(TypeError, match=r"pass training=self\.training"):
-        stochastic_depth(torch.ones(3), 0.5, "row")
-    with pytest.raises(ValueError, match='mode must be "row" or "batch"'):
-        nn.StochasticDepth(0.5, "column")
-    for make in (nn.DropPath, lambda p: nn.StochasticDepth(p, "row")):
-        with pytest.raises(ValueError, match=r"p must be in \[0, 1\]"):
-            make(1.5)
-        with pytest.raises(TypeError, match="p must be a real number"):
-            make(True)
-
-
 def test_names_of_others():
     layer = nn.DropPath(0.25)
     assert layer.drop_prob == 0.25
@@ -152,3 +116,18 @@ def test_the_probability_has_timms_name_too():
     model.forward = lambda x: drop_path(x, drop_prob=0.3, training=True)
     with keys(model, 1):
         assert torch.equal(model(x), drop_path(x, 0.3, True, key=Key(1).fold("").fold(0)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_sample_and_a_mode_have_to_be_there(training):
+    for verb in (drop_path, lambda x, p, t: stochastic_depth(x, p, "row", t)):
+        with pytest.raises(ValueError, match=r"takes \(N, …\), got shape \(\): .* pass input\[None\]"):
+            verb(torch.tensor(1.0), 0.5, training)
+    assert not drop_path(torch.full((8, 3), math.nan), 1.0, True, False).view(torch.int32).any()
+    assert stochastic_depth(torch.tensor(1.0), 0.5, "batch", True).item() in (0.0, 2.0)
+    for wrong in (
+        lambda: stochastic_depth(torch.ones(3), 0.5, "rows", training),
+        lambda: nn.StochasticDepth(0.5, "rows"),
+    ):
+        with pytest.raises(ValueError, match='mode must be "row" or "batch", got \'rows\''):
+            wrong()

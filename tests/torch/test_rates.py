@@ -7,7 +7,7 @@ import torch
 
 from thinned import Key
 from thinned.torch import functional
-from thinned.torch._words import words_of
+from thinned.torch._key_tensor import words_of
 
 KEY = Key(9)
 SHAPE = (3, 4, 5)

@@ -1,13 +1,12 @@
 """Dropout and a residual in one pass: the bits of the two calls."""
 
-import copy
 import math
 
 import pytest
 import torch
 
 from thinned import Key
-from thinned.torch import _native, functional, keyed, nn, set_step
+from thinned.torch import _native, functional
 from thinned.torch.functional import dropout_add
 
 # torch compiles derivatives of its own with torch.jit.
@@ -82,51 +81,9 @@ def test_what_is_dropped_never_leaks():
     assert torch.equal(x.grad == 0, ~kept)
 
 
-def test_derivatives():
-    x, residual = (t.requires_grad_() for t in pair(torch.float64, (5, 4)))
-
-    def f(x, residual):
-        return dropout_add(x * x, residual * residual, 0.4, True, key=Key(3))
-
-    assert torch.autograd.gradcheck(f, (x, residual), check_forward_ad=True)
-    assert torch.autograd.gradgradcheck(f, (x, residual))
-    masks = torch.vmap(lambda x: dropout_add(x, x, 0.5, True), randomness="different")(torch.ones(3, 64))
-    assert not torch.equal(masks[0], masks[1])
-
-
 def test_nothing_of_the_inputs_size_is_saved():
     saved = []
     x, residual = (t.requires_grad_() for t in pair(torch.float32))
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         dropout_add(x, residual, 0.5, True)
     assert saved == []
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_edge_cases(training):
-    x, residual = pair(torch.float32)
-    with pytest.raises(ValueError, match=r"p must be in \[0, 1\]"):
-        dropout_add(x, residual, 1.5, training)
-    with pytest.raises(TypeError, match=r"got torch\.int64"):
-        dropout_add(x.long(), residual, 0.5, training)
-    with pytest.raises(TypeError, match="training is missing"):
-        dropout_add(x, residual)
-    with pytest.raises(TypeError, match="pass key or generator, not both"):
-        dropout_add(x, residual, 0.5, training, key=Key(0), generator=torch.Generator())
-    with pytest.raises(TypeError, match="key must be"):
-        dropout_add(x, residual, 0.5, True, key=5)
-    with pytest.raises(ValueError, match="p must be in"):
-        nn.DropoutAdd(-1.0)
-
-
-def test_the_layer():
-    x, residual = pair(torch.float32)
-    layer = keyed(nn.DropoutAdd(0.5), 3)
-    for step in range(2):
-        set_step(layer, step)
-        expected = functional.dropout(x, 0.5, True, key=layer.key.fold(step)) + residual
-        assert torch.equal(layer(x, residual), expected)
-    assert torch.equal(copy.deepcopy(layer)(x, residual), layer(x, residual))
-    assert not torch.equal(layer(x, residual, call=1), layer(x, residual))
-    assert torch.equal(layer.eval()(x, residual), x + residual)
-    assert repr(layer) == "DropoutAdd(p=0.5)"

@@ -13,7 +13,7 @@ import torch
 import thinned
 from thinned import Key, mc
 from thinned.torch import convert, keyed, keys, nn, set_rows, set_step, strip, unconvert
-from thinned.torch._conversion import _handed
+from thinned.torch._conversion import _attention_functions
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None,
@@ -44,7 +44,7 @@ def attends(module, query, key, value, mask, dropout):
     """As `thinned.torch.transformers.attention`, which needs transformers."""
     if not module.training:
         return torch.nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2), None
-    site = _handed.site_of(module) or _handed.HandedAttention()
+    site = _attention_functions.site_of(module) or _attention_functions.HandedAttention()
     return site(query, key, value, mask, dropout, False, None, False).transpose(1, 2), None
 
 
@@ -79,7 +79,7 @@ def test_an_attention_that_is_handed_over_gets_a_site(stand_in):
     assert model[0].thinned_attention.key == Key(3).fold("0.thinned_attention")
     assert "it has a key" in unconvert(model).left["0.thinned_attention"]
     assert list(unconvert(keyed(model, None)).swapped) == ["0.thinned_attention"]
-    assert not any(isinstance(module, _handed.HandedAttention) for module in model.modules())
+    assert not any(isinstance(module, _attention_functions.HandedAttention) for module in model.modules())
 
 
 def test_an_attention_by_another_name_is_told_how_to_be_ours(stand_in):

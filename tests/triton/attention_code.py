@@ -80,7 +80,7 @@ def words_of_a_tile(
     m, n = tl.arange(0, 64), tl.arange(0, 4)
     position = start.to(tl.int64) + (m.to(tl.int64) * row)[:, None] + (n * 32)[None, :]
     seed, stream = seed.to(tl.int64), stream.to(tl.int64)
-    bits, ties = _tile._consecutive(position, seed, stream, drop.to(tl.int64), HOW, 4)
+    bits, ties = _tile.consecutive_bits(position, seed, stream, drop.to(tl.int64), HOW, 4)
     place = out + m[:, None] * 4 + n[None, :]
     tl.store(place, bits)
     tl.store(place + 256, ties)

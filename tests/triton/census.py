@@ -1,6 +1,6 @@
 """Which verbs and layers run a kernel where one serves, and which go by torch's own operators.
 
-All that tests/seams lists falls into it; docs/torch/cuda.md has the reasons of what runs no kernel.
+All that torch_sites lists falls into it; docs/torch/cuda.md has the reasons of what runs no kernel.
 """
 
 import sys
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "seams"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from torch_sites import LAYERS, VERBS
 
 from thinned import Key
 from thinned.torch import _plain, keyed
-from thinned.torch._triton import _launch, _launch_attention, _launch_norm
+from thinned.torch._triton import _launch, _launch_attention, _launch_block, _launch_norm
 
 pytestmark = [pytest.mark.full, pytest.mark.usefixtures("kernels_serve_the_cpu")]
 
@@ -24,6 +24,7 @@ KERNELS = {
     "numbers": (_launch, "numbers"),
     "norm": (_launch_norm, "forward"),
     "attention": (_launch_attention, "forward"),
+    "blocks": (_launch_block, "drop_block"),
 }
 # Where the contract's bits come from torch's operators, which count as no kernel.
 OTHERS = [(_plain, name) for name in ("keep_mask", "normal", "word")]
@@ -47,6 +48,7 @@ EXPECTED = {
         *("ConcreteDropout", "Cutout", "DropKey", "PatchDropout", "ShakeDrop", "ShakeShake", "SpecAugment"),
         *("SparseVariationalConv2d", "SparseVariationalLinear", "VariationalDropout", "WordDropout"),
     },
+    "blocks": {*(f"drop_block{d}d" for d in (1, 2, 3)), *(f"DropBlock{d}d" for d in (1, 2, 3))},
     "torch": {"drop_edge", "DropEdge"},
 }
 

@@ -18,7 +18,7 @@ BITS = _key.key_to_tensor(KEY)
 def launch(x, p, key=BITS, **where):
     shapes = [where.get(name) for name in ("noise_shape", "global_shape", "start", "step")]
     base, strides = positions(tuple(x.shape[key.dim() - 1 :]), *shapes)
-    return _launch.dropout(x, torch.empty_like(x), key, rate(p), True, base, strides, noise=True)
+    return _launch.dropout(x, torch.empty_like(x), key, rate(p), True, base, strides, "noise")
 
 
 def check(x, p=0.3, **where):

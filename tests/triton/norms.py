@@ -8,7 +8,7 @@ from arrays import DTYPES, array, numbers, rate, reference_from
 from equal_bits import assert_equal_bits
 
 from thinned import Key
-from thinned.torch import _cuda, _key, _norm, functional, nn, set_rows
+from thinned.torch import _cuda, _key, _residual, functional, nn, set_rows
 from thinned.torch._triton import _launch, _launch_norm
 from thinned.torch.functional import dropout_add_layer_norm, dropout_add_rms_norm
 
@@ -91,7 +91,7 @@ def test_backward(shape, dtype, rms, affine, base):
     rest = (grad, grad_total, total, weight, bias, means, scales, *small, rms)
     ours = _launch_norm.backward(*rest, shape[-1], dtype, dtype, base)
     wide = [t.double() if isinstance(t, torch.Tensor) and t.is_floating_point() else t for t in rest]
-    theirs = _norm._by_rows(*wide, shape[-1], torch.float64, torch.float64, base)
+    theirs = _residual._by_rows(*wide, shape[-1], torch.float64, torch.float64, base)
     for a, b in zip(ours[1:], theirs[1:], strict=True):
         assert a.shape == b.shape
         assert a.numel() == 0 or close(a, b, dtype)
@@ -116,7 +116,7 @@ def test_the_composed_backward_is_the_derivative():
     for rms in (False, True):
         x, residual, weight, bias = (t.requires_grad_() for t in case((4, 24), torch.float64))
         small = (BITS, rate(0.3))
-        normed, total = _norm.dropout_add_norm(
+        normed, total = _residual.dropout_add_norm(
             x, residual, weight, None if rms else bias, *small, 1e-5, rms, 24, 0
         )
         other = functional.dropout(x, 0.3, True, key=KEY) + residual

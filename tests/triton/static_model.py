@@ -45,7 +45,7 @@ def test_dropout_of_bfloat16_is_bound_by_memory(tmp_path):
         (["--gpu-model", "dropuot"], "no case of the GPU model has 'dropuot'; there are dropout,"),
         (["--gpu-model", "dropout", "--arch", "sm_70"], "arch must be of sm_80, sm_90, sm_100, gfx942, got"),
         (["--gpu-model", "--quick"], "--gpu-model measures nothing"),
-        (["--arch", "sm_90"], "give --gpu-model with it"),
+        (["--arch", "sm_90"], "give --gpu-model with them"),
         (["--gpu-model", "--out", "model.txt"], "a result is written as .json or .md, got 'model.txt'"),
     ],
 )

@@ -17,7 +17,10 @@ pytestmark = pytest.mark.skipif(
 HERE = Path(__file__).parent
 # Two processes, which take about as long: one starts in 4 s of a processor's time.
 CHECKS = {
-    "kernels": ("census", "defects", "gaussian", "layouts", "masks", "norms", "numbers_of_keys", "operators"),
+    "kernels": (
+        *("alpha", "block", "census", "defects", "fused", "gaussian", "layouts", "masks", "norms"),
+        *("numbers_of_keys", "operators"),
+    ),
     "attention": ("attention",),
 }
 COMPILED = ("machine_code", "static_model", "attention_code")

@@ -17,8 +17,7 @@ from thinned._audit._calls import (
     kind_of,
     rate_of,
 )
-from thinned._audit._report import Audit, Finding
-from thinned._audit._summary import report
+from thinned._audit._report import Audit, Finding, report
 
 __all__ = [
     "CHANNELS",

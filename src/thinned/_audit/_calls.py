@@ -1,4 +1,4 @@
-"""Calls at the sites of a model, as every front end records them."""
+"""A call at a site of a model is recorded here, by every front end in one form."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Call:
         number: how many calls of this site came before in this run.
         kind: what its mask shares.
         p: its drop probability, where it says one.
-        training: whether it was told to drop; None where nobody says.
+        training: whether it was told to drop; None where it is not known.
         input: as it was before, float32 or float64, where it was looked at.
         output: likewise.
         dtype: of the input, such as "bfloat16".
         seconds: how long it took.
-        by_function: not by a layer that somebody wrote by hand.
+        by_function: not by a layer that a user wrote.
         shape: of the whole input; that of `input` if empty.
         again: in the backward pass, where a checkpoint computes again.
         given: what was handed in, for who made it.
@@ -111,7 +111,7 @@ class Evidence:
 
 
 def sampled(shape: Sequence[int]) -> tuple[slice, ...]:
-    """Where a large array is looked at: every n-th position along its last dimensions, the first one last.
+    """Samples a large array: every n-th position along its last dimensions, the first one last.
 
     At most 262,144 positions are left, and of a dimension at least 8 as long as others can give way.
     """

@@ -1,4 +1,4 @@
-"""Evaluation: random, or with traces left behind."""
+"""These rules find an evaluation that is random, or that changes the model's state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks as inputs and outputs show them, and their statistics."""
+"""Masks are read here from inputs and outputs, with their statistics."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def drops(call: Call) -> bool:
 
 
 def dropped_share(calls: Sequence[Call]) -> float | None:
-    """The share of elements that were dropped, over calls; None where nobody can say."""
+    """The share of elements that were dropped, over calls; None where it cannot be known."""
     seen = [call for call in calls if multiplies(call)]
     total = sum(int(known(call).sum()) for call in seen)
     return 1 - sum(int((known(call) & mask(call)).sum()) for call in seen) / total if total else None
 
 
 def shared_dims(calls: Sequence[Call]) -> tuple[bool, ...]:
-    """For each dimension whether decisions are the same along it, as far as all calls of a site show."""
+    """Tells for each dimension whether decisions are the same along it, as far as a site's calls show."""
     shared = [True] * calls[0].input.ndim
     for call in calls:
         kept, seen = mask(call), known(call)
@@ -103,7 +103,7 @@ def scale(call: Call) -> float:
 
 
 def same_masks(one: Call, other: Call) -> bool:
-    """Whether two masks come of one draw: what is dropped at the smaller rate is dropped at the larger too.
+    """Tells whether two masks come of one draw: drops at the smaller rate are drops at the larger too.
 
     By chance that happens with a probability of the larger rate to the number of what is dropped.
     """

@@ -1,4 +1,4 @@
-"""Rates and scales: what a site says, and what it does."""
+"""These rules compare the rate and scale that a site states with those that it applies."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
-"""This file has what an audit returns."""
+"""An audit returns the report of this file."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from thinned._audit._calls import Evidence
+from thinned._audit._masks import dropped_share
 
 
 @dataclass(frozen=True)
@@ -110,3 +113,33 @@ def _shown(cell: Any) -> str:
     if cell is None:
         return ""
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+
+
+def report(evidence: Any, rules: Iterable[Callable[[Any], Iterator[Finding]]]) -> Audit:
+    """Return what the rules find, what was seen at each site, and the sites' share of a training step."""
+    findings = [finding for rule in rules for finding in rule(evidence)]
+    return Audit(findings, sites_of(evidence), share_of(evidence))
+
+
+def sites_of(evidence: Evidence) -> list[dict[str, Any]]:
+    rows = []
+    for (name, number), calls in evidence.calls().items():
+        first = calls[0]
+        rows.append(
+            {
+                "name": name if not number else f"{name} (call {number})",
+                "kind": first.kind,
+                "p": first.p,
+                "dropped": dropped_share(calls),
+                "shape": first.shape or tuple(first.input.shape),
+                "seconds": sum(call.seconds for call in calls) / len(calls),
+            }
+        )
+    return rows
+
+
+def share_of(evidence: Evidence) -> float:
+    """Estimates the share of a training pass that dropout takes, where it computes as much again."""
+    run = next((one for one in evidence.trainings if one.backward), evidence.trainings[-1])
+    spent = (1 + run.backward) * sum(call.seconds for call in run.calls if not call.again)
+    return min(spent / run.seconds, 1.0) if run.seconds else 0.0

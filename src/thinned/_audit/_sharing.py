@@ -1,4 +1,4 @@
-"""Masks that should differ and do not, or that share along the wrong dimensions."""
+"""These rules find masks that are equal but should differ, or that share along a wrong dimension."""
 
 from __future__ import annotations
 

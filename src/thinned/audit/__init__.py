@@ -1,8 +1,7 @@
-"""Find what is wrong with dropout in a code base: files are read, never imported.
+"""The audit finds what is wrong with dropout in a code base: it reads files and never imports them."""
 
-`_check` reads files, `_source`, `_scopes` and `_names` say what is in them, `_rules` holds the rules.
-`_fix` writes edits, `_formats` prints. The command is `thinned.cli.audit`.
-"""
+# `_check` reads files, `_source`, `_scopes` and `_names` say what is in them, `_rules` holds the rules.
+# `_fix` writes edits, `_formats` prints. The command is `thinned.cli.audit`.
 
 from thinned._installed import needs
 

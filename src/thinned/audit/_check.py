@@ -1,4 +1,4 @@
-"""Files, read and checked: which there are, which are worth a parse, and what the rules find in them."""
+"""Files are found, read and checked here by the rules that are on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of a file that rules look at, on its own lines.
+"""The part of a file that rules look at is cut out here, with its line numbers kept.
 
 LibCST takes about a millisecond a line, Python's own parser a fiftieth of it.
 """

@@ -1,4 +1,4 @@
-"""A rule's report: a place, what happens there, the remedy, and an edit where there is one."""
+"""A rule reports by the classes of this file: a place, what happens there, the remedy and an edit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixes, put into files."""
+"""Fixes are put into files here."""
 
 from __future__ import annotations
 

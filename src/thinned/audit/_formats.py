@@ -1,4 +1,4 @@
-"""Findings as text, as JSON, as annotations of GitHub, and as SARIF."""
+"""Findings are written here as text, JSON, annotations of GitHub and SARIF."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from thinned.audit._rules import RULES
 
 def as_text(findings: Sequence[Finding]) -> str:
     """A line each, and one for all."""
-    lines = [f"{_where(one)}: {one.code}{_mark(one)} {one.message}" for one in findings]
+    marks = [" [*]" if one.fix is not None and one.fix.safe else "" for one in findings]
+    lines = [
+        f"{_where(one)}: {one.code}{mark} {one.message}" for one, mark in zip(findings, marks, strict=True)
+    ]
     return "\n".join([*lines, _total(findings)])
 
 
@@ -73,10 +76,6 @@ def _result(finding: Finding, index: int) -> dict[str, Any]:
 def _where(finding: Finding) -> str:
     cell = "" if finding.cell is None else f"cell {finding.cell}:"
     return f"{finding.filename}:{cell}{finding.start.line}:{finding.start.column + 1}"
-
-
-def _mark(finding: Finding) -> str:
-    return " [*]" if finding.fix is not None and finding.fix.safe else ""
 
 
 def _total(findings: Sequence[Finding]) -> str:

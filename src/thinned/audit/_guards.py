@@ -1,4 +1,4 @@
-"""Whether code runs in training alone: conditions around it, early returns, rates of a caller."""
+"""This file tells whether code runs in training alone: by conditions, early returns, a caller's rates."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from libcst import matchers as m
 from thinned.audit._nodes import assigned_in, last_word, parameters, says
 from thinned.audit._source import Place, Source
 
-# What a framework calls, whoever else does.
+# Methods that a framework calls.
 _ENTRIES = frozenset({"forward", "call", "__call__", "apply"})
-# What asks for the mode; a switch that somebody hands over, and no setting of self, asks for it too.
+# What asks for the mode; an argument that is a switch asks for it too, a setting of self does not.
 TRAINING = re.compile(
     r"train|determin|eval|infer|is_test|test_mode|is_dev|phase|mode\b"
     r"|(?<![.\w])(?:(?:use|apply|do|enable|with)_drop\w*|drop\w*_(?:switch|on|flag))\b",
@@ -24,7 +24,7 @@ TRAINING = re.compile(
 def guarded(
     place: Place, source: Source, word: re.Pattern[str] = TRAINING, seen: tuple[cst.FunctionDef, ...] = ()
 ) -> bool:
-    """Whether a condition around a node, an early return before it, or all that call it ask for the mode."""
+    """Tells whether a condition, an early return, or all callers of a node ask for the mode."""
     inner: cst.CSTNode = place.node
     for outer in reversed(place.around):
         if (
@@ -44,7 +44,7 @@ def guarded(
 
 
 def _called_guarded(seen: tuple[cst.FunctionDef, ...], source: Source, word: re.Pattern[str]) -> bool:
-    """Whether the last function seen is called, and each time behind a condition that asks for the mode."""
+    """Tells whether the last function seen is called, always behind a condition that asks for the mode."""
     name = seen[-1].name.value
     if name in _ENTRIES:
         return False
@@ -65,7 +65,7 @@ def _left_early(block: cst.IndentedBlock, inner: cst.CSTNode, word: re.Pattern[s
 
 
 def told_by_caller(rate: Any, place: Place, source: Source) -> bool:
-    """Whether a rate is a parameter or made of one, or was set by the mode: in evaluation it may be 0."""
+    """Tells whether a rate is a parameter, made of one, or set by the mode: in evaluation it may be 0."""
     if not isinstance(rate, cst.Name) or place.function is None:
         return False
     handed_over = parameters(place.function) - {"self"}

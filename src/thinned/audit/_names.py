@@ -1,4 +1,4 @@
-"""Names of the frameworks: one spelling for each thing, and where it takes its drop probability."""
+"""This file has one spelling for each name of the frameworks, and says which argument is its p."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ STARRED: Final = frozenset(
 
 
 def canonical(name: str) -> str:
-    """One spelling of a qualified name.
+    """Returns one spelling for a qualified name.
 
     Example:
         >>> canonical("tensorflow.keras.layers.Dropout"), canonical("torch.nn.modules.dropout.Dropout")

@@ -1,4 +1,4 @@
-"""A Jupyter notebook as one text, and positions in it as positions in its cells."""
+"""A Jupyter notebook is read here as one text, and positions in it as positions in its cells."""
 
 from __future__ import annotations
 

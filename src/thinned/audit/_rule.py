@@ -1,4 +1,4 @@
-"""A rule: its code, and the function that finds it."""
+"""A rule is declared here: its code, and the function that finds what it is about."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Rule:
         name: in a few words, with hyphens.
         words: what a file that has the mistake must hold, all of them; others are not parsed for it.
         find: yields what it finds in a parsed file.
-        default: whether it is on where nobody selects rules.
+        default: whether it is on where no rules are selected.
     """
 
     code: str

@@ -1,4 +1,4 @@
-"""Scopes of a file: which names its imports give a meaning, and where another binding hides them.
+"""This file tells which imported names a scope sees, and where another binding hides them.
 
 LibCST's own ScopeProvider knows more, and takes four times as long as everything else together.
 """

@@ -1,4 +1,4 @@
-"""Layers that run one after the other: in a container, by `model.add`, and line by line."""
+"""This file finds layers that run one after the other: in a container, by `model.add`, line by line."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _added(source: Source) -> Iterator[list[Layer]]:
             name = (place.function, call.func.value.value)
             block = place.within(cst.IndentedBlock) or source.module
             if blocks.setdefault(name, block) is not block:
-                added.pop(name, None)  # a branch or a loop: nobody can say here what follows what
+                added.pop(name, None)  # a branch or a loop: the order is not known here
                 continue
             added.setdefault(name, []).append(_layer(call.args[0].value, source))
     yield from (layers for layers in added.values() if any(layer.name for layer in layers))

@@ -1,4 +1,4 @@
-"""One file: its text, its tree, and what rules ask of them."""
+"""A source is one file: its text, its tree, and what rules ask of them."""
 
 from __future__ import annotations
 

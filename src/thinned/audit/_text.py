@@ -1,4 +1,4 @@
-"""Texts of Python files: their bytes and lines as Python's tokenizer takes them, and room for deep ones."""
+"""Texts of Python files are decoded here as Python's tokenizer does, and deep ones parsed."""
 
 from __future__ import annotations
 

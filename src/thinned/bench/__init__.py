@@ -1,12 +1,21 @@
-"""The benchmark suite (`thinned bench`): every target of the project, measured as ratios within one run.
+"""The benchmark suite (`thinned bench`) measures every target of the project as ratios within one run."""
 
-Each file of rows (`_elementwise`, `_steps`, …) measures one subject; `_timing` compares competitors,
-`_verdict` judges a figure by its target, `_suite` runs all rows and `_report` writes them.
-"""
+# Each file of rows (`_elementwise`, `_steps`, …) measures one subject; `_timing` compares competitors,
+# `_verdict` judges a figure by its target, `_suite` runs all rows and `_report` writes them.
 
-from thinned.bench._format import measured, reading, target, verdict, warnings
 from thinned.bench._machine import Machine
-from thinned.bench._report import as_dict, as_markdown, check_suffix, machine_lines, write
+from thinned.bench._report import (
+    as_dict,
+    as_markdown,
+    check_suffix,
+    machine_lines,
+    measured,
+    reading,
+    target,
+    verdict,
+    warnings,
+    write,
+)
 from thinned.bench._row import Result, Row
 from thinned.bench._suite import QUICK, ROWS, Measured, run, select
 from thinned.bench._timing import Race, Settings, alternate, race

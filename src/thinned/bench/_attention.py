@@ -1,4 +1,4 @@
-"""Rows about attention, forward and backward: ours with dropout, torch's fused one without, torch's with."""
+"""These rows compare attention with dropout, forward and backward, with torch's fused kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows about the backward pass, and about calls that should do nothing."""
+"""These rows are about the backward pass, and about calls that should do nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropout in frameworks other than PyTorch, each raced in a process of its own.
+"""Dropout of other frameworks is raced here, each in its own process.
 
 Two frameworks in one process would have two sets of threads, of which the idle one still looks for work; and
 Keras has one backend a process. The process prints the seconds as JSON.

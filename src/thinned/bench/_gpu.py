@@ -1,4 +1,4 @@
-"""Rows about a GPU, by the time between two events on it."""
+"""These rows are about a GPU, and measure the time between two of its events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dropout of a network: none, torch's, or thinned's."""
+"""A network's dropout is chosen here: none, torch's, or thinned's."""
 
 from __future__ import annotations
 

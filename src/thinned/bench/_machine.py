@@ -1,4 +1,4 @@
-"""What a result has to say of the machine it comes from."""
+"""A result describes here the machine that it was measured on."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Machine:
 
     @property
     def name(self) -> str:
-        """In a few words."""
+        """Names the machine in a few words."""
         return f"{self.processor}, {self.threads} threads, {self.path}"
 
 
@@ -90,7 +90,7 @@ def _processor() -> str:
 
 
 def _caches() -> tuple[str, ...]:
-    """From Linux itself: py-cpuinfo gives the second level's size for the third's on AMD processors."""
+    """Reads the caches from Linux: py-cpuinfo gives the second level's size for the third's on AMD."""
     found: Counter[tuple[str, str, str]] = Counter()
     seen = set()
     for cache in sorted(Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cache/index[0-9]*")):

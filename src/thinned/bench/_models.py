@@ -1,4 +1,4 @@
-"""The networks that are trained, with what does their dropout as an argument."""
+"""The networks that are trained are defined here, with their dropout as an argument."""
 
 from __future__ import annotations
 

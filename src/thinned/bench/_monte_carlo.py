@@ -1,4 +1,4 @@
-"""Rows that predict: 100 samples by `thinned.mc.predict` against a loop of 100 forward passes."""
+"""These rows compare 100 samples by `thinned.mc.predict` with a loop of 100 forward passes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROUNDS = 5  # of seconds each
 
 
 def late(model: nn.Module) -> nn.Module:
-    """With dropout in its last site only."""
+    """Makes a network with dropout in its last site only."""
     for site in [module for module in model.modules() if isinstance(module, nn.Dropout)][:-1]:
         site.p = 0.0
     return model
@@ -79,7 +79,7 @@ def _shared_row(inputs: int) -> Row:
 
 
 def _tiny_row(samples: int, most: float) -> Row:
-    """One input of a small network, as a service has it: a trace is kept between calls."""
+    """Predicts one input of a small network, as a service does: a trace is kept between calls."""
 
     def measure(settings: Settings) -> Result:
         model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 3)).eval()

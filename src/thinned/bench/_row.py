@@ -1,4 +1,4 @@
-"""A row of the suite, and what comes of measuring it."""
+"""A row is one measurement of the suite, with its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that train: one step of a whole network with our dropout, with torch's, and with none."""
+"""These rows train a whole network for a step: with our dropout, with torch's, and with none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TARGET = at_most(1.06)
 
 
 def _step(model: nn.Module, loss: Loss) -> Callable[[], None]:
-    """One training step. Its learning rate is so small that thousands of them leave the numbers tame."""
+    """Takes one training step. Its learning rate is too small for the weights to grow over thousands."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
 
     def step() -> None:

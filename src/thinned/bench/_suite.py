@@ -1,4 +1,4 @@
-"""All rows, and the run that measures them."""
+"""The suite lists all rows and measures them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import thinned
 from thinned.bench import (
     _attention,
     _autograd,
-    _averages,
     _elementwise,
     _frameworks,
     _gpu,
-    _layouts,
     _monte_carlo,
     _steps,
     _thin,
@@ -27,12 +25,12 @@ from thinned.torch import functional
 
 ROWS = (
     *_elementwise.ROWS,
-    *_layouts.ROWS,
+    *_elementwise.LAYOUTS,
     *_autograd.ROWS,
     *_steps.ROWS,
     *_thin.ROWS,
     *_monte_carlo.ROWS,
-    *_averages.ROWS,
+    *_frameworks.AVERAGES,
     *_frameworks.ROWS,
     *_attention.ROWS,
     _steps.FUSED,

@@ -1,4 +1,4 @@
-"""Rows of thinned networks: a training step over the same step without dropout."""
+"""These rows compare a step of a thinned network with the same step without dropout."""
 
 from __future__ import annotations
 

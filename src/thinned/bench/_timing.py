@@ -1,4 +1,4 @@
-"""Timing that compares: competitors take turns in short batches, and a ratio is taken within each round.
+"""Competitors are timed here in turns, in short batches, and compared within each round.
 
 Whatever slows the machine for longer than a round (another process, its clock, its heat) slows all
 competitors of that round alike and leaves their ratio; the median of the ratios drops the rounds that were
@@ -109,7 +109,7 @@ def _time(call: Callable[[], object], calls: int) -> float:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    # With a framework loaded a full collection takes tens of milliseconds, at whoever's turn it comes.
+    # With a framework loaded a full collection takes tens of milliseconds, in any competitor's turn.
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()

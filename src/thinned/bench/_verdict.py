@@ -1,4 +1,4 @@
-"""One measured figure, what was asked of it, and whether it is met."""
+"""A verdict holds one measured figure, its target, and whether the target is met."""
 
 from __future__ import annotations
 

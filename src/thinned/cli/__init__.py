@@ -1,4 +1,4 @@
-"""The command line, `thinned`: one file a command.
+"""The command line `thinned` has one file for each command.
 
 Public files are the commands. `_console` prints and reports errors, `_model` finds a model by its name,
 `_drawing` has the options that commands of prediction share.

@@ -1,4 +1,4 @@
-"""Output of the commands: results on stdout, progress on stderr, errors in one line."""
+"""Commands print results on stdout, progress on stderr and errors in one line."""
 
 from __future__ import annotations
 

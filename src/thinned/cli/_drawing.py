@@ -1,4 +1,4 @@
-"""Options of every command that draws samples of a model."""
+"""These options belong to every command that draws samples of a model."""
 
 from __future__ import annotations
 

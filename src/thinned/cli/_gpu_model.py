@@ -1,4 +1,4 @@
-"""`thinned bench --gpu-model`: what bounds the GPU kernels, on GPUs that need not be here."""
+"""`thinned bench --gpu-model` shows what bounds the GPU kernels."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ import click
 from thinned.cli._console import extra, progress_bar, writing, wrong_arguments
 
 
-def model(match: str, archs: tuple[str, ...], only_list: bool, outs: tuple[Path, ...], as_json: bool) -> None:
+def model(
+    match: str, archs: tuple[str, ...], only_list: bool, outs: tuple[Path, ...], as_json: bool, merge: bool
+) -> None:
     """Compile the cases whose text contains `match`, and print or write what the model says of them."""
+    earlier = next((out for out in outs if out.suffix == ".json"), None)
+    if merge and earlier is None:
+        raise click.UsageError("--merge keeps the rows of an earlier .json file: give it with --out")
     with extra("bench"):
         import torch  # noqa: F401
     if find_spec("triton") is None:
@@ -21,7 +26,7 @@ def model(match: str, archs: tuple[str, ...], only_list: bool, outs: tuple[Path,
             "triton is not installed, and the GPU model compiles by it: pip install triton, on Linux"
         )
     from thinned.bench import check_suffix
-    from thinned.bench._gpu_model import CHIPS, rows, select, table, write
+    from thinned.bench._gpu_model import CHIPS, merged, rows, select, table, write
 
     with wrong_arguments():
         cases = select(match)
@@ -34,6 +39,8 @@ def model(match: str, archs: tuple[str, ...], only_list: bool, outs: tuple[Path,
         with progress_bar() as bar:
             task = bar.add_task("starting", total=len(cases) * len(chosen))
             found = rows(cases, chosen, lambda name, done: bar.update(task, description=name, advance=done))
+    if merge and earlier is not None:
+        found = merged(found, earlier)
     for out in outs:
         with writing(out) as beside:
             write(found, beside)

@@ -1,4 +1,4 @@
-"""A model by what was typed: a saved program of torch.export, or the path of a factory."""
+"""A command gets its model here: a saved program of torch.export, or what a factory returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A command's run on Ray: a cluster joined or started, files predicted, and what was written looked over."""
+"""A command runs on Ray here: it joins or starts a cluster, predicts files and checks what was written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from thinned.cli._model import load
 from thinned.contract import Key
 from thinned.mc._collect import SilentError
 from thinned.mc.ray import predict, read
-from thinned.mc.ray._spread import SILENT
+from thinned.mc.ray._columns import SILENT
 
 
 class NotPredicted(RuntimeError):
@@ -111,7 +111,7 @@ def _cluster(address: str | None, workers: int | None, cpus: int, gpus: float) -
             where = address or os.environ["RAY_ADDRESS"]
             raise ValueError(f"no Ray cluster answers at {where!r}: {reason(error)}") from None
     else:
-        if gpus > 0 and not torch.cuda.is_available():  # Ray would wait for one for ever
+        if gpus > 0 and not torch.cuda.is_available():  # Ray would wait for one without end
             raise ValueError(
                 f"gpus={gpus:g}: this machine has none that PyTorch sees; --address names a cluster"
             )

@@ -1,4 +1,4 @@
-"""`thinned audit`: mistakes with dropout in a code base, found without running it."""
+"""`thinned audit` finds mistakes with dropout in a code base without running it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _codes(context: click.Context, parameter: click.Parameter, value: str | None
     return tuple(one.strip() for one in value.split(",") if one.strip())
 
 
-@click.command()
+@click.command(short_help="Find mistakes with dropout in Python files.")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--select", callback=_codes, metavar="CODES", help=f"The rules to check. {_CODES}")
 @click.option("--ignore", callback=_codes, metavar="CODES", help="Rules not to check.")

@@ -1,4 +1,4 @@
-"""`thinned averages`: the averages experiment, as a table and a plot."""
+"""`thinned averages` runs the averages experiment, and shows a table and a plot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from thinned.cli._console import OutPath, extra, progress_bar, show, show_json, 
 _PLAIN_DRAWS = 10  # for each keep rate, with --compare: enough for a mean within a few per cent
 
 
-@click.command()
+@click.command(short_help="Average W · x over many masks, scaled and not.")
 @click.option("--size", type=click.IntRange(1), default=experiment.SIZE, help="Elements of x and of W.")
 @click.option("--masks", type=click.IntRange(2), default=experiment.MASKS, help="Masks for each keep rate.")
 @click.option(

@@ -1,4 +1,4 @@
-"""`thinned bench`: every target of the project, measured on this machine."""
+"""`thinned bench` measures every target of the project on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from thinned.bench import Measured
 
 
-@click.command()
+@click.command(short_help="Measure thinned against copies and torch.")
 @click.argument("match", default="", metavar="[MATCH]")
 @click.option("--list", "only_list", is_flag=True, help="Name the rows and measure nothing.")
 @click.option("--repeats", type=click.IntRange(1), help="Rounds of each row.  [default: 31]")
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     help="Measure nothing: compile the GPU kernels, on a machine with no GPU too, and say what bounds them.",
 )
 @click.option(
+    "--merge", is_flag=True, help="Keep the rows of the model's --out .json that this run does not compile."
+)
+@click.option(
     "--arch", "archs", multiple=True, help="A GPU of the model, such as sm_90; repeat it.  [default: all]"
 )
 def bench(
@@ -46,6 +49,7 @@ def bench(
     outs: tuple[Path, ...],
     as_json: bool,
     gpu_model: bool,
+    merge: bool,
     archs: tuple[str, ...],
 ) -> None:
     """Measure thinned against copies, PyTorch and NumPy: about three minutes on two cores.
@@ -55,10 +59,12 @@ def bench(
     if gpu_model:
         if quick or repeats is not None:
             raise click.UsageError("--gpu-model measures nothing: it takes no --quick and no --repeats")
-        model(match, archs, only_list, outs, as_json)
+        model(match, archs, only_list, outs, as_json, merge)
         return
-    if archs:
-        raise click.UsageError("--arch names a GPU of the model: give --gpu-model with it")
+    if archs or merge:
+        raise click.UsageError(
+            "--arch names a GPU of the model, and --merge is of its file: give --gpu-model with them"
+        )
     with extra("bench"):
         from thinned.bench import as_dict, check_suffix, select
     with wrong_arguments():

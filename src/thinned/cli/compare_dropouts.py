@@ -1,4 +1,4 @@
-"""`thinned compare-dropouts`: the family on two bundled data sets, as a table with standard errors."""
+"""`thinned compare-dropouts` compares the family on two bundled data sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.markup import escape
 from thinned.cli._console import OutPath, extra, progress_bar, show, writing
 
 
-@click.command("compare-dropouts")
+@click.command("compare-dropouts", short_help="Train one network with each kind of dropout.")
 @click.option("--seeds", type=click.IntRange(2), default=10, help="Networks of each family and data set.")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=0, help="The first of them.")
 @click.option(

@@ -1,4 +1,4 @@
-"""`thinned conformance`: one mask on every backend, device and number of shards."""
+"""`thinned conformance` makes one mask on every backend, device and number of shards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.markup import escape
 from thinned.cli._console import OutPath, extra, progress_bar, show, show_json, writing
 
 
-@click.command()
+@click.command(short_help="Make one mask on every backend and device.")
 @click.option(
     "--backend", "chosen", multiple=True, help="Only this one; repeat it for several.  [default: all]"
 )

@@ -1,4 +1,4 @@
-"""`thinned demo`: the demonstration on handwritten digits, as one HTML report."""
+"""`thinned demo` makes the demonstration on handwritten digits, one HTML report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import TaskID
 from thinned.cli._console import OutPath, extra, progress_bar, show, writing
 
 
-@click.command()
+@click.command(short_help="Train small networks, and write a report.")
 @click.option(
     "--out",
     type=OutPath(),
@@ -29,8 +29,8 @@ def demo(out: Path, seed: int, quick: bool, again: bool) -> None:
     findings are shown with their date, and nothing is trained.
     """
     with extra("demo"):
-        from thinned.demo.kept import fingerprint, standing
         from thinned.demo.settings import FULL, QUICK
+        from thinned.demo.standing_report import fingerprint, standing
 
         settings = QUICK if quick else FULL
         made_by = fingerprint(settings, seed)

@@ -1,4 +1,4 @@
-"""`thinned info`: what does the work here, and which frameworks are about."""
+"""`thinned info` shows which kernel computes here, and which frameworks are installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REMEDY: Final = (
 )
 
 
-@click.command()
+@click.command(short_help="Show the code path and the frameworks found.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def info(as_json: bool) -> None:
     """Show the code path in use, threads, and the frameworks found."""

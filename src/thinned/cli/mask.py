@@ -1,4 +1,4 @@
-"""`thinned mask`: make a mask, count it, and give its digest."""
+"""`thinned mask` makes a mask, counts it, and gives its digest."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _sizes(context: click.Context, parameter: click.Parameter, value: str | None
     return tuple(int(entry) for entry in entries)
 
 
-@click.command()
+@click.command(short_help="Make a mask: its counts and its digest.")
 @click.argument("shape", callback=_sizes)
 @click.option("-p", "--p", type=float, required=True, help="Drop probability, in [0, 1].")
 @click.option("--seed", type=_WORD, default=0, help="The key's seed.")
@@ -107,7 +107,7 @@ def _check_memory(shape: tuple[int, ...]) -> None:
 
 
 def count(kept: Bools) -> dict[str, Any]:
-    """How many positions are kept and dropped, and the SHA-256 of the mask as uint8 in C order."""
+    """Counts kept and dropped positions, and takes the SHA-256 of the mask as uint8 in C order."""
     flat = np.ascontiguousarray(kept).reshape(-1).view(np.uint8)
     digest, total = hashlib.sha256(), 0
     with progress_bar() as bar:

@@ -1,4 +1,4 @@
-"""`thinned mc`: Monte Carlo dropout on a saved model."""
+"""`thinned mc` applies Monte Carlo dropout to a saved model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mc() -> None:
 mc.add_command(predict)
 
 
-@mc.command()
+@mc.command(short_help="Say whether averaging is worth it.")
 @click.argument("model")
 @click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @drawing
@@ -106,7 +106,7 @@ def _read(path: Path) -> tuple[Any, Any]:
 
 
 def _check_array(path: Path, name: str, array: Any) -> None:
-    """One row an input, and numbers in them."""
+    """Checks that the array has one row for each input, and holds numbers."""
     if not array.ndim or not len(array):
         raise InputError(f"{str(path)!r}: {name} must have a row for each input, got shape {array.shape}")
     if array.dtype.kind not in "biufc":

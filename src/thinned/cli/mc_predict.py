@@ -1,4 +1,4 @@
-"""`thinned mc predict`: Monte Carlo prediction of files of inputs, on many workers."""
+"""`thinned mc predict` predicts files of inputs by Monte Carlo dropout, on many workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thinned.cli._console import OutPath, extra, show, show_json, wrong_argument
 from thinned.cli._drawing import drawing
 
 
-@click.command()
+@click.command(short_help="Predict by many thinned networks.")
 @click.argument("model")
 @click.argument("data", nargs=-1, required=True)
 @click.option(

@@ -1,8 +1,7 @@
-"""The matrix: one mask on every backend, device and number of shards, eager and compiled, by its digest.
+"""The matrix compares one mask on every backend, device and number of shards by its digest."""
 
-`_matrix` starts a process for each backend, whose file is `_on_….py`; `_case` is the mask that all make,
-and `_report` writes docs/matrix.md.
-"""
+# `_matrix` starts a process for each backend, whose file is `_on_….py`; `_case` is the mask that all make,
+# and `_report` writes docs/matrix.md.
 
 from thinned.conformance._case import EXPECTED, Cell
 from thinned.conformance._matrix import BACKENDS, matrix

@@ -1,4 +1,4 @@
-"""The mask that every cell makes, and what a cell says of it."""
+"""Every cell makes the mask of this file, and reports it in one form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every cell, each backend in a process of its own: Keras has one backend, JAX one set of devices."""
+"""The matrix runs each backend in its own process."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ class _Backend(NamedTuple):
     module: str
     packages: tuple[str, ...]
     environment: Mapping[str, str]
+    function: str = "mask"
 
 
 _BACKENDS: Final = {
     "NumPy": _Backend("_on_numpy", (), {}),
     "PyTorch": _Backend("_on_torch", ("torch",), {}),
-    "PyTorch, DTensor": _Backend("_on_dtensor", ("torch",), {}),
-    "PyTorch, Triton interpreted": _Backend("_on_triton", ("torch", "triton"), {"TRITON_INTERPRET": "1"}),
+    "PyTorch, DTensor": _Backend("_on_torch", ("torch",), {}, "mask_of_dtensor"),
+    "PyTorch, Triton interpreted": _Backend(
+        "_on_torch", ("torch", "triton"), {"TRITON_INTERPRET": "1"}, "mask_by_triton"
+    ),
     "JAX": _Backend("_on_jax", ("jax",), _FOUR_DEVICES),
     "TensorFlow": _Backend("_on_tensorflow", ("tensorflow",), {}),
     **{
@@ -85,7 +88,8 @@ def _not_run(name: str, reason: str) -> Iterator[Cell]:
 
 
 def _cells(name: str) -> Iterator[Cell]:
-    make = importlib.import_module(f"thinned.conformance.{_BACKENDS[name].module}").mask
+    backend = _BACKENDS[name]
+    make = getattr(importlib.import_module(f"thinned.conformance.{backend.module}"), backend.function)
     for device in DEVICES:
         for mode in MODES:
             for shards in SHARDS:

@@ -1,4 +1,4 @@
-"""The mask by JAX's front end, of an array that is divided over a mesh."""
+"""This backend makes the mask with JAX, of an array that is divided over a mesh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mask by Keras's functions, on the backend that the process has."""
+"""This backend makes the mask with Keras's functions, on the backend of the process."""
 
 from __future__ import annotations
 

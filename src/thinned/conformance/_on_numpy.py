@@ -1,4 +1,4 @@
-"""The mask by NumPy's front end, part by part."""
+"""This backend makes the mask with NumPy, part by part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mask by TensorFlow's front end, part by part; compiled by XLA."""
+"""This backend makes the mask with TensorFlow, part by part, and compiled by XLA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The matrix for programs, and as Markdown for people."""
+"""The matrix is written here for programs, and as Markdown for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The error of averaging k thinned networks, beside that of the one network with scaled weights."""
+"""This experiment compares the error of k averaged networks with that of one network with scaled weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thinned.demo.conventions import Trained
 from thinned.demo.digits import error
 from thinned.demo.drawing import BLUE, RED, canvas, to_svg
 from thinned.demo.section import Section, Table, Tick, paragraphs
-from thinned.demo.spread import difference, in_words, spread, stands_out
+from thinned.demo.statistics import difference, in_words, spread, stands_out
 
 _SHOWN = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200)
 
@@ -72,7 +72,7 @@ def section(trained: list[Trained], samples: int, seed: int, tick: Tick) -> Sect
         ),
         text=paragraphs(f"""
             Every mask makes a thinned network of its own, and a network trained with dropout is a committee
-            of them that share their weights. The honest way to ask a committee is to draw k masks and average
+            of them that share their weights. To ask a committee without bias is to draw k masks and average
             the k answers. The cheap way is one pass with nothing dropped (weight scaling). It stands in for
             the average over all masks: exactly for a single linear layer, approximately for a deep network.
 

@@ -1,4 +1,4 @@
-"""Every family on two bundled data sets: error, likelihood, calibration and the time of a step, by seed."""
+"""This experiment trains every family on two data sets: error, likelihood, calibration and time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from thinned import Key
 from thinned.demo.digits import one_thread
 from thinned.demo.families import Family, families, network, probabilities
 from thinned.demo.section import Tick
-from thinned.demo.spread import Spread, difference, spread
+from thinned.demo.statistics import Spread, difference, spread
 from thinned.mc._measures import measures
 from thinned.torch import keyed, set_step
 
@@ -47,7 +47,7 @@ class Sizes:
 
     @property
     def steps(self) -> int:
-        """Of one training."""
+        """Counts the steps of one training."""
         return self.epochs * (self.train // self.batch)
 
 
@@ -137,7 +137,7 @@ class Verdict:
 
 
 def verdicts(rows: dict[str, Any], key: str) -> dict[str, Verdict]:
-    """Of one measure: a difference is clear at 5 % for all families together, by Bonferroni's rule."""
+    """Judges one measure: a difference is clear at 5 % for all families together, by Bonferroni's rule."""
     tests = len(rows) - 1
     found = {}
     for name, values in rows.items():

@@ -1,4 +1,4 @@
-"""The comparison of families in words and tables, as Markdown."""
+"""The comparison of families is written here as Markdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from thinned.demo.compared import MEASURES, Verdict, first, verdicts
 from thinned.demo.section import paragraphs
-from thinned.demo.spread import Spread
+from thinned.demo.statistics import Spread
 
 _PERCENT = ("error", "calibration")
 
@@ -31,7 +31,8 @@ def as_markdown(data: dict[str, Any], command: str) -> str:
     """
     parts = ["# Families compared", "", "\n\n".join(paragraphs(text))]
     for name, rows in data["sets"].items():
-        parts += ["", f"## {name.capitalize()}", "", *_table(rows, data["rates"]), "", *_findings(rows)]
+        parts += ["", f"## {name.capitalize()}", "", *_table(rows, data["rates"]), ""]
+        parts += [f"- {finding}" for finding in findings(rows)]
     return "\n".join(parts) + "\n"
 
 
@@ -75,7 +76,3 @@ def findings(rows: dict[str, Any]) -> list[str]:
             words.append(f"{best} is clearly ahead of all others")
         found.append(f"{title.partition(',')[0]}: {'; '.join(words)}.")
     return found
-
-
-def _findings(rows: dict[str, Any]) -> list[str]:
-    return [f"- {finding}" for finding in findings(rows)]

@@ -1,4 +1,4 @@
-"""No dropout, inverted dropout, and classic dropout with weights scaled at test time."""
+"""This experiment compares no dropout, inverted dropout, and classic dropout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from thinned.demo.digits import TRAIN_IMAGES, Digits, P, behind_dropout, error, split, train
 from thinned.demo.drawing import BLUE, GREEN, GREY, canvas, to_svg
 from thinned.demo.section import Section, Table, Tick, paragraphs
-from thinned.demo.spread import difference, in_words, spread, stands_out
+from thinned.demo.statistics import difference, in_words, spread, stands_out
 from thinned.torch.nn import Dropout
 
 NAMES = ("without dropout", "inverted", "classic")
@@ -29,7 +29,7 @@ class Trained:
 
 
 def train_all(seeds: int, epochs: int, hidden: int, seed: int, tick: Tick) -> list[Trained]:
-    """One network of each kind a seed: same split, same start, same order of images, other masks."""
+    """Trains a network of each kind for a seed: same split, start and order of images, other masks."""
     kinds: tuple[Callable[[], nn.Module], ...] = (
         nn.Identity,
         partial(Dropout, P),

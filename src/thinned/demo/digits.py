@@ -1,4 +1,4 @@
-"""Handwritten digits, the small network that reads them, and its training."""
+"""This file loads handwritten digits, defines the small network that reads them, and trains it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures in the colours of the page around them, light or dark."""
+"""Figures are drawn here in the colours of the page around them, light or dark."""
 
 from __future__ import annotations
 

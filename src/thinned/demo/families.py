@@ -1,4 +1,4 @@
-"""One residual network, with each member of the family in the place where its users put it."""
+"""One residual network is defined here, with each member of the family where its users put it."""
 
 from __future__ import annotations
 

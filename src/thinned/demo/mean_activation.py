@@ -1,4 +1,4 @@
-"""The averages experiment, told and drawn."""
+"""This section runs the averages experiment and draws it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A 5 × 5 tensor of ones before and after dropout, and why the rest became 2."""
+"""This section shows a 5 × 5 tensor of ones before and after dropout, and why the rest became 2."""
 
 from __future__ import annotations
 

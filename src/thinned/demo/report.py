@@ -1,4 +1,4 @@
-"""The report: one HTML page that needs nothing but itself."""
+"""The report is one HTML page that loads nothing else."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import torch
 from jinja2 import Environment, StrictUndefined
 
 from thinned import __version__, _kernel, get_num_threads
-from thinned.demo.kept import PACKAGES
 from thinned.demo.section import Section
+from thinned.demo.standing_report import PACKAGES
 
 
 def render(sections: Sequence[Section], command: str, made_by: str = "") -> str:

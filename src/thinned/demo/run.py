@@ -1,4 +1,4 @@
-"""The whole demonstration, in order."""
+"""The whole demonstration runs here, in order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from collections.abc import Callable
 from functools import partial
 
 from thinned import averages
-from thinned.demo import committee, conventions, mean_activation, ones, step, thinning, unfamiliar, worth
+from thinned.demo import (
+    committee,
+    conventions,
+    mean_activation,
+    ones,
+    out_of_distribution,
+    step,
+    thinning,
+    worth,
+)
 from thinned.demo.digits import one_thread
 from thinned.demo.section import Section
 from thinned.demo.settings import Settings
@@ -46,7 +55,7 @@ def run(settings: Settings, seed: int = 0, report: Report | None = None) -> list
         comparing = partial(say, "comparing with weight scaling", s.seeds + s.resamples)
         told.append(worth.section(trained, few, s.resamples, seed, comparing))
         looking = partial(say, "looking at what is no digit", s.seeds)
-        told.append(unfamiliar.section(trained, s.strangers, few, seed, looking))
+        told.append(out_of_distribution.section(trained, s.strangers, few, seed, looking))
     told.append(thinning.section())
     told.append(step.section(s.width, s.rounds, seed, partial(say, "timing steps", s.rounds)))
     return told

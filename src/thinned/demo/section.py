@@ -1,4 +1,4 @@
-"""What every experiment hands to the report."""
+"""Every experiment gives the report a section."""
 
 from __future__ import annotations
 

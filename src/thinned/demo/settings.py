@@ -1,4 +1,4 @@
-"""How large the demonstration is."""
+"""The settings say how large the demonstration is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What sharing masks over a batch costs in accuracy, and saves in time: dropout, and thinned networks."""
+"""This experiment measures what masks shared over a batch cost in accuracy and save in time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from thinned.demo.compared import SETS, Split, split
 from thinned.demo.digits import one_thread
 from thinned.demo.drawing import BLUE, GREEN, GREY, INK, RED, canvas, to_svg
 from thinned.demo.section import Section, Table, Tick, paragraphs
-from thinned.demo.spread import difference, spread, stands_out
+from thinned.demo.statistics import difference, spread, stands_out
 from thinned.torch import keyed, set_step, thin
 from thinned.torch.nn import Dropout
 
@@ -69,7 +69,7 @@ def measure(seeds: int, steps: int, width: int, tick: Callable[[int], None]) -> 
 
 
 def _curve(way: str, data: Split, steps: int, width: int, seed: int) -> dict[str, list[float]]:
-    """One training; first weights and the order of samples depend on the seed alone."""
+    """Trains once; first weights and the order of samples depend on the seed alone."""
     order = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -103,7 +103,7 @@ def _curve(way: str, data: Split, steps: int, width: int, seed: int) -> dict[str
 
 
 def measured() -> dict[str, Any]:
-    """What was measured once, by `benchmarks/side_by_side/thinning.py`."""
+    """Returns the figures that `benchmarks/side_by_side/thinning.py` measured once."""
     data: dict[str, Any] = json.loads(files("thinned.demo").joinpath(_MEASURED).read_text(encoding="utf-8"))
     return data
 

@@ -1,4 +1,4 @@
-"""Are a hundred passes worth it? Monte Carlo dropout against weight scaling, and how sure each is."""
+"""This experiment compares a hundred Monte Carlo passes with weight scaling."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from thinned.averages import Doubles
 from thinned.demo.conventions import Trained
 from thinned.demo.drawing import BLUE, GREY, RED, canvas, to_svg
 from thinned.demo.section import Section, Table, Tick, paragraphs
-from thinned.demo.spread import Spread, difference, spread, stands_out
+from thinned.demo.statistics import Spread, difference, spread, stands_out
 from thinned.mc._compare import compare
 from thinned.mc._comparison import NAMES
 from thinned.mc._measures import measures

@@ -1,4 +1,4 @@
-"""Dropout for Equinox, in the manner of `equinox.nn`.
+"""This package has dropout for Equinox, in the manner of `equinox.nn`.
 
 `thinned.equinox.nn.Dropout` is `thinned.equinox.Dropout` too.
 """

@@ -1,9 +1,8 @@
-"""Layers of `equinox.nn`: `Dropout`."""
+"""This file has the layers of `equinox.nn`: `Dropout`."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import equinox
 import jax
@@ -12,6 +11,7 @@ from jax import lax
 from thinned._arguments import UNUSED
 from thinned.contract import check_probability
 from thinned.jax import dropout
+from thinned.jax._types import AnyKey
 
 __all__ = ["Dropout"]
 
@@ -53,9 +53,9 @@ class Dropout(equinox.nn.Dropout):
     @jax.named_scope("thinned.equinox.nn.Dropout")
     def __call__(
         self,
-        x: Any,
+        x: jax.Array,
         *,
-        key: Any = None,
+        key: AnyKey | None = None,
         inference: bool | None = None,
         deterministic: bool | None = None,
     ) -> jax.Array:

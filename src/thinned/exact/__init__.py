@@ -1,4 +1,4 @@
-"""The average over all thinned networks, exactly: every mask is visited, and none is drawn."""
+"""The average over all thinned networks is computed exactly: every mask is visited, and none drawn."""
 
 from thinned.exact._average import average, average_linear, average_sites
 from thinned.exact._masks import MAX_UNITS, masks

@@ -1,4 +1,4 @@
-"""The average of a function over all masks of one site, of several, or of a linear layer's input."""
+"""A function is averaged here over all masks of one site, of several, or of a linear layer's input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from thinned.exact import _arrays
+from thinned.exact import _moments
 from thinned.exact._masks import Doubles, Mode, Units, check_chunk, check_few, check_units, every, undecided
 from thinned.exact._moments import Average, Geometric, moments
 
@@ -58,7 +58,7 @@ def average(
         >>> float(result.mean), float(result.weight_scaling)
         (0.5, 0.0)
     """
-    x = _arrays.as_input(x, "x")
+    x = _moments.as_input(x, "x")
     if x.ndim == 0:
         raise ValueError("x must have at least one dimension, the units, got shape ()")
     units = check_units(x.shape[-1], p, mode)
@@ -66,10 +66,10 @@ def average(
 
     def thinned(factors: Doubles) -> Any:
         wide = factors.reshape(len(factors), *rows, -1)
-        zero = _arrays.like(np.zeros(()), x)
+        zero = _moments.like(np.zeros(()), x)
         # A dropped unit is 0 whatever it was: NaN times 0 is not.
-        kept = _arrays.namespace(x).where(_arrays.like(wide != 0, x), x, zero)
-        return function(kept * _arrays.like(wide, x))
+        kept = _moments.namespace(x).where(_moments.like(wide != 0, x), x, zero)
+        return function(kept * _moments.like(wide, x))
 
     most = _inputs_at_a_time(int(np.prod(x.shape)), chunk)
     return _over_factors(thinned, units, geometric, most)
@@ -115,9 +115,9 @@ def average_sites(
         >>> float(result.mean), float(result.weight_scaling)
         (2.5, 2.0)
     """
-    if not (like is None or _arrays.is_tensor(like)):
+    if not (like is None or _moments.is_tensor(like)):
         raise TypeError(f"like must be a torch tensor or None, got {type(like).__name__}")
-    reference = np.zeros(()) if like is None else _arrays.as_input(like, "like")
+    reference = np.zeros(()) if like is None else _moments.as_input(like, "like")
     entries = list(p) if isinstance(p, (list, tuple, np.ndarray)) else [p] * len(sizes)
     if len(entries) != len(sizes):
         raise ValueError(f"p must be one number or one entry for each of {len(sizes)} sites, got {p!r}")
@@ -126,7 +126,7 @@ def average_sites(
     ends = np.cumsum([site.p.size for site in sites])[:-1]
 
     def split(factors: Doubles) -> Any:
-        return function(*(_arrays.like(part, reference) for part in np.split(factors, ends, axis=1)))
+        return function(*(_moments.like(part, reference) for part in np.split(factors, ends, axis=1)))
 
     return _over_factors(split, units, geometric, check_chunk(_MOST if chunk is None else chunk))
 
@@ -172,7 +172,7 @@ def average_linear(
         >>> result.mean.round(4), result.weight_scaling.round(4)
         (array([-0.2498]), array([-0.7616]))
     """
-    x, weight = _arrays.as_input(x, "x"), _arrays.as_input(weight, "weight")
+    x, weight = _moments.as_input(x, "x"), _moments.as_input(weight, "weight")
     if x.ndim == 0 or weight.ndim != 2 or weight.shape[0] != x.shape[-1]:
         wanted = f"({x.shape[-1] if x.ndim else 'n'}, outputs)"
         raise ValueError(
@@ -180,7 +180,7 @@ def average_linear(
         )
     units = check_units(x.shape[-1], p, mode)
     check_few(units.p)
-    bias = bias if _arrays.is_tensor(bias) else _arrays.like(np.asarray(bias, dtype=np.float64), x)
+    bias = bias if _moments.is_tensor(bias) else _moments.like(np.asarray(bias, dtype=np.float64), x)
     most = _inputs_at_a_time(int(np.prod(x.shape[:-1])) * weight.shape[1], chunk)
     at_mean = _product(x, weight, np.flatnonzero(units.expected), units.expected) + bias
     return moments(function, at_mean[None], _pre_activations(x, weight, bias, units, most), geometric)
@@ -189,13 +189,13 @@ def average_linear(
 def _pre_activations(
     x: Any, weight: Any, bias: Any, units: Units, most: int
 ) -> Iterator[tuple[Any, Doubles]]:
-    """By doubling: those of the masks with a unit are those of the masks without it, plus its row."""
+    """Computes pre-activations by doubling: a unit's row is added to those of the masks without it."""
     free = np.flatnonzero(undecided(units.p))
     count = min(most.bit_length() - 1, free.size)
     low, high = free[:count], free[count:]
     sums = (_product(x, weight, np.flatnonzero(units.p == 0), units.factor) + bias)[None]
     probability = np.ones(1)
-    concatenate = _arrays.namespace(x).concatenate
+    concatenate = _moments.namespace(x).concatenate
     for unit in low:
         row = _product(x, weight, np.array([unit]), units.factor)
         sums = concatenate([sums, sums + row])
@@ -208,7 +208,7 @@ def _pre_activations(
 def _product(x: Any, weight: Any, units: npt.NDArray[np.intp], factor: Doubles) -> Any:
     """The part of the pre-activations that comes from these units, each times its factor."""
     chosen = units.tolist()
-    return (x[..., chosen] * _arrays.like(factor[units], x)) @ weight[chosen]
+    return (x[..., chosen] * _moments.like(factor[units], x)) @ weight[chosen]
 
 
 def _over_factors(

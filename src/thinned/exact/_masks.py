@@ -1,4 +1,4 @@
-"""Every mask of a few units, and its probability."""
+"""This file lists every mask of a few units, with its probability."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def undecided(p: Doubles) -> Bools:
 
 
 def check_p(n: Any, p: Any) -> Doubles:
-    """One drop probability a unit."""
+    """Checks that there is one drop probability for each unit."""
     units = _at_least("n", n, 0)
     if np.ndim(p) == 0:
         found = np.full(units, check_probability(p))

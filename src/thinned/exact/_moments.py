@@ -1,15 +1,52 @@
-"""Weighted sums over masks, and the averages that follow from them."""
+"""Averages follow here from weighted sums over masks."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from thinned.exact import _arrays
 from thinned.exact._masks import Doubles
+
+
+def as_input(x: Any, name: str) -> Any:
+    """A floating tensor as it is; anything else as an array of doubles."""
+    if is_tensor(x):
+        if not x.is_floating_point():
+            raise TypeError(f"{name} must be a floating-point tensor, got {x.dtype}: pass {name}.double()")
+        return x
+    array = np.asarray(x)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold real numbers, got {array.dtype}")
+    return array.astype(np.float64)
+
+
+def is_tensor(x: Any) -> bool:
+    """Tells whether x is torch's; it cannot be if nothing has loaded torch."""
+    torch: Any = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def namespace(x: Any) -> Any:
+    """The module whose functions take x."""
+    return sys.modules["torch"] if is_tensor(x) else np
+
+
+def like(values: Any, x: Any) -> Any:
+    """A NumPy array as what x is: of its dtype and on its device, a bool one staying bool."""
+    if not is_tensor(x):
+        return values
+    tensor = namespace(x).from_numpy(np.ascontiguousarray(values)).to(x.device)
+    return tensor if values.dtype == np.bool_ else tensor.to(x.dtype)
+
+
+def widen(values: Any) -> Any:
+    """Return what a function returned, in double."""
+    return values.double() if is_tensor(values) else np.asarray(values, dtype=np.float64)
+
 
 Geometric = Literal["categorical", "bernoulli"]
 
@@ -71,8 +108,8 @@ def moments(
 
 
 def _outputs(function: Callable[[Any], Any], given: Any, count: int) -> Any:
-    """One output a mask, in double."""
-    values = _arrays.widen(function(given))
+    """Returns one output for each mask, in double."""
+    values = widen(function(given))
     shape = tuple(values.shape)
     if not shape or shape[0] != count:
         raise ValueError(f"function must return one output for each of the {count} masks, got shape {shape}")
@@ -81,7 +118,7 @@ def _outputs(function: Callable[[Any], Any], given: Any, count: int) -> Any:
 
 def _weigh(probability: Doubles, values: Any) -> Any:
     rows = values.reshape(len(probability), -1)
-    return (_arrays.like(probability, values) @ rows).reshape(values.shape[1:])
+    return (like(probability, values) @ rows).reshape(values.shape[1:])
 
 
 def _check_geometric(geometric: Any) -> None:
@@ -90,13 +127,13 @@ def _check_geometric(geometric: Any) -> None:
 
 
 def _logarithms(values: Any, geometric: Geometric) -> Any:
-    """Of each outcome's probability, outcomes along the last axis."""
+    """Returns the logarithm of each outcome's probability, outcomes along the last axis."""
     if not bool(((values >= 0) & (values <= 1)).all()):
         raise ValueError(
             f'geometric="{geometric}" averages probabilities, got outputs outside [0, 1]: '
             "end the function in a softmax or a sigmoid"
         )
-    xp = _arrays.namespace(values)
+    xp = namespace(values)
     with np.errstate(divide="ignore"):  # log 0: one impossible vote makes an outcome impossible
         if geometric == "bernoulli":
             return xp.stack([xp.log(values), xp.log1p(-values)], -1)
@@ -109,7 +146,7 @@ def _logarithms(values: Any, geometric: Geometric) -> Any:
 
 
 def _renormalise(logs: Any, geometric: Geometric) -> Any:
-    xp = _arrays.namespace(logs)
+    xp = namespace(logs)
     powers = xp.exp(logs - xp.amax(logs, -1)[..., None])
     shares = powers / powers.sum(-1)[..., None]
     return shares[..., 0] if geometric == "bernoulli" else shares

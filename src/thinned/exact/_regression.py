@@ -1,4 +1,4 @@
-"""Dropout on the input of a linear model, whose averages need no enumeration."""
+"""Dropout on the input of a linear model is averaged here by formulas, without enumeration."""
 
 from __future__ import annotations
 

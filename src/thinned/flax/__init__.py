@@ -1,4 +1,4 @@
-"""Dropout layers for Flax, in the names and manners of `flax.nnx` and of `flax.linen`.
+"""This package has dropout layers for Flax, in the manners of `flax.nnx` and `flax.linen`.
 
 A mask's key is the one that Flax hands out, from `nnx.Rngs` or `apply(…, rngs={"dropout": key})`, so that
 Flax's own folding by path and count applies; or a key of your own, given to the call.

@@ -1,4 +1,4 @@
-"""Names of Flax beside its documented ones, each with its purpose; a message names one that is gone."""
+"""Flax's undocumented names stand here, each with its purpose; a message names one that is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Common to nnx and linen: when a key is drawn, and what one mask is shared along."""
+"""The layers of nnx and linen share this file: when a key is drawn, and what one mask is shared along."""
 
 from __future__ import annotations
 

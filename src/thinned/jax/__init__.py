@@ -1,4 +1,4 @@
-"""Dropout for JAX: `dropout`, `keep_mask`, attention and other verbs, under all transformations and meshes.
+"""This package has dropout for JAX, under all its transformations and on meshes.
 
 `kept_units` and `thin_dense` compute thinned networks, of a fixed number of units.
 

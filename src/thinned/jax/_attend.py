@@ -1,4 +1,4 @@
-"""Attention tile by tile: forward, its tangent and its gradient; nothing of T × S is kept.
+"""Attention is computed here tile by tile: forward, its tangent and its gradient, with no T × S array.
 
 Two primitives, so that JAX knows the derivatives under every transformation: attention, and its tangent,
 which is linear and whose transpose is the backward pass. Both compute the probabilities of a tile again.
@@ -297,7 +297,7 @@ def _tangent_shapes(*operands: Any, spec: Spec, wanted: tuple[str, ...]) -> Any:
 
 
 def _tangent_jvp(primals: Any, tangents: Any, **parameters: Any) -> Any:
-    """By the passes' own operations, which keep each tile's probabilities."""
+    """Differentiates by the passes' own operations, which keep each tile's probabilities."""
     moving = [k for k, one in enumerate(tangents) if not isinstance(one, ad.Zero)]
 
     def function(*some: Any) -> Any:

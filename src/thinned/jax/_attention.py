@@ -1,4 +1,4 @@
-"""The verb `dot_product_attention`: what is asked, and how it is put to the tiled passes."""
+"""`dot_product_attention` checks its arguments here and calls the tiled passes."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def attend(
     start: Any = None,
     blind: float = -math.inf,
 ) -> tuple[jax.Array, jax.Array]:
-    """In training, of arguments that fit each other and have four dimensions: the output and the residual.
+    """Computes output and residual in training, of four-dimensional arguments that fit each other.
 
     Args:
         query: (B, T, N, H).

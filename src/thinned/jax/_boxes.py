@@ -1,4 +1,4 @@
-"""Boxes of a map that are masked: of time and frequency, and of a picture."""
+"""These functions mask boxes of a map: spans of time and frequency, and boxes of a picture."""
 
 from __future__ import annotations
 

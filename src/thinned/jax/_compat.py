@@ -1,4 +1,4 @@
-"""JAX's names that it does not promise to keep, each with its purpose and with what happens without it.
+"""JAX's private names stand here, each with its purpose and with what happens without it.
 
 No other file of `thinned.jax` imports from `jax._src`, `jax.extend`, `jax.interpreters` or
 `jax.experimental`.
@@ -26,7 +26,7 @@ mlir: Any = ROOM.name("jax.interpreters.mlir", "lower a primitive for each platf
 ClosedJaxpr: Any = ROOM.name("jax.extend.core.ClosedJaxpr", "read which dropouts a function reaches")
 Jaxpr: Any = ROOM.name("jax.extend.core.Jaxpr", "read which dropouts a function reaches")
 Literal: Any = ROOM.name("jax.extend.core.Literal", "read which dropouts a function reaches")
-# Without the module nobody can ask for Taylor-mode derivatives.
+# Without the module there are no Taylor-mode derivatives.
 jet_rules: dict[Any, Any] = ROOM.name("jax.experimental.jet.jet_rules", "have Taylor-mode derivatives", {})
 
 # What the kernel needs, and without which `jax.numpy` does the work.
@@ -73,7 +73,7 @@ def check_kernel(lacked: str | None = None) -> bool:
 
 
 def is_for_export(context: Any) -> bool:
-    """Whether a lowering is `jax.export`'s; False where JAX does not say: export then refuses the call."""
+    """Tells whether `jax.export` lowers; False where JAX does not say: export then refuses the call."""
     return bool(getattr(context.module_context.lowering_parameters, "for_export", False))
 
 

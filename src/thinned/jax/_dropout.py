@@ -1,4 +1,4 @@
-"""The verbs: `dropout` and `keep_mask` on JAX arrays."""
+"""`dropout` and `keep_mask` take JAX arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropout of graphs: edges, nodes and messages, each by the number that it has in the whole graph."""
+"""These functions drop edges, nodes and messages of graphs, by their numbers in the whole graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys as data: the four words of a `Key`, or of a jax PRNG key, in a uint32 array."""
+"""A key is an array here: the four words of a `Key`, or of a jax PRNG key, as uint32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise whose rate has a gradient: concrete dropout and variational dropout."""
+"""Concrete and variational dropout multiply by noise whose rate has a gradient."""
 
 from __future__ import annotations
 

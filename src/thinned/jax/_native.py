@@ -1,4 +1,4 @@
-"""The native kernel on a CPU, through XLA's foreign function interface, and how a mesh divides it.
+"""XLA calls the native kernel on a CPU through its foreign function interface, and on a mesh by parts.
 
 The kernel needs to know where its part of the mask begins. It is told by the numbers of the part's indices
 along each dimension, made by an iota that is divided as x is: so every device knows, and none has to ask

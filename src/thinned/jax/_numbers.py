@@ -1,4 +1,4 @@
-"""The primitive `thinned_words`: numbers of given positions by a key, for what is no product with a mask."""
+"""The primitive `thinned_words` gives numbers of positions by a key, where no mask is multiplied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mask in `jax.numpy`, for every platform.
+"""The mask is computed here in `jax.numpy`, for every platform.
 
 Element by element, so that no part of a sharded mask needs a neighbour's words. In 64-bit integers, whatever
 `jax_enable_x64` says: a position has 63 bits, a product of the generator 64.

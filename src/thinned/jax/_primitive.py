@@ -1,4 +1,4 @@
-"""Two primitives, dropout and its mask: what JAX has to know of them under each transformation."""
+"""Dropout and its mask are two primitives, with a rule for each of JAX's transformations."""
 
 from __future__ import annotations
 

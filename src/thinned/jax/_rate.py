@@ -1,4 +1,4 @@
-"""The drop probability as a number or a traced scalar: its threshold in words, and the scale that follows."""
+"""A drop probability, a number or a traced scalar, becomes a threshold and a scale here."""
 
 from __future__ import annotations
 

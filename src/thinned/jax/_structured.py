@@ -1,4 +1,4 @@
-"""Dropout of a structure: axes by name, words, keys of attention, patches."""
+"""These functions drop parts of a structure: named axes, words, keys of attention, patches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dense layers of a thinned network: what is dropped is not computed, and no shape depends on the mask."""
+"""These dense layers do not compute what is dropped, and no shape depends on the mask."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from thinned import _fixed
 from thinned.contract import check_integer
-from thinned.jax import _key, _philox, _rows
+from thinned.jax import _gathers, _key, _philox
 from thinned.jax._types import AnyKey
 
 
@@ -97,19 +97,19 @@ def thin_dense(
     inputs, outputs = _kept("inputs", inputs, features), _kept("outputs", outputs, weight.shape[1])
     count = features if inputs is None else jnp.shape(inputs)[0]
     if array.shape[-1] == features and count != features:
-        array = jnp.moveaxis(_rows.take(jnp.moveaxis(array, -1, 0), inputs), 0, -1)
+        array = jnp.moveaxis(_gathers.take(jnp.moveaxis(array, -1, 0), inputs), 0, -1)
     elif array.shape[-1] != count:
         raise ValueError(
             f"x has {array.shape[-1]} features, but kernel has {features}, of which {count} are kept"
         )
-    part = weight if inputs is None else _rows.take(weight, inputs)
-    part = part if outputs is None else _rows.take(part.T, outputs).T
+    part = weight if inputs is None else _gathers.take(weight, inputs)
+    part = part if outputs is None else _gathers.take(part.T, outputs).T
     if inputs is not None:
         part = part * np.asarray(_fixed.scale(features, count), part.dtype)
     out = array @ part
     if bias is None:
         return out
-    return out + (jnp.asarray(bias) if outputs is None else _rows.take(bias, outputs))
+    return out + (jnp.asarray(bias) if outputs is None else _gathers.take(bias, outputs))
 
 
 def _kept(name: str, numbers: ArrayLike | None, size: int) -> jax.Array | None:

@@ -1,4 +1,4 @@
-"""Tiles of attention: which scores it holds, who may look where, and what is dropped.
+"""A tile of attention is described here: its scores, which of them are visible, and which are dropped.
 
 Arrays are grouped by heads of key: query (B, K, G, T, H), key and value (B, K, S, H); what fits the scores is
 (B, K, G, T, S), with 1 where it is shared. T and S are padded to whole tiles.
@@ -92,7 +92,7 @@ def tiles(spec: Spec) -> Any:
 
 
 def padded(array: Any, dim: int, size: Any) -> Any:
-    """With zeros behind it, to a whole number of parts of `size`; what is shared stays as it is."""
+    """Adds zeros up to a whole number of parts of `size`; what is shared stays as it is."""
     length = array.shape[dim]
     if not isinstance(length, int) or (length == 1 and size != 1) or length % size == 0:
         return array

@@ -1,4 +1,4 @@
-"""Types of arguments."""
+"""These are the types of arguments."""
 
 from __future__ import annotations
 

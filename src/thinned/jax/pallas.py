@@ -1,4 +1,4 @@
-"""Dropout for JAX on a GPU as a Pallas kernel: eight positions to a call of the generator.
+"""A Pallas kernel drops JAX arrays on a GPU, eight positions for each call of the generator.
 
 `thinned.jax.dropout` computes each element by itself there, so that any partitioner may cut it: 39 products
 of 64 bits for an element. Here it is 2.5. No GPU has run it yet: tests interpret it, and lower it for CUDA.

@@ -1,4 +1,4 @@
-"""Dropout for Keras 3: its layers' names and arguments, and equal masks on PyTorch, JAX and TensorFlow.
+"""This package has dropout for Keras 3, with equal masks on PyTorch, JAX and TensorFlow.
 
 A mask is a function of a layer's seed, its name and the number of the call. The active backend's front end
 does the work: `thinned.torch`, `thinned.jax` or `thinned.tensorflow`; no other is loaded.
@@ -8,7 +8,6 @@ from thinned._installed import needs_keras
 
 needs_keras("thinned.keras")
 
-from thinned.keras._alpha import AlphaDropout
 from thinned.keras._attention import GroupQueryAttention, MultiHeadAttention
 from thinned.keras._audit import audit
 from thinned.keras._augment import Cutout, SpecAugment, WordDropout
@@ -16,11 +15,9 @@ from thinned.keras._block import DropBlock2D
 from thinned.keras._cells import GRUCell, LSTMCell, SimpleRNNCell
 from thinned.keras._concrete import ConcreteDropout
 from thinned.keras._connect import DropConnect
-from thinned.keras._dropout import Dropout
-from thinned.keras._functional import dropout, keep_mask
-from thinned.keras._gaussian import GaussianDropout
+from thinned.keras._dropout import AlphaDropout, Dropout, GaussianDropout
+from thinned.keras._functional import dropout, keep_mask, r_drop
 from thinned.keras._keyed import Keyed, keyed
-from thinned.keras._r_drop import r_drop
 from thinned.keras._rnn import GRU, LSTM, SimpleRNN
 from thinned.keras._scores import AdditiveAttention, Attention
 from thinned.keras._spatial import SpatialDropout1D, SpatialDropout2D, SpatialDropout3D

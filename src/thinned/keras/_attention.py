@@ -1,4 +1,4 @@
-"""Attention of several heads, whose probabilities are dropped."""
+"""Attention of several heads drops its probabilities here."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Heads(Seeded):
         )
 
     def _recomputes(self, query: Any) -> bool:
-        """Whether the backend's attention drops; not where somebody watches, or took over, the layer."""
+        """Tells whether the backend's attention drops; not where a tool records or replaces it."""
         layer = self._dropout_layer
         ours = type(layer) is Dropout and "call" not in vars(layer)
         return bool(ours and layer.rate and active.attention is not None and len(query.shape) == 4)

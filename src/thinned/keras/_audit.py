@@ -1,4 +1,4 @@
-"""The audit of a Keras model: it is run a few times, and what can only be seen running is reported."""
+"""The audit runs a Keras model a few times, and reports what can only be seen while it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words that are replaced; spans of spectrograms and boxes of pictures that are masked."""
+"""These layers replace words, and mask spans of spectrograms and boxes of pictures."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import keras
 from thinned import _boxes
 from thinned._arguments import check_tokens
 from thinned.contract import check_probability
+from thinned.keras._added_layer import SameShape, check_floating, checked_format
 from thinned.keras._backend import active
-from thinned.keras._own import SameShape, check_floating, checked_format
 from thinned.keras._site import Seed
 
 
@@ -69,7 +69,7 @@ class WordDropout(SameShape):
         return self.rate
 
     def compute_output_spec(self, inputs: Any, training: bool = False) -> Any:
-        """Of integers."""
+        """The result has integers."""
         dtype = inputs.dtype if keras.backend.is_int_dtype(inputs.dtype) else "int32"
         return keras.KerasTensor(inputs.shape, dtype)
 

@@ -1,4 +1,4 @@
-"""DropBlock: contiguous blocks of a channel's map are dropped together."""
+"""DropBlock drops contiguous blocks of a channel's map together."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from thinned._blocks import clamp, seed_rate
+from thinned._boxes import clamp, seed_rate
 from thinned.contract import check_integer, check_probability, threshold
+from thinned.keras._added_layer import SameShape, check_floating, checked_format
 from thinned.keras._backend import active
-from thinned.keras._own import SameShape, check_floating, checked_format
 from thinned.keras._site import Seed
 
 

@@ -1,4 +1,4 @@
-"""Recurrent cells: masks of their inputs and states, the same at all times of a sequence."""
+"""Recurrent cells drop their inputs and states here by masks that all times of a sequence share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keras's private names, each with its purpose; a message names one that is gone."""
+"""Keras's private names stand here, each with its purpose; a message names one that is gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Concrete dropout: the rate of a layer's inputs is learned."""
+"""Concrete dropout learns the rate of a layer's inputs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from keras import ops
 
 from thinned._concrete import check_inside, check_positive, check_samples, divergence
 from thinned.keras import _compat
+from thinned.keras._added_layer import Own, check_floating
 from thinned.keras._backend import active
-from thinned.keras._own import Own, check_floating
 from thinned.keras._site import Seed
 
 _TAKES = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -85,7 +85,7 @@ class ConcreteDropout(Own, keras.layers.Wrapper):  # type: ignore[misc]
         return ops.sigmoid(self.rate_logit)
 
     def rate_now(self) -> float:
-        """The rate as a number; NaN in a graph, where nobody knows it."""
+        """The rate as a number; NaN in a graph, where it is not known."""
         if not self.built:
             return self.first_rate
         if not active.is_eager(self.rate_logit.value):
@@ -113,7 +113,7 @@ class ConcreteDropout(Own, keras.layers.Wrapper):  # type: ignore[misc]
         return divergence(logit, ops.sum(ops.square(kernel)), *prior, ops)
 
     def _sharing(self) -> tuple[int | None, ...] | None:
-        """One number for a channel of a convolution."""
+        """Returns the noise shape of one number for each channel of a convolution."""
         rank = len(self.layer.kernel.shape) - 2
         if not rank:
             return None

@@ -1,4 +1,4 @@
-"""DropConnect: the weights of a layer are dropped, not its inputs."""
+"""DropConnect drops the weights of a layer, not its inputs."""
 
 from __future__ import annotations
 

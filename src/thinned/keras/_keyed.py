@@ -1,7 +1,8 @@
-"""A Keras model's keys, and a callback by which a run that is resumed has the masks of the whole run."""
+"""A Keras model gets keys here, and a callback gives a resumed run the masks of the whole run."""
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from typing import Any, TypeVar
 
@@ -71,6 +72,10 @@ class Keyed(keras.callbacks.Callback):  # type: ignore[misc]
     Raises:
         ValueError: when an epoch ends: `… drew … masks in … batches: pass calls=…`.
 
+    Warns:
+        UserWarning: `epoch … begins and the optimizer has counted no batch: …`, for `initial_epoch` without
+            the saved optimizer.
+
     Example:
         >>> callback = Keyed(seed=7)
         >>> # model.fit(x, y, callbacks=[callback])
@@ -92,6 +97,12 @@ class Keyed(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Set the numbers, before any state of the epoch is read."""
         self._before = batches = _compat.batches_of(self.model.optimizer)
+        if epoch and not batches:
+            warnings.warn(
+                f"epoch {epoch} begins and the optimizer has counted no batch: the masks are those of "
+                "a run's start. Load the optimizer with the model, by keras.models.load_model",
+                stacklevel=2,
+            )
         for site in _sites(self.model):
             _count_from([site], batches * self._calls(site))
 

@@ -1,4 +1,4 @@
-"""Blocks that are computed again for their gradient, as `keras.remat` does: each call keeps its key.
+"""A block that `keras.remat` computes again for its gradient keeps the key of its call.
 
 A layer numbers its calls. Where a backend runs a block twice, the second run has to have the keys of the
 first, and the number must not move on. `Drawn` is the note that the first run leaves for the second; where

@@ -1,4 +1,4 @@
-"""Recurrent layers: Keras's, around cells with masks of ours."""
+"""These recurrent layers are Keras's, around cells with our masks."""
 
 from __future__ import annotations
 

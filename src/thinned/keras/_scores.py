@@ -1,4 +1,4 @@
-"""Attention without projections, whose probabilities are dropped."""
+"""Attention without projections drops its probabilities here."""
 
 from __future__ import annotations
 

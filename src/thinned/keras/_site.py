@@ -1,4 +1,4 @@
-"""This file has what every layer here is besides its Keras class: a place that masks are drawn for."""
+"""Every layer of this package is a site too, for which masks are drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropout of whole channels."""
+"""These layers drop whole channels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thinned.keras._site import Seed, held
 
 
 class Channels(Drops):
-    """One decision for each sample and channel."""
+    """Decides once for each sample and channel."""
 
     data_format: str
 

@@ -1,11 +1,11 @@
-"""Averaging thinned networks: Monte Carlo dropout that is right, fast, and knows its error.
+"""Monte Carlo dropout averages thinned networks, and gives each average a standard error.
 
 `active`, `sites`, `predict` and `compare` are those of PyTorch, loaded when they are first asked for;
 `thinned.mc.keras.predict` and `thinned.mc.jax.predict` draw the same samples with the same keys.
-
-`_keys` gives a sample of an input its key, `_collect` and `_statistics` make statistics of samples; `torch`,
-`keras`, `jax` and `ray` draw them. `_compare` sets prediction against weight scaling.
 """
+
+# `_keys` gives a sample of an input its key, `_collect` and `_statistics` make statistics of samples;
+# `torch`, `keras`, `jax` and `ray` draw them. `_compare` sets prediction against weight scaling.
 
 from __future__ import annotations
 

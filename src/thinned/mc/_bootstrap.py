@@ -1,4 +1,4 @@
-"""Intervals of measures, and of their differences, by resampling the inputs."""
+"""Intervals of measures, and of their differences, are computed here by resampling the inputs."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def names(losses: Losses) -> tuple[str, ...]:
 
 
 def _weights(index: Any) -> Doubles:
-    """How often each input is in each resample, from resamples of indices, shape (resamples, inputs)."""
+    """Counts each input in each resample, from resamples of indices, shape (resamples, inputs)."""
     rows, count = index.shape
     apart = index + count * np.arange(rows)[:, np.newaxis]
     return np.bincount(apart.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Samples of a block of inputs, drawn in chunks of one shape, for which a function is compiled once."""
+"""Samples of a block of inputs are drawn here in chunks of one shape, which compile once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From batches of inputs to a prediction: how many samples each input gets, and what is kept of them."""
+"""Batches of inputs become a prediction here: samples are drawn, and their statistics kept."""
 
 from __future__ import annotations
 

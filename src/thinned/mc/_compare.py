@@ -1,4 +1,4 @@
-"""Weight scaling against Monte Carlo dropout, on a model and data of the user's."""
+"""`compare` sets weight scaling against Monte Carlo dropout, on a user's model and data."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from thinned.mc._statistics import Outputs, as_outputs, check_outputs
 from thinned.mc._verdict import judge
 from thinned.mc.torch import predict
 from thinned.mc.torch._active import check_model
-from thinned.mc.torch._inputs import batches
-from thinned.mc.torch._outputs import as_array, meant
+from thinned.mc.torch._inputs_and_outputs import as_array, batches, meant
 from thinned.mc.torch._training_flags import Also
 
 RESAMPLES = 999
-_ROWS = 1024  # inputs evaluated at a time where nobody says
+_ROWS = 1024  # inputs evaluated at a time by default
 _CHUNK = 1 << 22  # numbers in the draws that are measured at a time: 32 MiB in double
 
 

@@ -1,4 +1,4 @@
-"""What comes of comparing Monte Carlo dropout with weight scaling, and the words for it."""
+"""A comparison of Monte Carlo dropout with weight scaling is held and worded here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys of all front ends, for many samples and inputs at once: `key.fold(k).fold(i).fold(n)`."""
+"""Many keys are computed at once here, `key.fold(k).fold(i).fold(n)`, for all front ends."""
 
 from __future__ import annotations
 

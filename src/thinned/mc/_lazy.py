@@ -1,4 +1,4 @@
-"""Names of a module that are loaded when they are first asked for."""
+"""A module loads some of its names here when they are first asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each input loses by weight scaling, and by the average of k samples for a ladder of k."""
+"""The loss of each input is computed here for weight scaling, and for averages of k samples."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def ladder(samples: int) -> tuple[int, ...]:
 
 
 def of_classes(draws: Doubles, scaled: Doubles, labels: Labels) -> Losses:
-    """Of probabilities: draws of shape (S, n, C), weight scaling's of shape (n, C)."""
+    """Takes probabilities: draws of shape (S, n, C), weight scaling's of shape (n, C)."""
     ks = ladder(len(draws))
     found: dict[str, list[Doubles]] = {"error": [], "nll": [], "brier": []}
     confidence, correct = [], []
@@ -63,7 +63,7 @@ def of_classes(draws: Doubles, scaled: Doubles, labels: Labels) -> Losses:
 
 
 def of_values(draws: Doubles, scaled: Doubles, targets: Doubles) -> Losses:
-    """Of values: draws of shape (S, n, …), weight scaling's and the targets of shape (n, …).
+    """Takes values: draws of shape (S, n, …), weight scaling's and the targets of shape (n, …).
 
     "squared" is the error; "spread" the variance of a network around the mean of k. `with_likelihood` makes a
     likelihood of them, for which all inputs are needed.

@@ -1,4 +1,4 @@
-"""How good predictions are, by the measures of scikit-learn and torchmetrics."""
+"""Predictions are measured here as scikit-learn and torchmetrics measure them."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def check_bins(bins: Any) -> None:
 
 
 def check_probabilities(probabilities: Any) -> Doubles:
-    """In double, with rows that sum to 1 as closely as doubles can.
+    """Returns probabilities in double, with rows that sum to 1 as closely as doubles can.
 
     A single one above 1 by rounding would make torchmetrics take all of them for logits.
     """

@@ -1,4 +1,4 @@
-"""Pictures of a prediction: whether its intervals hold what they promise, and the intervals themselves."""
+"""A prediction is drawn here: its intervals, and how many observations they cover."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What many thinned networks predict together: averages over samples, each with its standard error."""
+"""A prediction holds averages over many thinned networks, each with its standard error."""
 
 from __future__ import annotations
 

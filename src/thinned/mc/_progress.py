@@ -1,4 +1,4 @@
-"""A bar for those who wait."""
+"""A progress bar is shown here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def shown(parts: Iterable[T], show: bool, total: float | None = None) -> Iterabl
 
 @contextmanager
 def ticking(show: bool, what: str, total: int | None = None) -> Iterator[Callable[[], object]]:
-    """A bar, and what moves it by one; of batches nobody knows how many there will be.
+    """Shows a bar and gives what moves it by one; the number of batches may be unknown.
 
     Raises:
         ModuleNotFoundError: `progress=True needs rich …`.

@@ -1,4 +1,4 @@
-"""Intervals for observations: the spread of the networks and the noise of what is observed, together."""
+"""Intervals for observations are computed here from the networks' spread and the observation noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weight scaling: the model in evaluation, with whatever would drop all the same turned off."""
+"""Weight scaling is computed here: the model evaluates, and nothing in it drops."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from thinned.mc.torch import _norms
+from thinned.mc.torch import _training_flags
 from thinned.mc.torch._training_flags import flags_kept
 from thinned.torch._draws import _dropout, given
 
@@ -68,7 +68,7 @@ def _ours(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _norm(func: Any, args: Any, kwargs: Any) -> Any:
-    return _norms.NORMS[func](_NONE, func, args, kwargs)
+    return _training_flags.NORMS[func](_NONE, func, args, kwargs)
 
 
 _HANDLERS: dict[Any, Handler] = {
@@ -76,7 +76,7 @@ _HANDLERS: dict[Any, Handler] = {
     **dict.fromkeys(_dropout.NATIVE, _native),
     **dict.fromkeys(_dropout.ATTENTION, _attention),
     **dict.fromkeys(_dropout.OURS, _ours),
-    **dict.fromkeys(_norms.NORMS, _norm),
+    **dict.fromkeys(_training_flags.NORMS, _norm),
     _thinned.dropout.default: _operator,
     _thinned.gaussian_dropout.default: _itself,
 }

@@ -1,4 +1,4 @@
-"""Statistics over samples of a network's outputs, each with its standard error."""
+"""Statistics over samples of a network's outputs are computed here, each with its standard error."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Sampled(Statistics):
 
 
 def check_outputs(outputs: Any) -> Outputs:
-    """One of the kinds of outputs: values if none is given."""
+    """Checks the kind of outputs: values if none is given."""
     if outputs is None:
         return "values"
     if outputs not in OUTPUTS:

@@ -1,4 +1,4 @@
-"""A prediction as a table, in words, and in a file."""
+"""A prediction is written here as a table, as text, and to a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ERROR = "standard_error."
 
 
 def short(found: Sampled) -> str:
-    """On one line."""
+    """Writes the prediction on one line."""
     rows, outputs = found.mean.shape[0], found.mean.shape[1:]
     counts = _counts(found)
     kind = "classes" if found.predictive_entropy is not None else "values"
@@ -25,7 +25,7 @@ def short(found: Sampled) -> str:
 
 
 def summary(found: Sampled) -> str:
-    """In some lines."""
+    """Writes the prediction in some lines."""
     lines = [short(found)]
     for name in _NAMES:
         values = getattr(found, name)

@@ -1,4 +1,4 @@
-"""From the losses of all inputs to a verdict: which to use, from which k on, and what is not known."""
+"""The losses of all inputs become a verdict here: which way to use, from which k on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Estimators of scikit-learn's kind around a torch model: `Regressor` and `Classifier`."""
+"""`Regressor` and `Classifier` are estimators of scikit-learn's kind around a torch model."""
 
 from __future__ import annotations
 
@@ -156,7 +156,9 @@ class Regressor(RegressorMixin, _Estimator):  # type: ignore[misc]
     def sample(self, X: Any) -> Prediction:
         """The whole prediction, in units of the targets: `interval`, `measures`, `to_pandas`."""
         found = self._averaged(X)
-        errors = Statistics(*(one * self.target_scale_ for one in _pair(found.standard_error)))
+        errors = Statistics(
+            *(one * self.target_scale_ for one in (found.standard_error.mean, found.standard_error.std))
+        )
         mean, std = found.mean * self.target_scale_ + self.target_mean_, found.std * self.target_scale_
         return Prediction(mean, std, standard_error=errors, samples=found.samples)
 
@@ -205,7 +207,3 @@ class Classifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     def sample(self, X: Any) -> Prediction:
         """The whole prediction: entropies, standard errors, `to_pandas`."""
         return self._averaged(X)
-
-
-def _pair(errors: Any) -> tuple[Any, Any]:
-    return errors.mean, errors.std

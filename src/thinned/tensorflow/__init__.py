@@ -1,4 +1,4 @@
-"""The TensorFlow front end (extra `thinned[tensorflow]`): `nn` and `compat` have TensorFlow's own names.
+"""The TensorFlow front end (extra `thinned[tensorflow]`) has TensorFlow's names: `nn` and `compat`.
 
 On a CPU a native operator does the work, eagerly and in functions. Under XLA, on other devices, in the
 sessions of TensorFlow 1 and in saved models it is TensorFlow's own operators, with the same bits.

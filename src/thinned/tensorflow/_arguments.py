@@ -1,4 +1,4 @@
-"""This file has what TensorFlow's arguments mean: rate and keep_prob as a drop probability, seed as a key."""
+"""TensorFlow's arguments become ours here: rate and keep_prob a drop probability, seed a key."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def key_of(seed: Any) -> Any:
 
 
 def check_seed(seed: Any) -> Any:
-    """None, an int, a `Key`, or the int64 tensor of one."""
+    """Checks a seed: None, an int, a `Key`, or the int64 tensor of one."""
     if seed is None or isinstance(seed, Key):
         return seed
     if is_symbolic(seed) or np.ndim(seed) == 1:

@@ -1,4 +1,4 @@
-"""TensorFlow's names that it does not promise to keep: what each is for, and what happens without it."""
+"""TensorFlow's private names stand here: what each is for, and what happens without it."""
 
 from __future__ import annotations
 

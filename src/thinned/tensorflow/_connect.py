@@ -1,4 +1,4 @@
-"""DropConnect: the weights of a layer are dropped, with one mask for the batch or one for each sample."""
+"""DropConnect drops the weights of a layer, by one mask for the batch or one for each sample."""
 
 from __future__ import annotations
 

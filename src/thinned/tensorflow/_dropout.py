@@ -1,4 +1,4 @@
-"""The two verbs of the TensorFlow front end."""
+"""`dropout` and `keep_mask` take TensorFlow tensors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import tensorflow as tf
 from thinned._arguments import IDENTITY, check_mode, check_training, one_p, requires_training
 from thinned._position import Shape, as_shape
 from thinned.tensorflow import _key, _operation, _rate
-from thinned.tensorflow._autograph import as_written
-from thinned.tensorflow._place import place
-from thinned.tensorflow._types import AnyKey, Flag, NoiseShape, Scalar, Sizes, Tensor, TensorLike
+from thinned.tensorflow._placement import place
+from thinned.tensorflow._types import AnyKey, Flag, NoiseShape, Scalar, Sizes, Tensor, TensorLike, as_written
 
 _DTYPES = frozenset((tf.float32, tf.float64, tf.float16, tf.bfloat16))
 
@@ -141,7 +140,7 @@ def check_input(x: Any) -> Any:
 
 
 def check_rank(x: Any) -> int:
-    """How many dimensions, where a verb has to know it."""
+    """Returns the number of dimensions, where a function has to know it."""
     rank: int | None = x.shape.rank
     if rank is None:
         raise ValueError(
@@ -151,7 +150,7 @@ def check_rank(x: Any) -> int:
 
 
 def _ragged(x: Any, p: Any, places: tuple[Any, ...], **kwargs: Any) -> Any:
-    """Of the values, which is what TensorFlow does."""
+    """Drops the values of a ragged tensor, as TensorFlow does."""
     if any(place is not None for place in places):
         raise ValueError(
             "noise_shape, global_shape and start do not fit a ragged x, whose values have no place in an "

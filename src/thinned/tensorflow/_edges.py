@@ -1,4 +1,4 @@
-"""Dropout of graphs: edges, nodes and messages, each by the number that it has in the whole graph."""
+"""These functions drop edges, nodes and messages of graphs, by their numbers in the whole graph."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import tensorflow as tf
 from thinned._arguments import requires_training
 from thinned.contract import check_integer
 from thinned.tensorflow import _key, _philox, _plain, _rate
-from thinned.tensorflow._autograph import as_written
 from thinned.tensorflow._dropout import check_input, check_rank, dropout, flag
-from thinned.tensorflow._types import AnyKey, Flag, Scalar, Tensor, TensorLike
+from thinned.tensorflow._types import AnyKey, Flag, Scalar, Tensor, TensorLike, as_written
 
 
 @as_written

@@ -1,4 +1,4 @@
-"""The two bodies of each verb, one pair for every kind of argument."""
+"""Each function that a graph calls has two bodies here, one pair for every kind of argument."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import tensorflow as tf
 
 from thinned.tensorflow import _native, _philox, _plain
 from thinned.tensorflow._graph import Bodies
-from thinned.tensorflow._place import Place
+from thinned.tensorflow._placement import Place
 
 _NUMBER, _KEY = tf.TensorSpec((), tf.int64), tf.TensorSpec((2,), tf.int64)
 
 
 @functools.cache
 def dropout(dtype: Any, form: tuple[bool, int | None]) -> Bodies:
-    """For x of any shape, key, drop threshold, factor, base and strides."""
+    """Takes x of any shape, key, drop threshold, factor, base and strides."""
 
     def plain(x: Any, key: Any, drop: Any, factor: Any, base: Any, strides: Any) -> Any:
         return _plain.dropout(x, key, drop, factor, _place(form, base, strides))
@@ -30,7 +30,7 @@ def dropout(dtype: Any, form: tuple[bool, int | None]) -> Bodies:
 
 @functools.cache
 def keep_mask(form: tuple[bool, int | None]) -> Bodies:
-    """For a shape, key, drop threshold, base and strides."""
+    """Takes a shape, key, drop threshold, base and strides."""
 
     def plain(shape: Any, key: Any, drop: Any, base: Any, strides: Any) -> Any:
         return _plain.keep_mask(shape, key, drop, _place(form, base, strides))
@@ -43,7 +43,7 @@ def keep_mask(form: tuple[bool, int | None]) -> Bodies:
 
 @functools.cache
 def fold() -> Bodies:
-    """For a key and a number."""
+    """Takes a key and a number."""
 
     def native(*arguments: Any) -> Any:
         return _native.operators().thinned_fold(*arguments)
@@ -52,7 +52,7 @@ def fold() -> Bodies:
 
 
 def form(place: Place) -> tuple[bool, int | None]:
-    """Whether the mask is dense, and how many strides there are: 0 for row-major ones, None if unknown."""
+    """Tells whether the mask is dense, and its number of strides: 0 for row-major, None if unknown."""
     if place.strides is None:
         return True, 0
     strides = place.strides

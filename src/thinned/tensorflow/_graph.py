@@ -1,4 +1,4 @@
-"""Calls, in a graph, to a function that is native where this process runs it and plain where it is saved.
+"""A graph calls a function that is native where this process runs it, and plain where it is saved.
 
 A graph refers to a function by its name. What runs is the function of that name in the process's library;
 what a saved model gets is the copy in the graph's own. Here the two have different bodies, with equal bits.
@@ -74,7 +74,7 @@ def call(bodies: Bodies, arguments: tuple[Any, ...], shape: Any) -> Any:
 
 @functools.cache
 def _function(library: Any, bodies: Bodies, native: bool) -> Any:
-    """One of each for as long as the process lives: graphs know it by name only."""
+    """Makes one of each for the life of the process: graphs know it by name only."""
     portable = _Portable(_trace(bodies.plain, bodies.signature))
     if native:
         body = _trace(bodies.native, bodies.signature).function_def

@@ -1,4 +1,4 @@
-"""Keys as tensors, so that no graph depends on one: int64, (2,), seed and stream as two's complement."""
+"""A key is a tensor here, so that no graph depends on its value: int64, (2,), seed and stream."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from thinned import _kernel
 from thinned._arguments import check_key, signed
 from thinned.contract import Key, fold_number
 from thinned.tensorflow import _operation
-from thinned.tensorflow._autograph import as_written
-from thinned.tensorflow._types import AnyKey, Tensor
+from thinned.tensorflow._types import AnyKey, Tensor, as_written
 
 
 def check(key: Any) -> Any:

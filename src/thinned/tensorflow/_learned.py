@@ -1,4 +1,4 @@
-"""Concrete dropout: a relaxed mask, through which the gradient reaches p."""
+"""Concrete dropout multiplies by a relaxed mask, through which the gradient reaches p."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from thinned import _concrete
 from thinned._arguments import requires_training
 from thinned.contract import check_probability
 from thinned.tensorflow import _compat, _key, _plain
-from thinned.tensorflow._autograph import as_written
 from thinned.tensorflow._dropout import check_input, flag
-from thinned.tensorflow._place import Place, place
-from thinned.tensorflow._types import AnyKey, Flag, NoiseShape, Scalar, Sizes, Tensor, TensorLike
+from thinned.tensorflow._placement import Place, place
+from thinned.tensorflow._types import AnyKey, Flag, NoiseShape, Scalar, Sizes, Tensor, TensorLike, as_written
 
 
 @as_written
@@ -100,7 +99,7 @@ def _check_fit(p: Any, x: Any) -> None:
 
 
 def _multiplied(x: Any, p: Any, key: Any, where: Place, temperature: float) -> Any:
-    """With a gradient that makes the mask again: the recorder is off forward, so that none of it is kept."""
+    """Multiplies with a gradient that makes the mask again: the forward pass is not recorded."""
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def multiply(x: Any, p: Any) -> tuple[Any, Any]:

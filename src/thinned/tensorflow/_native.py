@@ -1,4 +1,4 @@
-"""The operators of the native library, which the kernel serves."""
+"""The native library's operators are loaded here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One pass over a tensor, by whatever may do it where it runs, and its gradient: the same pass again.
+"""One pass over a tensor runs here by the native operator or by TensorFlow's, with the same gradient.
 
 - Eagerly, on a CPU of this process: the native operator.
 - Eagerly elsewhere: a function of TensorFlow's own operators.
@@ -8,12 +8,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from thinned.tensorflow import _function_bodies, _gradient, _graph, _native, _philox, _plain
-from thinned.tensorflow._place import Place
+from thinned.tensorflow import _compat, _function_bodies, _graph, _native, _philox, _plain
+from thinned.tensorflow._placement import Place
+
+
+def recorded(x: Any, run: Callable[[], Any], gradient: Callable[[Any], Any]) -> Any:
+    """Return what `run` makes of x by one operator, on whatever tapes and accumulators there are.
+
+    TensorFlow's own gradient of an operator would keep its input and output alive until it is computed, and
+    `tf.custom_gradient` keeps the output.
+    """
+    if _compat.record_operation is None:
+        return in_place(x, run, gradient)
+    if tf.executing_eagerly() and _compat.could_record is not None and not _compat.could_record():
+        return run()
+    with _compat.stop_recording():
+        y = run()
+    _compat.record_operation("ThinnedDropout", [y], [x], lambda upstream: [gradient(upstream)])
+    if not tf.executing_eagerly():
+        others = [None] * (len(y.op.inputs) - 1)
+        _compat.set_gradient_function(y.op, lambda _, upstream: [gradient(upstream), *others])
+    return y
+
+
+def in_place(x: Any, run: Callable[[], Any], gradient: Callable[[Any], Any]) -> Any:
+    """Return what `run` makes of x by many operators of a graph."""
+    result: Any = tf.custom_gradient(lambda _: (run(), gradient))(x)
+    return result
 
 
 def dropout(x: Any, key: Any, drop: Any, factor: Any, place: Place) -> Any:
@@ -24,12 +50,12 @@ def dropout(x: Any, key: Any, drop: Any, factor: Any, place: Place) -> Any:
 
     native = _at_once(x)
     if native is None and not _graph.may_call():
-        return _gradient.in_place(x, lambda: _plain.dropout(x, key, drop, factor, place), of)
+        return in_place(x, lambda: _plain.dropout(x, key, drop, factor, place), of)
     arguments = (x, key, _graph.constant(drop), _graph.constant(factor, tf.float64), *_tensors(place))
     if native is not None:
-        return _gradient.recorded(x, lambda: native.thinned_dropout(*arguments), of)
+        return recorded(x, lambda: native.thinned_dropout(*arguments), of)
     bodies = _function_bodies.dropout(x.dtype, _function_bodies.form(place))
-    return _gradient.recorded(x, lambda: _graph.call(bodies, arguments, x.shape), of)
+    return recorded(x, lambda: _graph.call(bodies, arguments, x.shape), of)
 
 
 def keep_mask(shape: tuple[int, ...], key: Any, drop: Any, place: Place) -> Any:

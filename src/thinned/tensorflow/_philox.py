@@ -1,4 +1,4 @@
-"""Philox4x32-10 in TensorFlow's own operators (CONTRACT.md, section 2).
+"""Philox4x32-10 is written here in TensorFlow's own operators (CONTRACT.md, section 2).
 
 A 32-bit word travels in an int64; the product of two of them wraps as the contract's 64-bit product does.
 """
@@ -49,5 +49,5 @@ def shift(number: Any, by: Any) -> Any:
 
 
 def int64(number: Any) -> Any:
-    """As a tensor. A number is never int32 on the way: it may not fit."""
+    """Returns a tensor. A number is never int32 on the way: it may not fit."""
     return tf.convert_to_tensor(number, tf.int64)

@@ -1,4 +1,4 @@
-"""The contract in TensorFlow's own operators: the same bits on every device, under XLA, in a saved model.
+"""The contract is written here in TensorFlow's operators: for every device, XLA and saved models.
 
 Drop thresholds, factors and places are numbers, or tensors (int64, float64, int64); one code serves both.
 """
@@ -13,7 +13,7 @@ from thinned._arguments import DROP_ALL
 from thinned._philox import halfword
 from thinned.contract import PURPOSE_HIGH, PURPOSE_LOW
 from thinned.tensorflow import _philox
-from thinned.tensorflow._place import Place, count
+from thinned.tensorflow._placement import Place, count
 
 
 def dropout(x: Any, key: Any, drop: Any, factor: Any, place: Place) -> Any:
@@ -67,7 +67,7 @@ def _cut(shape: Any, strides: Any) -> Any:
 
 
 def _run(key: Any, base: Any, n: Any, drop: Any) -> Any:
-    """Of n neighbouring positions: one call of the generator for eight."""
+    """Computes n neighbouring positions: one call of the generator for eight."""
     skipped = base & 7
     blocks = (n + (skipped if isinstance(skipped, int) else 7) + 7) // 8
     words = _words(tf.range(_philox.int64(blocks)) + _philox.shift(_philox.int64(base), 3), key, drop)
@@ -80,7 +80,7 @@ def _run(key: Any, base: Any, n: Any, drop: Any) -> Any:
 
 
 def scattered(key: Any, position: Any, drop: Any) -> Any:
-    """Of positions in any order, a vector: whether each is kept; its number where `drop` is None."""
+    """Tells of positions in any order whether each is kept; gives their numbers where `drop` is None."""
     words = _words(_philox.shift(position, 3), key, drop)
     return _at_least(halfword(words, position, tf.where, _philox.shift), drop)
 

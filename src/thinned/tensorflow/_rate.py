@@ -1,4 +1,4 @@
-"""The drop probability, a number or a tensor. A number is checked at once, a tensor when a graph runs."""
+"""A drop probability is a number, checked at once, or a tensor, checked when a graph runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorFlow's DropoutWrapper, for any cell that has its protocol."""
+"""TensorFlow's DropoutWrapper is written here for any cell that has its protocol."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from thinned.tensorflow import _arguments, _rnn_cell, _rnn_keys, _rnn_layer, _rnn_masks, _rnn_states
+from thinned.tensorflow import _arguments, _rnn_cell, _rnn_keys, _rnn_layer, _rnn_masks
 from thinned.tensorflow._rnn_masks import keeps_all
+from thinned.tensorflow._types import AnyKey, DType, Flag, Scalar, Seed, Tensor
 
 
 class DropoutWrapper:
@@ -92,13 +93,13 @@ class DropoutWrapper:
     def __init__(
         self,
         cell: Any,
-        input_keep_prob: Any = 1.0,
-        output_keep_prob: Any = 1.0,
-        state_keep_prob: Any = 1.0,
+        input_keep_prob: Scalar = 1.0,
+        output_keep_prob: Scalar = 1.0,
+        state_keep_prob: Scalar = 1.0,
         variational_recurrent: bool = False,
         input_size: Any = None,
-        dtype: Any = None,
-        seed: Any = None,
+        dtype: DType | None = None,
+        seed: Seed = None,
         dropout_state_filter_visitor: Callable[[Any], Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -128,8 +129,8 @@ class DropoutWrapper:
         state: Any,
         scope: Any = None,
         *,
-        time: Any = None,
-        training: Any = None,
+        time: int | Tensor | None = None,
+        training: Flag | None = None,
         **kwargs: Any,
     ) -> tuple[Any, Any]:
         """Output and new state of one step.
@@ -147,7 +148,7 @@ class DropoutWrapper:
         with scope_of_layer:
             return self._step(self.cell, inputs, state, scope=scope, time=time, training=training, **kwargs)
 
-    def call(self, inputs: Any, state: Any, training: Any = None, **kwargs: Any) -> tuple[Any, Any]:
+    def call(self, inputs: Any, state: Any, training: Flag | None = None, **kwargs: Any) -> tuple[Any, Any]:
         """Return what a call does, by the cell's own `call`: for Keras."""
         return self._step(self.cell.call, inputs, state, training=training, **kwargs)
 
@@ -163,8 +164,8 @@ class DropoutWrapper:
         inputs: Any,
         state: Any,
         *,
-        time: Any = None,
-        training: Any = None,
+        time: int | Tensor | None = None,
+        training: Flag | None = None,
         scope: Any = None,
         **kwargs: Any,
     ) -> tuple[Any, Any]:
@@ -174,12 +175,12 @@ class DropoutWrapper:
         own = {"scope": scope, "training": training, "time": time}
         output, state = cell(inputs, state, **_rnn_cell.taken(self.cell, own), **kwargs)
         if not keeps_all(self.state_keep_prob):
-            wanted = _rnn_states.wanted(self.cell, state, self._dropout_state_filter)
+            wanted = _rnn_masks.wanted(self.cell, state, self._dropout_state_filter)
             state = masks.drop_where(wanted, state, self.state_keep_prob, "state")
         return masks.drop(output, self.output_keep_prob, "output"), state
 
     @contextmanager
-    def sequence(self, key: Any = None) -> Iterator[None]:
+    def sequence(self, key: AnyKey | None = None) -> Iterator[None]:
         """Hold one key for the steps of a sequence that is looped over by hand.
 
         Args:
@@ -202,8 +203,8 @@ class DropoutWrapper:
         state: Any = None,
         *,
         time_major: bool = False,
-        training: Any = None,
-        key: Any = None,
+        training: Flag | None = None,
+        key: AnyKey | None = None,
     ) -> tuple[Any, Any]:
         """Run over a sequence of known length, with the keys that its steps and masks need.
 
@@ -248,12 +249,14 @@ class DropoutWrapper:
         """The cell's."""
         return self.cell.output_size
 
-    def zero_state(self, batch_size: Any, dtype: Any) -> Any:
+    def zero_state(self, batch_size: int | Tensor, dtype: DType) -> Any:
         """The cell's, or zeros of state_size. A sequence begins."""
         self._keys.begin()
         return _rnn_cell.zero_state(self.cell, batch_size, dtype)
 
-    def get_initial_state(self, inputs: Any = None, batch_size: Any = None, dtype: Any = None) -> Any:
+    def get_initial_state(
+        self, inputs: Any = None, batch_size: int | Tensor | None = None, dtype: DType | None = None
+    ) -> Any:
         """The cell's first state: by its own method, or zeros of state_size. A sequence begins."""
         self._keys.begin()
         return _rnn_cell.initial_state(self.cell, inputs, batch_size, dtype)

@@ -1,4 +1,4 @@
-"""TensorFlow's protocol of recurrent cells: its sizes, its first state, and what its call takes."""
+"""TensorFlow's protocol of recurrent cells is read here: sizes, first state, a call's arguments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from thinned.tensorflow import _rnn_states
+from thinned.tensorflow import _rnn_masks
 
 _PROTOCOL = ("state_size", "output_size", "__call__")
 
@@ -56,7 +56,7 @@ def check_inputs(inputs: Any, input_size: tuple[Any, ...] | None, dtype: Any) ->
         TypeError: `inputs must be of dtype …, as given, got …`.
         ValueError: `inputs must be of input_size …, as given, got shape …`.
     """
-    leaves = _rnn_states.leaves(inputs)
+    leaves = _rnn_masks.leaves(inputs)
     for x in leaves:
         if dtype is not None and tf.as_dtype(x.dtype) != dtype:
             got = tf.as_dtype(x.dtype).name

@@ -1,4 +1,4 @@
-"""The key of each step of a wrapped cell, and of a variational one the key of the sequence."""
+"""A wrapped cell's steps get their keys here; a variational one has a key for the sequence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wrapper as a layer of the Keras that its cell is of, and its configuration.
+"""The wrapper becomes a layer of the Keras that its cell belongs to, with a configuration.
 
 Keras 3 and tf_keras take for a cell, and look for weights in, what is a layer of their own. Neither is
 imported before it is needed: who has a cell of one has imported it.
@@ -77,12 +77,10 @@ def _keras(cell: type) -> Any:
 
 def _layer(cell: type) -> type | None:
     """The base of all layers of the cell's Keras."""
-    layers = [one for one in cell.__mro__ if one.__name__ == "Layer" and _is_keras(one)]
+    layers = [
+        one for one in cell.__mro__ if one.__name__ == "Layer" and one.__module__.partition(".")[0] in _KERAS
+    ]
     return layers[-1] if layers else None
-
-
-def _is_keras(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] in _KERAS
 
 
 def _of_cell(name: str) -> property:

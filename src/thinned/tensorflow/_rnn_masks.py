@@ -1,11 +1,18 @@
-"""The masks of one step of a wrapped cell: one key, folded by the name of what it drops."""
+"""A step of a wrapped cell drops inputs, outputs and states here, by one key folded by their names."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from thinned.tensorflow import _dropout, _key, _rate, _rnn_states
+import numpy as np
+import tensorflow as tf
+
+from thinned import _states
+from thinned._states import leaves as leaves
+from thinned._states import replaced as replaced
+from thinned.tensorflow import _dropout, _key, _rate
 
 
 @dataclass(frozen=True)
@@ -24,21 +31,21 @@ class Masks:
 
     def drop(self, x: Any, keep: Any, name: str) -> Any:
         """Every leaf of a structure; one that is alone has the key of the name itself."""
-        leaves = _rnn_states.leaves(x)
+        parts = leaves(x)
         if keeps_all(keep):
             return x
-        if len(leaves) == 1:
-            return _rnn_states.replaced(x, [self._masked(leaves[0], keep, self._folded(self.key, name))])
-        return self.drop_where([True] * len(leaves), x, keep, name)
+        if len(parts) == 1:
+            return replaced(x, [self._masked(parts[0], keep, self._folded(self.key, name))])
+        return self.drop_where([True] * len(parts), x, keep, name)
 
     def drop_where(self, wanted: list[bool], x: Any, keep: Any, name: str) -> Any:
         """The wanted leaves of a structure, each by the key of the name folded by the leaf's number."""
         own = self._folded(self.key, name)
         new = [
             self._masked(leaf, keep, self._folded(own, index)) if yes else leaf
-            for index, (leaf, yes) in enumerate(zip(_rnn_states.leaves(x), wanted, strict=True))
+            for index, (leaf, yes) in enumerate(zip(leaves(x), wanted, strict=True))
         ]
-        return _rnn_states.replaced(x, new)
+        return replaced(x, new)
 
     def _masked(self, x: Any, keep: Any, key: Any) -> Any:
         x = _dropout.check_input(x)
@@ -57,3 +64,32 @@ class Masks:
 def keeps_all(keep: Any) -> bool:
     """Tells whether it is known beforehand that nothing is dropped."""
     return isinstance(keep, float) and keep == 1.0
+
+
+def wanted(cell: Any, state: Any, visitor: Callable[[Any], Any] | None) -> list[bool]:
+    """Says yes or no for each leaf; without a visitor, yes for floating tensors but no LSTM's c."""
+    return _all_but_c(cell, state) if visitor is None else _states.wanted(state, visitor)
+
+
+def _all_but_c(cell: Any, state: Any) -> list[bool]:
+    """Floating tensors, but no LSTM's c: a field c of a named tuple, the second of a Keras LSTMCell's two."""
+    while getattr(cell, "cell", None) is not None:
+        cell = cell.cell
+    cells = getattr(cell, "cells", None) or getattr(cell, "_cells", None)
+    parts = _states.parts_of(state)
+    if cells and parts is not None and len(cells) == len(parts):
+        return [yes for one, part in zip(cells, parts, strict=True) for yes in _all_but_c(one, part)]
+    unnamed = parts is not None and len(parts) == 2 and not hasattr(state, "_fields")
+    if parts and unnamed and _is_keras_lstm(cell):
+        return [*_states.wanted(parts[0], _floating_but_c), *(False for _ in leaves(parts[1]))]
+    return _states.wanted(state, _floating_but_c)
+
+
+def _is_keras_lstm(cell: Any) -> bool:
+    # By name, so that Keras is not imported here: it is loaded wherever one of its cells exists.
+    return any(kind.__name__ == "LSTMCell" and "keras" in kind.__module__ for kind in type(cell).__mro__)
+
+
+def _floating_but_c(part: Any) -> Any:
+    is_tensor = tf.is_tensor(part) or isinstance(part, np.ndarray)
+    return _states.all_but_c(part, bool(tf.as_dtype(part.dtype).is_floating) if is_tensor else None)

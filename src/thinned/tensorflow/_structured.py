@@ -1,4 +1,4 @@
-"""Words that are replaced, and boxes of a map that are masked."""
+"""These functions replace words, and mask boxes of a map."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import tensorflow as tf
 from thinned import _boxes
 from thinned._arguments import check_tokens, requires_training
 from thinned.tensorflow import _key, _plain, _rate
-from thinned.tensorflow._autograph import as_written
 from thinned.tensorflow._dropout import check_input, check_rank, dropout, flag
-from thinned.tensorflow._place import place
-from thinned.tensorflow._types import AnyKey, Flag, Scalar, Sizes, Tensor, TensorLike
+from thinned.tensorflow._placement import place
+from thinned.tensorflow._types import AnyKey, Flag, Scalar, Sizes, Tensor, TensorLike, as_written
 
 
 @as_written

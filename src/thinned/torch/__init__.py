@@ -1,10 +1,10 @@
-"""The PyTorch front end (extra `thinned[torch]`), named as torch names things: `functional` and `nn`.
+"""The PyTorch front end (extra `thinned[torch]`) has torch's names: `functional` and `nn`.
 
 `import thinned.torch.transformers` registers `attn_implementation="thinned"` with the package transformers.
-
-The operators are in `_operator`, `_attention` and `_triton`; `_site`, `_keyed` and `_clock` give layers
-their keys; `_conversion`, `_draws` and `_thin` change or run whole models. docs/design.md has a table.
 """
+
+# The operators are in `_operator`, `_attention` and `_triton`; `_site`, `_keyed` and `_clock` give layers
+# their keys; `_conversion`, `_draws` and `_thin` change or run whole models. docs/design.md has a table.
 
 from thinned._installed import needs
 
@@ -12,12 +12,11 @@ needs("thinned.torch", "torch", "torch")
 
 from thinned.torch import flex, functional, inductor, integrations, nn, quantization, schedules
 from thinned.torch._audit import audit
-from thinned.torch._batch import set_rows
 from thinned.torch._conversion import convert, strip, to_classic, to_inverted, unconvert
 from thinned.torch._keyed import count_steps, keyed, set_step
-from thinned.torch._keys import keys
+from thinned.torch._keyed_draws import keys
 from thinned.torch._r_drop import r_drop, twice
-from thinned.torch._ranks import set_rank
+from thinned.torch._ranks import set_rank, set_rows
 from thinned.torch._steps import Steps
 from thinned.torch._thin import masked, thin, unthin
 from thinned.torch.nn._learned import regularization

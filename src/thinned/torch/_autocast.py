@@ -1,4 +1,4 @@
-"""Autocast around products that are computed in float32 here: what they return, and how it is kept out."""
+"""Autocast is kept out of products that are computed in float32 here, and their results get its dtype."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def off(input: Tensor) -> Any:
 
 
 def now() -> list[Any]:
-    """Of each type of device whether autocast is on, and its dtype."""
+    """Returns for each type of device whether autocast is on, and its dtype."""
     devices = filter(torch.amp.is_autocast_available, ("cpu", "cuda"))
     return [(torch.is_autocast_enabled(one), torch.get_autocast_dtype(one)) for one in devices]

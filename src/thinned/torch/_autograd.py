@@ -1,4 +1,4 @@
-"""Derivatives and batching for operators that are linear in their first argument and their own adjoint.
+"""Operators that are diagonal, linear or affine in their first argument get derivatives and batching here.
 
 Dropout multiplies each element by a number that its key gives: the gradient is the same operator on the
 gradient, with nothing saved but the small tensors it was called with.
@@ -6,7 +6,7 @@ gradient, with nothing saved but the small tensors it was called with.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,8 +20,12 @@ def self_adjoint(
     name: str,
     run: Callable[..., Tensor],
     over_batch: Callable[..., tuple[Tensor, int]],
+    derivative: Callable[[Sequence[Any]], Sequence[Any]] = tuple,
 ) -> None:
-    """Make an operator `name(Tensor input, Tensor key, Tensor p, …)` of what runs it, alone and in vmap."""
+    """Make an operator `name(Tensor input, Tensor key, Tensor p, …)` of what runs it, alone and in vmap.
+
+    Its derivative is the operator itself, with the constants after p that `derivative` makes of its own.
+    """
     whole = f"{library.ns}::{name}"
 
     def checked(input: Tensor, key: Tensor, p: Tensor, *rest: Any, **named: Any) -> Tensor:
@@ -37,10 +41,12 @@ def self_adjoint(
     torch.library.register_fake(whole, fake, lib=library)
     torch.library.register_vmap(whole, over_batch, lib=library)
     _key.vmap_with_keys(library, name)
-    _differentiate(library, name)
+    _differentiate(library, name, derivative)
 
 
-def _differentiate(library: torch.library.Library, name: str) -> None:
+def _differentiate(
+    library: torch.library.Library, name: str, derivative: Callable[[Sequence[Any]], Sequence[Any]]
+) -> None:
     """Derivatives in both modes.
 
     torch's `register_autograd` refuses torch.func, since the Function that it generates has no
@@ -68,12 +74,12 @@ def _differentiate(library: torch.library.Library, name: str) -> None:
 
         @staticmethod
         def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-            again = operator(grad, *ctx.saved_tensors, *ctx.constants)
+            again = operator(grad, *ctx.saved_tensors, *derivative(ctx.constants))
             return None, again, None, None, *(None for _ in ctx.constants)
 
         @staticmethod
         def jvp(ctx: Any, _layer: None, tangent: Tensor, *_rest: None) -> Tensor:
-            result: Tensor = operator(tangent, *ctx.saved_tensors, *ctx.constants)
+            result: Tensor = operator(tangent, *ctx.saved_tensors, *derivative(ctx.constants))
             return result
 
     apply = _compat.direct_apply(Diagonal)

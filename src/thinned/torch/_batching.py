@@ -1,4 +1,4 @@
-"""Many keys in one call of an operator `name(Tensor input, Tensor key, Tensor p, …)`.
+"""An operator `name(Tensor input, Tensor key, Tensor p, …)` takes many keys in one call here.
 
 Dimensions of key in front of its last are the input's first ones, one key each; positions count in what
 remains. p is a number, or has one entry, its size or 1, for each dimension of the input.
@@ -36,10 +36,11 @@ def batched(
     input: Tensor,
     key: Tensor,
     p: Tensor,
-    noise_shape: Sizes,
-    global_shape: Sizes,
-    start: Sizes,
-    step: Sizes,
+    noise_shape: Sizes = None,
+    global_shape: Sizes = None,
+    start: Sizes = None,
+    step: Sizes = None,
+    coordinate: Sizes = None,
 ) -> tuple[Tensor, Tensor, Tensor, Sizes, Sizes, Sizes, Sizes]:
     """The arguments of the call that serves a whole vmap: its dimension is the input's first."""
     at_input, at_key, at_p, *_ = in_dims

@@ -1,4 +1,4 @@
-"""The operator `thinned::drop_block`: contiguous blocks of a map, grown from dropped seeds.
+"""The operator `thinned::drop_block` grows contiguous blocks of a map from dropped seeds.
 
 It is linear in its input and its own adjoint: the backward pass grows the same blocks from the same key, and
 nothing of the input's size is kept for it.
@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from thinned._blocks import clamp, seed_rate
+from thinned._boxes import clamp, seed_rate
+from thinned._position import positions, row_major
 from thinned.contract import threshold
-from thinned.torch import _doubles, _mesh
+from thinned.torch import _capture, _cuda, _mesh, _plain
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes
 
@@ -49,12 +50,14 @@ def _drop_block(
     if not input.numel():
         return torch.empty_like(input)
     channels = 1 if coupled else input.shape[1]
+    if _cuda.serves(input):
+        return _by_kernels(input, key, p, block_size, start, step, scaled, channels)
     dropped = _blocks(input, key, p, block_size, start, step, channels)
     if not scaled:
         return input.clone().masked_fill_(dropped, 0)
     each = dropped[0].numel()
     lost = dropped.flatten(1).sum(1, dtype=torch.int32 if each < 2**31 else torch.int64)
-    rest = each - _doubles.double(lost)
+    rest = each - _plain.double(lost)
     # Where all of a sample is dropped there is nothing to multiply.
     factor = torch.where(rest > 0, torch.full_like(rest, each) / rest, 0.0)  # torch divides a number by 1/x
     wide = torch.promote_types(input.dtype, torch.float32)
@@ -66,21 +69,53 @@ def _blocks(
     input: Tensor, key: Tensor, p: Tensor, block_size: Sequence[int], start: int, step: int, channels: int
 ) -> Tensor:
     """True where dropped, for so many channels."""
-    sizes = tuple(input.shape[2:])
-    block = clamp(block_size, sizes)
-    firsts = [size - one + 1 for size, one in zip(sizes, block, strict=True)]
-    rates = [
-        seed_rate(threshold(rate) / 2.0**32, sizes, block) for rate in _doubles.double(p).reshape(-1).tolist()
-    ]
-    gamma = torch.tensor(rates, dtype=torch.float64, device="cpu").reshape(p.shape)
+    gamma, block, firsts = _seeds(input, p, block_size)
     ones = torch.ones((input.shape[0], channels, *firsts), dtype=torch.float16, device=input.device)
-    whole = ((input.shape[0] - 1) * step + start + 1, *ones.shape[1:])
-    rest = [0] * (ones.dim() - 1)
-    place = (whole, [start, *rest], [step, *(1 for _ in rest)])
+    place = _where(ones.shape, start, step)
     dropped: Tensor = torch.ops.thinned.dropout(ones, key, gamma, False, None, *place) == 0
     for axis, one in enumerate(block, 2):
         dropped = _grow(dropped, axis, one)
     return dropped
+
+
+def _seeds(input: Tensor, p: Tensor, block_size: Sequence[int]) -> tuple[Tensor, tuple[int, ...], list[int]]:
+    """Rate of the seeds for each p, on the CPU; a block's sides, and how many places have room for it."""
+    _capture.check(p, "p", p, "DropBlock solves for its seeds' rate on the CPU; pass a number, or p.cpu()")
+    sizes = tuple(input.shape[2:])
+    block = clamp(block_size, sizes)
+    firsts = [size - one + 1 for size, one in zip(sizes, block, strict=True)]
+    rates = [
+        seed_rate(threshold(rate) / 2.0**32, sizes, block) for rate in _plain.double(p).reshape(-1).tolist()
+    ]
+    return torch.tensor(rates, dtype=torch.float64, device="cpu").reshape(p.shape), block, firsts
+
+
+def _where(shape: Sequence[int], start: int, step: int) -> tuple[tuple[int, ...], list[int], list[int]]:
+    """The seeds' place among those of all samples."""
+    rest = [0] * (len(shape) - 1)
+    whole = ((shape[0] - 1) * step + start + 1, *shape[1:])
+    return whole, [start, *rest], [step, *(1 for _ in rest)]
+
+
+def _by_kernels(
+    input: Tensor,
+    key: Tensor,
+    p: Tensor,
+    block_size: Sequence[int],
+    start: int,
+    step: int,
+    scaled: bool,
+    channels: int,
+) -> Tensor:
+    from thinned.torch._triton import _launch_block
+
+    gamma, block, firsts = _seeds(input, p, block_size)
+    shape = (input.shape[0], channels, *firsts)
+    base, strides = positions(shape, None, *_where(shape, start, step))
+    sample = (strides or row_major(shape))[0]
+    return _launch_block.drop_block(
+        input, key, gamma, block, base, sample, scaled, channels != input.shape[1]
+    )
 
 
 def _grow(dropped: Tensor, axis: int, block: int) -> Tensor:

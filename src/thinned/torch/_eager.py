@@ -1,4 +1,4 @@
-"""The short way for an ordinary CPU tensor: the same kernel call without the dispatcher.
+"""An ordinary CPU tensor calls the kernel here without torch's dispatcher.
 
 The operator costs 14 µs in a call and 25 µs more with its autograd registration, against 0.6 µs for the
 kernel on 1,024 elements; this way costs about 4. Nothing else differs, and a test holds both to equal bits.

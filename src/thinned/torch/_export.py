@@ -1,4 +1,4 @@
-"""Whether an exported graph drops: decided in the graph, where torch's own passes can turn it.
+"""An exported graph decides here whether it drops, so that torch's own passes can change it.
 
 A program that torch.export made of a model in training has no module left whose `training` could be set.
 `move_exported_model_to_eval` and its like look for one operator, `aten.dropout`, and turn its flag. So each
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Not in torch 2.6: programs made there train for ever.
+# Not in torch 2.6: programs made there always train.
 _exporting: Any = getattr(torch.compiler, "is_exporting", lambda: False)
 
 

@@ -1,4 +1,4 @@
-"""Dropout that keeps a fixed number of units: the operators `thinned::largest` and `thinned::keep_fixed`.
+"""`thinned::largest` and `thinned::keep_fixed` keep a fixed number of units.
 
 Which units those are depends on the key alone, how many on p and their number. So a compiled graph has shapes
 that no mask changes.
@@ -14,9 +14,9 @@ from torch import Tensor
 from thinned import _fixed, _kernel
 from thinned._arguments import check_mode, check_training
 from thinned.contract import Key
-from thinned.torch import _doubles, _inductor, _key, _rate
+from thinned.torch import _inductor, _key, _plain, _rate
+from thinned.torch._key_tensor import words_of
 from thinned.torch._overrides import overridable
-from thinned.torch._words import words_of
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 _library.define("largest(Tensor key, SymInt rows, SymInt size, SymInt count) -> Tensor")
@@ -92,7 +92,7 @@ def _scaled(input: Tensor, factor: Tensor) -> Tensor:
 
 def _count(p: Tensor, size: int) -> Tensor:
     """`thinned._fixed.kept_units` of a tensor."""
-    drop = torch.round(_doubles.double(p) * 2.0**32).long()
+    drop = torch.round(_plain.double(p) * 2.0**32).long()
     count = size - (drop * size + 2**31 >> 32)
     least = (drop < 2**32).long() * min(size, 1)
     return torch.maximum(count, least) * least

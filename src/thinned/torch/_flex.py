@@ -1,4 +1,4 @@
-"""FlexAttention with dropout, by two passes of torch's kernel or by whole matrices of scores."""
+"""FlexAttention drops here by two passes of torch's kernel, or by whole matrices of scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.attention import flex_attention as _module
 from thinned._position import positions, row_major
 from thinned.contract import Key
 from thinned.torch import _operator, _plain, functional
-from thinned.torch._place import Place, Where
+from thinned.torch._placement import Place, Where
 
 _torchs: Any = _module  # whose names differ from version to version
 

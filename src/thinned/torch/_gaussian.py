@@ -1,4 +1,4 @@
-"""The operator `thinned::gaussian_dropout`: input · (1 + σ z), with normal deviates z that a key gives.
+"""The operator `thinned::gaussian_dropout` computes input · (1 + σ z), with normal z that a key gives.
 
 It is diagonal and linear in the input, as dropout is: the backward pass recomputes z and saves nothing of the
 input's size.
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from thinned._position import positions, row_major
-from thinned.torch import _cuda, _doubles, _mesh, _native, _plain, _rate
+from thinned.torch import _cuda, _mesh, _native, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of, words_for
-from thinned.torch._words import words_of
+from thinned.torch._key_tensor import words_of
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -61,10 +61,10 @@ def _gaussian_dropout(
     if _cuda.serves(input):
         from thinned.torch._triton import _launch
 
-        return _launch.dropout(input, torch.empty_like(input), key, p, True, base, strides, noise=True)
+        return _launch.dropout(input, torch.empty_like(input), key, p, True, base, strides, "noise")
     z = _normal(input, key, base, row_major(shape) if strides is None else strides)
     wide = torch.promote_types(input.dtype, torch.float32)
-    rate = _doubles.double(p)
+    rate = _plain.double(p)
     sigma = torch.sqrt(rate / (1.0 - rate)).to(wide).to(input.device)
     value = input.to(wide) * (z.to(wide) * sigma + 1.0)
     return torch.empty_like(input).copy_(value)
@@ -78,20 +78,9 @@ def _normal(input: Tensor, key: Tensor, base: int, strides: tuple[int, ...]) -> 
 
 
 def _gaussian_dropout_vmap(
-    info: Any,
-    in_dims: Any,
-    input: Tensor,
-    key: Tensor,
-    p: Tensor,
-    noise_shape: Sizes = None,
-    global_shape: Sizes = None,
-    start: Sizes = None,
-    step: Sizes = None,
-    coordinate: Sizes = None,
+    info: Any, in_dims: Any, input: Tensor, key: Tensor, p: Tensor, *shapes: Sizes
 ) -> tuple[Tensor, int]:
-    return gaussian_dropout(
-        *batched(info.batch_size, in_dims, input, key, p, noise_shape, global_shape, start, step)
-    ), 0
+    return gaussian_dropout(*batched(info.batch_size, in_dims, input, key, p, *shapes)), 0
 
 
 self_adjoint(_library, "gaussian_dropout", _gaussian_dropout, _gaussian_dropout_vmap)

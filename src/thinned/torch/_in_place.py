@@ -1,4 +1,4 @@
-"""In place: what torch's own operators check and tell autograd, for kernels that write by address."""
+"""A kernel that writes by address makes here the checks of torch's in-place operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys as tensors, and the operators `thinned::draw_key` and `thinned::fold`.
+"""A key is a tensor here; the operators `thinned::draw_key` and `thinned::fold` make them.
 
 A key travels through graphs as an int64 tensor (seed, stream), so that no graph depends on its value.
 Dimensions in front of that one hold many keys.
@@ -15,10 +15,10 @@ from torch import Tensor
 from thinned import _kernel
 from thinned._arguments import check_key
 from thinned.contract import Key, fold_number
-from thinned.torch import _compat, _cuda, _inductor, _operands, _partition
-from thinned.torch._place import traced_by_jit
-from thinned.torch._words import key_to_tensor as key_to_tensor
-from thinned.torch._words import words_of as words_of
+from thinned.torch import _compat, _cuda, _inductor, _operands
+from thinned.torch._key_tensor import key_to_tensor as key_to_tensor
+from thinned.torch._key_tensor import words_of as words_of
+from thinned.torch._placement import traced_by_jit
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -124,7 +124,7 @@ def _draw_fake(distinct: Tensor, generator: torch.Generator | None = None) -> Te
 
 
 def _draw_vmap(distinct: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """One key for all. Where each is to have its own, `vmap_with_keys` folds in the index."""
+    """Draws one key for all. Where each is to have its own, `vmap_with_keys` folds in the index."""
     vmap = _compat.interpreter()
     if vmap.randomness() == "error":
         raise RuntimeError(
@@ -215,7 +215,7 @@ _library.impl("draw_key", _draw, "CPU")
 _library.impl("draw_key", _draw, "CUDA")
 _library.impl("draw_key", _draw_vmap, "FuncTorchVmapMode")
 torch.library.register_fake("thinned::draw_key", _draw_fake, lib=_library)
-_partition.tell(_library, "draw_key")
+_inductor.tell_partitioner(_library, "draw_key")
 _library.impl("fold", _fold, "CompositeExplicitAutograd")
 torch.library.register_fake("thinned::fold", _fold_fake, lib=_library)
 torch.library.register_vmap("thinned::fold", _fold_vmap, lib=_library)

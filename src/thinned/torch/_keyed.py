@@ -1,4 +1,4 @@
-"""A model's keys: one for each site, by its name, folded by the step."""
+"""A model gets its keys here: one for each site, by its name, folded by the step."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from thinned.contract import Key, check_integer
-from thinned.torch import _check, _compat
-from thinned.torch._clock import Clock, number
+from thinned.torch import _compat, _unkeyed
+from thinned.torch._counters import Clock, number
 from thinned.torch._site import Site
 
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -74,7 +74,7 @@ def keyed(
         raise ValueError(f'calls must be "count" or None, got {calls!r}')
     root = seed if seed is None or isinstance(seed, Key) else Key(seed)
     sites = sites_of(model)
-    if root is not None and check is None and (others := _check.keyless(model)):
+    if root is not None and check is None and (others := _unkeyed.keyless(model)):
         warnings.warn(
             f"{', '.join(others)} draw from torch's generator, not by a key: convert(model) exchanges "
             "dropout modules and says what to do about others; within thinned.torch.keys(model, seed, step=n)"
@@ -86,7 +86,7 @@ def keyed(
     for name, site in sites.items():
         site.give_key(None if root is None else root.fold(name), clock, name or type(site).__name__)
     if check is not None:
-        _check.warn_of_draws(model, check)
+        _unkeyed.warn_of_draws(model, check)
     if calls and root is not None:
         clock.counting = True
         model.register_forward_pre_hook(clock.begin)

@@ -1,4 +1,4 @@
-"""The operator `thinned::kept`: a mask as Inductor makes it within a kernel of its neighbours.
+"""The operator `thinned::kept` is a mask that Inductor computes inside a neighbouring kernel.
 
 Taken apart into torch's operators, a mask would be ten rounds with two readers of each word, and Inductor
 would write each reader's copy anew: it does not end. So the mask is lowered as a whole, to one loop.
@@ -21,6 +21,15 @@ _library = torch.library.Library("thinned", "FRAGMENT")
 _library.define(
     "kept(SymInt[] sizes, Tensor seed, Tensor stream, Tensor drop, SymInt base, SymInt[] strides) -> Tensor"
 )
+
+# What is of one element is computed by itself, and not for each element of the loop that reads it.
+_library.define("once(Tensor small) -> Tensor")
+
+
+def once(small: Tensor) -> Tensor:
+    """Call `thinned::once`."""
+    result: Tensor = torch.ops.thinned.once(small)
+    return result
 
 
 def kept(sizes: Sequence[int], *rest: Any) -> Tensor:
@@ -60,7 +69,12 @@ def make_lowering() -> None:
 
         return inductor.pointwise(seed.get_device(), torch.bool, one, list(sizes))
 
+    def apart(small: Any) -> Any:
+        small.realize()
+        return small
+
     inductor.register(torch.ops.thinned.kept.default, lowered)
+    inductor.register(torch.ops.thinned.once.default, apart)
 
 
 class _Number:
@@ -111,3 +125,5 @@ def _kept_at(ops: Any, position: Any, seed: Any, stream: Any, drop: Any) -> Any:
 
 _library.impl("kept", _kept, "CompositeExplicitAutograd")
 torch.library.register_fake("thinned::kept", _shape, lib=_library)
+_library.impl("once", torch.clone, "CompositeExplicitAutograd")
+torch.library.register_fake("thinned::once", torch.empty_like, lib=_library)

@@ -1,4 +1,4 @@
-"""One pass of the kernel over a CPU tensor, by address; and the threads it runs on."""
+"""The kernel passes over a CPU tensor here, by address, on a number of threads."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def many(
 
 
 def _steps(input: Tensor, lead: int) -> tuple[int, int]:
-    """From one row to the next: of all dimensions but the last of the first ones, and of that one."""
+    """Returns the steps from one row to the next: of all leading dimensions but the last, and of that."""
     steps = input.stride()[:lead]
     if lead == 2:
         return steps[0], steps[1]
@@ -168,7 +168,7 @@ def _borrow_team() -> None:
 
     Two pools on the same cores fight: after each of torch's own operators its idle thread spins for a while,
     just where a thread of ours should run. A forked process has the memory of its parent's team and none of
-    its threads, so a call would wait for ever (torch's own do): it runs on a pool of ours.
+    its threads, so a call would never return (torch's own do not): it runs on a pool of ours.
     """
     if not sys.platform.startswith("linux") or _kernel.path() == _kernel.REFERENCE or _forked():
         return
@@ -186,5 +186,5 @@ def _forked() -> bool:
     try:
         flags = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6]
     except OSError:
-        return True  # nobody knows
+        return True  # it is not known
     return bool(int(flags) & _FORKED)

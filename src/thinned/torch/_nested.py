@@ -1,4 +1,4 @@
-"""Nested tensors, whose dropout is that of their values, and what else evaluation passes through."""
+"""A nested tensor is dropped by its values here; other unusual layouts only evaluate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thinned.torch import _compat
 
 
 def is_unusual(input: Tensor) -> bool:
-    """Whether a tensor is nested, sparse, quantised or of another layout: what torch evaluates as it is."""
+    """Tells whether a tensor is nested, sparse, quantised or of another layout: torch evaluates these."""
     return input.is_nested or input.layout != torch.strided or input.is_quantized
 
 
@@ -36,7 +36,11 @@ def dropout(input: Tensor, drop: Callable[[Tensor], Tensor], inplace: bool, **gi
                 f"dropout of a nested tensor takes no {name}, got {value}: its mask is that of its values, "
                 "all components one after another; pass input.to_padded_tensor(0.0)"
             )
-    values, rebuild = _jagged(input) if input.layout == torch.jagged else _strided(input)
+    if input.layout == torch.jagged:
+        values, rebuild = _jagged(input)
+    else:
+        whole = input.contiguous()
+        values, rebuild = whole.values(), lambda values: _compat.nested_from_values(values, whole)
     dropped = drop(values)
     if dropped is values:
         return input
@@ -52,8 +56,3 @@ def _jagged(input: Any) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
             f"{tuple(input.shape)}: transpose afterwards, or pass input.contiguous()"
         )
     return input.values(), lambda values: torch.nested.nested_tensor_from_jagged(values, input.offsets())
-
-
-def _strided(input: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    whole = input.contiguous()
-    return whole.values(), lambda values: _compat.nested_from_values(values, whole)

@@ -1,4 +1,4 @@
-"""The operator `thinned::numbers`: random numbers by a key, for what is not a product with a mask.
+"""The operator `thinned::numbers` gives random numbers by a key, where no mask is multiplied.
 
 Its positions are those of a mask of the shape, or of a part of one.
 """
@@ -15,10 +15,10 @@ from torch import Tensor
 from thinned import contract
 from thinned._position import positions, row_major
 from thinned.contract import Key
-from thinned.torch import _cuda, _doubles, _inductor, _key, _native, _onnx, _plain, _rate
+from thinned.torch import _cuda, _inductor, _key, _native, _onnx, _plain, _rate
 from thinned.torch._batching import OWN, Sizes, noise_of
-from thinned.torch._place import Place, as_lists, sizes_of
-from thinned.torch._words import words_of
+from thinned.torch._key_tensor import words_of
+from thinned.torch._placement import Place, as_lists, sizes_of
 
 _STEPS = 2.0**-24  # float32 holds so many in [0, 1)
 
@@ -167,4 +167,4 @@ _key.vmap_with_keys(_library, "words_at")
 
 def drop_threshold(p: Any, device: torch.device) -> Tensor:
     """D of a rate, for a comparison with u: a tensor, so that a graph depends on no value."""
-    return torch.round(_doubles.double(_rate.exactly(p)) * (contract.WORD + 1.0)).long().to(device)
+    return torch.round(_plain.double(_rate.exactly(p)) * (contract.WORD + 1.0)).long().to(device)

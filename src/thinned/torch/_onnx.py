@@ -1,4 +1,4 @@
-"""Dropout in files of ONNX, whose own Dropout draws by itself: what it can stand for, and what not."""
+"""Dropout goes into ONNX files here as ONNX's own, or is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from thinned.torch import _export
-from thinned.torch._place import traced_by_jit
+from thinned.torch._placement import traced_by_jit
 
 
 def exporting() -> bool:
@@ -44,7 +44,7 @@ def dropout(input: Tensor, p: Any, noise_shape: Any, inverted: bool, *given: Any
         result = torch.nn.functional.dropout(input, p, True)
     else:
         one_each = input[tuple(slice(0, 1) if n == 1 else slice(None) for n in noise_shape)]
-        # Ones that depend on the input: of constants, ONNX's optimizer drops once and for all.
+        # Ones that depend on the input: ONNX's optimizer would drop constants only once.
         ones = one_each.isnan().logical_or(one_each.isnan().logical_not()).to(input.dtype)
         result = input * torch.nn.functional.dropout(ones, p, True)
     return result if inverted else result * (1.0 - p)

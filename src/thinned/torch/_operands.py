@@ -1,4 +1,4 @@
-"""Checks of an operator's operands: what it cannot mean, before anything reads or makes memory.
+"""An operator's operands are checked here before anything reads or makes memory.
 
 The dispatcher calls an operator's shape function where any operand is on the meta device. A result on another
 device would be made there and never written.

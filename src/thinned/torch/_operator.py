@@ -1,4 +1,4 @@
-"""The operators `thinned::dropout` and `thinned::keep_mask`.
+"""The operators `thinned::dropout` and `thinned::keep_mask` are registered here.
 
 They are what torch.compile, torch.func, fake tensors, tensor subclasses and every device see. Key and p are
 tensors, so that a graph depends on neither value. Nothing of the input is saved: the backward pass recomputes
@@ -16,10 +16,10 @@ from torch import Tensor
 from thinned._arguments import effect
 from thinned._position import positions, row_major
 from thinned.contract import Key, threshold
-from thinned.torch import _cuda, _doubles, _inductor, _mesh, _native, _operands, _plain, _rate
+from thinned.torch import _cuda, _inductor, _mesh, _native, _operands, _plain, _rate
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of, words_for
-from thinned.torch._words import words_of
+from thinned.torch._key_tensor import words_of
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 
@@ -122,8 +122,8 @@ def rates(p: Tensor, inverted: bool = True, check: bool = True) -> tuple[Tensor,
     """Drop threshold, as an integer, and factor, in double; p unchecked where code is made for any p."""
     if check and p.is_cpu:
         _rate.check_range(p)
-    p = _doubles.double(p)
-    # On a device nobody can look at p without waiting for it: what is no probability gives NaN.
+    p = _plain.double(p)
+    # To read p on a device is to wait for it: there, what is no probability gives NaN.
     valid = (p >= 0) & (p <= 1)
     drop = torch.where(valid, torch.round(p * 2.0**32), 0.0).long()
     factor = torch.where(drop < 2**32, 2.0**32 / (2.0**32 - drop.double()), 0.0)
@@ -131,22 +131,10 @@ def rates(p: Tensor, inverted: bool = True, check: bool = True) -> tuple[Tensor,
 
 
 def _dropout_vmap(
-    info: Any,
-    in_dims: Any,
-    input: Tensor,
-    key: Tensor,
-    p: Tensor,
-    inverted: bool = True,
-    noise_shape: Sizes = None,
-    global_shape: Sizes = None,
-    start: Sizes = None,
-    step: Sizes = None,
-    coordinate: Sizes = None,
+    info: Any, in_dims: Any, input: Tensor, key: Tensor, p: Tensor, inverted: bool = True, *shapes: Sizes
 ) -> tuple[Tensor, int]:
-    input, key, p, *shapes = batched(
-        info.batch_size, in_dims, input, key, p, noise_shape, global_shape, start, step
-    )
-    return dropout(input, key, p, inverted, *shapes), 0
+    input, key, p, *place = batched(info.batch_size, in_dims, input, key, p, *shapes)
+    return dropout(input, key, p, inverted, *place), 0
 
 
 def _keep_mask(

@@ -1,4 +1,4 @@
-"""Functions that torch's own protocol can take over, as it can torch's: tensor subclasses, and modes."""
+"""Tensor subclasses and modes can take our functions over, as they can torch's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch.overrides import handle_torch_function, has_torch_function, has_torch_function_unary
 
 from thinned.torch import _compat
-from thinned.torch._place import Place
+from thinned.torch._placement import Place
 
 _ORDINARY = (torch.Tensor, torch.nn.Parameter)
 
@@ -22,7 +22,7 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 def overridable(verb: Verb) -> Verb:
     """Offer a function to `__torch_function__` of its first argument, and of the modes around the call.
 
-    A `torch.overrides.TorchFunctionMode` sees what it returns as `func`. Where nobody asks it costs 0.2 µs.
+    A `torch.overrides.TorchFunctionMode` sees what it returns as `func`. Without a mode it costs 0.2 µs.
     """
     parameters = inspect.signature(verb).parameters.values()
     names = [each.name for each in parameters if str(each.annotation).startswith("Tensor")]
@@ -62,5 +62,5 @@ def _known(verb: Callable[..., Any]) -> frozenset[str]:
 
 
 def _only_jagged(first: Any) -> bool:
-    """Whether torch's jagged tensors alone ask: they would call the function with their own protocol off."""
+    """Tells whether only torch's jagged tensors ask: they would call the function without their protocol."""
     return getattr(first, "layout", None) is torch.jagged and not _compat.function_modes()

@@ -1,4 +1,4 @@
-"""The contract in torch's own operators: the same bits on any device that has no kernel here.
+"""The contract is written here in torch's own operators, for devices without a kernel.
 
 A 32-bit word travels in an int64.
 """
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from thinned import _philox, contract
-from thinned.torch import _doubles
 
 _CHUNK = 1 << 22  # positions at a time: bounds the memory of the intermediate words
 
@@ -79,7 +78,7 @@ def _normal(position: Tensor, key: tuple[Any, Any]) -> Tensor:
     high, low = (
         _halfword(position, key, t) for t in (contract.PURPOSE_NOISE_HIGH, contract.PURPOSE_NOISE_LOW)
     )
-    z: Tensor = torch.special.ndtri((_doubles.double(high << 16 | low) + 0.5) / 2.0**32)
+    z: Tensor = torch.special.ndtri((double(high << 16 | low) + 0.5) / 2.0**32)
     return z.float().to(position.device)
 
 
@@ -139,3 +138,11 @@ def _product(a: Any, b: int) -> tuple[Any, Any]:
 
 def _low(number: Any) -> Any:
     return number & contract.WORD
+
+
+_WITH_FLOAT64 = ("cpu", "cuda", "meta")
+
+
+def double(small: Tensor) -> Tensor:
+    """A tensor in float64: on the CPU where its own device may not know that type, as MPS and XPU do not."""
+    return (small if small.device.type in _WITH_FLOAT64 else small.cpu()).double()

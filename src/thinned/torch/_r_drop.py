@@ -1,4 +1,4 @@
-"""R-Drop: two passes of a batch with two masks, which are to agree."""
+"""R-Drop compares two passes of a batch with two masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The drop probability, a number or a tensor. A number is checked at once, a tensor only when code runs."""
+"""A drop probability is a number, checked at once, or a tensor, checked when code runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from thinned import contract
-from thinned.torch import _doubles, _eager, _export, _onnx, _operands
+from thinned.torch import _eager, _export, _onnx, _operands, _plain
 
 
 def threshold(p: Any, input: Tensor) -> int | None:
@@ -65,7 +65,7 @@ def exactly(p: Any, drop: int | None = None) -> Tensor:
 
 def expectation(input: Tensor, p: Any) -> Tensor:
     """Classic evaluation, input · (1 − p), for p that is not known here."""
-    drop = torch.round(_doubles.double(exactly(p)) * 2.0**32)
+    drop = torch.round(_plain.double(exactly(p)) * 2.0**32)
     wide = torch.promote_types(input.dtype, torch.float32)
     kept = (1.0 - drop / 2.0**32).to(wide).to(input.device)
     return (input.to(wide) * kept).to(input.dtype).masked_fill(kept == 0, 0)
@@ -88,3 +88,23 @@ def p_of_timm(p: Any, drop_prob: Any) -> Any:
         got = f"got p={p} and drop_prob={drop_prob}"
         raise TypeError(f"p must be a real number: pass p, or drop_prob as timm names it, {got}")
     return drop_prob if p is None else p
+
+
+def check_rate(p: Any, input: Tensor, name: str = "p") -> None:
+    """Refuse what is no floating tensor in [0, 1] that fits the input; its values where they are at hand."""
+    if not isinstance(p, Tensor) or not p.is_floating_point():
+        got = f"a tensor of {p.dtype}" if isinstance(p, Tensor) else repr(p)
+        raise TypeError(
+            f"{name} must be a floating tensor, got {got}: where it is not learned, dropout and "
+            "gaussian_dropout take a number"
+        )
+    _operands.check_fit(p, input)
+    if not torch.compiler.is_compiling() and _eager.applies(p.detach()):
+        check_range(p.detach(), name)
+
+
+def check_number(p: Any, input: Tensor) -> None:
+    """Refuse what is no probability of no dimension."""
+    threshold(p, input)
+    if isinstance(p, Tensor) and p.dim():
+        raise ValueError(f"p must be one number here, got a tensor of shape {tuple(p.shape)}")

@@ -1,4 +1,4 @@
-"""Calls that are computed again: a checkpoint runs a part of the forward pass once more in the backward pass.
+"""A checkpoint computes calls again in the backward pass; here they get their first key and step.
 
 `torch.utils.checkpoint` keeps an object for each region: its context (use_reentrant=True) or its frame. Both
 are found on Python's stack, in the forward pass and when the region runs again. What the counters were when a
@@ -55,7 +55,7 @@ def held(owner: Any, now: Callable[[], Value], unseen: Callable[[], Value]) -> V
     """The value that a call goes by: `now()`, or that of the call that is computed again.
 
     Between the forward pass and its recomputation the step or the rows may have moved on. What is computed
-    again in a way that nobody knows goes by `now()`.
+    again in an unknown way goes by `now()`.
 
     Args:
         owner: whose value it is; its calls in a region are told apart by their order.

@@ -1,4 +1,4 @@
-"""A site: a place in a model where it drops, with its probability, its key and its step."""
+"""A site is a place in a model that drops, with its probability, its key and its step."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from thinned.contract import Key, check_integer, check_probability
 from thinned.torch import _compat, _key, _rate, _recomputed
-from thinned.torch._clock import Bits, Clock, number
-from thinned.torch._place import Place, Rows
+from thinned.torch._counters import Bits, Clock, number
+from thinned.torch._placement import Place, Rows
 from thinned.torch._tools import Seen
 from thinned.torch.schedules import Schedule
 
@@ -44,6 +44,9 @@ class Site(Seen):
     _by_call: ClassVar[bool] = True
     # Whether evaluation is by p too, as an expectation.
     _evaluates_by_p: ClassVar[bool] = False
+    # Attributes that a layer's text shows besides those of its torch class: always, or where they differ.
+    _shown: ClassVar[tuple[str, ...]] = ()
+    _shown_unless: ClassVar[tuple[tuple[str, Any], ...]] = ()
 
     def give_key(self, key: Key | None, clock: Clock | None, name: str | None = None) -> None:
         """Draw by this key, at the clock's step; without one, anew."""
@@ -138,13 +141,21 @@ class Site(Seen):
                 return _key.fold(key, clock.traced_call(self._name, self._by_call))
             return key if call is None else _key.fold(key, call)
 
+    def extra_repr(self) -> str:
+        """Shows what the layer was made with."""
+        shown = [super().extra_repr(), *(f"{name}={getattr(self, name)}" for name in self._shown)]
+        for name, default in self._shown_unless:
+            if getattr(self, name) != default:
+                shown.append(f"{name}={getattr(self, name)!r}")
+        return ", ".join(filter(None, shown))
+
     @property
     def has_rows(self) -> bool:
         """Tells whether `set_rows` was ever called: a checkpoint may compute a call again that had rows."""
         return "rows" in vars(self)
 
     def place(self, input: Tensor, dim: int | None = None, shape: Sequence[int] | None = None) -> Place:
-        """The place of the input's rows in the whole batch: arguments of a verb, none where nobody said.
+        """The place of the input's rows in the whole batch: arguments of a verb, none without `set_rows`.
 
         Args:
             input: what is dropped.

@@ -1,4 +1,4 @@
-"""A loop over batches that tells a keyed model the number of each, and can be saved in its middle."""
+"""`steps` loops over batches, tells a keyed model the number of each, and can be saved in its middle."""
 
 from __future__ import annotations
 

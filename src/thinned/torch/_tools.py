@@ -1,4 +1,4 @@
-"""How tools that run a model on stand-ins see a site: torch.fx, torch.jit.trace and torch.jit.script."""
+"""torch.fx, torch.jit.trace and torch.jit.script see a site as one module through this file."""
 
 from __future__ import annotations
 

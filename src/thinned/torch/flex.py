@@ -1,4 +1,4 @@
-"""FlexAttention with dropout of its probabilities (`torch.nn.attention.flex_attention` has none)."""
+"""FlexAttention drops its probabilities here (`torch.nn.attention.flex_attention` cannot)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thinned.contract import Key, check_probability
 from thinned.torch import _flex, _key, _native, _rate
 from thinned.torch._flex import ScoreMod
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place, as_lists
+from thinned.torch._placement import Place, as_lists
 
 __all__ = ["flex_attention"]
 
@@ -140,7 +140,7 @@ def _threshold(p: Any, query: Tensor) -> int | None:
 
 
 def _is_dense(drops: bool, *inputs: Tensor) -> bool:
-    """Whether torch's kernel cannot do it: on a CPU it gives no gradient, nor, compiled, a logsumexp."""
+    """Tells whether torch's kernel cannot do it: a CPU has no gradient nor, compiled, a logsumexp."""
     on_cpu = inputs[0].device.type in ("cpu", "mps")
     return on_cpu and (drops or (torch.is_grad_enabled() and any(x.requires_grad for x in inputs)))
 

@@ -1,4 +1,4 @@
-"""Masks computed in the kernels of their neighbours: a backend for `torch.compile`.
+"""This backend for `torch.compile` computes masks in the kernels of their neighbours.
 
 By default dropout is one operator in a compiled graph. Here it is taken apart into the contract's integer
 arithmetic, so that Inductor puts it into one kernel with what stands before and after it.
@@ -80,7 +80,7 @@ def _dropout(
     (seed, stream), drop, factor = _operator.tensors(input, key, p, inverted, check=False)
     kept = _lowering.kept(input.shape, seed, stream, drop, base, strides or row_major(shape))
     wide = torch.promote_types(input.dtype, torch.float32)
-    return torch.where(kept, (input.to(wide) * factor).to(input.dtype), 0.0)
+    return torch.where(kept, (input.to(wide) * _lowering.once(factor)).to(input.dtype), 0.0)
 
 
 def _dropout_add(input: Tensor, residual: Tensor, key: Tensor, p: Tensor, base: int = 0) -> Tensor:

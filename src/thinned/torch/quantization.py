@@ -1,4 +1,4 @@
-"""torch's eager quantisation and our layers: it looks modules up by their exact class."""
+"""torch's eager quantisation looks modules up by their exact class; this maps our layers to torch's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from thinned.torch import nn
-from thinned.torch._conversion._plain import plain
+from thinned.torch._conversion._torch_layers import plain
 
 __all__ = ["dynamic_mapping", "static_mapping"]
 

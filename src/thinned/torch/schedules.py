@@ -1,4 +1,4 @@
-"""p as a function of the step: give one to a layer in place of a number, and set the step with `set_step`."""
+"""A schedule is p as a function of the step: give one in place of a number, and call `set_step`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """From one p to another in so many steps, and constant after.
+    """Moves linearly from one p to another in so many steps, and stays constant after.
 
     Args:
         start: p at step 0, in [0, 1].
@@ -82,7 +82,7 @@ class Linear(Schedule):
 
 @dataclass(frozen=True)
 class Curriculum(Schedule):
-    """From none to p, ever more slowly: p · (1 − exp(−gamma · step)).
+    """Raises p from 0, ever more slowly: p · (1 − exp(−gamma · step)).
 
     Args:
         p: drop probability in [0, 1] that is approached.
@@ -157,7 +157,7 @@ class Early(Schedule):
 
 @dataclass(frozen=True)
 class Late(Schedule):
-    """None at first, then p: against overfitting, once there is something to overfit.
+    """Drops nothing at first and with p later: against overfitting, once a model can overfit.
 
     Args:
         p: drop probability in [0, 1] of the later steps.

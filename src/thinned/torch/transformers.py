@@ -1,4 +1,4 @@
-"""Attention of transformers' models: `attn_implementation="thinned"` (extra `thinned[transformers]`).
+"""`attn_implementation="thinned"` gives transformers' models our attention.
 
 Importing this module registers the name with transformers, which looks it up in each call. A model then
 evaluates by transformers' own "sdpa", and generates what it generates; in training it drops the probabilities
@@ -26,7 +26,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from thinned.torch import functional
-from thinned.torch._conversion import _handed
+from thinned.torch._conversion import _attention_functions
 from thinned.torch.nn._part_keys import is_off
 
 __all__ = ["attention"]
@@ -104,14 +104,14 @@ def attention(
     if position_bias is not None:
         bias = position_bias[..., : key.shape[2]]
         attention_mask, causal = _biased(bias, attention_mask, causal, query, key), False
-    site, enable_gqa = _handed.site_of(module), getattr(module, "num_key_value_groups", 1) > 1
+    site, enable_gqa = _attention_functions.site_of(module), getattr(module, "num_key_value_groups", 1) > 1
     call = (query, key, value, attention_mask, dropout, causal, scaling, enable_gqa)
     output = functional.scaled_dot_product_attention(*call, training=True) if site is None else site(*call)
     return output.transpose(1, 2).contiguous(), None
 
 
 def _biased(bias: Tensor, mask: Tensor | None, causal: bool, query: Tensor, key: Tensor) -> Tensor:
-    """One mask that is added, of a bias and what is forbidden."""
+    """Returns one added mask, of a bias and of what is forbidden."""
     if causal:
         mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()
     if mask is None:
@@ -120,5 +120,5 @@ def _biased(bias: Tensor, mask: Tensor | None, causal: bool, query: Tensor, key:
     return torch.where(mask, bias, torch.finfo(bias.dtype).min) if mask.dtype == torch.bool else bias + mask
 
 
-AttentionInterface.register(_handed.IMPLEMENTATION, attention)
-AttentionMaskInterface.register(_handed.IMPLEMENTATION, sdpa_mask)
+AttentionInterface.register(_attention_functions.IMPLEMENTATION, attention)
+AttentionMaskInterface.register(_attention_functions.IMPLEMENTATION, sdpa_mask)

@@ -1,4 +1,4 @@
-"""The rules, by what they are about: one file each for functions, rates, orders, modes, and frameworks.
+"""The rules stand here by subject: functions, rates, orders, modes, layers and frameworks.
 
 A rule takes a file's `Source` and yields findings; its code, such as THN101, never changes its meaning.
 A new rule goes into the file of its subject and is listed in the page of rules.

@@ -1,4 +1,4 @@
-"""PyTorch's functions, which cannot see `model.eval()`."""
+"""These rules are about PyTorch's functions, which cannot see `model.eval()`."""
 
 from __future__ import annotations
 

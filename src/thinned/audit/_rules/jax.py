@@ -1,4 +1,4 @@
-"""JAX: Flax, Haiku and Equinox, where randomness is a key that somebody hands over."""
+"""These rules are about JAX (Flax, Haiku and Equinox), where randomness is a key that is passed on."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _renewed(before: Place, after: Place, name: str, source: Source) -> bool:
 
 
 def _exclusive(first: Place, second: Place) -> bool:
-    """Whether only one of two places runs: other branches, or the first one's block leaves the function."""
+    """Tells whether only one of two places runs: other branches, or a return after the first."""
     for index, outer in enumerate(first.around):
         inner = first.around[index + 1] if index + 1 < len(first.around) else first.node
         if isinstance(outer, (cst.If, cst.IfExp, cst.Try)) and outer in second.around:
@@ -148,7 +148,7 @@ def _haiku(source: Source) -> Iterable[Found]:
 
 @rule("THN305", "one-key-for-all-steps", r"rngs\s*=\s*\{[^}]*dropout")
 def _in_a_loop(source: Source) -> Iterable[Found]:
-    """One key for all steps.
+    """Finds one key that serves all steps of a loop.
 
     The same elements are dropped at every step, and one fixed part of the network is trained.
     """

@@ -1,4 +1,4 @@
-"""Keras and TensorFlow."""
+"""These rules are about Keras and TensorFlow."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _of_one_layer(place: Place, source: Source) -> bool:
 
 
 def _kept(loop: cst.CSTNode) -> bool:
-    """Whether the results of all rounds are kept: a comprehension, or a loop that adds each to others."""
+    """Tells whether all rounds' results are kept: a comprehension, or a loop that adds to others."""
     adds = m.Call(func=m.Attribute(attr=m.Name("append") | m.Name("write"))) | m.AugAssign()
     stores = m.AssignTarget(target=m.Subscript())
     return not isinstance(loop, cst.For) or bool(m.findall(loop.body, adds | stores))

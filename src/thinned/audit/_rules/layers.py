@@ -1,4 +1,4 @@
-"""Layers: made where they are forgotten, called for nothing, or never called."""
+"""These rules are about layers that are made in a call, called without effect, or never called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training and evaluation: entered by half, never left, or found by a class's name."""
+"""These rules are about training and evaluation modes that are set for a part, or never set back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers in an order that dropout does not go with."""
+"""These rules are about orders of layers in which dropout does harm."""
 
 from __future__ import annotations
 
@@ -89,11 +89,9 @@ def _is_softmax(layer: Layer) -> bool:
             m.matches(layer.made.args[0].value, m.SimpleString(value=m.MatchIfTrue(lambda s: "softmax" in s)))
         )
     # What is not returned may be the weights of an attention.
-    return (layer.word in _SOFTMAX and (layer.last or "log" in layer.word.lower())) or _is_loss(layer)
-
-
-def _is_loss(layer: Layer) -> bool:
-    return layer.name in _LOSSES and "softmax" not in layer.word
+    return (layer.word in _SOFTMAX and (layer.last or "log" in layer.word.lower())) or (
+        layer.name in _LOSSES and "softmax" not in layer.word
+    )
 
 
 @rule(

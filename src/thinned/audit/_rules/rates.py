@@ -1,4 +1,4 @@
-"""Rates: the probability to keep in the place of the one to drop, and numbers that are no rate."""
+"""These rules are about rates: a keep probability in p's place, and numbers that are no probability."""
 
 from __future__ import annotations
 

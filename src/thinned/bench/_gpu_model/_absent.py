@@ -1,4 +1,4 @@
-"""Kernels compiled for GPUs that are not here, by the launches that a GPU would see."""
+"""Kernels are compiled here for GPUs that are not in the machine."""
 
 from __future__ import annotations
 
@@ -69,15 +69,16 @@ def resources(kernel: Any) -> tuple[int, int]:
     """Registers of a thread, and bytes of its stack, of which each is a register's that was spilled."""
     if "cubin" not in kernel.asm:
         text = kernel.asm["amdgcn"]
-        number = {name: int(n) for name, n in re.findall(r"\.([vs]gpr_(?:count|spill_count)): +(\d+)", text)}
-        return number["vgpr_count"], 4 * (number["vgpr_spill_count"] + number["sgpr_spill_count"])
+        # Registers of a whole wave that are spilled go to lanes of vector registers, and not to memory.
+        found = dict(re.findall(r"\.(vgpr_count|private_segment_fixed_size): +(\d+)", text))
+        return int(found["vgpr_count"]), int(found["private_segment_fixed_size"])
     text = _tool(knobs.nvidia.cuobjdump.path, kernel, "--dump-resource-usage")
     found = dict(re.findall(r"(REG|STACK|LOCAL):(\d+)", text))
     return int(found["REG"]), int(found["STACK"]) + int(found["LOCAL"])
 
 
 def assembly(kernel: Any) -> str:
-    """As the assembler made it."""
+    """Returns the assembler's output."""
     if "cubin" not in kernel.asm:
         return str(kernel.asm["amdgcn"])
     return _tool(knobs.nvidia.nvdisasm.path, kernel, "-c")

@@ -1,4 +1,4 @@
-"""The launches that the model and the measurement are about: what trainings call, their dtypes and sizes."""
+"""The launches that are modelled and measured are listed here, with their dtypes and sizes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from thinned import Key
 from thinned._position import positions
 from thinned.torch import _key
-from thinned.torch._triton import _launch, _launch_norm
+from thinned.torch._triton import _launch, _launch_block, _launch_norm
 from thinned.torch._triton._launch_norm import SPAN, WIDEST, WIDEST_BACK
 
 KEY = _key.key_to_tensor(Key(3, 5))
@@ -32,6 +32,9 @@ class Case:
         passes: tensors of the input's size that are read or written.
         make: what makes the launch's call of an input.
         spans: how often a program's loop runs, whose instructions are counted once.
+        kernel: of a call's launches the one that this is; the first if none is named.
+        turns: how often the innermost loop runs where its instructions are counted so often.
+        beside: another of the call's launches moves the input: what this one takes is over a copy of it.
     """
 
     name: str
@@ -40,10 +43,13 @@ class Case:
     passes: int
     make: Callable[[torch.Tensor], Callable[[], object]]
     spans: int = 1
+    kernel: str | None = None
+    turns: int = 1
+    beside: bool = False
 
     @property
     def elements(self) -> int:
-        """Of the input."""
+        """Counts the input's elements."""
         return torch.Size(self.shape).numel()
 
     def on(self, device: str) -> Callable[[], object]:
@@ -71,9 +77,31 @@ def _dropout(x: torch.Tensor, shared: bool = False, turned: bool = False) -> Cal
     return lambda: _launch.dropout(x, out, KEY, P, True, base, strides)
 
 
+def _alpha(x: torch.Tensor, kind: str = "alpha", shared: bool = False) -> Callable[[], object]:
+    out = torch.empty_like(x)
+    base, strides = positions(tuple(x.shape), (*x.shape[:-1], 1) if shared else None)
+    return lambda: _launch.dropout(x, out, KEY, P, True, base, strides, kind)
+
+
+def _block(x: torch.Tensor) -> Callable[[], object]:
+    sides = tuple(min(7, size) for size in x.shape[2:])
+    rows, width = (size - side + 1 for size, side in zip(x.shape[2:], sides, strict=True))
+    return lambda: _launch_block.drop_block(x, KEY, P, sides, 0, x.shape[1] * rows * width, True, False)
+
+
+def _blocks(dtype: torch.dtype) -> list[Case]:
+    """Maps of a ResNet's second stage, blocks of 7 by 7."""
+    case = Case("drop_block2d", dtype, (256, 512, 28, 28), 2, _block, kernel="blocks")
+    return [
+        case,
+        replace(case, name="drop_block2d, seeds", kernel="seeds", beside=True),
+        replace(case, name="drop_block2d, growing", kernel="grow", beside=True, turns=7),
+    ]
+
+
 def _noise(x: torch.Tensor) -> Callable[[], object]:
     out = torch.empty_like(x)
-    return lambda: _launch.dropout(x, out, KEY, P, True, 0, None, noise=True)
+    return lambda: _launch.dropout(x, out, KEY, P, True, 0, None, "noise")
 
 
 def _add(x: torch.Tensor) -> Callable[[], object]:
@@ -117,6 +145,10 @@ CASES = [
         Case("dropout of channels", dtype, (256, 1024, 1024), 2, partial(_dropout, shared=True))
         for dtype in (F32, BF16)
     ),
+    *(Case("alpha_dropout", dtype, (256 * MI,), 2, _alpha) for dtype in (F32, BF16)),
+    Case("alpha_dropout, backward", BF16, (256 * MI,), 2, partial(_alpha, kind="slope")),
+    Case("feature_alpha_dropout", BF16, (256, 1024, 1024), 2, partial(_alpha, shared=True)),
+    *(case for dtype in (F32, BF16) for case in _blocks(dtype)),
     *(Case("gaussian_dropout", dtype, (256 * MI,), 2, _noise) for dtype in (F32, BF16)),
     *(
         Case("dropout, transposed", dtype, (16384, 16384), 2, partial(_dropout, turned=True))

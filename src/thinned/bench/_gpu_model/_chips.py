@@ -1,4 +1,4 @@
-"""What is published of each GPU, and what the model assumes of it."""
+"""The published figures of each GPU stand here, with the model's assumptions."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Chip:
         threads: the most that are resident.
         programs: the most that are resident.
         latency: clocks from a load to its data under load; assumed, about twice what is measured idle.
+        tensor: operations of its dense products of bfloat16.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Chip:
     threads: int
     programs: int
     latency: int
+    tensor: int
     pipes: dict[str, float] = field(default_factory=dict)
 
     def bytes_a_clock(self) -> float:
@@ -70,10 +72,11 @@ A100 = Chip(
     2048,
     32,
     800,
+    2048,
     _NVIDIA | {"float": 64.0, "double": 32.0},
 )
-H100 = Chip("H100 SXM", "cuda", 90, 32, 132, 1.98e9, 3.35e12, 128, 65536, 2048, 32, 1000, _NVIDIA)
-B200 = Chip("B200", "cuda", 100, 32, 148, 1.965e9, 8.0e12, 128, 65536, 2048, 32, 1200, _NVIDIA)
+H100 = Chip("H100 SXM", "cuda", 90, 32, 132, 1.98e9, 3.35e12, 128, 65536, 2048, 32, 1000, 4096, _NVIDIA)
+B200 = Chip("B200", "cuda", 100, 32, 148, 1.965e9, 8.0e12, 128, 65536, 2048, 32, 1200, 8192, _NVIDIA)
 # AMD, "CDNA 3 ISA" and the data sheet: four SIMDs of 16 lanes; products of 32 and 64 bits a quarter of that.
 MI300X = Chip(
     "MI300X",
@@ -88,6 +91,7 @@ MI300X = Chip(
     2048,
     32,
     1600,
+    2048,
     {"logic": 64, "multiply": 16, "float": 64, "double": 64, "convert": 16, "memory": 16},
 )
 CHIPS = {"sm_80": A100, "sm_90": H100, "sm_100": B200, "gfx942": MI300X}

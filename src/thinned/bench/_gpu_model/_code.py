@@ -1,10 +1,12 @@
-"""What a kernel's assembly does along its usual way."""
+"""This file counts what a kernel's assembly does along its usual path."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 _NVIDIA = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(@!?U?PT?\w* )?\s*([A-Z][A-Z0-9_.]*)(.*);")
 _AMD = re.compile(r"^\s+([a-z]+_[a-z0-9_]+)(.*)$")
@@ -17,6 +19,7 @@ _PIPES = {
         ("wide", ("IMAD.WIDE", "IMAD.HI")),
         ("multiply", ("IMAD", "IDP")),
         ("float", ("FMUL", "FADD", "FFMA", "HMUL", "HFMA", "HADD")),
+        ("tensor", ("HMMA", "HGMMA", "UTCHMMA")),
         ("double", ("DMUL", "DADD", "DFMA", "DSETP")),
         ("convert", ("F2F.", "I2F", "F2I", "MUFU", "POPC")),
         ("memory", ("LDG", "LDS", "LDL", "STG", "STS", "STL", "SHFL", "REDUX", "ATOM")),
@@ -38,6 +41,8 @@ _PIPES = {
 
 
 _STORES = ("STG", "buffer_store", "global_store")
+_LOADS = ("LDG", "buffer_load", "global_load")
+_TOUCHES = (*_STORES, *_LOADS)
 
 
 @dataclass
@@ -69,7 +74,9 @@ def blocks(text: str, backend: str) -> list[Block]:
         if name.startswith(("BRA", "s_branch", "s_cbranch")) or ends:
             target = _TARGET.search(rest)
             here.jump = target.group(1) if target and not ends else None
-            here.falls = guarded if backend == "cuda" else name.startswith("s_cbranch")
+            # `BRA.U UP0, …` has its condition among the operands.
+            condition = guarded or bool(rest.split("`")[0].strip(" ;"))
+            here.falls = condition if backend == "cuda" else name.startswith("s_cbranch")
             found.append(here)
             here = Block()
     return [*found, here]
@@ -85,29 +92,130 @@ def _instruction(line: str, backend: str) -> tuple[str, bool, str]:
 
 
 def usual(text: str, backend: str) -> list[str]:
-    """Instructions of the shortest way through that seeks ties and stores whole pieces.
+    """Instructions of the shortest way through that goes round each loop once, seeks ties and stores.
 
     A tie's branch and that of a part of a piece are longer than what goes round them. The way round the
-    search is shorter, so a way with a reduction across a warp wins; a loop's blocks are gone through once.
+    search is shorter, so a way with a reduction across a warp wins; and so is that past a loop, so a way wins
+    that goes through the heart of each: the block of it that reads and writes most.
     """
-    all_of_them = blocks(text, backend)
-    place = {block.label: i for i, block in enumerate(all_of_them) if block.label}
-    # Of each block the way from there: reductions, stores, length, blocks.
-    best: dict[int, tuple[int, int, int, list[int]]] = {}
-    # Backwards; an edge that goes back is that of a loop, which is run through once.
-    for i in range(len(all_of_them) - 1, -1, -1):
-        block = all_of_them[i]
-        after = [i + 1] if block.falls and i + 1 < len(all_of_them) else []
-        if block.jump in place and place[block.jump] > i:
-            after.append(place[block.jump])
-        ways = [best[j] for j in after if j in best]
-        if not ways and not any(name in ("EXIT", "s_endpgm") for name in block.names):
-            continue
-        seeks = sum(name.startswith(("REDUX", "v_max_i32_dpp")) for name in block.names)
-        stores = sum(name.startswith(_STORES) for name in block.names)
-        found = max(ways, key=lambda w: (w[0] > 0, w[1] > 0, -w[2]), default=(0, 0, 0, []))
-        best[i] = (found[0] + seeks, found[1] + stores, found[2] + len(block.names), [i, *found[3]])
-    return [name for i in best[0][3] for name in all_of_them[i].names]
+    ways = _Ways(blocks(text, backend))
+    return [name for i in ways.through() for name in ways.blocks[i].names]
+
+
+def around(text: str, backend: str, mark: tuple[str, ...] = ()) -> list[str]:
+    """Instructions of a loop, once around: of that with most instructions whose names begin with a mark.
+
+    Of two with as many it is the shorter; ties are sought and none is found. Without a mark it is the
+    innermost loop that reads memory. One thread may issue for all what has the mark, in blocks that the
+    others go round: the blocks are searched, and not the way.
+    """
+    ways = _Ways(blocks(text, backend))
+    found = {
+        edge: [name for i in ways.along(*edge) for name in ways.blocks[i].names] for edge in ways.backward
+    }
+    if not mark:
+        return min((names for names in found.values() if any(n.startswith(_LOADS) for n in names)), key=len)
+
+    def marked(edge: tuple[int, int]) -> int:
+        here = ways.blocks[edge[1] : edge[0] + 1]
+        return sum(name.startswith(mark) for block in here for name in block.names)
+
+    return found[max(found, key=lambda edge: (marked(edge), -len(found[edge])))]
+
+
+# How much it has of what is wanted and how short it is; its blocks.
+_Way = tuple[tuple[int, int], tuple[int, ...]]
+
+
+class _Ways:
+    """Ways through the blocks of a program."""
+
+    def __init__(self, all_of_them: list[Block]) -> None:
+        self.blocks = all_of_them
+        place = {block.label: i for i, block in enumerate(all_of_them) if block.label}
+        self.after = [
+            [
+                *([i + 1] if block.falls and i + 1 < len(all_of_them) else []),
+                *([place[block.jump]] if block.jump in place else []),
+            ]
+            for i, block in enumerate(all_of_them)
+        ]
+        self.backward = self._backward()
+        self.hearts = set(filter(None, (self._heart(self.along(*edge)) for edge in self.backward)))
+
+    def _backward(self) -> list[tuple[int, int]]:
+        """Edges to a block that the way has gone through: from a loop's last one to its first."""
+        found, done, path = [], set[int](), [(0, iter(self.after[0]))]
+        here = {0}
+        while path:
+            block, rest = path[-1]
+            following = next(rest, None)
+            if following is None:
+                path.pop()
+                here.discard(block)
+                done.add(block)
+            elif following in here:
+                found.append((block, following))
+            elif following not in done:
+                here.add(following)
+                path.append((following, iter(self.after[following])))
+        return found
+
+    def _heart(self, loop: list[int]) -> int | None:
+        touches = {i: sum(name.startswith(_TOUCHES) for name in self.blocks[i].names) for i in loop}
+        found = max(touches, key=lambda i: touches[i])
+        return found if touches[found] else None
+
+    def along(self, last: int, first: int) -> list[int]:
+        """The way from a loop's first block to its last."""
+        return self._best(first, lambda block: block == last, once=False)
+
+    def through(self) -> list[int]:
+        ends = ("EXIT", "s_endpgm")
+        return self._best(0, lambda block: any(name in ends for name in self.blocks[block].names), once=True)
+
+    def _best(self, first: int, is_last: Callable[[int], bool], once: bool) -> list[int]:
+        """Of all ways the one that has most of what is wanted, and the shortest of these.
+
+        Edges back are taken once, or never.
+        """
+        known: dict[Any, _Way | None] = {}
+
+        def best(block: int, had: frozenset[Any]) -> _Way | None:
+            state = (block, had)
+            if state not in known:
+                gains = self._gains(block, once) - had
+                ways: list[_Way | None] = [((0, 0), ())] if is_last(block) else []
+                for following in self.after[block]:
+                    edge = (block, following)
+                    if edge not in self.backward:
+                        ways.append(best(following, had | gains))
+                    elif once and edge not in had:
+                        ways.append(best(following, had | gains | {edge}))
+                found = max((way for way in ways if way), default=None)
+                known[state] = None
+                if found:
+                    (gained, length), rest = found
+                    length -= len(self.blocks[block].names)
+                    known[state] = ((gained + len(gains), length), (block, *rest))
+            return known[state]
+
+        way = best(first, frozenset())
+        return list(way[1]) if way else []
+
+    def _gains(self, block: int, once: bool) -> frozenset[Any]:
+        """What is wanted of a way, and had by one that goes through a block."""
+        names = self.blocks[block].names
+        return frozenset(
+            what
+            for what, there in (
+                (block, once and block in self.hearts),
+                ("seeks", any(name.startswith(("REDUX", "v_max_i32_dpp")) for name in names)),
+                ("loads", any(name.startswith(_LOADS) for name in names)),
+                ("stores", any(name.startswith(_STORES) for name in names)),
+            )
+            if there
+        )
 
 
 def by_pipe(names: list[str], backend: str) -> Counter[str]:
@@ -118,7 +226,7 @@ def by_pipe(names: list[str], backend: str) -> Counter[str]:
 
 def width(names: list[str], kind: str) -> int:
     """Bytes of the widest access to memory, "load" or "store"."""
-    begins = _STORES if kind == "store" else ("LDG", "buffer_load", "global_load")
+    begins = _STORES if kind == "store" else _LOADS
     found = [name for name in names if name.startswith(begins)]
     return max((next((size for end, size in _SIZES.items() if end in name), 4) for name in found), default=0)
 

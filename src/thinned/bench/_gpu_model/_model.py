@@ -1,4 +1,4 @@
-"""What bounds a kernel on a GPU that need not be here.
+"""The model computes what bounds a kernel on a GPU.
 
 A case is compiled by Triton, its assembly is read, and what its usual way does is divided by what is
 published of the chip. The model knows no cache, no clock that is lowered, and no program that waits for
@@ -8,42 +8,14 @@ another.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from thinned.bench._gpu_model._absent import Launch, assembly, compiling, resources
-from thinned.bench._gpu_model._cases import CASES, Case
-from thinned.bench._gpu_model._chips import CHIPS, Chip
-from thinned.bench._gpu_model._code import by_pipe, usual, width
-
-# A product of 64 bits counts as two.
-_COST = {"wide": ("multiply", 2.0)}
-
-
-@dataclass(frozen=True)
-class Row:
-    """Holds what the model says of a case on a chip; numbers of instructions are a thread's for one element.
-
-    `bound` is time over that of a copy's bytes where all overlaps, `apart` where a resident set of programs
-    first waits for memory, then computes; the truth lies between the two.
-    """
-
-    kernel: str
-    dtype: str
-    elements: int
-    arch: str
-    registers: int
-    spilled: int
-    warps: int
-    occupancy: float
-    load: int
-    store: int
-    instructions: float
-    pipes: dict[str, float]
-    limit: str
-    bound: float
-    apart: float
+from thinned.bench._gpu_model._cases import Case
+from thinned.bench._gpu_model._chips import CHIPS
+from thinned.bench._gpu_model._code import around, by_pipe, usual, width
+from thinned.bench._gpu_model._row import Row, clocks, resident
+from thinned.bench._gpu_model._scores import ALL, ARCHS, Scores
 
 
 def predict(case: Case, launch: Launch, arch: str) -> Row:
@@ -51,73 +23,54 @@ def predict(case: Case, launch: Launch, arch: str) -> Row:
     chip = CHIPS[arch]
     kernel = launch.kernel
     registers, spilled = resources(kernel)
-    names = usual(assembly(kernel), chip.backend)
+    text = assembly(kernel)
+    names = usual(text, chip.backend)
+    if case.turns > 1:
+        names += (case.turns - 1) * around(text, chip.backend)
     pipes = by_pipe(names, chip.backend)
     warps = kernel.metadata.num_warps
     each = (
         case.elements / launch.programs / (warps * chip.lanes) / case.spans
     )  # elements of a thread at a time
     # Clocks of a multiprocessor for one element, by what takes them.
-    clocks = {name: n / each for name, n in _clocks(pipes, chip).items()}
+    taken = {name: n / each for name, n in clocks(pipes, chip).items()}
     moved = case.passes * case.dtype.itemsize / chip.bytes_a_clock()
-    limit, most = max(clocks.items(), key=lambda c: c[1])
-    resident = _resident(chip, registers, warps, kernel.metadata.shared)
-    in_one = resident * warps * chip.lanes * each * case.spans
-    rounds = math.ceil(launch.programs / chip.units / resident) * chip.units * resident / launch.programs
+    limit, most = max(taken.items(), key=lambda c: c[1])
+    programs = resident(chip, registers, warps, kernel.metadata.shared)
+    in_one = programs * warps * chip.lanes * each * case.spans
+    least = 0.0 if case.beside else 1.0
+    rounds = math.ceil(launch.programs / chip.units / programs) * chip.units * programs / launch.programs
     apart = rounds * (case.spans * chip.latency / in_one + most)
     return Row(
         case.name, str(case.dtype).removeprefix("torch."), case.elements, arch, registers, spilled, warps,
-        resident * warps * chip.lanes / chip.threads, width(names, "load"), width(names, "store"),
+        programs * warps * chip.lanes / chip.threads, width(names, "load"), width(names, "store"),
         len(names) / each, {name: n / each for name, n in sorted(pipes.items())},
-        "memory" if moved >= most else limit, max(1.0, most / moved), max(1.0, apart / moved),
+        "memory" if moved >= most else limit, max(least, most / moved), max(least, apart / moved),
     )  # fmt: skip
 
 
-def _clocks(pipes: Counter[str], chip: Chip) -> dict[str, float]:
-    used: dict[str, float] = {}
-    for name, count in pipes.items():
-        pipe, cost = _COST.get(name, (name, 1.0)) if chip.backend == "cuda" else (
-            "multiply" if name == "wide" else name, 1.0)  # fmt: skip
-        used[pipe] = used.get(pipe, 0.0) + count * cost
-    found = {name: n / chip.pipes[name] for name, n in used.items() if name in chip.pipes}
-    return {"issue": sum(pipes.values()) / chip.issue, **found}
-
-
-def _resident(chip: Chip, registers: int, warps: int, shared: int) -> int:
-    """Programs that a multiprocessor holds: registers are given to a warp in steps of 8 for each thread."""
-    for_one = math.ceil(registers / 8) * 8 * chip.lanes * warps
-    by_shared = 64 * 2**10 if chip.backend == "hip" else 160 * 2**10
-    return max(
-        1,
-        min(
-            chip.registers // for_one,
-            chip.threads // (warps * chip.lanes),
-            chip.programs if chip.backend == "cuda" else 10**9,
-            by_shared // max(shared, 1),
-        ),
-    )
-
-
-def select(match: str) -> list[Case]:
+def select(match: str) -> list[Case | Scores]:
     """Return the cases whose name, dtype and size, such as "dropout bfloat16 256Mi", contain a text.
 
     Raises:
         ValueError: `no case of the GPU model has …`.
     """
-    found = [case for case in CASES if match in _text(case)]
+    found = [case for case in ALL if match in _text(case)]
     if not found:
-        names = sorted({case.name for case in CASES})
+        names = sorted({case.name for case in ALL})
         raise ValueError(f"no case of the GPU model has {match!r}; there are {', '.join(names)}")
     return found
 
 
 def rows(
-    cases: Sequence[Case], archs: Sequence[str], tell: Callable[[str, int], None] = lambda name, done: None
+    cases: Sequence[Case | Scores],
+    archs: Sequence[str],
+    tell: Callable[[str, int], None] = lambda name, done: None,
 ) -> list[Row]:
     """Compile cases for chips, by their names in `CHIPS`.
 
     Args:
-        cases: of `CASES`.
+        cases: of `CASES` and `SCORES`.
         archs: "sm_90" and the like.
         tell: called with a case's name before it is compiled, and with how many are done since it was.
 
@@ -132,13 +85,20 @@ def rows(
         chip = CHIPS[arch]
         for case in cases:
             tell(f"{case.name}, {arch}", int(bool(found)))
+            if isinstance(case, Scores):
+                found += [case.predict(arch)] if arch in ARCHS else []
+                continue
             with compiling(chip.arch, chip.backend) as made:
                 case.on("meta")()
-            found.append(predict(case, made[0], arch))
+            found.append(predict(case, _launch_of(case, made), arch))
     tell("done", int(bool(found)))
     return found
 
 
-def _text(case: Case) -> str:
+def _launch_of(case: Case, made: Sequence[Launch]) -> Launch:
+    return next(launch for launch in made if case.kernel in (None, launch.name))
+
+
+def _text(case: Case | Scores) -> str:
     label = case.label()
     return f"{label['kernel']} {label['dtype']} {case.elements >> 20}Mi"

@@ -1,11 +1,10 @@
-"""Layers of `flax.linen`: `Dropout` and its family, and the dropout of its attention modules."""
+"""This package has the layers of `flax.linen`: `Dropout` and its family, and dropout in attention."""
 
 from thinned.flax.linen._attention import dot_product_attention
 from thinned.flax.linen._audit import audit
 from thinned.flax.linen._connect import DropConnect
-from thinned.flax.linen._dropout import Dropout
+from thinned.flax.linen._dropout import Dropout, DropPath
 from thinned.flax.linen._patch import PatchDropout, SpecAugment
-from thinned.flax.linen._path import DropPath
 
 __all__ = [
     "DropConnect",

@@ -1,4 +1,4 @@
-"""Attention for linen's attention modules, with the probabilities dropped by masks of this library."""
+"""These functions serve linen's attention modules with dropped probabilities."""
 
 from __future__ import annotations
 

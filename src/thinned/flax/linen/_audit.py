@@ -1,4 +1,4 @@
-"""The audit of a linen module: it is applied a few times, and what can only be seen running is reported."""
+"""The audit applies a linen module a few times, and reports what can only be seen while it runs."""
 
 from __future__ import annotations
 

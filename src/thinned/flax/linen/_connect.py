@@ -1,4 +1,4 @@
-"""DropConnect as a linen module around a layer."""
+"""This linen module drops the weights of a layer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import flax.linen as nn
 
 from thinned.flax._mask import check_rate, thin
 from thinned.flax.linen._dropout import source
+from thinned.jax._types import AnyKey
 
 
 class DropConnect(nn.Module):
@@ -53,7 +54,9 @@ class DropConnect(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, *args: Any, deterministic: bool | None = None, rng: Any = None, **kwargs: Any) -> Any:
+    def __call__(
+        self, *args: Any, deterministic: bool | None = None, rng: AnyKey | None = None, **kwargs: Any
+    ) -> Any:
         """Call the layer; `deterministic` and `rng` are as of `Dropout`, the rest is the layer's.
 
         Nothing is dropped while parameters are made.

@@ -1,8 +1,6 @@
-"""PatchDropout and SpecAugment as linen modules."""
+"""These linen modules drop patches, and mask spans and boxes."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,6 +8,7 @@ import jax
 from thinned._boxes import check_numbers, check_value
 from thinned.flax._mask import check_rate, patches, spans
 from thinned.flax.linen._dropout import source
+from thinned.jax._types import AnyKey
 
 
 class PatchDropout(nn.Module):
@@ -46,7 +45,9 @@ class PatchDropout(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, inputs: Any, deterministic: bool | None = None, rng: Any = None) -> jax.Array:
+    def __call__(
+        self, inputs: jax.Array, deterministic: bool | None = None, rng: AnyKey | None = None
+    ) -> jax.Array:
         """Drop tokens; the arguments are as of `Dropout`."""
         deterministic = nn.merge_param("deterministic", self.deterministic, deterministic)
         draw = source(self, self.rng_collection, rng)
@@ -102,7 +103,9 @@ class SpecAugment(nn.Module):
         return float(self.frequency_width * self.frequency_masks + self.time_width * self.time_masks > 0)
 
     @nn.compact
-    def __call__(self, inputs: Any, deterministic: bool | None = None, rng: Any = None) -> jax.Array:
+    def __call__(
+        self, inputs: jax.Array, deterministic: bool | None = None, rng: AnyKey | None = None
+    ) -> jax.Array:
         """Mask spans; the arguments are as of `Dropout`."""
         deterministic = nn.merge_param("deterministic", self.deterministic, deterministic)
         parts = (

@@ -1,16 +1,14 @@
-"""Layers of `flax.nnx`: `Dropout` and its family, and the dropout of `nnx.MultiHeadAttention`.
+"""This package has the layers of `flax.nnx`: `Dropout` and its family, and dropout in attention."""
 
-Each is a subclass of `Dropout`, one family a file; `_attention` has what attention is handed. `_keyed` gives
-a model's sites their keys by path and step.
-"""
+# Each is a subclass of `Dropout`, one family a file; `_attention` has what attention is handed. `_keyed`
+# gives a model's sites their keys by path and step.
 
 from thinned.flax.nnx._attention import dot_product_attention
 from thinned.flax.nnx._concrete import ConcreteDropout
 from thinned.flax.nnx._connect import DropConnect
-from thinned.flax.nnx._dropout import Dropout
+from thinned.flax.nnx._dropout import Dropout, DropPath
 from thinned.flax.nnx._keyed import keyed, set_step
 from thinned.flax.nnx._patch import PatchDropout, SpecAugment
-from thinned.flax.nnx._path import DropPath
 
 __all__ = [
     "ConcreteDropout",

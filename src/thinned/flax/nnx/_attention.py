@@ -1,4 +1,4 @@
-"""Attention for `nnx.MultiHeadAttention`, with the probabilities dropped by masks of this library."""
+"""This function serves `nnx.MultiHeadAttention` with dropped probabilities."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Concrete dropout as an nnx module around a layer."""
+"""This nnx module puts concrete dropout before a layer."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -74,25 +75,17 @@ class ConcreteDropout(Dropout):
         """The rate that has been learned so far."""
         return jax.nn.sigmoid(self.rate_logit[...])
 
-    def __call__(
-        self,
-        inputs: Any,
-        *,
-        deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
-        key: Any = None,
-    ) -> jax.Array:
-        """The layer of what is kept; the arguments are as of `Dropout`."""
+    def _drop(self, inputs: jax.Array, stay: bool, draw: Callable[[], Any]) -> jax.Array:
         layer: Any = self.layer
         check_dtype(jnp.asarray(inputs), "inputs")
-        if not self._stays(deterministic):
+        if not stay:
             axes = layer.kernel.ndim - 2
             lead = jnp.ndim(inputs) - axes - 1
             noise = (*(None,) * lead, *(1,) * axes, None) if axes else None
             inputs = concrete_dropout(
                 inputs,
                 self.p,
-                key=self._key(rngs, key),
+                key=draw(),
                 training=True,
                 temperature=self.temperature,
                 noise_shape=noise,

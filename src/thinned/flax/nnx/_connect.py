@@ -1,4 +1,4 @@
-"""DropConnect as an nnx module around a layer."""
+"""This nnx module drops the weights of a layer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import jax
 from flax import nnx
 
 from thinned.flax.nnx._dropout import Dropout, Rngs
+from thinned.jax._types import AnyKey
 
 
 class DropConnect(nnx.Module):
@@ -65,7 +66,7 @@ class DropConnect(nnx.Module):
         *args: Any,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        key: Any = None,
+        key: AnyKey | None = None,
         **kwargs: Any,
     ) -> Any:
         """Call the layer; `deterministic`, `rngs` and `key` are as of `Dropout`, the rest is the layer's."""

@@ -1,14 +1,15 @@
-"""Dropout as an nnx module."""
+"""These nnx modules drop elements, and whole samples of a residual branch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import jax
 from flax import nnx
 
-from thinned.flax._mask import check_rate, thin
+from thinned.flax._mask import check_rate, rows, thin
+from thinned.jax._types import AnyKey
 
 Rngs = nnx.Rngs | nnx.RngStream
 
@@ -63,11 +64,11 @@ class Dropout(nnx.Dropout):
 
     def __call__(
         self,
-        inputs: Any,
+        inputs: jax.Array,
         *,
         deterministic: bool | None = None,
         rngs: Rngs | jax.Array | None = None,
-        key: Any = None,
+        key: AnyKey | None = None,
     ) -> jax.Array:
         """Drop elements of inputs.
 
@@ -86,8 +87,11 @@ class Dropout(nnx.Dropout):
             ValueError: `No `deterministic` argument was provided to Dropout: …`; `… no `rngs` argument was
                 provided to Dropout: …`; `broadcast_dims … does not fit inputs of shape …`.
         """
-        stay = self._stays(deterministic)
-        return thin(inputs, self.rate, stay, lambda: self._key(rngs, key), self.broadcast_dims)
+        return self._drop(inputs, self._stays(deterministic), lambda: self._key(rngs, key))
+
+    def _drop(self, inputs: jax.Array, stay: bool, draw: Callable[[], Any]) -> jax.Array:
+        """What a call does: nothing to the inputs if they `stay`, else by the key that `draw` gives."""
+        return thin(inputs, self.rate, stay, draw, self.broadcast_dims)
 
     def _stays(self, deterministic: bool | None) -> bool:
         if deterministic is None:
@@ -120,3 +124,50 @@ class Dropout(nnx.Dropout):
         if isinstance(source, jax.Array):
             return source
         raise TypeError(f"rngs must be an nnx.Rngs, an nnx.RngStream or a PRNG key, got {source!r}")
+
+
+class DropPath(Dropout):
+    """Drop a residual branch by samples: `Dropout` with one decision along all dimensions but the first.
+
+    Under `jax.vmap` there is no N: use `Dropout` and share all dimensions.
+
+    Args:
+        rate: as of `Dropout`.
+        scale_by_keep: multiply what is kept by 1/(1−rate). Without it what is kept stays as it is, in
+            training and in evaluation, as in timm.
+        deterministic: as of `Dropout`.
+        rng_collection: as of `Dropout`.
+        rngs: as of `Dropout`.
+
+    Raises:
+        TypeError: as `Dropout`.
+        ValueError: as `Dropout`.
+
+    Source:
+        Gao Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from thinned import Key
+        >>> DropPath(0.5)(jnp.ones((3, 2)), key=Key(0))
+        Array([[2., 2.],
+               [0., 0.],
+               [2., 2.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        rate: float | jax.Array,
+        *,
+        scale_by_keep: bool = True,
+        deterministic: bool | None = False,
+        rng_collection: str = "dropout",
+        rngs: Rngs | None = None,
+    ) -> None:
+        super().__init__(rate, deterministic=deterministic, rng_collection=rng_collection, rngs=rngs)
+        self.scale_by_keep = scale_by_keep
+
+    def _drop(self, inputs: jax.Array, stay: bool, draw: Callable[[], Any]) -> jax.Array:
+        mode: Literal["inverted", "classic"] = "inverted" if stay or self.scale_by_keep else "classic"
+        shared = rows(inputs, type(self).__name__)
+        return thin(inputs, self.rate, stay, draw, shared, mode)

@@ -1,4 +1,4 @@
-"""A model's keys: one for each site, by its path, folded by the step."""
+"""A model gets its keys here: one for each site, by its path, folded by the step."""
 
 from __future__ import annotations
 

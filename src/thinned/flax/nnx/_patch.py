@@ -1,7 +1,8 @@
-"""PatchDropout and SpecAugment as nnx modules."""
+"""These nnx modules drop patches, and mask spans and boxes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -48,18 +49,9 @@ class PatchDropout(Dropout):
         super().__init__(rate, deterministic=deterministic, rng_collection=rng_collection, rngs=rngs)
         self.prefix_tokens = check_integer("prefix_tokens", prefix_tokens)
 
-    def __call__(
-        self,
-        inputs: Any,
-        *,
-        deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
-        key: Any = None,
-    ) -> jax.Array:
-        """Drop tokens; the arguments are as of `Dropout`."""
-        stay = self._stays(deterministic)
+    def _drop(self, inputs: jax.Array, stay: bool, draw: Callable[[], Any]) -> jax.Array:
         rate: Any = self.rate
-        return patches(inputs, rate, self.prefix_tokens, stay, lambda: self._key(rngs, key))
+        return patches(inputs, rate, self.prefix_tokens, stay, draw)
 
 
 class SpecAugment(Dropout):
@@ -111,14 +103,5 @@ class SpecAugment(Dropout):
         )
         self.value = check_value(value)
 
-    def __call__(
-        self,
-        inputs: Any,
-        *,
-        deterministic: bool | None = None,
-        rngs: Rngs | jax.Array | None = None,
-        key: Any = None,
-    ) -> jax.Array:
-        """Mask spans; the arguments are as of `Dropout`."""
-        stay = self._stays(deterministic)
-        return spans(inputs, self.parts, self.value, stay, lambda: self._key(rngs, key))
+    def _drop(self, inputs: jax.Array, stay: bool, draw: Callable[[], Any]) -> jax.Array:
+        return spans(inputs, self.parts, self.value, stay, draw)

@@ -1,4 +1,4 @@
-"""Differences of Keras's backends: one file for each, of which only the active one is imported.
+"""Each of Keras's backends has one file here, of which only the active one is imported.
 
 Each offers the same verbs on its own tensors: `concrete` and `derive`, which turn a layer's state into a key;
 `dropout`, `keep_mask`, `gaussian_dropout` and `attention`, which take that key.

@@ -1,4 +1,4 @@
-"""Keras on JAX: the verbs of `thinned.jax`."""
+"""Keras on JAX uses the functions of `thinned.jax`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def replica() -> tuple[int, int]:
 
 
 def blocks(make: Any) -> None:
-    """None: JAX runs a block's Python once, and computes again what that traced.
+    """Returns None: JAX runs a block's Python once, and computes again what that traced.
 
     It keeps what it traced with the function, for a next call: that would have the same mask.
     """

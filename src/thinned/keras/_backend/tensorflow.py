@@ -1,4 +1,4 @@
-"""Keras on TensorFlow: the verbs of `thinned.tensorflow`."""
+"""Keras on TensorFlow uses the functions of `thinned.tensorflow`."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def gaussian_dropout(x: Any, rate: float, key: Any) -> Any:
 
 
 def _multiply(x: Any, key: Any, sigma: float) -> Any:
-    """With a gradient that makes the noise again: none of it is kept."""
+    """Multiplies with a gradient that makes the noise again: none of it is kept."""
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def multiply(x: Any) -> Any:
@@ -103,7 +103,7 @@ def _noise(x: Any, key: Any) -> Any:
 
 
 def _halfwords(n: Any, key: Any, purpose: int) -> Any:
-    """Of the first n positions: eight for each call of the generator."""
+    """Returns the halfwords of the first n positions: eight for each call of the generator."""
     low, high = _philox.words(tf.range((n + 7) // 8))
     words = _philox.call(low, high + (purpose << 28), key)
     halves = [half for word in words for half in (word & 0xFFFF, _philox.shift(word, 16))]

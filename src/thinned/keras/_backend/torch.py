@@ -1,4 +1,4 @@
-"""Keras on PyTorch: the verbs of `thinned.torch`."""
+"""Keras on PyTorch uses the functions of `thinned.torch`."""
 
 from __future__ import annotations
 

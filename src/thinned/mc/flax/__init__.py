@@ -1,4 +1,4 @@
-"""Flax modules as the functions that `thinned.mc.jax.predict` takes: `linen_apply` and `nnx_apply`."""
+"""`linen_apply` and `nnx_apply` make Flax modules the functions that `thinned.mc.jax.predict` takes."""
 
 from thinned.mc.flax._apply import linen_apply, nnx_apply
 

@@ -1,4 +1,4 @@
-"""Flax modules as functions of an input and a key, whose dropout alone is on."""
+"""Flax modules become functions of an input and a key here, with only their dropout on."""
 
 from __future__ import annotations
 

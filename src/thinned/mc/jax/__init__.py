@@ -1,4 +1,4 @@
-"""Monte Carlo prediction of JAX functions: of pure functions, and so of Flax and Equinox modules."""
+"""This package predicts JAX functions, and so Flax and Equinox modules, by Monte Carlo dropout."""
 
 from thinned._installed import needs
 

@@ -1,4 +1,4 @@
-"""Monte Carlo prediction: samples and inputs mapped over, one compilation."""
+"""Prediction maps over samples and inputs, and compiles once."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _array(leaf: Any) -> Any:
 def _compiled(
     apply: Apply, x: Any, size: _chunks.Size, shared: bool, memory: int
 ) -> tuple[Callable[[Any, Any], Any], _chunks.Size]:
-    """One chunk's function, and the chunk that its memory allows."""
+    """Returns the function of one chunk, and the chunk size that its memory allows."""
     while True:
         keys = np.zeros((size.samples, 1 if shared else size.rows, 4), np.uint32)
         inputs = _part(x, 0, 1, size.rows)

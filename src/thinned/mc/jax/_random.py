@@ -1,4 +1,4 @@
-"""From this library's keys to those of `jax.random`."""
+"""This library's keys become keys of `jax.random` here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which dropouts a function reaches, and whether its key reaches them, read from its jaxpr."""
+"""This file reads from a function's jaxpr which dropouts it reaches, and whether its key does."""
 
 from __future__ import annotations
 

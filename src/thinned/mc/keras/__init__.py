@@ -1,4 +1,4 @@
-"""Monte Carlo prediction of Keras models, on the backend that Keras has."""
+"""This package predicts Keras models by Monte Carlo dropout, on any backend."""
 
 from thinned._installed import needs_keras
 

@@ -1,4 +1,4 @@
-"""What the sites of a pass draw, in the order in which they are reached, for many keys at once."""
+"""The sites of a pass draw here for many keys at once, in the order in which they are reached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras import ops
 
 from thinned._arguments import DROP_ALL
 from thinned.contract import check_probability, inverse_scale, keep_probability, threshold
-from thinned.keras._alpha import _affine
+from thinned.keras._dropout import _affine
 from thinned.mc.keras._backend import active
 
 
@@ -104,7 +104,7 @@ class Draws:
         return out[0], None if inverted else out[1]
 
     def alpha(self, name: str, x: Any, rate: Any, noise_shape: Any) -> Any:
-        """As `thinned.keras.AlphaDropout`."""
+        """Draws as `thinned.keras.AlphaDropout` does."""
         p = check_probability(rate, "rate")
         if not p:
             return x
@@ -118,7 +118,7 @@ class Draws:
         return ops.cast((kept + added) * ops.cast(scale, wide), dtype)
 
     def gaussian(self, name: str, x: Any, rate: Any) -> Any:
-        """As `thinned.keras.GaussianDropout`."""
+        """Draws as `thinned.keras.GaussianDropout` does."""
         p = check_probability(rate, "rate")
         if not p:
             return x
@@ -174,7 +174,7 @@ def _types(x: Any) -> tuple[str, str]:
 
 
 def _noise(view: tuple[int, ...], noise_shape: Any) -> tuple[int, ...]:
-    """Of (rows, …): rows share a mask, and so does what the layer's own noise shape says."""
+    """Makes noise of shape (rows, …): rows share a mask, and so do a noise shape's dimensions of 1."""
     _, rows, first, *rest = view
     if noise_shape is None:
         return (1, first, *rest)

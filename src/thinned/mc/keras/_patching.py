@@ -1,4 +1,4 @@
-"""The calls of a model's stochastic layers, taken over for a while: they draw, and nothing else trains."""
+"""The calls of a model's stochastic layers are replaced here for a while, so that they draw by our keys."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import keras
 
 from thinned.keras import DropConnect, _compat
+from thinned.keras._added_layer import Own
 from thinned.keras._cells import Cell
-from thinned.keras._own import Own
 from thinned.keras._scores import Scored
 from thinned.mc.keras._draws import Draws
 

@@ -1,4 +1,4 @@
-"""Monte Carlo prediction of Keras models."""
+"""Monte Carlo prediction of Keras models is called here."""
 
 from __future__ import annotations
 

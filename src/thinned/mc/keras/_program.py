@@ -1,8 +1,7 @@
-"""A model in two parts: what comes before the first stochastic layer, once for all samples, and the rest."""
+"""A model is cut here before its first stochastic layer: the first part runs once for all samples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -71,16 +70,13 @@ class Graph:
 
 
 def program(model: Any) -> Whole | Graph:
-    """In two parts if the model is a graph of layers whose batch has any size."""
+    """Cuts the model in two parts if it is a graph of layers whose batch has any size."""
     functional = _graph(model)
-    if functional is None or any(not k.shape or k.shape[0] is not None for k in _ends(functional)):
+    ends = [] if functional is None else [*functional.inputs, *functional.outputs]
+    if functional is None or any(not k.shape or k.shape[0] is not None for k in ends):
         return Whole(model)
     graph = Graph(model)
     return graph if all(k.shape and k.shape[0] is None for k in graph.between) else Whole(model)
-
-
-def _ends(functional: Any) -> Iterable[Any]:
-    return [*functional.inputs, *functional.outputs]
 
 
 def _graph(model: Any) -> Any:

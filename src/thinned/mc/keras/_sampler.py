@@ -1,4 +1,4 @@
-"""A model that samples: its first pass, which finds the sites, and chunks of samples after that."""
+"""A first pass finds the model's sites here; chunks of samples follow."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Sampler:
         return program, (sizes[0], sizes[1])
 
     def _first_pass(self, found: list[int], x: Any) -> None:
-        """Both parts; how many sites the first one had, and the bytes."""
+        """Runs both parts; returns how many sites the first one had, and the bytes."""
         self._draws.look()
         with _patching.watched(self.model) as seen:
             parts = self._in_front([], x)
@@ -130,7 +130,7 @@ class Sampler:
 
 
 def _tiled(part: Any, times: int) -> Any:
-    """As many copies along the batch, and of the mask that Keras may have put on it."""
+    """Repeats along the batch, with the mask that Keras may have put on it."""
     copies = ops.broadcast_to(part[None], (times, *part.shape))
     return ops.reshape(copies, (-1, *part.shape[1:]))
 

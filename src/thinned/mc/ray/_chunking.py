@@ -1,4 +1,4 @@
-"""Which inputs are computed together, so that how the data were divided does not show in a single bit.
+"""This file says which inputs are computed together, so that no bit depends on how data were divided.
 
 A matrix product rounds by its shape and by the place of a row, but not by what other rows hold. So all
 chunks have one size, and input i is always in slot i mod size: whichever inputs share its chunk, its bits are
@@ -23,7 +23,7 @@ def chunks(numbers: Integers, size: int) -> Iterator[tuple[Integers, npt.NDArray
         size: slots of a chunk.
 
     Yields:
-        For each slot the place in `numbers` of an input, and whether it is the slot's own: what nobody fills
+        For each slot the place in `numbers` of an input, and whether it is the slot's own: an empty slot
         holds one of the others once more.
     """
     slots = numbers % size

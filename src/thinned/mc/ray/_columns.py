@@ -1,14 +1,16 @@
-"""From a batch's columns to a model's inputs, and from statistics to columns."""
+"""A batch's columns become a model's inputs here, and statistics become columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from ray.data import Dataset
 
+from thinned.mc._collect import WITHOUT_EFFECT, SilentError
 from thinned.mc._prediction import Prediction
 from thinned.mc._statistics import Statistics
 from thinned.mc.ray._chunking import Integers
@@ -112,7 +114,7 @@ class Found:
         self._parts.setdefault("samples", []).append((places[own], found.samples[own]))
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """By name; arrays, or where the outputs' shapes differ an array to each row."""
+        """Returns columns by name; arrays, or an array to each row where the outputs' shapes differ."""
         return {name: self._joined(parts) for name, parts in self._parts.items()}
 
     def _joined(self, parts: list[tuple[Integers, npt.NDArray[Any]]]) -> npt.NDArray[Any]:
@@ -127,3 +129,34 @@ class Found:
             for place, value in zip(places, values, strict=True):
                 rows[place] = value
         return rows
+
+
+SILENT: Final = (
+    f"all samples of all inputs are equal: sites drew, but {WITHOUT_EFFECT}; "
+    "thinned.mc.sites(model, x) lists them"
+)
+
+
+def check_spread(predictions: Dataset) -> None:
+    """Refuse predictions without a spread in any output of any input, as `thinned.mc.predict` does.
+
+    A worker sees some rows and cannot know: inputs that a model maps to a constant rightly have no spread.
+    This looks at one batch after the other, up to the first that has one.
+
+    Args:
+        predictions: what `predict` gave, read back or materialized: a dataset that was not is computed again.
+
+    Raises:
+        SilentError: `all samples of all inputs are equal: …`.
+
+    Source:
+        As in `thinned.mc.predict`, a spread of exactly zero is never a result.
+
+    Example:
+        >>> import ray, thinned.mc.ray  # doctest: +SKIP
+        >>> thinned.mc.ray.check_spread(ray.data.read_parquet("predictions"))  # doctest: +SKIP
+    """
+    for batch in predictions.select_columns(["std"]).iter_batches(batch_format="numpy"):
+        if any(np.any(row) for row in batch["std"]):
+            return
+    raise SilentError(SILENT)

@@ -1,4 +1,4 @@
-"""Monte Carlo prediction as a step of a Ray Data pipeline."""
+"""Monte Carlo prediction is a step of a Ray Data pipeline here."""
 
 from __future__ import annotations
 

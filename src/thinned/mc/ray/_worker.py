@@ -1,4 +1,4 @@
-"""What one worker does: it makes the model and its trace once, and predicts batch after batch."""
+"""A worker makes the model and its trace once, and predicts batch after batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from thinned.contract import Key
 from thinned.mc._collect import SilentError, together
 from thinned.mc._statistics import Outputs
 from thinned.mc.ray import _chunking, _columns
-from thinned.mc.torch import _inputs
+from thinned.mc.torch import _inputs_and_outputs
 from thinned.mc.torch._active import check_model
 from thinned.mc.torch._batch import Direct, Traced
 from thinned.mc.torch._run import Run
@@ -76,7 +76,7 @@ class Worker:
 
     def _parts(self, run: Run, columns: Any, places: Any, numbers: Any) -> Iterator[Traced | Direct]:
         """Some rows, in parts that can be drawn from."""
-        call = _inputs.as_call(_columns.arguments(self._plan.inputs, columns, places), run.model)
+        call = _inputs_and_outputs.as_call(_columns.arguments(self._plan.inputs, columns, places), run.model)
         return run.open(call, len(places), numbers[places])
 
     def _drawn(self, run: Run, part: Any) -> Any:

@@ -1,8 +1,7 @@
-"""Monte Carlo dropout for PyTorch: dropout that is on in evaluation, and predictions with their spread.
+"""This package has Monte Carlo dropout for PyTorch."""
 
-`_active` switches dropout on in evaluation. `_predict` opens a `_run`: `_program` traces the model,
-`_batch` draws samples of it, and `_sampling` gives each stochastic call its key.
-"""
+# `_active` switches dropout on in evaluation. `_predict` opens a `_run`: `_program` traces the model,
+# `_batch` draws samples of it, and `_sampling` gives each stochastic call its key.
 
 from thinned._installed import needs
 

@@ -1,4 +1,4 @@
-"""Dropout that is on in a model that evaluates: a context manager, and a list of what it found."""
+"""A context manager turns dropout on in a model that evaluates, and lists what it found."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Active(Sampling):
         self.sample += 1
 
     def next_key(self, name: str) -> Key | Tensor:
-        """Of the next site."""
+        """Returns the key of the next site."""
         if self._left:
             raise RuntimeError(
                 "a checkpoint is computed again after thinned.mc.active was left, and its modules evaluate: "

@@ -1,4 +1,4 @@
-"""Some inputs, of which samples can be drawn: by a trace for many at once, or by the model itself."""
+"""Samples of some inputs are drawn here by a trace, many at once, or by the model itself."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from torch import Tensor
 
 from thinned.contract import Key
 from thinned.mc import _keys
-from thinned.mc.torch._inputs import cut
-from thinned.mc.torch._outputs import as_array
+from thinned.mc.torch._inputs_and_outputs import as_array, cut
 from thinned.mc.torch._program import Program
 
 # Bytes that samples of one pass take. Two GPT blocks, of a loop's time: 0.47 with 2^26, 0.60 with 2^28, 0.65
@@ -59,7 +58,7 @@ class Traced:
 
     @staticmethod
     def agrees(program: Program, inputs: Sequence[Tensor], key: Tensor, wanted: Tensor) -> bool:
-        """Whether the trace gives what the model itself gives for an input that it was not made with."""
+        """Tells whether the trace gives the model's own result for an input that it was not made with."""
         known = program.prefix([one.unsqueeze(0) for one in inputs])
         got = program.samples(known, key.expand(1, 1, 2), False)[0, 0]
         wide = torch.promote_types(wanted.dtype, torch.float32)
@@ -86,7 +85,7 @@ class Traced:
         return drawn
 
     def _keys(self, first: int, stop: int) -> Tensor:
-        """Of samples and inputs, shape (samples, inputs, 2); (samples, 2) where inputs share them."""
+        """Returns keys of samples and inputs, (samples, inputs, 2); (samples, 2) where inputs share them."""
         numbers = b"" if self._settings.shared else self._numbers.tobytes()
         make = _kept_keys if len(numbers) * (stop - first) <= _KEPT else _new_keys
         return make(self._settings.key, first, stop, numbers)

@@ -1,4 +1,4 @@
-"""A forward pass on inputs without data: whatever asks for a value of theirs cannot be answered.
+"""A forward pass on inputs without data shows here whether the model reads their values.
 
 A trace holds for all inputs and samples only if nothing that it did depended on a value of one: a branch, a
 length, a printed digit. So the model is run once with an input and a key that have shapes and types and
@@ -104,7 +104,7 @@ _READS = {
 
 
 def _place(tensor: Tensor) -> int:
-    """Of its memory, which its views share."""
+    """Returns the place of a tensor's memory, which its views share."""
     return (
         int(_compat.storage_number(tensor.untyped_storage())) if _compat.has_storage(tensor) else id(tensor)
     )

@@ -1,4 +1,4 @@
-"""Monte Carlo prediction: many thinned networks' outputs for each input, and their statistics."""
+"""Monte Carlo prediction computes many thinned networks' outputs for each input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thinned.mc import _progress
 from thinned.mc._collect import check_at_least_1, check_first, check_samples, collect
 from thinned.mc._prediction import Prediction
 from thinned.mc._statistics import Outputs, check_outputs
-from thinned.mc.torch import _inputs
+from thinned.mc.torch import _inputs_and_outputs
 from thinned.mc.torch._active import check_model
 from thinned.mc.torch._run import Run
 from thinned.mc.torch._training_flags import Also
@@ -104,7 +104,7 @@ def predict(
         model, root, samples=samples, shared=shared, batch_dim=batch_dim, memory=memory, also=also, seen=start
     )
     with run.active():
-        found = _inputs.batches(x, batch_size or run.rows, batch_dim, model)
+        found = _inputs_and_outputs.batches(x, batch_size or run.rows, batch_dim, model)
         parts = (part for call, rows in found for part in run.open(call, rows))
         return collect(
             _progress.shown(parts, progress),

@@ -1,4 +1,4 @@
-"""A model that is traced once and predicts many times, whatever happens to its weights between the calls."""
+"""A predictor traces a model once and predicts many times, also after its weights have changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from thinned.contract import Key, check_integer
 from thinned.mc._collect import Batch, check_at_least_1, check_first, check_samples, collect
 from thinned.mc._prediction import Prediction
 from thinned.mc._statistics import Outputs, check_outputs
-from thinned.mc.torch import _inputs
+from thinned.mc.torch import _inputs_and_outputs
 from thinned.mc.torch._active import check_model
 from thinned.mc.torch._batch import Direct, Integers
 from thinned.mc.torch._program import Program
@@ -122,7 +122,7 @@ class Predictor:
         run = copy.copy(self._run)  # of this call, as another thread may be in one; programs are shared
         run.key = Key(*_key.as_words(None)) if given is None else given
         run.samples, run.seen = count, start
-        found = _inputs.batches(x, self._batch_size or run.rows, run.batch_dim, self.model)
+        found = _inputs_and_outputs.batches(x, self._batch_size or run.rows, run.batch_dim, self.model)
         with torch.no_grad():
             return collect(
                 (part for call, rows in found for part in run.open(call, rows)),
@@ -134,7 +134,7 @@ class Predictor:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what was traced, which is of this model, and not of a copy."""
+        """Leaves out what was traced, which belongs to this model and not to a copy."""
         return {name: value for name, value in vars(self).items() if name not in ("_run", "_snapshot")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

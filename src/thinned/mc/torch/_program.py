@@ -1,4 +1,4 @@
-"""A model's forward pass for one input, traced and cut in three.
+"""A model's forward pass for one input is traced here and cut in three.
 
 What depends on neither input nor key runs once; what depends on the input, once for each; what depends on the
 key, for each input and sample. A trace reads the parameters themselves, and is never older than they are.
@@ -18,9 +18,9 @@ from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from thinned.mc.torch import _thinly
-from thinned.mc.torch._flat import Flat
+from thinned.mc.torch._vmapped import Flat
 from thinned.torch import _compat
-from thinned.torch._switch import masks_are_wanted
+from thinned.torch._observers import masks_are_wanted
 
 CONSTANT, INPUT, SAMPLE = range(3)
 

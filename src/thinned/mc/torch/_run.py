@@ -1,4 +1,4 @@
-"""An open run: a model traced once for inputs of each shape, and as many batches as there are."""
+"""A run holds a model that is traced once for each input shape, and predicts batches."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from thinned.contract import Key
 from thinned.mc._collect import WITHOUT_EFFECT, check_last
-from thinned.mc.torch import _data_dependence, _inputs
+from thinned.mc.torch import _data_dependence, _inputs_and_outputs
 from thinned.mc.torch._active import unreached
 from thinned.mc.torch._batch import Direct, Integers, Traced
-from thinned.mc.torch._outputs import of_one
+from thinned.mc.torch._inputs_and_outputs import of_one
 from thinned.mc.torch._program import Program
 from thinned.mc.torch._sampling import Sampling
 from thinned.mc.torch._training_flags import Also, switched
@@ -38,7 +38,7 @@ class Run:
         seen: how many inputs came before.
     """
 
-    rows = 1024  # inputs at a time where nobody says
+    rows = 1024  # inputs at a time by default
 
     def __init__(
         self,
@@ -75,13 +75,13 @@ class Run:
         """The parts of a batch that memory allows.
 
         Args:
-            call: positional and keyword arguments, as `_inputs.batches` gives them.
+            call: positional and keyword arguments, as `_inputs_and_outputs.batches` gives them.
             rows: how many inputs they hold.
             numbers: of the inputs, int64 of shape (rows,); those that follow what was seen if None.
         """
         if not rows:
             return
-        leaves, spec = _inputs.flat(call)
+        leaves, spec = _inputs_and_outputs.flat(call)
         program = self._program(leaves, spec, rows)
         if numbers is None:
             check_last(self.seen, rows)
@@ -94,7 +94,7 @@ class Run:
         for begin in range(0, rows, most):
             stop = min(begin + most, rows)
             whole = (begin, stop) == (0, rows)
-            part = leaves if whole else _inputs.cut(leaves, begin, stop, self.batch_dim)
+            part = leaves if whole else _inputs_and_outputs.cut(leaves, begin, stop, self.batch_dim)
             yield Traced(program, part, numbers[begin:stop], self)
 
     def _forward(self, spec: Any, leaves: list[Any]) -> Callable[..., Tensor]:
@@ -114,7 +114,7 @@ class Run:
 
     def _program(self, leaves: list[Any], spec: Any, rows: int) -> Program | None:
         """The trace for inputs of such shapes; None where there can be none."""
-        name = _inputs.kind(leaves, spec, self.batch_dim)
+        name = _inputs_and_outputs.kind(leaves, spec, self.batch_dim)
         if name not in self._programs:
             self._programs[name] = self._traced(leaves, spec, rows)
         return self._programs[name]
@@ -122,8 +122,8 @@ class Run:
     def _traced(self, leaves: list[Any], spec: Any, rows: int) -> Program | None:
         forward = self._forward(spec, leaves)
         tensors = [one for one in leaves if isinstance(one, Tensor)]
-        one = _inputs.cut(tensors, 0, 1, self.batch_dim)
-        last = _inputs.cut(tensors, rows - 1, rows, self.batch_dim)
+        one = _inputs_and_outputs.cut(tensors, 0, 1, self.batch_dim)
+        last = _inputs_and_outputs.cut(tensors, rows - 1, rows, self.batch_dim)
         key = _key.key_to_tensor(self.key)
         self.draws.watches = True
         wanted = forward(*last, key)  # the model's own error, if it has one
@@ -140,7 +140,7 @@ class Run:
             why = "what it computes depends on values that a trace cannot see"
         except Exception as error:
             why = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        self.may_draw = True  # or at least nobody knows
+        self.may_draw = True  # or it is not known
         _warn(why)
         return None
 

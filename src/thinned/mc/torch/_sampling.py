@@ -1,4 +1,4 @@
-"""A model's draws in evaluation: everything drops, and the n-th site by `key.fold(n)`."""
+"""A mode gives each draw of a model in evaluation its key: the n-th site has `key.fold(n)`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from thinned.contract import Key
-from thinned.mc.torch import _norms
+from thinned.mc.torch import _training_flags
 from thinned.torch import _key
 from thinned.torch._draws import HANDLERS, Watched
 
-_HANDLERS = {**HANDLERS, **_norms.NORMS}
+_HANDLERS = {**HANDLERS, **_training_flags.NORMS}
 
 
 class Sampling(Watched):
@@ -27,15 +27,15 @@ class Sampling(Watched):
         self.number = 0
 
     def start(self, key: Key | Tensor) -> None:
-        """From here on the sites of one sample, by this key."""
+        """Begins the sites of one sample, by this key."""
         self.now, self.number, self.found = key, 0, []
 
     def next_key(self, name: str) -> Key | Tensor:
-        """Of the next site."""
+        """Returns the key of the next site."""
         key = _key.folded(self.now, self.number)
         self.number += 1
         return key
 
     def key_of_parts(self, site: Any, call: int | None = None, key: Any = None) -> Key:
-        """None that is used: each part gets its own."""
+        """Returns no key: each part gets its own."""
         return Key(0)

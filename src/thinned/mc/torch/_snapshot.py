@@ -1,4 +1,4 @@
-"""What a trace of a model was made from, and whether it is still so."""
+"""A snapshot tells whether a model is still what its trace was made from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from thinned.torch import _autocast, _compat
-from thinned.torch._clock import Clock
+from thinned.torch._counters import Clock
 
 _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device)
 _TENSORS = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
@@ -78,7 +78,7 @@ def _kind(tensor: Tensor) -> Any:
 
 
 def _class(module: torch.nn.Module) -> Any:
-    """With its forward pass, which somebody may replace."""
+    """Returns the class and its forward pass, which a user may replace."""
     kind = type(module)
     return kind, kind.forward
 
@@ -101,7 +101,7 @@ def _same(held: Any, names: list[Any], values: list[Any]) -> bool:
         return False
     if all(map(operator.is_, now, values)):
         return True
-    # `training` is set by whoever draws samples.
+    # `training` is set where samples are drawn.
     pairs = itertools.zip_longest(names, now, values)
     return all(name == "training" or _alike(a, b) for name, a, b in pairs)
 

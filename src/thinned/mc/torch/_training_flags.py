@@ -1,4 +1,4 @@
-"""Set `training` on the modules that drop and clear it on all others; put every flag back at the end."""
+"""`training` is set here on modules that drop, cleared on all others, and put back at the end."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
-from thinned.mc.torch._exclusive import exclusive
+from thinned.mc.torch._lock import exclusive
 from thinned.torch import _compat
 from thinned.torch._conversion import _functional
-from thinned.torch._draws import _code
+from thinned.torch._draws import Draws, Handler, _watch
 from thinned.torch._site import Site
 
 Also = Iterable[str | type[torch.nn.Module]]
@@ -60,7 +61,7 @@ def drops_in_training(module: torch.nn.Module) -> bool:
     kind: Any = type(module)
     if _functional.asks_transformers(kind):
         return True
-    return bool(_functional.drops(module) or _functional.rates(module) or _code.drops(kind))
+    return bool(_functional.drops(module) or _functional.rates(module) or _watch.drops(kind))
 
 
 def _chosen(modules: dict[str, torch.nn.Module], also: Also) -> set[torch.nn.Module]:
@@ -75,3 +76,29 @@ def _chosen(modules: dict[str, torch.nn.Module], also: Also) -> set[torch.nn.Mod
             raise ValueError(f"also={one!r} is no module of the model: its modules are {known}")
         chosen.update(found)
     return chosen
+
+
+_TRAINING = 5  # the place of `training`, in all of them
+
+
+def _evaluates(statistics: int) -> Handler:
+    """A batch normalisation, which evaluates whatever its module was told: no buffer moves.
+
+    `statistics` is the place of the running mean. Without one there is nothing to evaluate with.
+    """
+
+    def handler(draws: Draws, func: Any, args: Any, kwargs: Any) -> Any:
+        mean = args[statistics] if len(args) > statistics else kwargs.get("running_mean")
+        if mean is None:
+            return func(*args, **kwargs)
+        if len(args) > _TRAINING:
+            return func(*args[:_TRAINING], False, *args[_TRAINING + 1 :], **kwargs)
+        return func(*args, **{**kwargs, "training": False})
+
+    return handler
+
+
+NORMS: dict[Any, Handler] = {
+    F.batch_norm: _evaluates(1),
+    **dict.fromkeys((torch.batch_norm, torch.ops.aten.batch_norm.default), _evaluates(3)),
+}

@@ -1,4 +1,4 @@
-"""Dropout in the spellings of `tf.compat`."""
+"""Dropout has the spellings of `tf.compat` here."""
 
 from thinned.tensorflow.compat import v1
 

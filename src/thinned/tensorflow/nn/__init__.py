@@ -1,4 +1,4 @@
-"""Dropout in the spellings of `tf.nn`."""
+"""Dropout has the spellings of `tf.nn` here."""
 
 from thinned.tensorflow._connect import drop_connect, drop_connect_dense
 from thinned.tensorflow._rnn import DropoutWrapper as RNNCellDropoutWrapper

@@ -1,4 +1,4 @@
-"""TensorFlow 2's two functions."""
+"""TensorFlow 2 has two functions, `dropout` and `experimental.general_dropout`."""
 
 from __future__ import annotations
 

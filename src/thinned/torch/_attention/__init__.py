@@ -1,3 +1,3 @@
-"""Attention whose probabilities are dropped by tiles, forward and backward, and never stored."""
+"""Attention drops its probabilities by tiles, forward and backward, and never stores them."""
 
 from thinned.torch._attention._operator import attention as attention

@@ -1,4 +1,4 @@
-"""Derivatives of an operator of several tensors: the first by an operator, all others by a formula."""
+"""An operator of several tensors gets its derivatives here: the first by an operator, others by a formula."""
 
 from __future__ import annotations
 

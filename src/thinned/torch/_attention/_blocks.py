@@ -1,4 +1,4 @@
-"""Attention by blocks of queries in torch's operators: any device, dtype and p, and nothing of L × S."""
+"""Attention is computed here by blocks of queries in torch's operators, for any device, dtype and p."""
 
 from __future__ import annotations
 

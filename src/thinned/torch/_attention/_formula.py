@@ -1,4 +1,4 @@
-"""Attention as its formula says it, in torch's operators: any rows of the probabilities, differentiable.
+"""Attention's formula is written here in torch's operators, differentiable, for any rows.
 
 Shapes: query (…, H, L, E), key (…, K, S, E) and value (…, K, S, Ev), where K divides H and each head of key
 serves H / K heads of query, one after another; probabilities (…, H, L, S).
@@ -47,7 +47,7 @@ class Drop(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One call of attention, but for its results and their gradients."""
+    """Holds one call of attention, without its results and gradients."""
 
     query: Tensor
     key: Tensor
@@ -64,7 +64,7 @@ def factor_of(query: Tensor, scale: float | None) -> float:
 
 
 def times(left: Tensor, right: Tensor) -> Tensor:
-    """Of each head of left (…, H, L, N) the product with its head of right, (…, K, N, M)."""
+    """Multiplies each head of left (…, H, L, N) by its head of right, (…, K, N, M)."""
     if left.dim() < 3 or left.shape[-3] == right.shape[-3]:
         return left @ right
     return (_grouped(left, right) @ right).reshape(*left.shape[:-1], right.shape[-1])

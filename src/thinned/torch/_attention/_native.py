@@ -1,4 +1,4 @@
-"""Attention by the kernel: which calls it serves, and one of them by addresses and strides."""
+"""The kernel computes attention through this file, for the calls that it serves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_MASK, _BOOL, _ADDED = range(3)
 
 
 def serves(query: Tensor, value: Tensor, p: Tensor, step: Sizes = None) -> bool:
-    """Whether the kernel serves these: p is one in all of a head, whose positions follow one another."""
+    """Tells whether the kernel serves a call: one p in all of a head, whose positions are consecutive."""
     return (
         query.is_cpu
         and query.dtype in _DTYPES
@@ -122,6 +122,6 @@ def _steps(tensor: Tensor) -> list[int]:
 
 
 def _rates(p: Tensor) -> Tensor:
-    """Of each head its threshold and the bits of its factor."""
+    """Returns for each head its threshold and the bits of its factor."""
     drop, factor = _operator.rates(p.reshape(p.shape[:-2]) if p.dim() else p, True)
     return torch.stack([drop.cpu(), factor.cpu().view(torch.int64)], -1)

@@ -1,4 +1,4 @@
-"""The operators `thinned::attention` and `thinned::attention_backward`.
+"""The operators `thinned::attention` and `thinned::attention_backward` are registered here.
 
 Nothing of L × S is stored: the forward pass keeps of each row of scores the logarithm of its sum of
 exponentials, and the backward pass computes probabilities and mask again.
@@ -108,7 +108,7 @@ def _forward(
     if not key.shape[-2]:
         return out.zero_(), logsumexp.fill_(-torch.inf)
     if not out.numel():
-        return out, logsumexp.fill_(-torch.inf)  # no Ev: nobody reads it
+        return out, logsumexp.fill_(-torch.inf)  # no Ev: it is never read
     call = Call(query, key, value, attn_mask, is_causal, scale, Drop(dropout_key, p, *where))
     if _cuda.multiplies(query) and (kernels := _kernels(query, value, dropout_key, p)):
         kernels.forward(*call, out, logsumexp)

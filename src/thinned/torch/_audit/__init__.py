@@ -1,4 +1,4 @@
-"""The audit of a model: it is run a few times, and what can only be seen running is reported."""
+"""The audit runs a model a few times, and reports what can only be seen while it runs."""
 
 from thinned._audit import Audit, Finding
 from thinned.torch._audit._audit import audit

@@ -1,4 +1,4 @@
-"""`thinned.torch.audit`."""
+"""This file has the function `thinned.torch.audit`."""
 
 from __future__ import annotations
 

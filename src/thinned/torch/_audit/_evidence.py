@@ -1,4 +1,4 @@
-"""The runs of an audit, and the model put back as it was."""
+"""An audit runs the model here, and puts it back as it was."""
 
 from __future__ import annotations
 

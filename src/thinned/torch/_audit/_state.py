@@ -1,4 +1,4 @@
-"""A model and the generators put back as they were, whatever a run did to them."""
+"""A model and the generators are put back here as they were before a run."""
 
 from __future__ import annotations
 

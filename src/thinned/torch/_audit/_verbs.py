@@ -1,4 +1,4 @@
-"""The functions that drop: where each takes its rate and its mode, and what its mask shares."""
+"""This file lists the functions that drop, with their rate, their mode and what their mask shares."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ VERBS: dict[Callable[..., Any], Verb] = {
     ours.gaussian_dropout: Verb((1, "p", 0.5), (2, "training", True), OTHER),
     ours.scaled_dot_product_attention: Verb((4, "dropout_p", 0.0), (-1, "training", True), OTHER),
 }
-# Of these dropout is a part, and nobody can say how large a one.
+# Dropout is a part of these, of unknown size.
 ATTENTION = {
     F.scaled_dot_product_attention,
     F.multi_head_attention_forward,

@@ -1,4 +1,4 @@
-"""This file has what happens at a model's sites while it runs: each call's rate, input and output."""
+"""Each call at a model's sites is recorded here with its rate, input and output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole models: from torch.nn's dropout to ours and back, from one scaling to the other, and without any.
+"""Whole models are converted here: to our layers and back, between scalings, and without dropout.
 
 `_convert`, `_strip` and `_modes` are the verbs. `_trace` and `_consumers` find which weights a scale can move
 to, `_walk` goes over a model's modules, and `_report` says what was done.

@@ -1,4 +1,4 @@
-"""This file says which weights a site's scale can move to: those of the linear modules that its output feeds.
+"""This file says which weights a site's scale can move to: linear modules that its output feeds.
 
 A scale passes whatever is positively homogeneous, f(s·x) = s·f(x) for s > 0, and ends at linear modules.
 """

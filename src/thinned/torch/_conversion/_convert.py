@@ -1,4 +1,4 @@
-"""Models of torch.nn's dropout modules with ours, and back."""
+"""`convert` puts our layers in place of torch.nn's dropout, and `unconvert` puts torch's back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from thinned.torch import nn
-from thinned.torch._conversion import _handed, _known
+from thinned.torch._conversion import _attention_functions, _other_packages
 from thinned.torch._conversion._functional import drops, passes_call, rates, reads
 from thinned.torch._conversion._report import Conversion, Model
 from thinned.torch._conversion._walk import (
@@ -84,13 +84,15 @@ def convert(model: Model, *, copy: bool = False) -> Conversion[Model]:
             swapped[name] = done[module]
         elif isinstance(module, Site):
             continue
-        elif torchs is None and (fresh := _known.ours(module)) is not None:
+        elif torchs is None and (fresh := _other_packages.ours(module)) is not None:
             become(module, fresh)
             swapped[name] = done[module] = f"thinned.torch.nn.{type(fresh).__name__}"
         elif torchs is None:
-            if _handed.is_ours(module):
-                _handed.give_site(module)
-                swapped[f"{name}.{_handed.CHILD}"] = "a site for the attention that transformers hands over"
+            if _attention_functions.is_ours(module):
+                _attention_functions.give_site(module)
+                swapped[f"{name}.{_attention_functions.CHILD}"] = (
+                    "a site for the attention that transformers hands over"
+                )
             _note(name, module, left, possible)
         elif problem := foreign(module, torchs):
             left[name] = problem
@@ -131,10 +133,12 @@ def unconvert(model: Model, *, copy: bool = False) -> Conversion[Model]:
     possible: dict[str, str] = {}
     done: dict[torch.nn.Module, str] = {}
     for name, module in named(model):
-        site = _handed.site_of(module)
+        site = _attention_functions.site_of(module)
         if site is not None and site.key is None:
-            _handed.take_site(module)
-            swapped[f"{name}.{_handed.CHILD}"] = "nothing: the attention that transformers hands over draws"
+            _attention_functions.take_site(module)
+            swapped[f"{name}.{_attention_functions.CHILD}"] = (
+                "nothing: the attention that transformers hands over draws"
+            )
         if found := passes_call(module):
             possible[name] = f"{'; '.join(found)}: torch.nn's modules do not take it"
         if module in done:
@@ -183,7 +187,7 @@ def _note(name: str, module: torch.nn.Module, left: dict[str, str], possible: di
             "have torch.jit.trace, torch.export or torch.compile do that; torch.jit.script takes none of ours"
         )
         return
-    has_site = _handed.site_of(module) is not None
+    has_site = _attention_functions.site_of(module) is not None
     seen = list(drops(module) or (() if has_site else reads(module)))
     if held and not has_site:
         remedy = f", and thinned.torch.nn has a {kind}" if hasattr(nn, kind) else ""
@@ -192,8 +196,8 @@ def _note(name: str, module: torch.nn.Module, left: dict[str, str], possible: di
         seen.insert(0, f"{kind} holds {held} as a number{remedy}")
     if seen:
         remedy = "no walk over modules reaches it"
-        if _handed.hands_over(module):
-            remedy = _handed.REMEDY
+        if _attention_functions.hands_over(module):
+            remedy = _attention_functions.REMEDY
         elif getattr(module, "fused_attn", False) is True:  # as timm has it
             remedy += "; where its fused_attn is False, its dropout is called as a module"
         possible[name] = f"{'; '.join(seen)}: {remedy}"
@@ -201,7 +205,7 @@ def _note(name: str, module: torch.nn.Module, left: dict[str, str], possible: di
 
 def _no_counterpart(site: Any) -> str | None:
     kind = type(site)
-    if kind not in _TORCHS and kind is not _handed.HandedAttention:
+    if kind not in _TORCHS and kind is not _attention_functions.HandedAttention:
         return f"torch.nn has no {kind.__name__}"
     if site.key is not None:
         return "it has a key, which torch.nn's has not: keyed(model, None) takes it away"

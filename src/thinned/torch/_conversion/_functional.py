@@ -1,4 +1,4 @@
-"""Dropout that is no module: rates held as numbers, and calls of functions inside a forward."""
+"""This file finds dropout that is no module: rates as numbers, and calls of functions in a forward."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def reads(module: torch.nn.Module) -> tuple[str, ...]:
 
 
 def passes_call(module: torch.nn.Module) -> tuple[str, ...]:
-    """Where the source of a module's class passes `call=` to a part of it, which torch.nn's do not take."""
+    """Lists where a module's source passes `call=` to a part of it, which torch.nn's do not take."""
     kind: Any = type(module)
     return _passes_call(kind)
 

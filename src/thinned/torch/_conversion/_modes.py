@@ -1,4 +1,4 @@
-"""The two conventions of dropout's scale, and from one to the other without a change of function."""
+"""A model changes here between dropout's two scalings without a change of its function."""
 
 from __future__ import annotations
 

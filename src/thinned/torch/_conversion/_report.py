@@ -1,4 +1,4 @@
-"""This file has what was done to a model, what was left and why: as data, and as text."""
+"""A report says what was done to a model, what was left and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained model without its dropout."""
+"""`strip` takes the dropout out of a trained model."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 
 from thinned.contract import threshold
 from thinned.torch import nn
-from thinned.torch._conversion import _handed
+from thinned.torch._conversion import _attention_functions
 from thinned.torch._conversion._functional import drops, passes_call, rates
-from thinned.torch._conversion._plain import become_plain, has_plain
 from thinned.torch._conversion._report import Model, Removal
+from thinned.torch._conversion._torch_layers import become_plain, has_plain
 from thinned.torch._conversion._walk import become, copied, foreign, named, torch_class
 from thinned.torch._site import RATES, Site
 
@@ -63,9 +63,11 @@ def strip(model: Model, *, copy: bool = False) -> Removal[Model]:
     possible: dict[str, str] = {}
     done: dict[torch.nn.Module, dict[str, str]] = {}
     for name, module in named(model):
-        if _handed.site_of(module) is not None:
-            _handed.take_site(module)
-            removed[f"{name}.{_handed.CHILD}"] = "a site for the attention that transformers hands over"
+        if _attention_functions.site_of(module) is not None:
+            _attention_functions.take_site(module)
+            removed[f"{name}.{_attention_functions.CHILD}"] = (
+                "a site for the attention that transformers hands over"
+            )
         if seen := _seen(module):
             possible[name] = seen
         if module not in done:
@@ -85,13 +87,10 @@ def _problem(module: torch.nn.Module) -> str | None:
         return foreign(module, torchs) if torchs else None
     if kind not in _IDENTITIES and not isinstance(module, _HOLDERS):
         return f"{kind.__name__} may do more in evaluation than give back its input"
-    if isinstance(module, nn.Dropout) and module.mode == "classic" and _scales(module):
+    classic = isinstance(module, nn.Dropout) and module.mode == "classic"
+    if classic and (not isinstance(module.p, float) or threshold(module.p) > 0):
         return "it is classic, and evaluates to input · (1 − p): to_inverted(model) first"
     return None
-
-
-def _scales(site: nn.Dropout) -> bool:
-    return not isinstance(site.p, float) or threshold(site.p) > 0
 
 
 def _remove(module: torch.nn.Module) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A model's graphs by `torch.fx`: with each of our sites and torch.nn's modules as one node."""
+"""`torch.fx` records a model's graphs here, with each site and torch.nn module as one node."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class _Sites(fx.Tracer):
 
 
 def in_function() -> bool:
-    """Whether a `torch.autograd.Function` is at work, as in a checkpoint with use_reentrant=True."""
+    """Tells whether a `torch.autograd.Function` is at work, as in a checkpoint with use_reentrant=True."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code is not _APPLY:
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""The modules of a model by all their names, and one made into another in its place."""
+"""The modules of a model are visited here by all their names, and exchanged in place."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Final
 import torch
 
 from thinned.torch import _compat
-from thinned.torch._clock import Clock
 from thinned.torch._conversion._report import Model
+from thinned.torch._counters import Clock
 from thinned.torch._site import Site
 
 OF_TORCH: Final[tuple[type[Any], ...]] = (

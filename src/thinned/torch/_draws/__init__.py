@@ -1,4 +1,4 @@
-"""Functions that draw, taken over: for evaluation by `thinned.mc`, for training by `thinned.torch.keys`.
+"""Functions that draw are given keys here: in evaluation by `thinned.mc`, in training by `keys`.
 
 `_mode` is the context that sees every call; the files beside it say what each family of functions does with
 a key. `_watch` knows which module runs, `_generators` what moved a generator all the same.

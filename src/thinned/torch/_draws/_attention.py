@@ -1,4 +1,4 @@
-"""`nn.MultiheadAttention`, which holds its dropout as a number and passes 0 in evaluation."""
+"""`nn.MultiheadAttention` holds its dropout as a number, and is handled here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropout by its functions: torch's, those of exported programs, and ours."""
+"""Dropout functions of torch, of exported programs and of ours are handled here."""
 
 from __future__ import annotations
 

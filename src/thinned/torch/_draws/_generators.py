@@ -1,4 +1,4 @@
-"""Generators that keep a state: whether something drew that no key reaches."""
+"""Generators that keep a state show here whether something drew that no key reached."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _known: WeakSet[torch.nn.Module] = WeakSet()
 
 
 def states() -> States:
-    """Of all generators that a forward pass may draw from without being handed one."""
+    """Returns the states of all generators that a forward pass may draw from unasked."""
     found: States = {
         "torch's generator": torch.get_rng_state().numpy().tobytes(),
         "Python's random": random.getstate(),

@@ -1,4 +1,4 @@
-"""Every stochastic call of a model's forward pass, taken over and given a key."""
+"""A mode gives every stochastic call of a model's forward pass a key."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Draw:
     reached: bool = True
 
     def __str__(self) -> str:
-        """On one line."""
+        """Writes the message on one line."""
         rate = f" p={self.p:g}" if isinstance(self.p, float) else f" p={self.p}"
         rate = "" if rate == " p=nan" else rate
         return f"{self.name or '(the model)'}: {self.kind}{rate}, {self.how}"
@@ -146,7 +146,7 @@ class Draws(TorchFunctionMode):
         return self.next_key(name)
 
     def __enter__(self) -> Self:
-        """From here on, in this thread."""
+        """Begins to take calls over, in this thread."""
         THREAD.entered.append(self)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
@@ -173,7 +173,7 @@ class Draws(TorchFunctionMode):
 
 @functools.cache
 def signature(func: Any) -> inspect.Signature:
-    """Of a Python function."""
+    """Returns the signature of a Python function."""
     return inspect.signature(func)
 
 

@@ -1,4 +1,4 @@
-"""Random numbers that a forward pass draws itself: what drop paths and noise layers of others are made of."""
+"""Random numbers that a forward pass draws itself are handled here: other packages' noise layers."""
 
 from __future__ import annotations
 

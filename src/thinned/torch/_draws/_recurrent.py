@@ -1,4 +1,4 @@
-"""`nn.LSTM`, `nn.GRU` and `nn.RNN`: dropout between their layers, and one operator that vmap can batch.
+"""`nn.LSTM`, `nn.GRU` and `nn.RNN` are handled here, with an operator that vmap can batch.
 
 torch's fused kernels have no batching rule; here a mapped dimension becomes part of the batch.
 """
@@ -43,7 +43,7 @@ def _run(
 def _each(
     kind: str, weights: Sequence[Tensor], bias: bool, bidirectional: bool, state: Sequence[Tensor]
 ) -> int:
-    """How many weights one layer has: two matrices and two biases a direction, and an LSTM's projection."""
+    """Counts the weights of one layer: two matrices and two biases a direction, and LSTM's projection."""
     projected = kind == "lstm" and state[0].shape[-1] != state[1].shape[-1]
     return (2 + 2 * bias + projected) * (1 + bidirectional)
 

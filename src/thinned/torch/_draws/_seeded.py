@@ -1,4 +1,4 @@
-"""Functions that draw without a rule of ours: torch's own numbers, from a generator that the key seeds."""
+"""Functions that draw without a rule of ours get torch's numbers from a generator that the key seeds."""
 
 from __future__ import annotations
 

@@ -1,9 +1,13 @@
-"""State of a pass whose calls are taken over: which module runs, and what is computed again later."""
+"""A pass whose calls are taken over has its state here: the running module, and what is recomputed."""
 
 from __future__ import annotations
 
+import dis
+import functools
+import inspect
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -11,6 +15,7 @@ from typing import Any
 import torch
 
 from thinned.torch import _compat
+from thinned.torch._conversion import _functional
 from thinned.torch._draws._mode import THREAD
 
 _lock = threading.Lock()
@@ -21,10 +26,10 @@ _eager: list[None] = []  # whether compiled code runs so; nothing is compiled be
 
 @contextmanager
 def watching() -> Iterator[None]:
-    """While anybody is in it, in any thread, modes hear of modules, and go along with checkpoints.
+    """While any thread is in this context, modes are told of modules, and go along with checkpoints.
 
     Hooks are torch's global ones: a thread that has entered no mode returns from them at once, and no module
-    is touched. Compiled code runs as it was written, since its functions are called by nobody.
+    is touched. Compiled code runs as it was written, since its functions are not called.
     """
     global _open
     with _lock:
@@ -88,3 +93,43 @@ def _again(function: Callable[..., Any]) -> Callable[..., Any]:
             THREAD.entered, THREAD.draws = others, drew
 
     return computed_again
+
+
+_FUNCTIONS = {*_functional._FUNCTIONS, "scaled_dot_product_attention"}
+_LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF"}
+_FOLLOWS = {"LOAD_ATTR", "LOAD_METHOD"}
+
+
+@functools.lru_cache(maxsize=1024)
+def drops(kind: Any) -> bool:
+    """Tells whether a method of the class, or of a base that is the user's, names a function that drops.
+
+    Names are followed from where they are defined, so that `F.dropout` is found and `self.dropout` is not.
+    """
+    for cls in kind.__mro__:
+        root = cls.__module__.partition(".")[0]
+        if root in ("torch", "thinned") or (root in sys.stdlib_module_names and root != "__main__"):
+            continue
+        for value in vars(cls).values():
+            method = inspect.unwrap(getattr(value, "__func__", value)) if callable(value) else value
+            if isinstance(method, types.FunctionType) and any(_named(method, method.__code__)):
+                return True
+    return False
+
+
+def _named(method: types.FunctionType, code: types.CodeType) -> Iterator[bool]:
+    cells = zip(method.__code__.co_freevars, method.__closure__ or (), strict=True)
+    known = {name: cell.cell_contents for name, cell in cells if cell.cell_contents is not method}
+    current: Any = None
+    for step in dis.get_instructions(code):
+        if step.opname in _LOADS:
+            current = known.get(step.argval, method.__globals__.get(step.argval))
+        elif step.opname in _FOLLOWS:
+            # Of modules alone: to ask anything else may run code.
+            current = getattr(current, step.argval, None) if isinstance(current, types.ModuleType) else None
+        elif step.opname not in ("CACHE", "PUSH_NULL"):
+            current = None
+        yield callable(current) and str(getattr(current, "__name__", "")).rstrip("_") in _FUNCTIONS
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield from _named(method, inner)

@@ -1,4 +1,4 @@
-"""Our operators on a DTensor: the same on this rank's part, told where in the whole it stands.
+"""Our operators run here on a DTensor's local part, told where it is in the whole.
 
 A mask is a function of the position in the whole, so that no rule ever moves data: outputs are placed as
 inputs are. Dropout is linear, so that a pending sum stays pending: the mask of the sum is the mask of each

@@ -1,4 +1,4 @@
-"""The part of a DTensor that this rank holds: where it begins, and the same part of what stands beside it."""
+"""A rank's part of a DTensor is located here, and the same part of other tensors is taken."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from thinned.torch._thin._few_functions import FewHeads, HeadsError
 from thinned.torch._thin._kept import Kept, kept_of
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._units import ThinSite, refuse_late
-from thinned.torch.functional._head import heads_noise
+from thinned.torch.functional._heads_and_keys import heads_noise
 from thinned.torch.nn._multihead import HEADS
 from thinned.torch.nn._part_keys import is_off, part_key
 
@@ -41,20 +41,24 @@ class HeadLink(Link):
         self.layouts, self.heads = layouts, heads
 
     def begin(self, module: torch.nn.Module, size: int, like: Tensor) -> Kept | None:
-        """Which rows of a map before the site are to be computed."""
+        """Tells which rows of a map before the site are to be computed."""
         kept = super().begin(module, self.heads or size, like)
         if kept is None or not self.sources:
             return kept
         return kept.of(*self.layouts[next(n for n, one in enumerate(self.sources) if one is module)])
 
+    def _is_static(self) -> bool:
+        """Compiled code masks: the compiler knows not all operators of what stands for a tensor, as `@`."""
+        return False
+
     def given(self, output: Tensor, kept: Kept) -> FewHeads:
-        """What a map's rows are."""
+        """Gives what a map's rows are."""
         shape = torch.Size((*output.shape[:-1], kept.size))
         assert kept.heads is not None
         return FewHeads(output, shape, output.dim() - 1, kept.outer, kept.inner, kept.heads)
 
     def read(self, module: torch.nn.Module, input: Any, size: int) -> Kept | None:
-        """Which columns of a map behind the site are in its input."""
+        """Tells which columns of a map behind the site are in its input."""
         if not isinstance(input, FewHeads):
             return None
         if not input.dropped:
@@ -70,7 +74,7 @@ class ThinDropHead(ThinSite, nn.DropHead):
     inplace = False
 
     def fits(self, input: Tensor) -> bool:
-        """Whether a tensor can have a batch; one without rows is masked."""
+        """Tells whether a tensor can have a batch; one without rows is masked."""
         return input.dim() > 1 and input.numel() > 0
 
     def forward(self, input: Any, *, key: MaskKey = None, call: int | None = None) -> Any:
@@ -113,7 +117,7 @@ class ThinMultiheadAttention(ThinSite, nn.MultiheadAttention):
     inplace = False
 
     def fits(self, input: Tensor) -> bool:
-        """Whether there is something to attend to."""
+        """Tells whether there is something to attend to."""
         return input.numel() > 0
 
     def is_off(self) -> bool:
@@ -156,7 +160,7 @@ class ThinMultiheadAttention(ThinSite, nn.MultiheadAttention):
         average: bool,
         key: MaskKey,
     ) -> tuple[Tensor, Tensor | None]:
-        numbers = kept.parts[0] if len(kept.parts[0]) else torch.zeros(1, dtype=torch.int64)
+        numbers = kept.parts[0] if len(kept.parts[0]) else torch.zeros(1, dtype=torch.int64, device="cpu")
         attn_mask = masks[0]
         if attn_mask is not None and attn_mask.dim() == 3:
             wide = attn_mask.unflatten(0, (-1, self.num_heads))
@@ -178,7 +182,7 @@ class ThinMultiheadAttention(ThinSite, nn.MultiheadAttention):
 
 
 class _Few:
-    """The projections of kept heads, as `nn.MultiheadAttention` holds them of all."""
+    """These are the projections of kept heads, as `nn.MultiheadAttention` holds them of all."""
 
     def __init__(self, whole: Any, kept: Kept) -> None:
         inner = whole.head_dim

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from thinned.torch._switch import SWITCH
+from thinned.torch._observers import SWITCH
 
 
 @dataclass(eq=False)
@@ -53,8 +53,8 @@ class Kept:
     def of(self, outer: int, inner: int) -> Kept:
         """What is kept of features: of `outer` parts, in each of which each of these has `inner` of them."""
         if (outer, inner) not in self._features:
-            within, size = torch.arange(inner), self.size * inner
-            begin = torch.arange(outer)[:, None, None] * size
+            within, size = torch.arange(inner, device="cpu"), self.size * inner
+            begin = torch.arange(outer, device="cpu")[:, None, None] * size
             parts = tuple((begin + part[:, None] * inner + within).reshape(-1) for part in self.parts)
             self._features[outer, inner] = Kept(parts, outer * size, self.scale, outer, inner, self)
         return self._features[outer, inner]
@@ -70,7 +70,7 @@ class Kept:
 
 def kept_of(values: Tensor) -> Kept:
     """From what dropout makes of ones: of shape (n,), or (groups, n)."""
-    rows = values.reshape(-1, values.shape[-1])
+    rows = values if values.dim() == 2 else values.unsqueeze(0)
     parts = tuple(row.nonzero().squeeze(1) for row in rows)
     return Kept(parts, values.shape[-1], float(values.max()) if values.numel() else 1.0)
 

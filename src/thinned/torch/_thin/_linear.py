@@ -95,7 +95,7 @@ class _Linear(torch.autograd.Function):
         part = torch.empty((tall, wide), dtype=weight.dtype, device="cpu")
         few = None if bias is None else torch.empty(tall, dtype=weight.dtype, device="cpu")
         _native._borrow_team()
-        _kernel.linear_part(
+        _kernel.linear_part(  # type: ignore[misc]
             *(_DTYPES[weight.dtype], weight.data_ptr(), part.data_ptr()),
             *((0, 0) if bias is None or few is None else (bias.data_ptr(), few.data_ptr())),
             *(*kept, torch.get_num_threads()),
@@ -125,7 +125,7 @@ _apply = _compat.direct_apply(_Linear)
 def _gradients(
     ctx: Any, grad: Tensor, input: Tensor, _weight: Any = None, part: Tensor | None = None
 ) -> tuple[Any, ...]:
-    """The kept part of a weight's gradient is computed in the memory of the whole, and spread there."""
+    """Compute the kept part of a weight's gradient where it then gives way to zeros: in no other memory."""
     of_input = None if part is None else torch.matmul(grad, part)
     height, width, _rows, tall, _columns, wide, _scale = ctx.kept
     if grad.dim() != 2:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from thinned.torch import _compat, _recomputed
 from thinned.torch._draws._mode import THREAD
+from thinned.torch._observers import SWITCH, masks_are_wanted, samples_are_drawn
 from thinned.torch._site import traced
-from thinned.torch._switch import SWITCH, masks_are_wanted, samples_are_drawn
 from thinned.torch._thin._kept import Kept
 
 
@@ -183,7 +183,7 @@ class Link:
             or any(norm.training for norm in self.norms)
         ):
             return False
-        return self.site.fits(like) and (not traced() or self._is_static())  # type: ignore[no-any-return]
+        return self.site.fits(like) and (not traced() or self._is_static())
 
 
 @contextmanager

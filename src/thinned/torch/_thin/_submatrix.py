@@ -161,7 +161,8 @@ def gathered(whole: Tensor, rows: Index, columns: Index, scale: float) -> Tensor
     if rows is None and columns is None and scale == 1.0:
         return whole.detach()
     if not _is_native(whole):
-        return _scaled(_select(whole.detach(), rows, columns), scale)
+        part = _select(whole, rows, columns)
+        return _scaled(part, scale, own=part is not whole)
     shape = list(whole.shape)
     for axis, kept in enumerate((rows, columns)):
         if kept is not None:

@@ -7,51 +7,16 @@ from typing import Any
 import torch
 
 from thinned.contract import check_integer
-from thinned.torch import _compat, nn
+from thinned.torch import _compat
 from thinned.torch._conversion._report import Model
-from thinned.torch._conversion._walk import become, copied, foreign, named, torch_class
+from thinned.torch._conversion._walk import copied, foreign, named, torch_class
 from thinned.torch._site import Site
-from thinned.torch._thin import _alone, _attention, _branch, _channels, _recurrent, _spare, _units
+from thinned.torch._thin import _alone, _branch, _connection, _spare, _units
 from thinned.torch._thin._branches import Branch, branch
 from thinned.torch._thin._chains import Chain, chain
 from thinned.torch._thin._graphs import Graphs, StaysError, drops, graphs, is_site
 from thinned.torch._thin._heads import Heads, heads
-from thinned.torch._thin._link import Link
 from thinned.torch._thin._report import Thinning
-
-_UNITS: dict[type[Any], type[Any]] = {
-    nn.Dropout: _units.ThinDropout,
-    torch.nn.Dropout: _units.ThinDropout,
-    nn.LockedDropout: _units.ThinLockedDropout,
-}
-_CHANNELS: dict[type[Any], type[Any]] = {
-    getattr(home, f"Dropout{rank}d"): getattr(_channels, f"ThinDropout{rank}d")
-    for home in (nn, torch.nn)
-    for rank in (1, 2, 3)
-}
-_ALONE: dict[type[Any], type[Any]] = {
-    nn.MultiheadAttention: _attention.ThinMultiheadAttention,
-    nn.LSTM: _recurrent.ThinLSTM,
-    nn.GRU: _recurrent.ThinGRU,
-}
-_HEADS: dict[type[Any], type[Any]] = {nn.DropHead: _attention.ThinDropHead}
-_PATHS: dict[type[Any], type[Any]] = {
-    nn.DropPath: _branch.ThinDropPath,
-    nn.StochasticDepth: _branch.ThinStochasticDepth,
-}
-_NEIGHBOURS: dict[type[Any], type[Any]] = {
-    torch.nn.Linear: _units.ThinLinear,
-    torch.nn.Embedding: _units.ThinEmbedding,
-    **{
-        getattr(torch.nn, f"{kind}{rank}d"): getattr(_channels, f"Thin{kind}{rank}d")
-        for kind in ("Conv", "BatchNorm")
-        for rank in (1, 2, 3)
-    },
-}
-_BACK = {ours: torchs for torchs, ours in _NEIGHBOURS.items()}
-_SITES = {**_UNITS, **_CHANNELS, **_HEADS, **_PATHS, **_ALONE}
-
-Plan = Chain | Heads | Branch | _alone.Alone
 
 
 def thin(
@@ -122,7 +87,7 @@ def thin(
     for name, module in named(model):
         names.setdefault(module, name)
     found = graphs(model)
-    done: dict[torch.nn.Module, Plan] = {}
+    done: dict[torch.nn.Module, _connection.Plan] = {}
     left: dict[str, str] = {}
     for module, name in names.items():
         if not is_site(module) or isinstance(module, (_units.ThinSite, _branch.ThinPath)):
@@ -146,20 +111,23 @@ def thin(
     shares: dict[torch.nn.Module, float] = {}
     places = {child: (parent, name) for parent in reversed(names) for name, child in parent.named_children()}
     thinned = {
-        names[site]: _connect(site, plan, groups, names[site], shares, sparse, fixed)
+        names[site]: _connection.connect(site, plan, groups, names[site], shares, sparse, fixed)
         for site, plan in done.items()
     }
     for site, plan in done.items():
         members = (*getattr(plan, "members", ()), site)
         link = vars(site)["link"]
         link.places = tuple((*places[module], module) for module in members if module in places)
-    return Thinning(model=model, thinned=thinned, left=left, share=_share(model, shares))
+    return Thinning(model=model, thinned=thinned, left=left, share=_connection.share_of(model, shares))
 
 
 def unthin(model: Model) -> Model:
     """Take `thin` back, in place: every module is again of the class that it was of.
 
     Masks are again each layer's own. Keys, steps and probabilities stay.
+
+    Raises:
+        RuntimeError: `module … is a ParametrizedThinLinear since thin(model): …`; nothing is changed then.
 
     Example:
         >>> import torch
@@ -168,6 +136,7 @@ def unthin(model: Model) -> Model:
         >>> unthin(report.model)[0]
         Linear(in_features=8, out_features=64, bias=True)
     """
+    _connection.check_classes(model)
     for module in model.modules():
         state = vars(module)
         before = _compat.HOOKS["forward_pre"](module)
@@ -178,8 +147,8 @@ def unthin(model: Model) -> Model:
             module.__class__ = state.pop("_was")
             for name in ("link", "groups", "fixed"):
                 state.pop(name, None)
-        elif type(module) in _BACK:
-            module.__class__ = _BACK[type(module)]
+        elif type(module) in _connection.BACK:
+            module.__class__ = _connection.BACK[type(module)]
             for weight in module.parameters(recurse=False):
                 _spare.forget(weight)
             for name in ("link", "out_link", "in_link", "sparse_rows"):
@@ -187,11 +156,11 @@ def unthin(model: Model) -> Model:
     return model
 
 
-def _plan(site: torch.nn.Module, found: Graphs, groups: int, fixed: bool) -> Plan:
-    """What is around a site, the same in all graphs."""
+def _plan(site: torch.nn.Module, found: Graphs, groups: int, fixed: bool) -> _connection.Plan:
+    """Gives what is around a site, the same in all graphs."""
     kind = type(site)
     torchs = torch_class(site)
-    if kind not in _SITES:
+    if kind not in _connection.SITES:
         if not isinstance(site, Site) and torchs is not None and (problem := foreign(site, torchs)):
             raise StaysError(problem)
         raise StaysError(f"{kind.__name__} drops nothing that is not to be computed")
@@ -200,22 +169,24 @@ def _plan(site: torch.nn.Module, found: Graphs, groups: int, fixed: bool) -> Pla
     noise = getattr(site, "noise_shape", None)
     if noise is not None and (groups > 1 or noise[-1] == 1 or any(one != 1 for one in noise[:-1])):
         raise StaysError(f"its noise_shape {noise} is not one decision for each unit of the whole batch")
-    if kind in _ALONE:
+    if kind in _connection.ALONE:
         return _alone.plan(site, groups, fixed)
-    find = branch if kind in _PATHS else heads if kind in _HEADS else chain
+    find = branch if kind in _connection.PATHS else heads if kind in _connection.HEADS else chain
     more = {branch: (), heads: (groups,), chain: (_axes_of(kind), groups)}[find]
-    plans: list[Plan] = [find(graph, site, *more) for graph in found.of(site) if graph.calls_of(site)]
+    plans: list[_connection.Plan] = [
+        find(graph, site, *more) for graph in found.of(site) if graph.calls_of(site)
+    ]
     if any(plan != plans[0] for plan in plans):
         raise StaysError("training and evaluation, or optional arguments, lead from it to other places")
     return plans[0]
 
 
 def _axes_of(kind: type[Any]) -> int:
-    return _CHANNELS[kind]._axes if kind in _CHANNELS else 0
+    return _connection.CHANNELS[kind]._axes if kind in _connection.CHANNELS else 0
 
 
 def _by_sample(plan: Branch, done: dict[torch.nn.Module, Any], groups: int) -> list[torch.nn.Module]:
-    """Which sites in a branch drop, and do not share their decision with all samples."""
+    """Tells which sites in a branch drop, and do not share their decision with all samples."""
     return [
         other
         for other in plan.others
@@ -224,87 +195,6 @@ def _by_sample(plan: Branch, done: dict[torch.nn.Module, Any], groups: int) -> l
 
 
 def _reads_groups(plan: Branch, done: dict[torch.nn.Module, Any]) -> torch.nn.Module | None:
-    """The site of units from outside of a branch that a module in it reads."""
+    """Gives the site of units from outside of a branch that a module in it reads."""
     chains = ((site, other) for site, other in done.items() if isinstance(other, (Chain, Heads)))
     return next((site for site, other in chains if plan.members.intersection(other.sinks)), None)
-
-
-def _connect(
-    site: Any,
-    plan: Plan,
-    groups: int,
-    name: str,
-    shares: dict[torch.nn.Module, float],
-    sparse: bool,
-    fixed: bool,
-) -> str:
-    """Exchange the classes, and say what is spared."""
-    was = type(site)
-    if not isinstance(site, Site):  # torch.nn's becomes ours first
-        become(site, _OURS[was](site.p, site.inplace))
-    site.__class__ = _SITES[was]
-    vars(site)["_was"] = was
-    if site._name == Site._name:
-        vars(site)["_name"] = name
-    if isinstance(plan, _alone.Alone):
-        vars(site).update(link=plan.link(site), groups=groups)
-        shares.update(plan.shares)
-        return plan.spared
-    keep = _alone.keeps(site.p)
-    if isinstance(plan, Branch):
-        way = _branch.BranchLink(site, plan.first, plan.others, plan.ranks)
-        by_sample = getattr(site, "mode", "row") != "batch"  # or one decision keeps all of them, or none
-        vars(site).update(link=way, fixed=fixed and by_sample)
-        plan.first.register_forward_pre_hook(_branch.Enter(way))
-        for module in plan.members:
-            shares[module] = shares.get(module, 1.0) * keep
-        return f"the branch from {_shown(plan.first)} on, for the kept samples"
-    if isinstance(plan, Heads):
-        link: Link = _attention.HeadLink(site, plan.sources, plan.sinks, plan.layouts, plan.heads)
-    else:
-        axis = 1 if site._axes else -1
-        link = Link(site, plan.sources, plan.sinks, plan.norms, axis)
-    vars(site).update(link=link, groups=groups, fixed=fixed)
-    for attribute, modules in (("out_link", plan.sources), ("in_link", plan.sinks), ("link", link.norms)):
-        for module in modules:
-            module.__class__ = _NEIGHBOURS.get(type(module), type(module))
-            vars(module)[attribute] = link
-            if attribute == "out_link" and sparse:
-                vars(module)["sparse_rows"] = True
-            if attribute != "link":
-                shares[module] = shares.get(module, 1.0) * keep
-    before = " and ".join(map(_shown, plan.sources))
-    behind = " and ".join(map(_shown, plan.sinks))
-    shown = f"{before} before, {behind} behind" if before else f"{behind} behind"
-    why = plan.why if isinstance(plan, Heads) else ""
-    return f"{shown}; all heads are attended: {why}" if why else shown
-
-
-_OURS: dict[type[Any], type[Any]] = {
-    getattr(torch.nn, name): getattr(nn, name) for name in ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d")
-}
-
-
-_OF_TABLES = ("num_embeddings", "embedding_dim")
-
-
-def _shown(module: Any) -> str:
-    kind = (_BACK.get(type(module)) or type(module)).__name__
-    sizes = [
-        getattr(module, name, None)
-        for names in (("in_features", "out_features"), ("in_channels", "out_channels"), _OF_TABLES)
-        for name in names
-    ]
-    return f"{kind}({', '.join(str(size) for size in sizes if size is not None)})"
-
-
-def _share(model: torch.nn.Module, shares: dict[torch.nn.Module, float]) -> float:
-    weighed = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
-    sizes: dict[torch.nn.Module, int] = {
-        module: module.weight.numel()
-        for module in model.modules()
-        if isinstance(module, weighed) and not torch.nn.parameter.is_lazy(module.weight)
-    }
-    sizes |= _alone.sizes(model)
-    whole = sum(sizes.values())
-    return sum(size * shares.get(module, 1.0) for module, size in sizes.items()) / whole if whole else 1.0

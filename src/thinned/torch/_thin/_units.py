@@ -97,7 +97,7 @@ class ThinSite(Site):
         wide = torch.promote_types(input.dtype, torch.float32)
         factor = self._values(p, size, key).to(wide).to(input.device)
         if self.groups > 1:
-            ends = torch.tensor(_groups.bounds(input.shape[0], self.groups))
+            ends = torch.tensor(_groups.bounds(input.shape[0], self.groups), device="cpu")
             group = torch.repeat_interleave(ends[1:] - ends[:-1])
             factor = factor[group.to(input.device)]
         factor = factor.reshape(-1, *(size if at == axis else 1 for at in range(1, input.dim())))

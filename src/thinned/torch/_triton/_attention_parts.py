@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from thinned.torch._triton._bits import rate
-from thinned.torch._triton._tile import keep_bits, spread
+from thinned.torch._triton._tile import NOTHING, keep_bits, spread
 
 # What attn_mask is.
 NONE = tl.constexpr(0)
@@ -79,9 +79,13 @@ def kept_in(
 ):  # fmt: skip
     """Which positions of a tile are kept, whose keys begin with n0; they lie along a dimension."""
     SPAN: tl.constexpr = 8 * CALLS
-    begins = (n0 + SPAN * tl.arange(0, BN // SPAN)).to(tl.int64) * column
-    begins = begins[None, :] if along == 1 else begins[:, None]
-    return spread(keep_bits(positions + begins, column, seed, stream, drop, HOW, CALLS), along, CALLS)
+    if HOW == NOTHING:
+        kept = tl.full([1, 1], 1, tl.int1)
+    else:
+        begins = (n0 + SPAN * tl.arange(0, BN // SPAN)).to(tl.int64) * column
+        begins = begins[None, :] if along == 1 else begins[:, None]
+        kept = spread(keep_bits(positions + begins, column, seed, stream, drop, HOW, CALLS), along, CALLS)
+    return kept
 
 
 @triton.jit

@@ -8,6 +8,17 @@ Annotations here are Triton's, which reads them; so nothing else is annotated.
 import triton
 import triton.language as tl
 
+from thinned._arguments import SELU_LIMIT as LIMIT
+
+# What an element becomes.
+DROP = tl.constexpr(0)  # kept → x · factor, dropped → 0
+NOISE = tl.constexpr(1)  # x · (1 + factor · z)
+ALPHA = tl.constexpr(2)  # kept → x · factor + shift, dropped → low
+SLOPE = tl.constexpr(3)  # the derivative of ALPHA: DROP by its factor
+
+_LIMIT = tl.constexpr(LIMIT)
+_LIMIT_SQUARED = tl.constexpr(LIMIT * LIMIT)
+
 
 @triton.jit
 def words(block, seed, stream, purpose: tl.constexpr):
@@ -89,7 +100,7 @@ def keeps_at(position, seed, stream, drop):
 
 
 @triton.jit
-def rate(p, drop, factor, INVERTED: tl.constexpr, P_HERE: tl.constexpr, NOISE: tl.constexpr = False):
+def rate(p, drop, factor, INVERTED: tl.constexpr, P_HERE: tl.constexpr, KIND: tl.constexpr = DROP):
     """Drop threshold (int64) and factor (float64), read from device memory, or as they were passed.
 
     The factor of noise is its standard deviation √(p/(1 − p)).
@@ -97,7 +108,7 @@ def rate(p, drop, factor, INVERTED: tl.constexpr, P_HERE: tl.constexpr, NOISE: t
     The factor is passed as the bits of a double: Triton takes a number for a float32. What is read can be
     checked by nobody without waiting for the device: outside [0, 1] the factor is NaN and nothing is dropped.
     """
-    if P_HERE and NOISE:
+    if P_HERE and KIND == NOISE:
         each = tl.load(p).to(tl.float64)
         drop, factor = drop.to(tl.int64), tl.sqrt(each / (1.0 - each))
     elif P_HERE:
@@ -108,12 +119,38 @@ def rate(p, drop, factor, INVERTED: tl.constexpr, P_HERE: tl.constexpr, NOISE: t
         rest = scaled - whole.to(tl.float64)
         drop = whole + ((rest > 0.5) | ((rest == 0.5) & ((whole & 1) == 1))).to(tl.int64)
         kept = tl.where(drop < 4294967296, 4294967296 - drop, 1).to(tl.float64)
-        factor = 4294967296.0 / kept if INVERTED else kept * 0.0 + 1.0
+        if KIND >= ALPHA:  # and its derivative
+            r = drop.to(tl.float64) * (1.0 / 4294967296.0)
+            limit = tl.full(r.shape, _LIMIT_SQUARED, tl.float64)
+            factor = 1.0 / tl.sqrt((limit * r + 1.0) * (1.0 - r))
+        else:
+            factor = 4294967296.0 / kept if INVERTED else kept * 0.0 + 1.0
         factor = tl.where(valid, tl.where(drop < 4294967296, factor, 0.0), float("nan"))
     else:
         drop = drop.to(tl.int64)
         factor = factor.to(tl.int64).to(tl.float64, bitcast=True)
     return drop, factor
+
+
+@triton.jit
+def shifts(drop, factor, shift, low, P_HERE: tl.constexpr):
+    """What alpha dropout adds to what is kept, and what is dropped becomes; of its factor and threshold."""
+    if P_HERE:
+        r = drop.to(tl.float64) * (1.0 / 4294967296.0)
+        limit = tl.full(r.shape, _LIMIT, tl.float64)
+        shift = factor * (limit * -1.0) * r
+        low = factor * limit + shift
+    else:
+        shift = shift.to(tl.int64).to(tl.float64, bitcast=True)
+        low = low.to(tl.int64).to(tl.float64, bitcast=True)
+    return shift, low
+
+
+@triton.jit
+def affine(x, kept, factor, shift, low):
+    """Kept → x · factor + shift in two roundings, dropped → low; rounded once to x's dtype."""
+    wide: tl.constexpr = tl.float64 if x.dtype == tl.float64 else tl.float32
+    return tl.where(kept, x.to(wide) * factor.to(wide) + shift.to(wide), low.to(wide)).to(x.dtype)
 
 
 @triton.jit

@@ -9,11 +9,11 @@ in keys and in p.
 import triton
 import triton.language as tl
 
-from thinned.torch._triton._bits import add, keeps, keeps_at, rate, value, words
+from thinned.torch._triton._bits import ALPHA, NOISE, add, affine, keeps, keeps_at, rate, shifts, value, words
 from thinned.torch._triton._normal import deviates, deviates_at, noisy
 
 # Specialised on its value, a key or a position would compile anew.
-ANY_VALUE = ["seed", "stream", "drop", "factor", "base"]
+ANY_VALUE = ["seed", "stream", "drop", "factor", "base", "shift", "low"]
 
 
 @triton.jit(do_not_specialize=ANY_VALUE)
@@ -28,6 +28,8 @@ def rows(
     drop: tl.int64,
     factor: tl.int64,
     base: tl.int64,
+    shift: tl.int64,
+    low: tl.int64,
     sizes,
     x_steps,
     out_steps,
@@ -44,7 +46,7 @@ def rows(
     ADD: tl.constexpr,
     ONE: tl.constexpr,
     SHARED: tl.constexpr,
-    NOISE: tl.constexpr,
+    KIND: tl.constexpr,
 ):
     """Rows of `width` elements, consecutive in input, output and mask: eight positions to a call."""
     SPAN: tl.constexpr = 8 * CALLS
@@ -59,7 +61,7 @@ def rows(
         program %= chunks
     if KEY_HERE:
         seed, stream = tl.load(key + key_at), tl.load(key + key_at + 1)
-    drop, factor = rate(p + p_at, drop, factor, INVERTED, P_HERE, NOISE)
+    drop, factor = rate(p + p_at, drop, factor, INVERTED, P_HERE, KIND)
     begin = program.to(tl.int64) * SPAN
     block = (position + begin) >> 3
     lane = tl.arange(0, SPAN)
@@ -72,14 +74,13 @@ def rows(
         r = _read(residual + x_at, lane, begin, width, ALIGNED)
     seed, stream = seed.to(tl.int64), stream.to(tl.int64)
     one = position + tl.zeros([1], tl.int64)
-    if NOISE:
+    if KIND == NOISE:
         y = noisy(
             v, deviates_at(one, seed, stream) if SHARED else deviates(block, seed, stream, CALLS), factor
         )
-    elif SHARED:
-        y = value(v, keeps_at(one, seed, stream, drop), factor)
     else:
-        y = value(v, keeps(block, seed, stream, drop, CALLS), factor)
+        kept = keeps_at(one, seed, stream, drop) if SHARED else keeps(block, seed, stream, drop, CALLS)
+        y = become(v, kept, drop, factor, shift, low, P_HERE, KIND)
     if ADD:
         y = add(y, r, out.dtype.element_ty)
     _write(out + (out_at + begin), y, lane, begin, width, ALIGNED)
@@ -96,6 +97,8 @@ def strided(
     drop: tl.int64,
     factor: tl.int64,
     base: tl.int64,
+    shift: tl.int64,
+    low: tl.int64,
     sizes,
     x_steps,
     out_steps,
@@ -108,7 +111,7 @@ def strided(
     P_HERE: tl.constexpr,
     P_MANY: tl.constexpr,
     INVERTED: tl.constexpr,
-    NOISE: tl.constexpr,
+    KIND: tl.constexpr,
 ):
     """Any layout: each element has its own call."""
     index = tl.program_id(0).to(tl.int64) * SPAN + tl.arange(0, SPAN)
@@ -124,13 +127,25 @@ def strided(
     # Beyond the last element an index begins anew in each dimension: there is a p to read.
     if P_MANY:
         p += p_at
-    drop, factor = rate(p, drop, factor, INVERTED, P_HERE, NOISE)
+    drop, factor = rate(p, drop, factor, INVERTED, P_HERE, KIND)
     v = tl.load(x + x_at, mask=inside)
-    if NOISE:
+    if KIND == NOISE:
         y = noisy(v, deviates_at(position, seed, stream), factor)
     else:
-        y = value(v, keeps_at(position, seed, stream, drop), factor)
+        kept = keeps_at(position, seed, stream, drop)
+        y = become(v, kept, drop, factor, shift, low, P_HERE, KIND)
     tl.store(out + out_at, y, mask=inside)
+
+
+@triton.jit
+def become(v, kept, drop, factor, shift, low, P_HERE: tl.constexpr, KIND: tl.constexpr):
+    """What is kept and what is dropped become."""
+    if KIND == ALPHA:
+        shift, low = shifts(drop, factor, shift, low, P_HERE)
+        y = affine(v, kept, factor, shift, low)
+    else:
+        y = value(v, kept, factor)
+    return y
 
 
 @triton.jit

@@ -10,13 +10,13 @@ import torch
 import triton  # type: ignore[import-untyped]
 from torch import Tensor
 
-from thinned._arguments import effect, signed
+from thinned._arguments import alpha_numbers, effect, signed
 from thinned._position import row_major
 from thinned.contract import threshold
-from thinned.torch import _rate
-from thinned.torch._triton import _dropout, _numbers, _tile, _turned
+from thinned.torch import _capture, _rate
+from thinned.torch._key_tensor import words_of
+from thinned.torch._triton import _bits, _dropout, _numbers, _tile, _turned
 from thinned.torch._triton._layout import layout
-from thinned.torch._words import words_of
 
 # Of input that a thread has on its way while the generator runs: four loads.
 _BYTES_A_THREAD = 64
@@ -31,6 +31,12 @@ _LEAST_TILE = 32
 # A product and a sum are two roundings: none may be left to the assembler.
 _EXACT = {"enable_fp_fusion": False}
 
+_WHAT = {
+    "drop": _bits.DROP.value,
+    "noise": _bits.NOISE.value,
+    "alpha": _bits.ALPHA.value,
+    "slope": _bits.SLOPE.value,
+}
 _KINDS = {
     "word": _numbers.WORD.value,
     "uniform": _numbers.UNIFORM.value,
@@ -49,18 +55,19 @@ def dropout(
     inverted: bool,
     base: int,
     strides: Strides,
-    noise: bool = False,
+    kind: str = "drop",
 ) -> Tensor:
     """Write the dropped input to `out`, which may be the input. p is one number or broadcasts to it.
 
-    With `noise`, each element is multiplied by a normal deviate about 1 instead (Gaussian dropout).
+    Kind "noise" multiplies each element by a normal deviate about 1 (Gaussian dropout), "alpha" moves it by
+    alpha dropout, and "slope" is the derivative of that.
     """
     many = key.dim() - 1
     shape = tuple(input.shape)
     if not input.numel():
         return out
     if many or key.stride(-1) != 1:
-        key = (key.to(input.device) if many else key).contiguous()
+        key = (on_device("key", key, input) if many else key).contiguous()
     positions = (0,) * many + (row_major(shape[many:]) if strides is None else strides)
     keys = (*key.stride()[:many], *(0,) * (input.dim() - many))
     rates = (0,) * input.dim()
@@ -70,18 +77,18 @@ def dropout(
     found = layout(
         zip(shape, input.stride(), out.stride(), positions, keys, rates, strict=True), _SHORTEST_ROW
     )
-    what, flags = arguments(input, key, p, inverted, noise)
-    flags["NOISE"] = noise
+    what, flags = arguments(input, key, p, inverted, kind)
+    flags["KIND"] = _WHAT[kind]
+    what = (*what, base, *_shifts(p, kind, flags["P_HERE"]))
     with torch.cuda.device_of(input):
-        across = None if noise else found.turned(_LEAST_TILE)
+        across = None if kind == "noise" else found.turned(_LEAST_TILE)
         if found.width:
             _rows(input, input, out, what, base, found, flags | {"ADD": False})
         elif across:
-            del flags["NOISE"]
             _across(input, out, what, base, across, flags)
         else:
             _dropout.strided[(triton.cdiv(input.numel(), _SPAN),)](
-                *(input, out, *what, base, *found.columns(), input.numel()),
+                *(input, out, *what, *found.columns(), input.numel()),
                 SPAN=_SPAN,
                 P_MANY=any(rates),
                 **flags,
@@ -97,7 +104,8 @@ def add(input: Tensor, residual: Tensor, key: Tensor, p: Tensor, base: int) -> T
         what, flags = arguments(input, key, p, True)
         with torch.cuda.device_of(input):
             found = layout([(input.numel(), 1, 1, 1, 0, 0)], _SHORTEST_ROW)
-            _rows(input, residual, out, what, base, found, flags | {"ADD": True, "NOISE": False})
+            flags |= {"ADD": True, "KIND": _WHAT["drop"]}
+            _rows(input, residual, out, (*what, base, 0, 0), base, found, flags)
     return out
 
 
@@ -107,7 +115,7 @@ def numbers(out: Tensor, key: Tensor, base: int, strides: tuple[int, ...], kind:
     if not out.numel():
         return out
     here = bool(many) or _on(out, key)
-    key = (key.to(out.device) if many else key).contiguous()
+    key = (on_device("key", key, out) if many else key).contiguous()
     positions, keys = (0,) * many + strides, (*key.stride()[:many], *(0,) * len(strides))
     still = (0,) * out.dim()
     found = layout(zip(out.shape, still, out.stride(), positions, keys, still, strict=True), 1)
@@ -139,7 +147,7 @@ def fold(key: Tensor, data: Tensor) -> Tensor:
 
 
 def arguments(
-    input: Tensor, key: Tensor, p: Tensor, inverted: bool, noise: bool = False
+    input: Tensor, key: Tensor, p: Tensor, inverted: bool, kind: str = "drop"
 ) -> tuple[tuple[Any, ...], dict[str, bool]]:
     """Key and p as kernels take them: tensors, numbers, and which of the two are to be used.
 
@@ -155,19 +163,41 @@ def arguments(
     if not flags["KEY_HERE"]:
         seed, stream = (signed(word) for word in words_of(key))
     if not flags["P_HERE"]:
-        if noise:
+        if kind == "noise":
             factor = math.sqrt(p.item() / (1.0 - p.item()))
         else:
             drop, factor = effect(threshold(p.item()), True, inverted)
-        (bits,) = struct.unpack("<q", struct.pack("<d", factor))
+        if kind in ("alpha", "slope"):
+            factor, _, _ = alpha_numbers(drop / 2.0**32)
+        bits = bits_of(factor)
     key, p = (t if flags[flag] else input for t, flag in ((key, "KEY_HERE"), (p, "P_HERE")))
     return (key, p, seed, stream, drop, bits), flags
+
+
+def on_device(name: str, small: Tensor, input: Tensor) -> Tensor:
+    """A tensor that a kernel is to read, where it can."""
+    if small.device != input.device:
+        _capture.check(input, name, small, f"pass {name} on the input's device")
+    return small.to(input.device)
+
+
+def bits_of(number: float) -> int:
+    """Of a double, as kernels take it."""
+    return int(struct.unpack("<q", struct.pack("<d", number))[0])
+
+
+def _shifts(p: Tensor, kind: str, here: bool) -> tuple[int, int]:
+    """What alpha dropout adds, and what is dropped becomes; unless the kernel finds it."""
+    if kind != "alpha" or here:
+        return 0, 0
+    _, shift, low = alpha_numbers(threshold(p.item()) / 2.0**32)
+    return bits_of(shift), bits_of(low)
 
 
 def _on_device(p: Tensor, input: Tensor) -> Tensor:
     if p.is_cpu:  # on a device nobody can look at it without waiting
         _rate.check_range(p)
-    return p.to(input.device)
+    return on_device("p", p, input)
 
 
 def _on(input: Tensor, small: Tensor) -> bool:
@@ -179,7 +209,7 @@ def _across(input: Tensor, out: Tensor, what: tuple[Any, ...], base: int, across
     aligned = not base % 8 and not along[3] % 8 and not any(d[3] % 8 for d in rest.dimensions)
     tiles = triton.cdiv(along[0], _COLUMNS) * triton.cdiv(down[0], 8 * _TILE_CALLS * _TILE_WORDS)
     _turned.turned[(tiles * math.prod(d[0] for d in rest.dimensions),)](
-        *(input, out, *what, base, *rest.columns(), down[0], along[0]),
+        *(input, out, *what, *rest.columns(), down[0], along[0]),
         *(down[1], along[1], down[2], along[2], along[3]),
         HOW=(_tile.ALIGNED if aligned else _tile.CONSECUTIVE).value,
         CALLS=_TILE_CALLS,
@@ -196,11 +226,14 @@ def _rows(
 ) -> None:
     aligned = found.shared or (not base % 8 and not any(d[3] % 8 for d in found.dimensions))
     calls = triton.cdiv(found.width + (0 if aligned else 7), 8)
-    a_warp = 32 * _BYTES_A_THREAD // (8 * input.element_size())
+    here = _BYTES_A_THREAD
+    if flags["KIND"] == _WHAT["noise"]:  # in double: two calls of the generator take half of all registers
+        here = min(here, 16 * input.element_size())
+    a_warp = 32 * here // (8 * input.element_size())
     size = min(_WARPS * a_warp, triton.next_power_of_2(calls))
     chunks = triton.cdiv(calls, size)
     _dropout.rows[(chunks * input.numel() // found.width,)](
-        *(input, residual, out, *what, base, *found.columns(), found.width, chunks),
+        *(input, residual, out, *what, *found.columns(), found.width, chunks),
         CALLS=size,
         ALIGNED=aligned,
         SHARED=found.shared,

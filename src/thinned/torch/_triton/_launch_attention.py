@@ -19,7 +19,7 @@ from thinned.torch._triton import (
     _attention_queries,
     _tile,
 )
-from thinned.torch._triton._launch import arguments
+from thinned.torch._triton._launch import arguments, on_device
 from thinned.torch._triton._problems import Problems, problems
 from thinned.torch._triton._tiles import tile
 
@@ -141,9 +141,9 @@ class _Call:
         self.base, strides = positions(shape, None, drop.global_shape, drop.start, drop.step)
         strides = row_major(shape) if strides is None else strides
         if many or key.stride(-1) != 1:
-            key = (key.to(self.query.device) if many else key).contiguous()
+            key = (on_device("key", key, self.query) if many else key).contiguous()
         if p.numel() > 1:
-            p = p.to(self.query.device)
+            p = on_device("p", p, self.query)
         self.extra = {
             "position": (*(0,) * many, *strides[:-2]),
             "key": (*key.stride()[:-1], *(0,) * (len(self.batch) - many)),
@@ -156,6 +156,8 @@ class _Call:
             aligned = not any(number % 8 for number in (self.base, *taken))
             how = _tile.ALIGNED if aligned else _tile.CONSECUTIVE
         what, flags = arguments(self.query, key, p, True)
+        if not flags["P_HERE"] and what[4] == 0:
+            how = _tile.NOTHING
         names = ("key", "p", "seed", "stream", "drop", "factor")
         self.what = dict(zip(names, what, strict=True))
         self.flags |= flags | {"HOW": how.value}

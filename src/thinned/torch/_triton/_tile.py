@@ -15,6 +15,7 @@ from thinned.torch._triton._bits import halfword_at, words
 ALIGNED = tl.constexpr(0)  # one after another, from a multiple of eight on: a call for eight
 CONSECUTIVE = tl.constexpr(1)  # one after another: one more call for a word
 APART = tl.constexpr(2)  # a step from one to the next: a call for each
+NOTHING = tl.constexpr(3)  # p is 0: no mask is drawn
 
 _TOPS = tl.constexpr(0x80008000)
 _ONES = tl.constexpr(0x00010001)
@@ -27,7 +28,7 @@ def keep_bits(position, step, seed, stream, drop, HOW: tl.constexpr, CALLS: tl.c
     if HOW == APART:
         bits = _one_by_one(position, step, seed, stream, drop, CALLS)
     else:
-        bits, ties = _consecutive(position, seed, stream, drop, HOW, CALLS)
+        bits, ties = consecutive_bits(position, seed, stream, drop, HOW, CALLS)
         if drop & 0xFFFF != 0:  # noqa: SIM102 (Triton evaluates both sides of an `and`)
             # One position in 65,536 ties, and as many seem to: one tile of 64 · 64 in eight goes this way.
             if tl.max(tl.max((ties & _TOPS != 0).to(tl.int32), 1), 0) != 0:
@@ -57,7 +58,7 @@ def spread(bits, along: tl.constexpr, CALLS: tl.constexpr):
 
 
 @triton.jit
-def _consecutive(position, seed, stream, drop, HOW: tl.constexpr, CALLS: tl.constexpr):
+def consecutive_bits(position, seed, stream, drop, HOW: tl.constexpr, CALLS: tl.constexpr):
     """The words as if none tied, and words with bit 15 or 31 set wherever a halfword may."""
     block = position >> 3
     bits, ties = _pairs(block, seed, stream, drop)
@@ -72,6 +73,14 @@ def _consecutive(position, seed, stream, drop, HOW: tl.constexpr, CALLS: tl.cons
         shift = (position & 7).to(tl.uint32)
         bits = (bits >> shift) | ((last << (8 * CALLS - 1 - shift)) << 1)
     return bits, ties
+
+
+@triton.jit
+def any_ties(bits, ties, position, seed, stream, drop, HOW: tl.constexpr, CALLS: tl.constexpr):
+    """The words (of one dimension), by the whole rule if any of them seems to tie."""
+    if tl.max((ties & _TOPS != 0).to(tl.int32), 0) != 0:
+        bits = _exactly(position, seed, stream, drop, HOW, CALLS)
+    return bits
 
 
 @triton.jit

@@ -8,8 +8,8 @@ A tile has positions that follow one another along its first dimension, neighbou
 import triton
 import triton.language as tl
 
-from thinned.torch._triton._bits import rate, value
-from thinned.torch._triton._dropout import ANY_VALUE, offsets
+from thinned.torch._triton._bits import rate
+from thinned.torch._triton._dropout import ANY_VALUE, become, offsets
 from thinned.torch._triton._tile import keep_bits, spread
 
 
@@ -24,6 +24,8 @@ def turned(
     drop: tl.int64,
     factor: tl.int64,
     base: tl.int64,
+    shift: tl.int64,
+    low: tl.int64,
     sizes,
     x_steps,
     out_steps,
@@ -44,6 +46,7 @@ def turned(
     KEY_HERE: tl.constexpr,
     P_HERE: tl.constexpr,
     INVERTED: tl.constexpr,
+    KIND: tl.constexpr,
 ):
     """Tiles of WORDS · CALLS · 8 by COLUMNS, eight positions to a call of the generator."""
     SPAN: tl.constexpr = 8 * CALLS
@@ -56,7 +59,7 @@ def turned(
     if KEY_HERE:
         seed, stream = tl.load(key + key_at), tl.load(key + key_at + 1)
     seed, stream = seed.to(tl.int64), stream.to(tl.int64)
-    drop, factor = rate(p + p_at, drop, factor, INVERTED, P_HERE)
+    drop, factor = rate(p + p_at, drop, factor, INVERTED, P_HERE, KIND)
     top = (program % tops) * WORDS * SPAN
     down, along = top + tl.arange(0, WORDS * SPAN), left * COLUMNS + tl.arange(0, COLUMNS)
     inside = (down < height)[:, None] & (along < width)[None, :]
@@ -66,4 +69,4 @@ def turned(
     position += base + word[:, None] + along.to(tl.int64)[None, :] * position_along
     kept = spread(keep_bits(position, 1, seed, stream, drop, HOW, CALLS), 0, CALLS)
     out_at += down.to(tl.int64)[:, None] * out_down + along.to(tl.int64)[None, :] * out_along
-    tl.store(out + out_at, value(v, kept, factor), mask=inside)
+    tl.store(out + out_at, become(v, kept, drop, factor, shift, low, P_HERE, KIND), mask=inside)

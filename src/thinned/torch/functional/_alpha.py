@@ -1,23 +1,21 @@
-"""Alpha dropout: what is dropped goes to SELU's lower limit, and mean and variance stay."""
+"""Alpha dropout sets dropped elements to SELU's lower limit, and keeps mean and variance."""
 
 from __future__ import annotations
 
-import math
 from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from thinned._arguments import DROP_ALL, REQUIRED, check_training
+from thinned._arguments import DROP_ALL, REQUIRED, alpha_numbers, check_training
+from thinned._position import as_shape, positions
 from thinned.contract import Key, threshold
-from thinned.torch import _doubles, _export, _in_place, _key, _mesh, _native, _rate
+from thinned.torch import _alpha, _cuda, _export, _in_place, _key, _mesh, _native, _rate
+from thinned.torch._batching import OWN
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place
-from thinned.torch.functional._dropout import dropout
-from thinned.torch.functional._keep_mask import Noise, batched_keep_mask, kept
+from thinned.torch._placement import Place
+from thinned.torch.functional._dropout import Noise, batched_keep_mask, dropout, kept
 from thinned.torch.functional._signatures import in_place_verb
-
-_LIMIT = -1.7580993408473766  # of SELU at minus infinity: −λα
 
 
 @in_place_verb
@@ -64,7 +62,7 @@ def alpha_dropout(
         >>> alpha_dropout(torch.zeros(5), 0.5, training=True, key=thinned.Key(0))
         tensor([ 0.7792, -0.7792,  0.7792,  0.7792,  0.7792])
     """
-    return _alpha(input, p, training, inplace, key, generator, None, place)
+    return _drop(input, p, training, inplace, key, generator, None, place)
 
 
 @in_place_verb
@@ -113,10 +111,10 @@ def feature_alpha_dropout(
             f"feature_alpha_dropout takes (N, C, …), got shape {tuple(input.shape)}: "
             "use AlphaDropout (elements)"
         )
-    return _alpha(input, p, training, inplace, key, generator, (None, None, *(1,) * (input.dim() - 2)), place)
+    return _drop(input, p, training, inplace, key, generator, (None, None, *(1,) * (input.dim() - 2)), place)
 
 
-def _alpha(
+def _drop(
     input: Tensor,
     p: float | Tensor,
     training: bool,
@@ -134,6 +132,14 @@ def _alpha(
     if inplace:
         _in_place.check(input)
     _mesh.check_source(input, key, generator)
+    if _cuda.fuses(input):
+        bits = _key.as_tensor(_key.check_source(key, generator), generator)
+        positions(tuple(input.shape), noise, **place)
+        shared = None if noise is None else [OWN if n is None else n for n in noise]
+        where = (place.get(name) for name in ("global_shape", "start", "step"))
+        lists = (None if entries is None else as_shape("place", entries) for entries in where)
+        result = _alpha.alpha_dropout(input, bits, _rate.as_tensor(p, drop), shared, *lists)
+        return _in_place.into(input, result, inplace)
     if key is None:  # one for both masks below
         key, generator = _key.draw(generator), None
     wide = torch.promote_types(input.dtype, torch.float32)
@@ -149,17 +155,11 @@ def _affine(p: float | Tensor, drop: int | None) -> tuple[Tensor, Tensor, Tensor
     flag = _export.evaluates()
     if flag is not None and not isinstance(p, Tensor):
         return _of_number(threshold(p) / 2.0**32, flag)
-    rate = torch.round(_doubles.double(_rate.as_tensor(p, drop)) * 2.0**32) / 2.0**32
-    a = 1.0 / torch.sqrt((_LIMIT * _LIMIT * rate + 1.0) * (1.0 - rate))
-    a = torch.where(rate < 1.0, a, 0.0)
-    b = -a * _LIMIT * rate
-    return a, b, a * _LIMIT + b
+    return _alpha.affine(_rate.as_tensor(p, drop))
 
 
 def _of_number(rate: float, flag: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The same for an exported program: what arithmetic stands in it, a quantiser takes for a layer's."""
-    a = 1.0 / math.sqrt((_LIMIT * _LIMIT * rate + 1.0) * (1.0 - rate)) if rate < 1.0 else 0.0
-    b = -a * _LIMIT * rate
-    on = (torch.full((), n, dtype=torch.float64, device="cpu") for n in (a, b, a * _LIMIT + b))
+    on = (torch.full((), n, dtype=torch.float64, device="cpu") for n in alpha_numbers(rate))
     a_, b_, low = (torch.where(flag, off, n) for n, off in zip(on, (1.0, 0.0, 0.0), strict=True))
     return a_, b_, low

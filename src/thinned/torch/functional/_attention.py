@@ -1,4 +1,4 @@
-"""Attention whose probabilities are dropped."""
+"""Attention drops its probabilities here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thinned.torch import _autocast, _key, _mesh, _native, _operands, _rate
 from thinned.torch._attention import _formula, attention
 from thinned.torch._attention._formula import Call, Drop
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place, as_lists
+from thinned.torch._placement import Place, as_lists
 from thinned.torch.functional._dropout import dropout
 
 

@@ -1,4 +1,4 @@
-"""DropBlock: contiguous blocks of a channel's map are dropped together."""
+"""DropBlock drops contiguous blocks of a channel's map together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thinned._arguments import DROP_ALL, check_training, requires_training
 from thinned.contract import Key, check_integer, threshold
 from thinned.torch import _block, _gaussian, _in_place, _key, _mesh, _native, _nested, _rate
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place, as_lists
+from thinned.torch._placement import Place, as_lists
 from thinned.torch.functional._dropout import dropout
 
 _LAYOUTS = {1: "(N, C, L)", 2: "(N, C, H, W)", 3: "(N, C, D, H, W)"}
@@ -215,7 +215,7 @@ def _rows(place: Place, input: Tensor) -> tuple[int, int]:
 
 
 def check_block_size(block_size: Any, rank: int) -> list[int]:
-    """One positive side for each dimension of a map."""
+    """Returns one positive side for each dimension of a map."""
     sides = block_size if isinstance(block_size, (tuple, list)) else (block_size,) * rank
     if len(sides) != rank:
         raise ValueError(f"block_size must be an integer or {rank} of them, got {block_size}")

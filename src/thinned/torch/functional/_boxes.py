@@ -1,4 +1,4 @@
-"""Boxes of a map that are masked: of time and frequency, and of a picture."""
+"""These functions mask boxes of a map: spans of time and frequency, and boxes of a picture."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from thinned import _boxes
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _export, _key, _mesh, _native
-from thinned.torch._lean import lean
+from thinned.torch import _native
 from thinned.torch._numbers import drop_threshold, numbers
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place
-from thinned.torch.functional._rates import check_number
+from thinned.torch._placement import Place
+from thinned.torch._rate import check_number
+from thinned.torch._remat import drawn_in_training, lean
 
 
 @overridable
@@ -66,14 +66,12 @@ def mask_spans(
     training = check_training(training)
     _native.check_dtype(input, training)
     _boxes.check_value(value)
-    key = _key.check_source(key, generator)
     _boxes.check_spans(width, count, dim, tuple(input.shape))
-    if not training:
-        return input
-    _mesh.check_source(input, key, generator)
-    bits = _key.as_tensor(key, generator)
-    result = lean(_spans, input, bits, width, count, dim % input.dim(), value, place)
-    return _export.turned(result, lambda: input)
+
+    def drawn(bits: Tensor) -> Tensor:
+        return lean(_spans, input, bits, width, count, dim % input.dim(), value, place)
+
+    return drawn_in_training(input, training, (key, generator), lambda: input, drawn)
 
 
 def _spans(
@@ -134,12 +132,11 @@ def cutout(
         raise ValueError(f"cutout takes (N, C, H, W), got shape {tuple(input.shape)}")
     _boxes.check_value(value)
     sides, _ = _boxes.check_box(size, "NCHW", tuple(input.shape))
-    key = _key.check_source(key, generator)
-    if not training:
-        return input
-    _mesh.check_source(input, key, generator)
-    result = lean(_box, input, _key.as_tensor(key, generator), sides, p, value, place)
-    return _export.turned(result, lambda: input)
+
+    def drawn(bits: Tensor) -> Tensor:
+        return lean(_box, input, bits, sides, p, value, place)
+
+    return drawn_in_training(input, training, (key, generator), lambda: input, drawn)
 
 
 def _box(input: Tensor, key: Tensor, sides: Any, p: Any, value: float, place: Place) -> Tensor:

@@ -1,4 +1,4 @@
-"""Dropout of single elements, and of whatever a noise shape says."""
+"""`dropout` drops single elements, or what a noise shape groups; the mask alone is had here too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from thinned._arguments import (
 from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, check_probability, threshold
 from thinned.torch import (
-    _cuda_in_place,
+    _cuda,
     _eager,
     _export,
     _in_place,
@@ -31,10 +31,10 @@ from thinned.torch import (
     _operator,
     _rate,
 )
-from thinned.torch._batching import OWN
+from thinned.torch._batching import OWN, Sizes, noise_of
+from thinned.torch._key_tensor import key_to_tensor
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Source, sizes_of
-from thinned.torch._words import key_to_tensor
+from thinned.torch._placement import Place, Source, sizes_of
 from thinned.torch.functional._signatures import Rate
 
 
@@ -160,8 +160,8 @@ def dropout(
         None if noise_shape is None else _sizes(noise_shape),
         *(None if entries is None else as_shape(name, entries) for name, entries in place.items()),
     )
-    if inplace and _cuda_in_place.applies(input, rate):
-        return _cuda_in_place.dropout(input, bits, rate, inverted, *shapes)
+    if inplace and _cuda.writes(input):
+        return _in_place_by_kernel(input, bits, rate, inverted, *shapes)
     result = _operator.dropout(input, bits, rate, inverted, *shapes)
     if not inverted and (flag := _export.evaluates()) is not None:
         result = torch.where(flag, _rate.expectation(result, p), result)
@@ -205,3 +205,51 @@ def keep_mask(
 
 def _sizes(noise_shape: tuple[int | None, ...]) -> list[int]:
     return [1 if n == 1 else OWN for n in noise_shape]
+
+
+Noise = tuple[int | None, ...]
+
+
+def batched_keep_mask(
+    input: Tensor, p: float | Tensor, key: Key | Tensor, noise: Noise | None, place: Place
+) -> Tensor:
+    """True where dropout of the input keeps, of the noise's shape.
+
+    By way of ones, since `keep_mask` has no examples of a vmap to tell apart.
+    """
+    sizes = tuple(input.shape)
+    if noise is not None:
+        sizes = tuple(size if n is None else n for n, size in zip(noise, sizes, strict=True))
+    if isinstance(p, Tensor):
+        sizes = torch.broadcast_shapes(sizes, p.shape)
+    ones = _mesh.ones(input, sizes)
+    return dropout(ones, p, True, key=key, noise_shape=noise, **place) != 0
+
+
+def kept(
+    input: Tensor,
+    p: float | Tensor,
+    key: Key | Tensor | None,
+    noise: Noise | None,
+    place: Place,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The input where it is kept, and 0 where dropped: classic dropout, but for what it evaluates to."""
+    if _export.exporting():
+        bits = _key.as_tensor(_key.check_source(key, generator), generator)
+        return torch.where(batched_keep_mask(input, p, bits, noise, place), input, 0)
+    return dropout(input, p, True, key=key, generator=generator, noise_shape=noise, mode="classic", **place)
+
+
+def _in_place_by_kernel(
+    input: Tensor, key: Tensor, p: Tensor, inverted: bool, noise: Sizes, *place: Any
+) -> Tensor:
+    """Drop in place on such a device, with a gradient if one is wanted; the rest as the operator has it."""
+    from thinned.torch._triton import _launch
+
+    def again(grad: Tensor, key: Tensor, p: Tensor) -> Tensor:
+        return _operator.dropout(grad, key, p, inverted, noise, *place)
+
+    base, strides = positions(tuple(input.shape), noise_of(noise), *place)
+    target = _in_place.announce(input, again, key, p)
+    return _launch.dropout(target, target, key, p, inverted, base, strides)

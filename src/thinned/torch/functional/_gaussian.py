@@ -1,4 +1,4 @@
-"""Gaussian dropout: multiplicative normal noise of mean 1."""
+"""Gaussian dropout multiplies by normal noise of mean 1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from thinned._position import Shape, as_shape, positions
 from thinned.contract import Key, check_probability
 from thinned.torch import _eager, _gaussian, _in_place, _key, _mesh, _native, _nested, _rate
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Source, sizes_of
+from thinned.torch._placement import Source, sizes_of
 from thinned.torch.functional._dropout import _sizes
 from thinned.torch.functional._signatures import Rate
 

@@ -1,4 +1,4 @@
-"""Dropout of graphs: edges, nodes and messages, each by the number that it has in the whole graph."""
+"""These functions drop edges, nodes and messages of graphs, by their numbers in the whole graph."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from thinned._arguments import REQUIRED, check_training
 from thinned._position import check_numbers
 from thinned.contract import Key, check_integer
 from thinned.torch import _eager, _export, _key, _native
-from thinned.torch._lean import lean
 from thinned.torch._numbers import drop_threshold, word_at
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place
+from thinned.torch._placement import Place
+from thinned.torch._rate import check_number
+from thinned.torch._remat import lean
 from thinned.torch.functional._dropout import dropout
-from thinned.torch.functional._rates import check_number
 
 
 @overridable

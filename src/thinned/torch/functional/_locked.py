@@ -1,4 +1,4 @@
-"""Locked (variational) dropout: one mask for all time steps of a sequence."""
+"""Locked (variational) dropout uses one mask for all time steps of a sequence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place, Source
+from thinned.torch._placement import Place, Source
 from thinned.torch.functional._dropout import dropout
 from thinned.torch.functional._signatures import Rate
 
@@ -103,7 +103,7 @@ def _noise_shape(input: Tensor, batch_first: bool) -> tuple[int | None, ...]:
 
 
 def _packed(packed: PackedSequence, p: float | Tensor, training: bool, **source: Any) -> PackedSequence:
-    """By way of the padded sequence, in the order before packing: nothing is saved for its gradient."""
+    """Drops the padded sequence, in the order before packing: nothing is saved for its gradient."""
     padded, lengths = pad_packed_sequence(packed)
     dropped = dropout(padded, p, training, **source, noise_shape=_noise_shape(padded, False))
     if dropped is padded:

@@ -1,4 +1,4 @@
-"""ShakeDrop and Shake-Shake: branches scaled at random, by other numbers in the backward pass."""
+"""ShakeDrop and Shake-Shake scale branches at random, and their gradients by other numbers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from torch import Tensor
 
 from thinned._arguments import REQUIRED, check_training
 from thinned.contract import Key
-from thinned.torch import _export, _key, _mesh, _native, _rate
+from thinned.torch import _key, _native, _rate
 from thinned.torch._numbers import drop_threshold, numbers
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place
+from thinned.torch._placement import Place
+from thinned.torch._remat import drawn_in_training
+from thinned.torch.functional._depth import rows_noise
 
 # Folded into the call's key: the numbers of the forward pass, and those of the backward pass.
 _FORWARD, _BACKWARD = 0, 1
@@ -64,18 +66,17 @@ def shake_drop(
     training = check_training(training)
     _native.check_dtype(input)
     _rate.threshold(p, input)
-    key = _key.check_source(key, generator)
-    noise = _rows(input, "shake_drop")
-    if not training:
-        return _expected(input, p, alpha)
-    _mesh.check_source(input, key, generator)
-    bits = _key.as_tensor(key, generator)
-    kept = numbers(input, bits, "word", noise, place) >= drop_threshold(p, input.device)
-    forward, backward = (
-        torch.where(kept, 1.0, _between(input, _key.fold(bits, part), noise, place, ends))
-        for part, ends in ((_FORWARD, alpha), (_BACKWARD, beta))
-    )
-    return _export.turned(_shaken(input, forward, backward), lambda: _expected(input, p, alpha))
+    noise = rows_noise(input, "shake_drop")
+
+    def drawn(bits: Tensor) -> Tensor:
+        kept = numbers(input, bits, "word", noise, place) >= drop_threshold(p, input.device)
+        forward, backward = (
+            torch.where(kept, 1.0, _between(input, _key.fold(bits, part), noise, place, ends))
+            for part, ends in ((_FORWARD, alpha), (_BACKWARD, beta))
+        )
+        return _shaken(input, forward, backward)
+
+    return drawn_in_training(input, training, (key, generator), lambda: _expected(input, p, alpha), drawn)
 
 
 @overridable
@@ -121,17 +122,15 @@ def shake_shake(
             f"input and other must be of one shape and dtype, got {tuple(input.shape)} of {input.dtype} and "
             f"{tuple(other.shape)} of {other.dtype}"
         )
-    key = _key.check_source(key, generator)
-    noise = _rows(input, "shake_shake")
-    if not training:
-        return (input + other) / 2
-    _mesh.check_source(input, key, generator)
-    bits = _key.as_tensor(key, generator)
-    forward, backward = (
-        _between(input, _key.fold(bits, part), noise, place, (0.0, 1.0)) for part in (_FORWARD, _BACKWARD)
-    )
-    mixed = _shaken(input, forward, backward) + _shaken(other, 1.0 - forward, 1.0 - backward)
-    return _export.turned(mixed, lambda: (input + other) / 2)
+    noise = rows_noise(input, "shake_shake")
+
+    def drawn(bits: Tensor) -> Tensor:
+        forward, backward = (
+            _between(input, _key.fold(bits, part), noise, place, (0.0, 1.0)) for part in (_FORWARD, _BACKWARD)
+        )
+        return _shaken(input, forward, backward) + _shaken(other, 1.0 - forward, 1.0 - backward)
+
+    return drawn_in_training(input, training, (key, generator), lambda: (input + other) / 2, drawn)
 
 
 def _between(
@@ -170,9 +169,3 @@ def _expected(input: Tensor, p: float | Tensor, alpha: tuple[float, float]) -> T
     mean = sum(alpha) / 2
     factor = 1.0 - p + p * mean
     return (input * factor).to(input.dtype)
-
-
-def _rows(input: Tensor, name: str) -> tuple[int | None, ...]:
-    if not input.dim():
-        raise ValueError(f"{name} takes (N, …), got shape (): a number is one sample, pass input[None]")
-    return (None, *(1,) * (input.dim() - 1))

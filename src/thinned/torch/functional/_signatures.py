@@ -1,4 +1,4 @@
-"""Signatures for type checkers, to whom `training` has no default though p has one before it."""
+"""These signatures tell type checkers that `training` is required though p has a default."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol, Unpack, overload
 
 from torch import Tensor
 
-from thinned.torch._place import Source
+from thinned.torch._placement import Source
 
 Rate = float | Tensor
 

@@ -1,4 +1,4 @@
-"""Zoneout: units of a recurrent state that keep their old value."""
+"""Zoneout lets units of a recurrent state keep their old value."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 from thinned._arguments import DROP_ALL, check_training, requires_training
 from thinned.contract import Key
-from thinned.torch import _doubles, _export, _key, _mesh, _native, _rate
+from thinned.torch import _export, _key, _mesh, _native, _plain, _rate
 from thinned.torch._overrides import overridable
-from thinned.torch._place import Place
-from thinned.torch.functional._keep_mask import batched_keep_mask
+from thinned.torch._placement import Place
+from thinned.torch.functional._dropout import batched_keep_mask
 
 
 @overridable
@@ -82,7 +82,7 @@ def zoneout(
 
 def _expectation(new: Tensor, old: Tensor, rate: Tensor) -> Tensor:
     wide = torch.promote_types(new.dtype, torch.float32)
-    rate = _doubles.double(rate)
+    rate = _plain.double(rate)
     of_old, of_new = (share.to(wide).to(new.device) for share in (rate, 1.0 - rate))
     mixed = old.to(wide) * of_old + new.to(wide) * of_new
     only_new, only_old = ((rate == one).to(new.device) for one in (0, 1))

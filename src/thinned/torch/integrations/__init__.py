@@ -1,4 +1,4 @@
-"""Callbacks that tell a keyed model the step: `transformers` for its Trainer, `lightning` for Lightning's.
+"""These callbacks tell a keyed model the step: for transformers' Trainer and for Lightning's.
 
 Each is a module that is imported by name, and needs its package: `pip install 'thinned[integrations]'`.
 accelerate and loops of one's own need none of it: `thinned.torch.Steps`.

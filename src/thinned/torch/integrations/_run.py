@@ -1,4 +1,4 @@
-"""What the callbacks of all trainers do: key the model, set the step, and know a run that they resume."""
+"""The callbacks of all trainers share this: they key the model, set the step, and know a resumed run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class KeyedRun:
         set_step(model, step)
 
     def remember(self, saved: Mapping[str, Any]) -> None:
-        """What the run that is resumed was begun with."""
+        """Notes the state that the resumed run began with."""
         self.facts = dict(saved)
 
     def _check_same(self, now: Mapping[str, Any]) -> None:

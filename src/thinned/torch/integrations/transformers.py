@@ -1,4 +1,4 @@
-"""The Trainer of the package transformers: a callback that keys its model and sets the step.
+"""This callback keys a model of transformers' Trainer and sets the step.
 
 `Trainer(…, callbacks=[Keyed(seed=7)])` is all. Needs `pip install 'thinned[integrations]'`.
 """
@@ -45,7 +45,7 @@ class Keyed(TrainerCallback, ExportableState):  # type: ignore[misc]
         self._part = 0
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint notes of the run."""
+        """Returns the state of the run for a checkpoint."""
         return {"args": {}, "attributes": {"begun_with": self._run.facts}}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:

@@ -1,12 +1,14 @@
-"""Attention whose probabilities are dropped."""
+"""These layers drop attention's probabilities, its heads, or keys before the softmax."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from thinned.contract import check_integer
 from thinned.torch import functional
 from thinned.torch._site import MaskKey, Probability, Site, check_p
+from thinned.torch.nn._verb_layer import VerbLayer
 
 
 class ScaledDotProductAttention(Site):
@@ -35,6 +37,9 @@ class ScaledDotProductAttention(Site):
         >>> attend(q, k, v).shape
         torch.Size([2, 8, 16, 32])
     """
+
+    _shown = ("dropout_p",)
+    _shown_unless = (("is_causal", False), ("scale", None), ("enable_gqa", False))
 
     def __init__(
         self,
@@ -76,10 +81,70 @@ class ScaledDotProductAttention(Site):
             **self.place(query, 0, probabilities),
         )
 
-    def extra_repr(self) -> str:
-        """Show what differs from torch's defaults."""
-        shown = f"dropout_p={self.dropout_p}"
-        for name, default in (("is_causal", False), ("scale", None), ("enable_gqa", False)):
-            if getattr(self, name) != default:
-                shown += f", {name}={getattr(self, name)}"
-        return shown
+
+class DropKey(VerbLayer):
+    """Softmax of attention's scores, where in training each query does not see a key with probability p.
+
+    Args:
+        p: probability in [0, 1], a tensor of them that fits the scores, or a schedule.
+
+    Raises:
+        TypeError: `p must be a real number, got …`.
+        ValueError: `p must be in [0, 1], got …`.
+
+    Source:
+        Bonan Li et al., "DropKey for Vision Transformer", CVPR 2023, which lets p fall with the depth.
+
+    Example:
+        >>> import torch
+        >>> DropKey(0.1)(torch.zeros(2, 4, 5, 5)).shape
+        torch.Size([2, 4, 5, 5])
+    """
+
+    _verb = functional.drop_key
+
+    def __init__(self, p: Probability = 0.1) -> None:
+        super().__init__(p)
+
+
+class DropHead(Site):
+    """Dropout of whole heads, between attention and the projection of its output.
+
+    Args:
+        p: drop probability in [0, 1], a tensor of them that fits the input, or a schedule.
+        dim: of the heads, in (N, …, H, …).
+        shared: one decision a head for all samples.
+
+    Raises:
+        TypeError: `p must be a real number, got …`; `dim must be an integer, got …`.
+        ValueError: `p must be in [0, 1], got …`; in a call, `dim=… is no dimension of heads in shape …`.
+
+    Source:
+        Zhou et al., "Scheduled DropHead: A Regularization Method for Transformer Models", EMNLP Findings
+        2020.
+
+    Example:
+        >>> import torch
+        >>> DropHead(0.2)(torch.ones(8, 4, 16, 32)).shape
+        torch.Size([8, 4, 16, 32])
+    """
+
+    _shown = ("p",)
+    _shown_unless = (("dim", 1), ("shared", False))
+
+    def __init__(self, p: Probability, dim: int = 1, shared: bool = False) -> None:
+        super().__init__()
+        self.p, self.dim, self.shared = check_p(p), check_integer("dim", dim), shared
+
+    def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
+        """Drop heads in training, by `key` if given; `call` tells calls of one step apart."""
+        place = {} if self.shared else self.place(input, 0)
+        return functional.drop_head(
+            input,
+            self.rate(self.p),
+            self.training,
+            self.dim,
+            self.shared,
+            key=self.mask_key(call, input, key),
+            **place,
+        )

@@ -1,4 +1,4 @@
-"""DropBlock: contiguous blocks of a channel's map are dropped together."""
+"""DropBlock drops contiguous blocks of a channel's map together."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from thinned.torch._rate import p_of_timm
 from thinned.torch._site import MaskKey, Probability, Site, check_p
 from thinned.torch.functional._block import check_block_size
 
-_DEFAULTS = {"gamma_scale": 1.0, "with_noise": False, "couple_channels": False, "scale_by_keep": True}
 # torchvision's and, up to its version 1.0.22, timm's.
 _WITHOUT_EFFECT = {"eps", "batchwise", "fast"}
 
 
 class _DropBlock(Site):
+    _shown = ("p", "block_size", "inplace")
+    _shown_unless = (
+        ("gamma_scale", 1.0),
+        ("with_noise", False),
+        ("couple_channels", False),
+        ("scale_by_keep", True),
+    )
     rank: ClassVar[int]
     verb: ClassVar[Callable[..., Tensor]]
 
@@ -67,14 +73,6 @@ class _DropBlock(Site):
             with_noise=self.with_noise,
             **self.place(input, 0),
         )
-
-    def extra_repr(self) -> str:
-        """In torchvision's manner; what differs from its defaults is shown."""
-        shown = f"p={self.p}, block_size={self.block_size}, inplace={self.inplace}"
-        for name, default in _DEFAULTS.items():
-            if getattr(self, name) != default:
-                shown += f", {name}={getattr(self, name)}"
-        return shown
 
 
 class DropBlock1d(_DropBlock):

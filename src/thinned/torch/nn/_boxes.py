@@ -1,4 +1,4 @@
-"""Boxes of a map that are masked: of time and frequency, and of a picture."""
+"""These layers mask boxes of a map: spans of time and frequency, and boxes of a picture."""
 
 from __future__ import annotations
 
@@ -83,6 +83,8 @@ class Cutout(Site):
         torch.Size([2, 3, 32, 32])
     """
 
+    _shown = ("size", "p")
+
     def __init__(self, size: int | tuple[int, int], p: Probability = 1.0, value: float = 0.0) -> None:
         super().__init__()
         self.p = check_p(p)
@@ -99,7 +101,3 @@ class Cutout(Site):
             key=self.mask_key(call, input, key),
             **self.place(input, 0, (input.shape[0], 3)),
         )
-
-    def extra_repr(self) -> str:
-        """The box and how often it is."""
-        return f"size={self.size}, p={self.p}"

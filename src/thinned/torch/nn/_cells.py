@@ -1,4 +1,4 @@
-"""Sites that wrap a recurrent cell: called once for each time, or for a whole sequence."""
+"""These sites wrap a recurrent cell that is called once for each time, or for a whole sequence."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class CellSite(Site):
         raise NotImplementedError
 
     def _on(self) -> bool:
-        """Whether a call drops."""
+        """Tells whether a call drops."""
         return self.training and not all(is_off(p) for p in self._rates())
 
     def _step_key(self, time: int | None, call: int | None, key: MaskKey) -> MaskKey:
@@ -108,7 +108,7 @@ def advance(
     call: int | None = None,
     key: MaskKey = None,
 ) -> tuple[Tensor, Any]:
-    """One step of any cell: its output and its new state."""
+    """Takes one step of any cell: its output and its new state."""
     if isinstance(cell, CellSite):
         result = cell(input, state, time=time, call=call, key=key)
         returns_state = cell.returns_state
@@ -129,5 +129,5 @@ def advance(
 
 
 def is_lstm(cell: torch.nn.Module) -> bool:
-    """Whether its state is torch's (h, c)."""
+    """Tells whether its state is torch's (h, c)."""
     return isinstance(cell, torch.nn.LSTMCell) or (isinstance(cell, CellSite) and is_lstm(cell.cell))

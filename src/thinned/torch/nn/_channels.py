@@ -1,11 +1,13 @@
-"""Dropout of whole channels."""
+"""These layers drop whole channels, or decisions along named axes."""
 
 from __future__ import annotations
 
 import torch
 
+from thinned._position import noise_of_names
 from thinned.torch import functional
-from thinned.torch.nn._in_place import InPlace
+from thinned.torch._site import Probability
+from thinned.torch.nn._verb_layer import InPlace, VerbLayer
 
 
 class Dropout1d(InPlace, torch.nn.Dropout1d):
@@ -28,7 +30,6 @@ class Dropout1d(InPlace, torch.nn.Dropout1d):
     """
 
     _verb = functional.dropout1d
-    _batch = 0
 
 
 class Dropout2d(InPlace, torch.nn.Dropout2d):
@@ -54,7 +55,6 @@ class Dropout2d(InPlace, torch.nn.Dropout2d):
     """
 
     _verb = functional.dropout2d
-    _batch = 0
 
 
 class Dropout3d(InPlace, torch.nn.Dropout3d):
@@ -77,4 +77,79 @@ class Dropout3d(InPlace, torch.nn.Dropout3d):
     """
 
     _verb = functional.dropout3d
-    _batch = 0
+
+
+class AlphaDropout(InPlace, torch.nn.AlphaDropout):
+    """Equivalent to `torch.nn.AlphaDropout`, of which it is a subclass.
+
+    Args:
+        p: drop probability in [0, 1], a tensor of them that fits the input, or a schedule.
+        inplace: write to the input itself; torch's own class takes this argument and does not.
+
+    Raises:
+        TypeError: `p must be a real number, got …`.
+        ValueError: `p must be in [0, 1], got …`.
+
+    Source:
+        Klambauer et al., "Self-Normalizing Neural Networks", NeurIPS 2017.
+
+    Example:
+        >>> AlphaDropout(0.2)(torch.randn(20, 16)).shape
+        torch.Size([20, 16])
+    """
+
+    _verb = functional.alpha_dropout
+    _batch = None
+
+
+class FeatureAlphaDropout(InPlace, torch.nn.FeatureAlphaDropout):
+    """Equivalent to `torch.nn.FeatureAlphaDropout`, of which it is a subclass: whole channels of (N, C, …).
+
+    Args:
+        p: drop probability in [0, 1], a tensor of them that fits the input, or a schedule.
+        inplace: write to the input itself; torch's own class takes this argument and does not.
+
+    Raises:
+        TypeError: `p must be a real number, got …`.
+        ValueError: `p must be in [0, 1], got …`; in a call, `feature_alpha_dropout takes (N, C, …), got …`.
+
+    Source:
+        Klambauer et al., "Self-Normalizing Neural Networks", NeurIPS 2017.
+
+    Example:
+        >>> FeatureAlphaDropout(0.2)(torch.randn(20, 16, 4, 8, 8)).shape
+        torch.Size([20, 16, 4, 8, 8])
+    """
+
+    _verb = functional.feature_alpha_dropout
+
+
+class SpatialDropout(VerbLayer):
+    """Dropout with one decision for each index of the axes that are named, shared along all others.
+
+    Args:
+        p: drop probability in [0, 1], a tensor of them that fits the input, or a schedule.
+        layout: one letter for each dimension of the input, "NHWC". The batch is its first.
+        independent: those with decisions of their own, "NC".
+
+    Raises:
+        TypeError: `p must be a real number, got …`.
+        ValueError: `p must be in [0, 1], got …`; `independent "…" is not in layout "…"`.
+
+    Source:
+        Tompson et al., "Efficient Object Localization Using Convolutional Networks", CVPR 2015.
+
+    Example:
+        >>> import torch
+        >>> SpatialDropout(0.2, "NLD", "NL")(torch.ones(2, 5, 8)).shape
+        torch.Size([2, 5, 8])
+    """
+
+    _verb = functional.spatial_dropout
+    _options = ("layout", "independent")
+    _shown = ("p", "layout", "independent")
+
+    def __init__(self, p: Probability, layout: str, independent: str) -> None:
+        super().__init__(p)
+        noise_of_names(layout, independent)
+        self.layout, self.independent = layout, independent

@@ -1,4 +1,4 @@
-"""DropConnect: weights are dropped, one mask for the batch or one for each sample."""
+"""DropConnect drops weights, by one mask for the batch or one for each sample."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ class DropConnect(Site):
         ['bias', 'parametrizations.weight.original']
     """
 
+    _shown = ("p",)
+
     _by_call = False
 
     def __init__(self, p: Probability = 0.5) -> None:
@@ -64,10 +66,6 @@ class DropConnect(Site):
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Return the weight itself: what is assigned to the parameter is the trained one."""
         return weight
-
-    def extra_repr(self) -> str:
-        """In torch's manner."""
-        return f"p={self.p}"
 
 
 def drop_connect(module: Layer, name: str = "weight", p: Probability = 0.5) -> Layer:
@@ -174,6 +172,8 @@ class DropConnectLinear(Site, torch.nn.Linear):
         DropConnectLinear(in_features=20, out_features=10, bias=True, p=0.5)
     """
 
+    _shown = ("p",)
+
     def __init__(
         self,
         in_features: int,
@@ -194,10 +194,6 @@ class DropConnectLinear(Site, torch.nn.Linear):
         return functional.drop_connect_linear(
             input, self.weight, self.bias, self.rate(self.p), self.training, key=key, **place
         )
-
-    def extra_repr(self) -> str:
-        """torch's, and p."""
-        return f"{super().extra_repr()}, p={self.p}"
 
 
 def _sites(module: torch.nn.Module, name: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Dropout of single elements, and of whatever a noise shape says."""
+"""These layers drop single elements or what a noise shape groups, or multiply by normal noise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from torch import Tensor
 
 from thinned._arguments import check_mode
 from thinned.torch import functional
+from thinned.torch._gaussian import check_finite
 from thinned.torch._site import MaskKey, Probability, Site, check_p
+from thinned.torch.nn._verb_layer import VerbLayer
+from thinned.torch.schedules import Schedule
 
 
 class Dropout(Site, torch.nn.Dropout):
@@ -36,6 +39,8 @@ class Dropout(Site, torch.nn.Dropout):
         >>> layer.eval()(torch.ones(3))
         tensor([1., 1., 1.])
     """
+
+    _shown_unless = (("noise_shape", None), ("mode", "inverted"))
 
     def __init__(
         self,
@@ -64,9 +69,37 @@ class Dropout(Site, torch.nn.Dropout):
             **self.place(input),
         )
 
-    def extra_repr(self) -> str:
-        """Show what differs from torch's defaults."""
-        shown = super().extra_repr()
-        if self.noise_shape is not None:
-            shown += f", noise_shape={self.noise_shape}"
-        return shown if self.mode == "inverted" else f"{shown}, mode={self.mode!r}"
+
+class GaussianDropout(VerbLayer):
+    """Multiply by 1 + σ z in training, with σ = √(p/(1−p)) and a standard normal z for each element.
+
+    Equivalent to `keras.layers.GaussianDropout`.
+
+    Args:
+        p: in [0, 1), the dropout probability whose variance the noise has; a tensor of them that fits the
+            input, or a schedule.
+        inplace: write to the input itself.
+
+    Raises:
+        TypeError: `p must be a real number, got …`.
+        ValueError: `p must be in [0, 1], got …`; `GaussianDropout needs p < 1, got …`.
+
+    Source:
+        CONTRACT.md, section 6; Srivastava et al., "Dropout", JMLR 2014, section 10.
+
+    Example:
+        >>> import torch
+        >>> GaussianDropout(0.2)(torch.ones(20, 16)).shape
+        torch.Size([20, 16])
+    """
+
+    _verb = functional.gaussian_dropout
+    _options = ("inplace",)
+    _batch = None
+    _shown = ("p", "inplace")
+
+    def __init__(self, p: Probability = 0.5, inplace: bool = False) -> None:
+        super().__init__(p)
+        if not isinstance(p, Schedule):
+            check_finite(self.p)
+        self.inplace = inplace

@@ -1,4 +1,4 @@
-"""Dropout of graphs: edges, nodes and messages."""
+"""These layers drop edges, nodes and messages of graphs."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ class DropEdge(Site):
         >>> edges.shape, weights.shape
         (torch.Size([2, 0]), torch.Size([0]))
     """
+
+    _shown = ("p", "undirected")
 
     def __init__(self, p: Probability = 0.5, undirected: bool = False) -> None:
         super().__init__()
@@ -81,21 +83,15 @@ class DropEdge(Site):
                 fewer[name] = value[kept]
         return fewer
 
-    def extra_repr(self) -> str:
-        """The rate."""
-        return f"p={self.p}, undirected={self.undirected}"
-
 
 class _Numbered(Site):
     """The base of layers whose rows have numbers in a whole graph."""
 
+    _shown = ("p",)
+
     def __init__(self, p: Probability = 0.5) -> None:
         super().__init__()
         self.p = check_p(p)
-
-    def extra_repr(self) -> str:
-        """The rate."""
-        return f"p={self.p}"
 
 
 class DropNode(_Numbered):

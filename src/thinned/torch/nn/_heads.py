@@ -1,4 +1,4 @@
-"""Attention with many heads in training: projections, masks, and weights that are given back."""
+"""Attention with many heads computes its training pass here, with masks and weights to return."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.functional import linear, pad
 from thinned.contract import Key
 from thinned.torch import functional
 from thinned.torch._attention import _formula
-from thinned.torch._place import Place
+from thinned.torch._placement import Place
 
 Masks = tuple[Tensor | None, Tensor | None, bool]  # attn_mask, key_padding_mask, is_causal
 
@@ -63,7 +63,7 @@ def projected(module: Any, query: Tensor, key: Tensor, value: Tensor) -> tuple[T
 
 
 def split(x: Tensor, heads: int, batch_first: bool) -> Tensor:
-    """From (N, L, E), (L, N, E) or (L, E) to (N, heads, L, E / heads)."""
+    """Reshapes (N, L, E), (L, N, E) or (L, E) to (N, heads, L, E / heads)."""
     x = x.unflatten(-1, (heads, -1))
     if x.dim() == 3:
         return x.transpose(0, 1).unsqueeze(0)
@@ -78,7 +78,7 @@ def joined(x: Tensor, batched: bool, batch_first: bool) -> Tensor:
 
 
 def extended(module: Any, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """With the learned key and value, and with those of zeros, behind the others."""
+    """Appends the learned key and value, and those of zeros."""
     if module.bias_k is not None:
         shape = (1, module.num_heads, 1, -1)
         ends = (module.bias_k.reshape(shape), module.bias_v.reshape(shape))
@@ -94,7 +94,7 @@ def extended(module: Any, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
 def merged(
     attn_mask: Tensor | None, key_padding_mask: Tensor | None, shape: tuple[int, ...], extra: int
 ) -> Tensor | None:
-    """One mask for probabilities of this shape, (N, heads, L, S), as `scaled_dot_product_attention` has it.
+    """Merges the masks for probabilities (N, heads, L, S), as `scaled_dot_product_attention` takes one.
 
     torch's module takes bool masks whose True forbids; the function's allow. The last `extra` keys are no
     input's, and every query may look at them.

@@ -1,4 +1,4 @@
-"""Hidden units of a recurrent layer that a call drops: of its state, and of its output at all times."""
+"""A recurrent layer drops hidden units here: of its state, and of its output at all times."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ State = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Run:
-    """What one call of a recurrent layer goes by."""
+    """Holds the settings of one call of a recurrent layer."""
 
     rates: dict[str, Any]
     key: MaskKey
@@ -28,7 +28,7 @@ class Run:
 
 
 class Units:
-    """One layer's dropped units: one mask in each direction, for all samples and times."""
+    """Holds one layer's dropped units: one mask in each direction, for all samples and times."""
 
     def __init__(self, layer: Any, number: int, run: Run) -> None:
         ends = ("", "_reverse") if layer.bidirectional else ("",)

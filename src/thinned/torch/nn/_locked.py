@@ -1,4 +1,4 @@
-"""Locked (variational) dropout: one mask for all time steps of a sequence."""
+"""Locked (variational) dropout uses one mask for all time steps of a sequence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from thinned.torch import functional
-from thinned.torch._place import Place
+from thinned.torch._placement import Place
 from thinned.torch._site import MaskKey, Probability, Site, check_p
 from thinned.torch.functional._locked import check_batch_first
 
@@ -38,6 +38,8 @@ class LockedDropout(Site):
         True
     """
 
+    _shown = ("p", "batch_first")
+
     def __init__(self, p: Probability = 0.5, *, batch_first: bool) -> None:
         super().__init__()
         check_batch_first(batch_first)
@@ -60,7 +62,3 @@ class LockedDropout(Site):
             return self.place(input, 0 if self.batch_first else 1)
         times, samples = len(input.batch_sizes), int(input.batch_sizes[0])
         return self.place(input.data, 1, (times, samples, input.data.shape[-1]))
-
-    def extra_repr(self) -> str:
-        """Both arguments."""
-        return f"p={self.p}, batch_first={self.batch_first}"

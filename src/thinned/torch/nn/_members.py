@@ -1,4 +1,4 @@
-"""Ensembles of one network: a fixed mask for each member, the same at every step."""
+"""An ensemble of one network has a fixed mask for each member, the same at every step."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class FixedDropout(torch.nn.Module):
         return self._kept(parts, self._masks(input).unsqueeze(1)).reshape(input.shape)
 
     def _masks(self, input: Tensor) -> Tensor:
-        """Of all members, (members, …), of one sample's shape or with 1 where it is shared.
+        """Returns the masks of all members, (members, …), of one sample's shape or with 1 where shared.
 
         By the numbers themselves: a call of `dropout` would be a site, whose masks `thinned.mc` draws.
         """

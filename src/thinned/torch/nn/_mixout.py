@@ -1,4 +1,4 @@
-"""Mixout: a parameter that goes back to what it was before fine-tuning."""
+"""Mixout puts a parameter's elements back to their values before fine-tuning."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class Mixout(Site):
         tensor([0., 0., 0.])
     """
 
+    _shown = ("p",)
+
     _by_call = False
 
     def __init__(self, target: Tensor, p: Probability = 0.5) -> None:
@@ -48,12 +50,8 @@ class Mixout(Site):
         )
 
     def right_inverse(self, input: Tensor) -> Tensor:
-        """What is assigned to the parameter is the trained one."""
+        """Returns the value that is assigned to the parameter, which is the trained one."""
         return input
-
-    def extra_repr(self) -> str:
-        """The rate."""
-        return f"p={self.p}"
 
 
 def mixout(module: Layer, name: str = "weight", p: Probability = 0.5) -> Layer:

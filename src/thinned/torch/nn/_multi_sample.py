@@ -1,4 +1,4 @@
-"""Multi-sample dropout: several masks, one trunk."""
+"""Multi-sample dropout applies several masks to the output of one trunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention with many heads and their projections."""
+"""This layer is attention with many heads and their projections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The masks of a layer that has several: one key for a call, folded by the number of each part."""
+"""A layer of several masks has one key for a call, folded by the number of each part."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def part_key(key: MaskKey, number: int) -> MaskKey:
 
 
 def is_off(p: float | Tensor) -> bool:
-    """Whether nothing is dropped, as far as is known before the code runs."""
+    """Tells whether nothing is dropped, as far as is known before the code runs."""
     return not isinstance(p, Tensor) and p == 0

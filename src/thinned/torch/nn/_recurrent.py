@@ -1,4 +1,4 @@
-"""The base of LSTM and GRU: torch's fused kernels, given dropped weights, one layer or all in a call."""
+"""The base of LSTM and GRU gives torch's fused kernels dropped weights, for one layer or all."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Recurrent(Site, torch.nn.RNNBase):
         return self._close(data, state, packed, unbatched)
 
     def _sequences(self, packed: PackedSequence | None) -> Sequences:
-        """How features of sequences are dropped."""
+        """Says how features of sequences are dropped."""
         return Sequences(self.batch_first, self.locked, packed, self.place)
 
     def _run(self, data: Tensor, state: State, run: Run) -> tuple[Tensor, State]:
@@ -223,7 +223,7 @@ def _undivided() -> Callable[..., Any]:
 
 
 def _needs_chunk(weights: list[Tensor]) -> bool:
-    """Whether these go to cuDNN, which copies, and warns, where they are not one piece of memory."""
+    """Tells whether these go to cuDNN, which copies, and warns, where they are not one piece of memory."""
     return weights[0].is_cuda and torch.backends.cudnn.is_acceptable(weights[0])
 
 

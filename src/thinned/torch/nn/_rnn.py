@@ -1,4 +1,4 @@
-"""Recurrent layers that drop recurrent weights, and whole features of a sequence, on the fused path."""
+"""Recurrent layers drop recurrent weights and whole features here, on torch's fused path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropout of whole sequences, padded or packed: what is dropped does not depend on how they are stored."""
+"""Whole sequences are dropped here; padded and packed ones have the same masks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Noise = tuple[int | None, ...]
 
 
 class Sequences:
-    """How sequences lie in a tensor: (T, B, F), (B, T, F), or the rows of a packed one."""
+    """Describes how sequences lie in a tensor: (T, B, F), (B, T, F), or the rows of a packed one."""
 
     def __init__(self, batch_first: bool, locked: bool, packed: PackedSequence | None, place: Any) -> None:
         self.batch_first = batch_first

@@ -1,14 +1,15 @@
-"""ShakeDrop and Shake-Shake: branches scaled at random."""
+"""ShakeDrop and Shake-Shake scale branches at random."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from thinned.torch import functional
-from thinned.torch._site import MaskKey, Probability, Site, check_p
+from thinned.torch._site import MaskKey, Probability, Site
+from thinned.torch.nn._verb_layer import VerbLayer
 
 
-class ShakeDrop(Site):
+class ShakeDrop(VerbLayer):
     """Scale a residual branch by a random number where it would be dropped, in the backward pass by another.
 
     Args:
@@ -30,6 +31,10 @@ class ShakeDrop(Site):
         torch.Size([2, 3, 4, 4])
     """
 
+    _verb = functional.shake_drop
+    _options = ("alpha", "beta")
+    _shown = ("p", "alpha", "beta")
+
     _evaluates_by_p = True
 
     def __init__(
@@ -38,25 +43,8 @@ class ShakeDrop(Site):
         alpha: tuple[float, float] = (-1.0, 1.0),
         beta: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        super().__init__()
-        self.p = check_p(p)
+        super().__init__(p)
         self.alpha, self.beta = alpha, beta
-
-    def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
-        """Shake in training, by `key` if given; `call` tells calls of one step apart."""
-        return functional.shake_drop(
-            input,
-            self.rate(self.p),
-            self.training,
-            alpha=self.alpha,
-            beta=self.beta,
-            key=self.mask_key(call, input, key),
-            **self.place(input, 0),
-        )
-
-    def extra_repr(self) -> str:
-        """The rate and the two ranges."""
-        return f"p={self.p}, alpha={self.alpha}, beta={self.beta}"
 
 
 class ShakeShake(Site):

@@ -1,4 +1,4 @@
-"""Layers whose weights have normal noise, each of a variance that it learns: sparse variational dropout."""
+"""These layers have weights with normal noise, and learn a variance for each."""
 
 from __future__ import annotations
 

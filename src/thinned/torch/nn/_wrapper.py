@@ -1,4 +1,4 @@
-"""TensorFlow's DropoutWrapper for torch's cells."""
+"""TensorFlow's DropoutWrapper is written here for torch's cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from thinned import _states
 from thinned.contract import Key, check_integer, check_probability, fold_number
 from thinned.torch import functional
-from thinned.torch._clock import Clock
+from thinned.torch._counters import Clock
 from thinned.torch._site import MaskKey, Probability, check_given, check_p
 from thinned.torch.nn._cells import CellSite, advance, is_lstm
 from thinned.torch.nn._part_keys import is_off, part_key

@@ -1,4 +1,4 @@
-"""Zoneout around a recurrent cell."""
+"""Zoneout lets units of a recurrent cell keep their old value."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ class ZoneoutCell(CellSite):
         (torch.Size([10, 3, 8]), torch.Size([3, 8]))
     """
 
+    _shown = ("hidden_p", "cell_p")
+
     returns_state = True
     _evaluates_by_p = True
 
@@ -81,7 +83,3 @@ class ZoneoutCell(CellSite):
 
     def _rates(self) -> list[Any]:
         return [self.rate(self.hidden_p), self.rate(self.cell_p)]
-
-    def extra_repr(self) -> str:
-        """The two probabilities."""
-        return f"hidden_p={self.hidden_p}, cell_p={self.cell_p}"

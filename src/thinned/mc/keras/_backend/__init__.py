@@ -1,4 +1,4 @@
-"""What differs between Keras's backends: masks and normal deviates of many keys at once, and compilation.
+"""Keras's backends differ in masks and noise of many keys at once, and in compilation.
 
 Each offers `keys`, from int64 pairs to tensors; `dropout` and `normal` of many keys, and `single`, one of
 them as `thinned.keras` takes it; `values` of variables, `look`, `quiet` and `compiled` for what runs; and

@@ -1,4 +1,4 @@
-"""Keras on JAX: keys are mapped over, and variables are arguments of what is compiled."""
+"""On JAX keys are mapped over, and variables are arguments of what is compiled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BYTES = 0  # the kernel makes no mask
 
 
 def keys(pairs: Any) -> jax.Array:
-    """As uint32, four words for each."""
+    """Returns keys as uint32, four words for each."""
     wide = pairs.view(np.uint64)
     halves = np.stack([wide & np.uint64(WORD), wide >> np.uint64(32)], axis=-1)
     return jnp.asarray(halves.astype(np.uint32).reshape(*pairs.shape[:-1], 4))
@@ -47,7 +47,7 @@ def single(keys: Any) -> Any:
 
 
 def values(variables: list[Any]) -> list[Any]:
-    """Of all variables."""
+    """Returns the values of all variables."""
     return [variable.value for variable in variables]
 
 
@@ -62,5 +62,5 @@ def quiet() -> Any:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """By XLA."""
+    """Compiles by XLA."""
     return jax.jit(function)

@@ -1,4 +1,4 @@
-"""Keras on TensorFlow: the operators of its front end take one key; those below broadcast many."""
+"""On TensorFlow these operators take many keys; those of the front end take one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BYTES = 100  # int64 words, as many as halfwords at a time, and what is computed
 
 
 def keys(pairs: Any) -> Any:
-    """On the device of the model."""
+    """Returns keys on the device of the model."""
     return tf.constant(pairs)
 
 
@@ -46,7 +46,7 @@ def single(keys: Any) -> Any:
 
 
 def values(variables: list[Any]) -> list[Any]:
-    """None: a function reads variables when it runs."""
+    """Returns None: a function reads variables when it runs."""
     return []
 
 
@@ -61,7 +61,7 @@ def quiet() -> Any:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As a graph, for arguments of the first call's shapes."""
+    """Compiles a graph, for arguments of the first call's shapes."""
     traced = tf.function(function, autograph=False)
     made: list[Any] = []
 
@@ -80,7 +80,7 @@ def _numbers(shape: tuple[int, ...], keys: Any, high: int, low: int) -> Any:
 
 @functools.cache
 def _function(n: int, high: int, low: int) -> Any:
-    """Of the first n positions. Graphs call it: written out at each site, masks were most of them."""
+    """Makes the first n positions' mask in a function that graphs call: most of a graph was masks."""
 
     def numbers(keys: Any) -> Any:
         return _halfwords(n, keys, high) * 65536 + _halfwords(n, keys, low)

@@ -1,4 +1,4 @@
-"""Keras on PyTorch: its operators take many keys; nothing is compiled."""
+"""On PyTorch the operators take many keys, and nothing is compiled."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def single(keys: Tensor) -> Tensor:
 
 
 def values(variables: list[Any]) -> list[Any]:
-    """None: a function reads variables when it runs."""
+    """Returns None: a function reads variables when it runs."""
     return []
 
 
@@ -50,7 +50,7 @@ def look(function: Callable[..., Any], found: list[int], x: Any) -> None:
 
 
 def quiet() -> Any:
-    """Without gradients."""
+    """Runs without gradients."""
     return torch.no_grad()
 
 

@@ -1,4 +1,4 @@
-"""Dropout in TensorFlow 1's spellings, in graphs and sessions and eagerly."""
+"""Dropout has TensorFlow 1's spellings here, in graphs, in sessions and eagerly."""
 
 from thinned.tensorflow.compat.v1 import layers, nn
 

@@ -1,12 +1,11 @@
-"""Dropout in the spellings of `tf.compat.v1.layers`."""
+"""Dropout has the spellings of `tf.compat.v1.layers` here."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import tensorflow as tf
 
 from thinned.tensorflow import _arguments, _dropout
+from thinned.tensorflow._types import Flag, NoiseShape, Scalar, Seed, Tensor, TensorLike
 
 __all__ = ["Dropout", "dropout"]
 
@@ -37,7 +36,11 @@ class Dropout(tf.Module):  # type: ignore[misc]
     """
 
     def __init__(
-        self, rate: Any = 0.5, noise_shape: Any = None, seed: Any = None, name: str | None = None
+        self,
+        rate: Scalar = 0.5,
+        noise_shape: NoiseShape | None = None,
+        seed: Seed = None,
+        name: str | None = None,
     ) -> None:
         super().__init__(name=name)
         self.rate = _arguments.probability(rate, "rate")
@@ -45,7 +48,7 @@ class Dropout(tf.Module):  # type: ignore[misc]
         # A list would become TensorFlow's own, that it tracks.
         self.noise_shape = tuple(noise_shape) if isinstance(noise_shape, list) else noise_shape
 
-    def __call__(self, inputs: Any, training: Any = False) -> Any:
+    def __call__(self, inputs: TensorLike, training: Flag = False) -> Tensor:
         """Drop where `training`, a bool or a bool tensor of no dimension, is true; else the inputs."""
         training = _arguments.flag(training)
         if training is False:  # of any dtype, as TensorFlow's
@@ -54,19 +57,19 @@ class Dropout(tf.Module):  # type: ignore[misc]
         key, shared = _arguments.key_of(self.seed), _arguments.aligned(x, self.noise_shape)
         return _dropout.dropout(x, self.rate, key=key, training=training, noise_shape=shared, name=self.name)
 
-    def apply(self, inputs: Any, training: Any = False) -> Any:
+    def apply(self, inputs: TensorLike, training: Flag = False) -> Tensor:
         """Return what a call does."""
         return self(inputs, training=training)
 
 
 def dropout(
-    inputs: Any,
-    rate: Any = 0.5,
-    noise_shape: Any = None,
-    seed: Any = None,
-    training: Any = False,
+    inputs: TensorLike,
+    rate: Scalar = 0.5,
+    noise_shape: NoiseShape | None = None,
+    seed: Seed = None,
+    training: Flag = False,
     name: str | None = None,
-) -> Any:
+) -> Tensor:
     """Equivalent to `tf.compat.v1.layers.dropout`: it drops only where it is told to.
 
     Args:

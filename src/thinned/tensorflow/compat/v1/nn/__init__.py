@@ -1,4 +1,4 @@
-"""Dropout in the spellings of `tf.compat.v1.nn`."""
+"""Dropout has the spellings of `tf.compat.v1.nn` here."""
 
 from thinned.tensorflow.compat.v1.nn import rnn_cell
 from thinned.tensorflow.compat.v1.nn._dropout import dropout

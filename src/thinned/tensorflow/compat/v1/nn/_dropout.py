@@ -1,4 +1,4 @@
-"""TensorFlow 1's function, whose second argument is the probability to keep."""
+"""TensorFlow 1's function takes the keep probability as its second argument."""
 
 from __future__ import annotations
 

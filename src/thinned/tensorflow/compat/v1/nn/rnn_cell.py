@@ -1,4 +1,4 @@
-"""The wrapper of recurrent cells under TensorFlow 1's name."""
+"""The wrapper of recurrent cells has TensorFlow 1's name here."""
 
 from thinned.tensorflow._rnn import DropoutWrapper
 
