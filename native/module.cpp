@@ -1,4 +1,4 @@
-// The Python module: addresses in, nothing out. Whoever calls has checked shapes, types and lifetimes.
+// The Python module: addresses in, nothing out. The caller has checked shapes, types and lifetimes.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>

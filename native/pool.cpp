@@ -30,7 +30,7 @@ struct Work {
   std::atomic<int> next{0};
 
   void drain() {
-    const Ieee arithmetic;  // whoever's thread this is
+    const Ieee arithmetic;  // in any thread
     for (int part; (part = next.fetch_add(1, std::memory_order_relaxed)) < parts;)
       fn(context, part, parts);
   }
@@ -74,7 +74,7 @@ class Pool {
     work.drain();
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      wanted_ = 0;  // whoever has not begun need not: no part is left
+      wanted_ = 0;  // a thread that has not begun need not: no part is left
     }
     spin_until([&] { return busy_.load() == 0; });
     std::unique_lock<std::mutex> lock(mutex_);

@@ -7,7 +7,7 @@ namespace thinned {
 // processors, and returns when all are done. `parts` is what the caller asked for, up to 256; nothing may depend on
 // which thread runs which part. fn finds IEEE's arithmetic (environment.h).
 //
-// Safe from many threads at once (whoever finds the pool busy runs its parts itself) and in a forked child
+// Safe from many threads at once (a caller that finds the pool busy runs its parts itself) and in a forked child
 // (which starts a pool of its own on first use).
 void parallel(int parts, void (*fn)(void* context, int part, int parts), void* context);
 
