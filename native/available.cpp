@@ -49,9 +49,10 @@ Machine look() {
   unsigned r1[4], r7[4];
   ask(1, r1);
   ask(7, r7);
-  const bool saves = r1[2] & (1u << 27), half = r1[2] & (1u << 29), fused = r1[2] & (1u << 12);
+  const bool saves = r1[2] & (1u << 27), half = r1[2] & (1u << 29), fused = r1[2] & (1u << 12),
+             counts = r1[2] & (1u << 23);
   const unsigned state = saves ? saved() : 0;
-  m.avx2 = (state & 6) == 6 && half && fused && (r7[1] & (1u << 5));
+  m.avx2 = (state & 6) == 6 && half && fused && counts && (r7[1] & (1u << 5));
   const unsigned wanted = (1u << 16) | (1u << 17) | (1u << 30) | (1u << 31);  // F, DQ, BW, VL
   m.avx512 = m.avx2 && (state & 0xe6) == 0xe6 && (r7[1] & wanted) == wanted;
 #endif

@@ -254,3 +254,13 @@ def test_ids_of_a_figure_begin_with_its_name():
     assert ids
     assert all(name.startswith("here-") for name in ids)
     assert {name[1:] for name in re.findall(r'href="(#[^"]*)"', svg)} <= ids
+
+
+def test_every_text_of_a_figure_follows_the_page_into_the_dark():
+    """Those of a legend too, which is made after the canvas."""
+    figure, axes = canvas()
+    axes.plot([0, 1], label="what is shown")
+    axes.legend()
+    texts = re.findall(r"<!-- (.*?) -->\s*<g ([^>]*)>", to_svg(figure, "here"))
+    assert "what is shown" in dict(texts)
+    assert [text for text, style in texts if "fill: var(--figure-ink" not in style] == []

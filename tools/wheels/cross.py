@@ -71,7 +71,7 @@ def built(target: Target, plain: Path) -> list[Path]:
 
 def of_python(target: Target, version: str, folder: Path) -> list[str]:
     """What CMake is told of the target's Python, as it cannot be asked."""
-    python, stable = interpreter(version), version != VERSIONS[0]
+    python = interpreter(version)
     digits = version.replace(".", "")
     windows = target.system == "Windows"
     soabi = f"cp{digits}-{target.soabi}" if windows else f"cpython-{digits}-{target.soabi}"
@@ -87,9 +87,9 @@ def of_python(target: Target, version: str, folder: Path) -> list[str]:
         "NB_SUFFIX_S": end if windows else f".abi3{end}",
     }
     if windows:
-        name = "python3" if stable else f"python{digits}"
-        library = toolchain.import_library(name, folder / version, Path(nanobind))
-        told |= {"Python_LIBRARY": library, "Python_SABI_LIBRARY": library}
+        names = {"Python_LIBRARY": f"python{digits}", "Python_SABI_LIBRARY": "python3"}
+        for variable, name in names.items():
+            told[variable] = toolchain.import_library(name, folder / version, Path(nanobind))
     return ["-UPython_*", "-U_Python*", "-UNB_*", *(f"-D{name}={value}" for name, value in told.items())]
 
 

@@ -50,7 +50,7 @@ def _binary(target: Target, path: Path) -> None:
         _same(path, "PyInit", {one for one in exported if "PyInit" in one}, {"PyInit__native"})
         kind = "x86_64" if target.processor in ("x86_64", "AMD64") else "arm"
         held = path.read_bytes()
-        absent = [name for name in PATHS[kind] if b"\0" + name + b"\0" not in held]
+        absent = [name for name in PATHS[kind] if name + b"\0" not in held]
         _same(path, "code paths that are absent", absent, [])
 
 

@@ -15,11 +15,16 @@ from pathlib import Path
 
 from targets import Target
 
-# -Wl,@FILE tells Apple's linker which names Python brings; this compiler's linker takes -undefined.
+# -Wl,@FILE tells Apple's linker which names Python brings; this compiler's linker takes -undefined. It dies
+# of a bundle; Python loads a dynamic library as well.
 COMPILER = """#!/bin/sh
 for word; do
   shift
-  case $word in -Wl,@*) ;; *) set -- "$@" "$word" ;; esac
+  case $word in
+    -Wl,@*) ;;
+    -bundle) set -- "$@" -dynamiclib ;;
+    *) set -- "$@" "$word" ;;
+  esac
 done
 exec "{python}" -m ziglang c++ -target {target} "$@"
 """

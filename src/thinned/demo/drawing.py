@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 
 PAPER: Final = "#fcfbf8"
 INK: Final = "#24292e"
@@ -65,6 +66,11 @@ def row(count: int, width: float = 7.0, height: float = 3.6) -> tuple[Figure, li
 
 def to_svg(figure: Figure, name: str) -> str:
     """The figure as an SVG element whose ids begin with `name`, so that many fit into one page."""
+    for text in figure.findobj(Text):
+        if (
+            text.get_color() == "black"
+        ):  # of a legend, which was made after the canvas with the ordinary style
+            text.set_color(INK)
     file = io.StringIO()
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name, "svg.fonttype": "path"}):
         figure.savefig(
