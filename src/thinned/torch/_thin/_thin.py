@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from thinned.contract import check_integer
-from thinned.torch import _compat
+from thinned.torch import _compat, nn
 from thinned.torch._conversion._report import Model
 from thinned.torch._conversion._walk import copied, foreign, named, torch_class
 from thinned.torch._site import Site
@@ -164,6 +164,11 @@ def _plan(site: torch.nn.Module, found: Graphs, groups: int, fixed: bool) -> _co
     if kind not in _connection.SITES:
         if not isinstance(site, Site) and torchs is not None and (problem := foreign(site, torchs)):
             raise StaysError(problem)
+        if kind is nn.DropoutWrapper:
+            raise StaysError(
+                "DropoutWrapper is called once for each time by a loop, each call with its own decision: "
+                "nn.LSTM(…, hidden_p=…) shares it over time"
+            )
         raise StaysError(f"{kind.__name__} drops nothing that is not to be computed")
     if groups > 1 and not getattr(site, "batch_first", True):
         raise StaysError("batch_first=False: groups are parts of the first dimension, which is time")
