@@ -20,4 +20,5 @@ def note(page: Path, head: str, cells: Iterable[str], order: Iterable[str]) -> N
     lines[first] = f"| {' | '.join([first, *others])} |"
     rule = "|" + " --- |" * (head.count("|") + 1)
     known = [lines[name] for name in order if name in lines]
-    page.write_text(text.replace(table[0], "\n".join([f"| {head} |", rule, *known]) + "\n"))
+    rows = "\n".join([f"| {head} |", rule, *known]) + "\n"
+    page.write_text(text[: table.start()] + rows + text[table.end() :])
