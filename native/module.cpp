@@ -139,6 +139,18 @@ void take(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>
   thinned::take(thinned::selected_kernels(), what, threads);
 }
 
+// Parts of one whole: of each its address, and addresses and numbers of its kept rows and columns.
+void take_many(int dtype, uintptr_t whole, const std::vector<int64_t>& shape, const std::vector<uintptr_t>& parts,
+               const std::vector<uintptr_t>& rows, const std::vector<int64_t>& heights,
+               const std::vector<uintptr_t>& columns, const std::vector<int64_t>& widths, double scale, int threads) {
+  std::vector<thinned::Submatrix> what;
+  for (size_t k = 0; k < parts.size(); ++k)
+    what.push_back(submatrix(dtype, whole, parts[k], shape, rows.at(k), heights.at(k), columns.at(k), widths.at(k),
+                             widths.at(k) * shape.at(2), scale));
+  nb::gil_scoped_release release;
+  thinned::take_many(thinned::selected_kernels(), what, threads);
+}
+
 void put(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>& shape, uintptr_t rows,
          int64_t height, uintptr_t columns, int64_t width, int64_t row, double scale, bool add, int threads) {
   const auto what = submatrix(dtype, whole, part, shape, rows, height, columns, width, row, scale);
@@ -238,6 +250,8 @@ NB_MODULE(_native, m) {
   m.def("kept", &kept, "seed"_a, "stream"_a, "threshold"_a, "rows"_a, "size"_a, "out"_a);
   m.def("take", &take, "dtype"_a, "whole"_a, "part"_a, "shape"_a, "rows"_a, "height"_a, "columns"_a, "width"_a,
         "row"_a, "scale"_a, "threads"_a);
+  m.def("take_many", &take_many, "dtype"_a, "whole"_a, "shape"_a, "parts"_a, "rows"_a, "heights"_a, "columns"_a,
+        "widths"_a, "scale"_a, "threads"_a);
   m.def("put", &put, "dtype"_a, "whole"_a, "part"_a, "shape"_a, "rows"_a, "height"_a, "columns"_a, "width"_a,
         "row"_a, "scale"_a, "add"_a, "threads"_a);
   m.def("linear_part", &linear_part, "dtype"_a, "whole"_a, "part"_a, "bias"_a, "few"_a, "rows"_a, "columns"_a,

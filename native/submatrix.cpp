@@ -75,6 +75,25 @@ void take_part(void* context, int part, int parts) {
   }
 }
 
+void take_many_part(void* context, int part, int parts) {
+  const auto& tasks = *static_cast<const std::vector<Task>*>(context);
+  const int64_t height = tasks[0].what.height, begin = height * part / parts, end = height * (part + 1) / parts;
+  std::vector<int64_t> next;
+  for (const Task& t : tasks) {
+    const Submatrix& w = t.what;
+    next.push_back(w.rows ? std::lower_bound(w.rows, w.rows + w.part_height, begin) - w.rows : begin);
+  }
+  for (int64_t row = begin; row < end; ++row)
+    for (size_t k = 0; k < tasks.size(); ++k) {
+      const Task& t = tasks[k];
+      if (next[k] == t.what.part_height || (t.what.rows && t.what.rows[next[k]] != row)) continue;
+      if (t.kept.all())
+        t.move(t.whole(row), t.part(next[k]++));
+      else
+        t.of_columns().taken[t.what.dtype](t.kept.columns(), t.whole(row), t.part(next[k]++));
+    }
+}
+
 // Rows of the whole, so that each is written by one thread and once.
 void put_part(void* context, int part, int parts) {
   const Task& t = *static_cast<const Task*>(context);
@@ -151,6 +170,16 @@ int many(int64_t elements, int threads) {
 void take(const Kernels& kernels, const Submatrix& what, int threads) {
   Task task(kernels, what, false);
   parallel(many(what.part_height * what.part_width * what.inner, threads), take_part, &task);
+}
+
+void take_many(const Kernels& kernels, const std::vector<Submatrix>& parts, int threads) {
+  std::vector<Task> tasks;
+  int64_t elements = 0;
+  for (const Submatrix& what : parts) {
+    tasks.emplace_back(kernels, what, false);
+    elements += what.part_height * what.part_width * what.inner;
+  }
+  if (!tasks.empty()) parallel(many(elements, threads), take_many_part, &tasks);
 }
 
 void put(const Kernels& kernels, const Submatrix& what, bool add, int threads) {

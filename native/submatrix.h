@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "kernels.h"
 
@@ -21,6 +22,10 @@ struct Submatrix {
 
 // part = scale · whole[rows][columns].
 void take(const Kernels& kernels, const Submatrix& what, int threads);
+
+// The same for many parts of one whole: each of its rows is read once, and all parts that keep it take theirs while it
+// is in the nearest cache.
+void take_many(const Kernels& kernels, const std::vector<Submatrix>& parts, int threads);
 
 // whole[rows][columns] = scale · part, and 0 elsewhere; or, with `add`, it is added and nothing else is touched.
 void put(const Kernels& kernels, const Submatrix& what, bool add, int threads);

@@ -1,4 +1,4 @@
-"""Times of the kernels on the GPU of this process, over a copy's, as JSON; `--dry` runs tiny ones on the CPU.
+"""Times of the kernels on the GPU of this process, over a copy's: lines of JSON. `--dry` runs on the CPU.
 
 In a dry run Triton interprets the kernels (TRITON_INTERPRET=1): its times mean nothing.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from thinned.bench._gpu_model import CASES, Case
+from thinned.bench._gpu_model import CASES, SCORES, Case, Scores
 
 ROUNDS = 15
 _PASSES_OF_A_COPY = 2
@@ -35,6 +35,17 @@ def measured(case: Case, device: str, rounds: int = ROUNDS) -> dict[str, Any]:
     return {**case.label(), "seconds": ours, "copy": copy, "ratio": ratio}
 
 
+def attention(case: Scores, device: str, rounds: int = ROUNDS) -> dict[str, Any]:
+    """Median seconds of the kernel with a mask, or of both that go back, and over those at p = 0."""
+    calls = [case.on(device, p, small=device == "cpu") for p in (0.1, 0.0)]
+    for call in calls:
+        call()
+    times = [[seconds(call, device) for call in calls] for _ in range(rounds)]
+    ours, plain = (statistics.median(column) for column in zip(*times, strict=True))
+    ratio = statistics.median(a / b for a, b in times)
+    return {**case.label(), "seconds": ours, "copy": plain, "ratio": ratio}
+
+
 def seconds(call: Callable[[], object], device: str) -> float:
     """Of one call, by the device's clock."""
     if device == "cpu":
@@ -50,15 +61,19 @@ def seconds(call: Callable[[], object], device: str) -> float:
 
 
 def main() -> None:
-    """Print a list of rows."""
+    """Print the rows, each as soon as it is measured."""
     dry = "--dry" in sys.argv
-    found = []
     for case in CASES:
+        if case.beside:
+            continue  # a launch of a call that is measured as a whole
         row = measured(case.small() if dry else case, "cpu" if dry else "cuda", 1 if dry else ROUNDS)
-        found.append({**row, "of": case.elements})
+        print(json.dumps({**row, "of": case.elements}), flush=True)
         if not dry:
             torch.cuda.empty_cache()
-    print(json.dumps(found))
+    for scores in SCORES:
+        if scores.kernel != "queries":  # whose time is in that of the way back
+            row = attention(scores, "cpu" if dry else "cuda", 1 if dry else ROUNDS)
+            print(json.dumps({**row, "of": scores.elements}), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from thinned.contract import Key, check_integer, check_probability, inverse_scale, keep_probability, threshold
 
 DROP_ALL: Final = 2**32
+SELU_LIMIT = -1.7580993408473766  # α' of alpha dropout, SELU at minus infinity: −λα
 UNUSED: Final = Key(0)  # a key where nothing is drawn
 
 
@@ -136,3 +138,10 @@ def effect(drop: int, training: bool, inverted: bool) -> tuple[int, float]:
     if inverted or drop == 0:
         return IDENTITY
     return (DROP_ALL, 0.0) if drop == DROP_ALL else (0, keep_probability(drop))
+
+
+def alpha_numbers(rate: float) -> tuple[float, float, float]:
+    """Return alpha dropout's a, b and a · α' + b of a realised rate: kept is a · x + b, dropped the last."""
+    a = 1.0 / math.sqrt((SELU_LIMIT * SELU_LIMIT * rate + 1.0) * (1.0 - rate)) if rate < 1.0 else 0.0
+    b = -a * SELU_LIMIT * rate
+    return a, b, a * SELU_LIMIT + b

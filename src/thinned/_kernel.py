@@ -62,6 +62,7 @@ def select(name: str) -> None:
 
 # Parts of matrices, which hold no random numbers: None where the front ends are to index themselves.
 take = None if _native is None else _native.take
+take_many = None if _native is None else _native.take_many
 put = None if _native is None else _native.put
 linear_part = None if _native is None else _native.linear_part
 linear_gradient = None if _native is None else _native.linear_gradient

@@ -1,7 +1,13 @@
 """Thin sites on many processes: the same network on all, or one of its own on each."""
 
+import warnings
+
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 
 from thinned import Key
@@ -79,7 +85,51 @@ def a_seed_that_folds_the_rank_is_a_network_of_its_own():
         assert torch.equal(parts[0], parts[1])  # the weights stay the same on all
 
 
+def sharded(how):
+    """A thin model whose weights are then divided among ranks, compared with masks of the whole batch."""
+    inner = model(5)
+    found = how(inner, init_device_mesh("cpu", (dist.get_world_size(),)))
+    whole = model(5)
+    for step in range(STEPS):
+        set_step(inner, step)
+        set_step(whole, step)
+        y = found(step)
+        with masked():
+            expected = whole(data())
+        expected.square().mean().backward()
+        y.square().mean().backward()
+        for (name, one), (_, other) in zip(inner.named_parameters(), whole.named_parameters(), strict=True):
+            grad = one.grad.full_tensor() if isinstance(one.grad, DTensor) else one.grad
+            torch.testing.assert_close(grad, other.grad, rtol=1e-9, atol=1e-12, msg=name)
+        for network in (inner, whole):
+            network.zero_grad()
+
+
+def weights_are_sharded_and_gathered_for_each_layer():
+    def by_layer(inner, mesh):
+        for part in (inner.up, inner.down, inner.attend):
+            fully_shard(part, mesh=mesh)
+        fully_shard(inner, mesh=mesh)
+        warnings.filterwarnings("ignore", ".*returned a view tensor", UserWarning)  # of attention's output
+        return lambda step: inner(mine())
+
+    with warnings.catch_warnings():
+        sharded(by_layer)
+
+
+def columns_and_rows_of_weights_are_on_other_ranks():
+    def by_tensor(inner, mesh):
+        parallelize_module(
+            inner, mesh, {"up": ColwiseParallel(use_local_output=False), "down": RowwiseParallel()}
+        )
+        return lambda step: inner(data())
+
+    sharded(by_tensor)
+
+
 CASES = [
+    weights_are_sharded_and_gathered_for_each_layer,
+    columns_and_rows_of_weights_are_on_other_ranks,
     one_seed_is_one_network_and_the_whole_batchs,
     a_seed_that_folds_the_rank_is_a_network_of_its_own,
 ]

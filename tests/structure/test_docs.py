@@ -25,6 +25,7 @@ GENERAL = {
     "schedules",
     "thin-cost",
     "thin-fixed",
+    "thin-from",
     "tools",
     "transformers",
 }

@@ -50,7 +50,10 @@ def inverted(x):
     tl.store(x, ~tl.load(x).to(tl.uint32))
 
 
+@pytest.mark.skipif(
+    tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 9), reason="Triton 3.9 has mended it"
+)
 def test_unsigned_numbers_have_no_inverse():
-    """Where NumPy is 2 or later; the kernels write `word ^ 0xFFFFFFFF`."""
+    """Where NumPy is 2 or later; the kernels write `word ^ 0xFFFFFFFF`, for Triton before 3.9."""
     with pytest.raises(InterpreterError, match="OverflowError"):
         inverted[(1,)](torch.zeros(1, dtype=torch.int32))

@@ -37,7 +37,8 @@ PROPERTIES = types.SimpleNamespace(
 ANSWERS = {
     "is_available": True, "is_initialized": True, "current_device": 0, "device_count": 1, "_lazy_init": None,
     "get_device_capability": (9, 0), "get_device_properties": PROPERTIES,
-    "_get_device_properties": PROPERTIES, "synchronize": None, "_exchange_device": 0, "_maybe_exchange_device": 0, "set_rng_state": None,
+    "_get_device_properties": PROPERTIES, "synchronize": None, "_exchange_device": 0,
+    "_maybe_exchange_device": 0, "set_rng_state": None,
     "get_rng_state": torch.zeros(16, dtype=torch.uint8),
 }  # fmt: skip
 

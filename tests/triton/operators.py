@@ -1,5 +1,7 @@
 """The operators as they run on a GPU: autograd, transforms, in place, opaque to the compiler."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from arrays import array, numbers, rate, reference
 from equal_bits import assert_equal_bits
 
 from thinned import Key
-from thinned.torch import _key, _operator, _residual, functional, keyed, nn, set_step
+from thinned.torch import _capture, _cuda, _key, _operator, _residual, functional, keyed, nn, set_step
 from thinned.torch._triton import _launch
 
 pytestmark = [
@@ -181,7 +183,64 @@ def test_no_value_is_read_before_the_kernel(monkeypatch):
     assert torch.equal(mask(y), torch.from_numpy(reference(torch.ones(8, 24), 0.4, KEY)) != 0)
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_what_would_wait_while_a_graph_is_captured_is_refused_by_name(monkeypatch, many):
+    """CUDA's own error names no argument, and ends the capture."""
+    monkeypatch.setattr(_capture, "capturing", lambda tensor: True)
+    x, elsewhere = numbers((2, 3, 8, 8)), torch.device("meta")  # as good as another GPU
+    monkeypatch.setattr(_launch, "_on", lambda input, small: True)
+    keys, p = BITS.expand(2, 2).to(elsewhere), torch.full((2, 1, 1, 1), 0.3).to(elsewhere)
+    if many:
+        calls = {
+            r"key of shape \(2, 2\) on meta": lambda: _launch.dropout(x, x, keys, rate(0.3), True, 0, None),
+            r"p of shape \(2, 1, 1, 1\) on meta": lambda: _launch.dropout(x, x, BITS, p, True, 0, None),
+        }
+    else:
+        one = rate(0.3).reshape(1, 1, 1, 1)
+        calls = {
+            r"key of shape \(2,\) on cpu": lambda: _key.words_of(BITS),
+            r"p of shape .* seeds' rate": lambda: functional.drop_block2d(x, one, 2, True, key=BITS),
+        }
+    for said, call in calls.items():
+        with pytest.raises(RuntimeError, match=f"captured, and {said}"):
+            call()
+
+
+def test_grids_have_one_dimension():
+    """A second one ends at 65,535 programs."""
+    folder = Path(_launch.__file__).parent
+    assert not [file.name for file in folder.glob("*.py") if "program_id(1)" in file.read_text()]
+
+
+@pytest.fixture
+def _asked_anew():
+    _cuda._has_triton.cache_clear()
+    yield
+    _cuda._has_triton.cache_clear()
+
+
+@pytest.mark.usefixtures("_asked_anew")
+@pytest.mark.parametrize("missing", ["constexpr.__getitem__", "gather", None])
+def test_a_triton_that_is_too_old_or_missing_is_said_once_and_not_used(monkeypatch, missing):
+    """Triton 3.2, which torch 2.6 brings, fails in each kernel: 'tuple' object has no attribute 'dtype'."""
+    if missing:
+        monkeypatch.delattr(f"triton.language.{missing}")
+    else:
+        monkeypatch.setattr(_cuda, "find_spec", lambda name: None)
+    with pytest.warns(UserWarning, match="and dropout's kernels for a GPU need 3.4 or later"):
+        assert not _cuda.has_triton()
+    assert not _cuda.has_triton()  # a second warning would be an error
+
+
 # The compiler.
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.usefixtures("_asked_anew")
+def test_whether_there_are_kernels_is_a_constant_of_compiled_code():
+    torch._dynamo.reset()
+    call = torch.compile(lambda x: x + _cuda.has_triton(), backend="eager", fullgraph=True)
+    assert torch.equal(call(torch.zeros(2)), torch.ones(2))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

@@ -105,6 +105,10 @@ def _adamw(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr=1e-5)
 
 
+def _fused_adamw(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+
+
 def _row(
     name: str, make: Make, batch: Batch, bound: Bound, optimizer: Optimizer = _sgd, **options: bool
 ) -> Row:
@@ -136,6 +140,13 @@ ROWS = (
     ),
     _row("the paper's network, batch 1024", _paper, lambda s: torch.rand(s.size(1024), 784), at_most(0.5)),
     _row("the paper's network, AdamW", _paper, lambda s: torch.rand(128, 784), at_most(0.75), _adamw),
+    _row(
+        "the paper's network, AdamW, fused=True",
+        _paper,
+        lambda s: torch.rand(128, 784),
+        at_most(0.75),
+        _fused_adamw,
+    ),
     _row(
         "a ViT's blocks, DropPath 0.4",
         _vit,

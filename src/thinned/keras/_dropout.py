@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from thinned._arguments import DROP_ALL, UNUSED
+from thinned._arguments import DROP_ALL, SELU_LIMIT, UNUSED
 from thinned.contract import check_probability, keep_probability, threshold
 from thinned.keras._backend import active
 from thinned.keras._site import Seed, Site, held
@@ -118,9 +118,6 @@ def _finite(rate: Any) -> float:
     return number
 
 
-_LIMIT = -1.7580993408473766  # of SELU at minus infinity: −λα
-
-
 @keras.saving.register_keras_serializable(package="thinned")
 class AlphaDropout(Site, keras.layers.AlphaDropout):  # type: ignore[misc]
     """Equivalent to `keras.layers.AlphaDropout`, of which it is a subclass.
@@ -176,5 +173,5 @@ class AlphaDropout(Site, keras.layers.AlphaDropout):  # type: ignore[misc]
 
 def _affine(p: float) -> tuple[float, float, float]:
     """a, and what is added before: −α'p to what is kept, α' − α'p to the zero of what is not."""
-    a = 1.0 / math.sqrt((_LIMIT * _LIMIT * p + 1.0) * (1.0 - p))
-    return a, -_LIMIT * p, _LIMIT - _LIMIT * p
+    a = 1.0 / math.sqrt((SELU_LIMIT * SELU_LIMIT * p + 1.0) * (1.0 - p))
+    return a, -SELU_LIMIT * p, SELU_LIMIT - SELU_LIMIT * p

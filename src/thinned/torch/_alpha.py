@@ -6,18 +6,16 @@ pass recomputes the mask, and saves nothing of the input's size.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from thinned._arguments import SELU_LIMIT as LIMIT
 from thinned._position import positions
 from thinned.torch import _cuda, _operator, _plain
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes, batched, noise_of
-
-LIMIT = -1.7580993408473766  # of SELU at minus infinity: −λα
 
 _library = torch.library.Library("thinned", "FRAGMENT")
 _library.define(
@@ -32,15 +30,8 @@ def alpha_dropout(input: Tensor, key: Tensor, p: Tensor, *rest: Any) -> Tensor:
     return result
 
 
-def numbers(rate: float) -> tuple[float, float, float]:
-    """Return a, b and a · α' + b of a realised rate: what is kept is multiplied by, has added; the rest."""
-    a = 1.0 / math.sqrt((LIMIT * LIMIT * rate + 1.0) * (1.0 - rate)) if rate < 1.0 else 0.0
-    b = -a * LIMIT * rate
-    return a, b, a * LIMIT + b
-
-
 def affine(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same of each p, in double; zeros at p = 1."""
+    """`alpha_numbers` of each p, in double; zeros at p = 1."""
     rate = torch.round(_plain.double(p) * 2.0**32) / 2.0**32
     a = 1.0 / torch.sqrt((LIMIT * LIMIT * rate + 1.0) * (1.0 - rate))
     a = torch.where(rate < 1.0, a, 0.0)

@@ -15,7 +15,7 @@ from torch import Tensor
 from thinned._boxes import clamp, seed_rate
 from thinned._position import positions, row_major
 from thinned.contract import threshold
-from thinned.torch import _cuda, _mesh, _plain
+from thinned.torch import _capture, _cuda, _mesh, _plain
 from thinned.torch._autograd import self_adjoint
 from thinned.torch._batching import Sizes
 
@@ -80,6 +80,7 @@ def _blocks(
 
 def _seeds(input: Tensor, p: Tensor, block_size: Sequence[int]) -> tuple[Tensor, tuple[int, ...], list[int]]:
     """Rate of the seeds for each p, on the CPU; a block's sides, and how many places have room for it."""
+    _capture.check(p, "p", p, "DropBlock solves for its seeds' rate on the CPU; pass a number, or p.cpu()")
     sizes = tuple(input.shape[2:])
     block = clamp(block_size, sizes)
     firsts = [size - one + 1 for size, one in zip(sizes, block, strict=True)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import warnings
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,10 +15,31 @@ from thinned.torch import _compat, _eager, _mesh
 from thinned.torch._native import DTYPES
 
 
-@functools.cache
+@_compat.constant_to_the_compiler
 def has_triton() -> bool:
-    """Tells whether the kernels' compiler is installed: torch for CUDA brings it, but for Windows."""
-    return find_spec("triton") is not None
+    """Tells whether the kernels' compiler is installed: torch for CUDA brings it, but for Windows.
+
+    Triton before 3.4, which torch 2.7 brings, takes no tuples. It is asked once, of the first tensor on a
+    GPU, and where the answer is no, a warning says so: torch's operators are many times slower.
+    """
+    return _has_triton()
+
+
+@functools.cache
+def _has_triton() -> bool:
+    missing = "Triton is not installed"
+    if find_spec("triton") is not None:
+        language = importlib.import_module("triton.language")
+        if hasattr(language, "gather") and hasattr(language.constexpr, "__getitem__"):
+            return True
+        missing = f"Triton is {importlib.import_module('triton').__version__}"
+    warnings.warn(
+        f"{missing}, and dropout's kernels for a GPU need 3.4 or later: the same masks are computed by "
+        "torch's operators, many times slower. torch 2.8 and later bring it on Linux; for Windows there is "
+        "triton-windows",
+        stacklevel=3,
+    )
+    return False
 
 
 def serves(input: Tensor) -> bool:

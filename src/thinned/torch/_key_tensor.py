@@ -7,6 +7,7 @@ from torch import Tensor
 
 from thinned._arguments import signed
 from thinned.contract import Key
+from thinned.torch import _capture
 
 _WORD = 2**64 - 1
 
@@ -18,5 +19,6 @@ def key_to_tensor(key: Key) -> Tensor:
 
 def words_of(key: Tensor) -> tuple[int, int]:
     """Seed and stream of such a tensor."""
+    _capture.check(key, "key", key, "pass a key on the input's device, which its kernel reads")
     seed, stream = key.tolist()
     return seed & _WORD, stream & _WORD

@@ -4,15 +4,16 @@ A new way enters by a line in `WAYS`, a new family by one in `thin_families`.
 """
 
 import contextlib
+import io
 import threading
 
 import pytest
 import torch
-from thin_families import close, made, of_each, step
+from thin_families import FAMILIES, close, made, of_each, step
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
-from thinned.torch import masked
+from thinned.torch import masked, thin, unthin
 from thinned.torch._observers import masks_are_wanted
 
 pytestmark = [
@@ -289,3 +290,49 @@ def test_a_way_of_use_computes_what_masks_compute(name, way):
         assert found[0]
         assert found[0].keys() == found[1].keys()
         assert close(*found)
+
+
+@of_each()
+def test_a_model_without_numbers_is_thin_or_says_when_to_try_again(name):
+    model = FAMILIES[name].make(0.5).to("meta")
+    report = thin(model)
+    assert len(report.thinned) + len(report.left) >= FAMILIES[name].sites
+    assert all("meta device" in why or "p to 0" in why for why in report.left.values()), report
+    x = torch.randn(FAMILIES[name].shape, device="meta")
+    assert model(x).is_meta
+    assert unthin(model)(x).is_meta
+
+
+def test_a_class_that_was_made_of_a_thin_one_is_not_taken_back_silently():
+    for at, change in ((0, parametrizations.weight_norm), (2, _another_class)):
+        model = torch.nn.Sequential(
+            torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(8, 2)
+        )
+        thin(model)
+        change(model[at])
+        with pytest.raises(RuntimeError, match=f"module '{at}' is a .*Thin.* since thin.model."):
+            unthin(model)
+        assert all("Thin" in type(model[k]).__name__ for k in (0, 2, 3))
+        if not at:
+            torch.nn.utils.parametrize.remove_parametrizations(model[0], "weight")
+            assert type(unthin(model)[0]) is torch.nn.Linear
+
+
+def _another_class(module):
+    """As `fully_shard` does."""
+    module.__class__ = type(f"FSDP{type(module).__name__}", (type(module),), {})
+
+
+def test_weights_whose_gradients_memory_is_kept_can_be_swapped_and_saved():
+    model = torch.nn.Sequential(
+        torch.nn.Linear(256, 256), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(256, 2)
+    )
+    thin(model)
+    model(torch.ones(4, 256)).sum().backward()
+    model.zero_grad()
+    torch.save(model[0].weight, file := io.BytesIO())
+    assert file.tell() < 1.1 * model[0].weight.nbytes
+    file.seek(0)
+    assert torch.equal(torch.load(file, weights_only=True), model[0].weight)
+    torch.utils.swap_tensors(model[0].weight, torch.nn.Parameter(torch.zeros(256, 256)))
+    assert not model[0].weight.any()

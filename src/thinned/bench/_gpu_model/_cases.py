@@ -84,7 +84,7 @@ def _alpha(x: torch.Tensor, kind: str = "alpha", shared: bool = False) -> Callab
 
 
 def _block(x: torch.Tensor) -> Callable[[], object]:
-    sides = (7, 7)
+    sides = tuple(min(7, size) for size in x.shape[2:])
     rows, width = (size - side + 1 for size, side in zip(x.shape[2:], sides, strict=True))
     return lambda: _launch_block.drop_block(x, KEY, P, sides, 0, x.shape[1] * rows * width, True, False)
 

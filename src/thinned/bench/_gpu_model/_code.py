@@ -74,7 +74,9 @@ def blocks(text: str, backend: str) -> list[Block]:
         if name.startswith(("BRA", "s_branch", "s_cbranch")) or ends:
             target = _TARGET.search(rest)
             here.jump = target.group(1) if target and not ends else None
-            here.falls = guarded if backend == "cuda" else name.startswith("s_cbranch")
+            # `BRA.U UP0, …` has its condition among the operands.
+            condition = guarded or bool(rest.split("`")[0].strip(" ;"))
+            here.falls = condition if backend == "cuda" else name.startswith("s_cbranch")
             found.append(here)
             here = Block()
     return [*found, here]
@@ -104,13 +106,21 @@ def around(text: str, backend: str, mark: tuple[str, ...] = ()) -> list[str]:
     """Instructions of a loop, once around: of that with most instructions whose names begin with a mark.
 
     Of two with as many it is the shorter; ties are sought and none is found. Without a mark it is the
-    innermost loop that reads memory.
+    innermost loop that reads memory. One thread may issue for all what has the mark, in blocks that the
+    others go round: the blocks are searched, and not the way.
     """
     ways = _Ways(blocks(text, backend))
-    found = [[name for i in ways.along(*edge) for name in ways.blocks[i].names] for edge in ways.backward]
+    found = {
+        edge: [name for i in ways.along(*edge) for name in ways.blocks[i].names] for edge in ways.backward
+    }
     if not mark:
-        return min((names for names in found if any(n.startswith(_LOADS) for n in names)), key=len)
-    return max(found, key=lambda names: (sum(name.startswith(mark) for name in names), -len(names)))
+        return min((names for names in found.values() if any(n.startswith(_LOADS) for n in names)), key=len)
+
+    def marked(edge: tuple[int, int]) -> int:
+        here = ways.blocks[edge[1] : edge[0] + 1]
+        return sum(name.startswith(mark) for block in here for name in block.names)
+
+    return found[max(found, key=lambda edge: (marked(edge), -len(found[edge])))]
 
 
 # How much it has of what is wanted and how short it is; its blocks.

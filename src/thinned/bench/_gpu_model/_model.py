@@ -11,11 +11,11 @@ import math
 from collections.abc import Callable, Sequence
 
 from thinned.bench._gpu_model._absent import Launch, assembly, compiling, resources
-from thinned.bench._gpu_model._cases import CASES, Case
+from thinned.bench._gpu_model._cases import Case
 from thinned.bench._gpu_model._chips import CHIPS
 from thinned.bench._gpu_model._code import around, by_pipe, usual, width
 from thinned.bench._gpu_model._row import Row, clocks, resident
-from thinned.bench._gpu_model._scores import ARCHS, SCORES, Scores
+from thinned.bench._gpu_model._scores import ALL, ARCHS, Scores
 
 
 def predict(case: Case, launch: Launch, arch: str) -> Row:
@@ -55,9 +55,9 @@ def select(match: str) -> list[Case | Scores]:
     Raises:
         ValueError: `no case of the GPU model has …`.
     """
-    found = [case for case in (*CASES, *SCORES) if match in _text(case)]
+    found = [case for case in ALL if match in _text(case)]
     if not found:
-        names = sorted({case.name for case in (*CASES, *SCORES)})
+        names = sorted({case.name for case in ALL})
         raise ValueError(f"no case of the GPU model has {match!r}; there are {', '.join(names)}")
     return found
 

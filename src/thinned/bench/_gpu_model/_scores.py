@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -10,14 +11,14 @@ from typing import Any
 import torch
 
 from thinned.bench._gpu_model._absent import Launch, assembly, compiling, resources
-from thinned.bench._gpu_model._cases import KEY
+from thinned.bench._gpu_model._cases import CASES, KEY, Case
 from thinned.bench._gpu_model._chips import CHIPS, Chip
 from thinned.bench._gpu_model._code import around, by_pipe, width
 from thinned.bench._gpu_model._row import Row, clocks, resident
 from thinned.torch._triton import _launch_attention
 from thinned.torch._triton._tiles import tile
 
-_LENGTH, _HEADS = 4096, 16
+_HEADS = 16
 # Products of matrices by one head's width, of two operations each.
 _PRODUCTS = {"forward": 2, "queries": 3, "keys_and_values": 4}
 _TENSOR = ("HMMA", "HGMMA", "UTCHMMA")
@@ -35,11 +36,12 @@ class Scores:
     kernel: str
     width: int
     dtype: torch.dtype = torch.bfloat16
+    length: int = 4096
 
     @property
     def elements(self) -> int:
         """Scores of a call."""
-        return _HEADS * _LENGTH * _LENGTH
+        return _HEADS * self.length * self.length
 
     @property
     def name(self) -> str:
@@ -69,18 +71,21 @@ class Scores:
             without=len(others) / other_each,
         )  # fmt: skip
 
-    def _compiled(self, chip: Chip, p: float) -> Launch:
-        shape = (1, _HEADS, _LENGTH, self.width)
-        q, k, v, out, *grads = (torch.empty(shape, dtype=self.dtype, device="meta") for _ in range(7))
-        sums = torch.empty(*shape[:-1], 2, device="meta")
+    def on(self, device: str, p: float, small: bool = False) -> Callable[[], None]:
+        """The call that launches it, and the way back's other kernel with it; of zeros."""
+        shape = (1, *((1, 64) if small else (_HEADS, self.length)), self.width)
+        q, k, v, out, *grads = (torch.zeros(shape, dtype=self.dtype, device=device) for _ in range(7))
+        sums = torch.zeros(*shape[:-1], 2, device=device)
         p_ = torch.tensor(p, dtype=torch.float64)
         drop = SimpleNamespace(key=KEY, p=p_, global_shape=None, start=None, step=None)
         call = (q, k, v, None, False, None, drop, out, sums)
+        if self.kernel == "forward":
+            return lambda: _launch_attention.forward(*call)
+        return lambda: _launch_attention.backward(out, *call, *grads)
+
+    def _compiled(self, chip: Chip, p: float) -> Launch:
         with compiling(chip.arch, chip.backend) as made:
-            if self.kernel == "forward":
-                _launch_attention.forward(*call)
-            else:
-                _launch_attention.backward(out, *call, *grads)
+            self.on("meta", p)()
         return next(launch for launch in made if launch.name == self.kernel)
 
     def _loop(self, launch: Launch, chip: Chip) -> tuple[list[str], float]:
@@ -100,4 +105,5 @@ class Scores:
 
 
 SCORES = [Scores(kernel, width) for width in (64, 128) for kernel in _PRODUCTS]
+ALL: list[Case | Scores] = [*CASES, *SCORES]
 ARCHS = ("sm_80", "sm_90", "sm_100")  # that the kernels serve

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from thinned.bench._gpu_model._cases import CASES
 from thinned.bench._gpu_model._chips import CHIPS
 from thinned.bench._gpu_model._row import Row
-from thinned.bench._gpu_model._scores import SCORES
+from thinned.bench._gpu_model._scores import ALL
 
 # Pipes, as the table has them together.
 _COLUMNS = (("wide", "multiply"), ("logic",), ("float",), ("other", "memory", "convert", "double", "tensor"))
@@ -73,7 +72,7 @@ def merged(found: Sequence[Row], path: Path) -> list[Row]:
 
 def _place(row: Row) -> tuple[int, int, int]:
     """The GPU's, and the case's; below 0 where there is no such case."""
-    labels = [case.label() for case in (*CASES, *SCORES)]
+    labels = [case.label() for case in ALL]
     label = {"kernel": row.kernel, "dtype": row.dtype, "elements": row.elements}
     at = labels.index(label) if label in labels else -1
     return list(CHIPS).index(row.arch), at, 0 if at >= 0 else hash(json.dumps(label))

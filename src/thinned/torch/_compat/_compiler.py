@@ -97,3 +97,13 @@ def compile_by_inductor(graph: Any, inputs: Any, apart: dict[Any, Any], options:
         return compiler.compile_fx(
             graph, inputs, config_patches=options or None, decompositions={**compiler.table(), **apart}
         )
+
+
+def constant_to_the_compiler(function: Any) -> Any:
+    """Have torch's compiler call a function of no tensors, and take its answer for a constant.
+
+    It is what `torch.compiler.assume_constant_result` does, which imports the compiler. A torch that does not
+    read the mark traces the function.
+    """
+    function._dynamo_marked_constant = True
+    return function

@@ -16,7 +16,7 @@ from thinned.torch.nn._part_keys import is_off
 
 @dataclass(frozen=True)
 class Alone:
-    """What such a layer spares by itself, in words, and the share of its multiplications that is left."""
+    """It says what such a layer spares, and has the share of its multiplications that is left."""
 
     spared: str
     shares: dict[torch.nn.Module, float] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Alone:
 
 
 def plan(site: Any, groups: int, fixed: bool) -> Alone:
-    """What is spared of a layer.
+    """Gives what is spared of a layer.
 
     Raises:
         StaysError: if nothing is.
@@ -72,12 +72,12 @@ def _recurrent(site: Any) -> Alone:
 
 
 def keeps(p: Any) -> float:
-    """The share that is expected to be kept."""
+    """Gives the share that is expected to be kept."""
     return keep_probability(threshold(p)) if isinstance(p, float) else 1.0
 
 
 def sizes(model: torch.nn.Module) -> dict[torch.nn.Module, int]:
-    """How many weights such layers have, without those of modules in them."""
+    """Tells how many weights such layers have, without those of modules in them."""
     kinds = (torch.nn.RNNBase, torch.nn.MultiheadAttention)
     return {
         module: sum(weight.numel() for weight in module.parameters(recurse=False) if weight.dim() > 1)

@@ -41,7 +41,7 @@ class HeadLink(Link):
         self.layouts, self.heads = layouts, heads
 
     def begin(self, module: torch.nn.Module, size: int, like: Tensor) -> Kept | None:
-        """Which rows of a map before the site are to be computed."""
+        """Tells which rows of a map before the site are to be computed."""
         kept = super().begin(module, self.heads or size, like)
         if kept is None or not self.sources:
             return kept
@@ -52,13 +52,13 @@ class HeadLink(Link):
         return False
 
     def given(self, output: Tensor, kept: Kept) -> FewHeads:
-        """What a map's rows are."""
+        """Gives what a map's rows are."""
         shape = torch.Size((*output.shape[:-1], kept.size))
         assert kept.heads is not None
         return FewHeads(output, shape, output.dim() - 1, kept.outer, kept.inner, kept.heads)
 
     def read(self, module: torch.nn.Module, input: Any, size: int) -> Kept | None:
-        """Which columns of a map behind the site are in its input."""
+        """Tells which columns of a map behind the site are in its input."""
         if not isinstance(input, FewHeads):
             return None
         if not input.dropped:
@@ -74,7 +74,7 @@ class ThinDropHead(ThinSite, nn.DropHead):
     inplace = False
 
     def fits(self, input: Tensor) -> bool:
-        """Whether a tensor can have a batch; one without rows is masked."""
+        """Tells whether a tensor can have a batch; one without rows is masked."""
         return input.dim() > 1 and input.numel() > 0
 
     def forward(self, input: Any, *, key: MaskKey = None, call: int | None = None) -> Any:
@@ -117,7 +117,7 @@ class ThinMultiheadAttention(ThinSite, nn.MultiheadAttention):
     inplace = False
 
     def fits(self, input: Tensor) -> bool:
-        """Whether there is something to attend to."""
+        """Tells whether there is something to attend to."""
         return input.numel() > 0
 
     def is_off(self) -> bool:
@@ -182,7 +182,7 @@ class ThinMultiheadAttention(ThinSite, nn.MultiheadAttention):
 
 
 class _Few:
-    """The projections of kept heads, as `nn.MultiheadAttention` holds them of all."""
+    """These are the projections of kept heads, as `nn.MultiheadAttention` holds them of all."""
 
     def __init__(self, whole: Any, kept: Kept) -> None:
         inner = whole.head_dim

@@ -43,7 +43,7 @@ class BranchLink(Link):
         self.others, self.ranks = others, ranks
 
     def begin(self, module: torch.nn.Module, size: int, like: Tensor) -> Kept | None:
-        """Which samples the branch is to compute; a key that is drawn is drawn here, thinned or not."""
+        """Tells which samples the branch is to compute; a key that is drawn is drawn here, thinned or not."""
         site = self.site
         self._now.key = None
         in_graph = torch.compiler.is_dynamo_compiling()
@@ -53,7 +53,7 @@ class BranchLink(Link):
         return super().begin(module, size, like)
 
     def key_of_call(self) -> Any:
-        """What was drawn where this call began, or the one that a checkpoint computes again."""
+        """Gives what was drawn where this call began, or the one that a checkpoint computes again."""
 
         def now() -> Any:
             return self._now.key
@@ -61,7 +61,7 @@ class BranchLink(Link):
         return now() if traced() else _recomputed.held((self, "key"), now, now)
 
     def forget_key(self) -> None:
-        """The branch is done: a later call of the site alone draws a mask of its own."""
+        """Ends the branch: a later call of the site alone draws a mask of its own."""
         self._now.key = None
 
     def _applies(self, like: Tensor) -> bool:
@@ -73,7 +73,7 @@ class BranchLink(Link):
 
 
 def is_shared(site: Any) -> bool:
-    """Whether all samples share a site's decision."""
+    """Tells whether all samples share a site's decision."""
     return isinstance(site, ThinSite) and site.groups == 1 and not getattr(site, "dropout", 0.0)
 
 
@@ -91,13 +91,13 @@ class Enter:
 
 
 class ThinPath(Site):
-    """What DropPath and StochasticDepth become: a site at the end of a branch that Enter has begun."""
+    """DropPath and StochasticDepth become this: a site at the end of a branch that Enter has begun."""
 
     link: BranchLink
     fixed = False  # how many samples are kept
 
     def fits(self, input: Tensor) -> bool:
-        """Whether the branch of such a tensor computes each sample from itself."""
+        """Tells whether the branch of such a tensor computes each sample from itself."""
         return input.dim() in self.link.ranks
 
     def mask_key(
@@ -107,18 +107,18 @@ class ThinPath(Site):
         given: MaskKey = None,
         name: str = "key",
     ) -> MaskKey:
-        """The key of this call's mask: the one that was drawn where the branch began."""
+        """Gives the key of this call's mask: the one that was drawn where the branch began."""
         early: MaskKey = self.link.key_of_call()
         elsewhere = traced() and isinstance(early, Key)  # of a step in front of this graph
         own = early is None or elsewhere or self.key is not None or given is not None
         return super().mask_key(call, input, given, name) if own else early
 
     def is_off(self) -> bool:
-        """Whether this call drops nothing."""
+        """Tells whether this call drops nothing."""
         return is_off(self.rate(self.p))
 
     def draw(self, size: int) -> Kept | None:
-        """Which samples this call keeps."""
+        """Tells which samples this call keeps."""
         p: Any = self.rate(self.p)
         if isinstance(p, Tensor) and p.numel() != 1:
             return None
@@ -142,7 +142,7 @@ class ThinPath(Site):
         return bool(getattr(self, "scale_by_keep", True))
 
     def _values(self, p: Any, size: int, key: MaskKey) -> Tensor:
-        """What the samples are multiplied by."""
+        """Gives what the samples are multiplied by."""
         ones = torch.ones(1, size, dtype=torch.float64, device="cpu")
         values: Tensor = fixed_dropout(ones, p, self.training, key=key)[0]
         return values if self._scaled else (values != 0).double()
@@ -166,7 +166,7 @@ class ThinPath(Site):
             )
 
     def forward(self, input: Tensor, *, key: MaskKey = None, call: int | None = None) -> Tensor:
-        """The branch of all samples, that of the dropped ones 0."""
+        """Gives the branch of all samples, that of the dropped ones 0."""
         kept = self.link.at(self)
         self.link.end()
         if kept is None or input.shape[0] != len(kept.parts[0]):

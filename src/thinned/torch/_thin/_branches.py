@@ -68,7 +68,7 @@ class Branch:
 
 
 def branch(graph: Graph, site: torch.nn.Module) -> Branch:
-    """The branch that ends at a site in one graph.
+    """Gives the branch that ends at a site in one graph.
 
     Raises:
         StaysError: if it has no single beginning, or something in it may see more than one sample.
@@ -94,7 +94,7 @@ def branch(graph: Graph, site: torch.nn.Module) -> Branch:
 
 
 def _region(call: fx.Node) -> tuple[list[fx.Node], fx.Node]:
-    """What only the site uses, and the one value from outside that it is computed from."""
+    """Gives what only the site uses, and the one value from outside that it is computed from."""
     inside: list[fx.Node] = []
     members = {call}
     changed = True
@@ -120,7 +120,7 @@ def _region(call: fx.Node) -> tuple[list[fx.Node], fx.Node]:
 
 
 def _outermost(graph: Graph, entry: fx.Node, inside: list[fx.Node], stream: fx.Node) -> torch.nn.Module:
-    """The module whose call begins the branch."""
+    """Gives the module whose call begins the branch."""
     module = graph.calls[entry]
     if is_site(module):
         raise StaysError("its branch begins with a site")
@@ -130,7 +130,7 @@ def _outermost(graph: Graph, entry: fx.Node, inside: list[fx.Node], stream: fx.N
 
 
 def _mixes(graph: Graph, node: fx.Node, moved: bool) -> str | None:
-    """Why a node may compute a sample from others, or move samples where they are not followed."""
+    """Tells why a node may compute a sample from others, or move samples where they are not followed."""
     module = graph.calls.get(node)
     name = type(module).__name__ if module is not None else getattr(node.target, "__name__", str(node.target))
     if module is not None:
@@ -162,7 +162,7 @@ def _mixes(graph: Graph, node: fx.Node, moved: bool) -> str | None:
 
 
 def _is_batch_size(node: fx.Node) -> bool:
-    """Whether a node is the size of the first dimension."""
+    """Tells whether a node is the size of the first dimension."""
     if node.target == "size":
         return node.args[1:] == (0,)
     return bool(node.target is operator.getitem and node.args[1] == 0 and _is_shape(node.args[0]))
@@ -180,13 +180,13 @@ def _takes_sizes(node: fx.Node) -> bool:
 
 
 def _is_moved(node: Any) -> bool:
-    """Whether a node brings another dimension to the front, as the three of query, key and value."""
+    """Tells whether a node brings another dimension to the front, as the three of query, key and value."""
     name = getattr(node.target, "__name__", str(node.target))
     return name == "permute" and _dims(node)[:1] != (0,)
 
 
 def _is_plain_index(graph: Graph, node: fx.Node) -> bool:
-    """Whether an index chooses no samples."""
+    """Tells whether an index chooses no samples."""
     index, source = node.args[1], node.args[0]
     if not isinstance(source, fx.Node):
         return False
@@ -208,7 +208,7 @@ def _dims(node: fx.Node) -> tuple[Any, ...]:
 
 
 def _keeps_batch_in_front(node: fx.Node) -> bool:
-    """Whether the first dimension ends in none of the last two."""
+    """Tells whether the first dimension ends in none of the last two."""
     dims = _dims(node)
     if not all(isinstance(one, int) for one in dims):
         return False
@@ -218,7 +218,7 @@ def _keeps_batch_in_front(node: fx.Node) -> bool:
 
 
 def _is_along_others(node: fx.Node, moved: bool) -> bool:
-    """Whether a function with a dimension is told one, which is not the batch's."""
+    """Tells whether a function with a dimension is told one, which is not the batch's."""
     name = getattr(node.target, "__name__", str(node.target))
     given = (*node.args[_PLACE.get(name, 1) :], _DEFAULT.get(name))[0]
     dims: Any = node.kwargs.get("dim", node.kwargs.get("axis", given))

@@ -20,7 +20,7 @@ _DRAWS = (torch.nn.RNNBase, torch.nn.MultiheadAttention, torch.nn.RReLU)
 
 @dataclass(frozen=True)
 class Chain:
-    """The modules around a site, by what they are in `Link`; `members` are these and what is between."""
+    """These are the modules around a site, as in `Link`; `members` are they and what is between."""
 
     sources: tuple[torch.nn.Module, ...]
     sinks: tuple[torch.nn.Module, ...]
@@ -29,11 +29,11 @@ class Chain:
 
 
 class _Seen(Exception):
-    """Why modules before a site do not thin: the site then takes what it keeps out of its input."""
+    """It says why modules before a site do not thin: the site then takes what it keeps out of its input."""
 
 
 def chain(graph: Graph, site: torch.nn.Module, axes: int, groups: int) -> Chain:
-    """The modules that a site's decision reaches in one graph.
+    """Gives the modules that a site's decision reaches in one graph.
 
     Args:
         graph: of the model, or of a part.
@@ -118,7 +118,7 @@ def _before(graph: Graph, call: fx.Node, axes: int) -> tuple[Any, ...]:
 
 
 def draws_between(graph: Graph, first: fx.Node, last: fx.Node, but: Collection[fx.Node] = ()) -> bool:
-    """Whether something else may draw between them: the order of draws would be another."""
+    """Tells whether something else may draw between them: the order of draws would be another."""
     begin, end = graph.nodes.index(first) + 1, graph.nodes.index(last)
     between = (graph.calls.get(node) for node in graph.nodes[begin:end] if node not in but)
     return any(module is not None and (is_site(module) or isinstance(module, _DRAWS)) for module in between)
@@ -135,7 +135,7 @@ def _is_in_place(graph: Graph, node: fx.Node) -> bool:
 
 
 def is_map(module: torch.nn.Module, axes: int) -> bool:
-    """Whether a module is a linear map of units, with a weight that it holds itself."""
+    """Tells whether a module is a linear map of units, with a weight that it holds itself."""
     if not runs(module, (_CONVS[axes - 1],) if axes else _LINEAR):
         return False
     weight = dict(module.named_parameters(recurse=False)).get("weight")
@@ -147,7 +147,7 @@ def is_map(module: torch.nn.Module, axes: int) -> bool:
 
 
 def _is_table(module: torch.nn.Module) -> bool:
-    """Whether a module looks up rows, whose columns are units."""
+    """Tells whether a module looks up rows, whose columns are units."""
     if not runs(module, (torch.nn.Embedding,)):
         return False
     table: Any = module
@@ -155,7 +155,7 @@ def _is_table(module: torch.nn.Module) -> bool:
 
 
 def _width(source: Any) -> int:
-    """How many units a module gives."""
+    """Tells how many units a module gives."""
     return int(source.weight.shape[isinstance(source, torch.nn.Embedding)])
 
 

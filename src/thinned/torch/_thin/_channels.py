@@ -34,8 +34,8 @@ class ThinDropout3d(ThinSite, nn.Dropout3d):
     _axes: ClassVar[int] = 3
 
 
-# oneDNN takes 0.5 times as long for them as for torch's own layout where channels are no multiple of 16, and 0.7
-# times for 64: that it brings into a layout of its own before each convolution, and back.
+# oneDNN takes 0.5 times as long for them as for torch's own layout where channels are no multiple of 16, and
+# 0.7 times for 64: that it brings into a layout of its own before each convolution, and back.
 _LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -63,7 +63,8 @@ class _ThinConv(Seen):
             input = _groups.without_empty(input, inward)
         last = inward is not None and inward.channels_last
         if _wants_channels_last(input):
-            input, last = input.contiguous(memory_format=_LAYOUTS[input.dim()]), True
+            input = input.contiguous(memory_format=_LAYOUTS[input.dim()])
+            last |= self.in_link is None or inward is None or not self.in_link.sources
         if out is not None:
             out.channels_last = last
 

@@ -104,6 +104,23 @@ def connect(
     return f"{shown}; all heads are attended: {why}" if why else shown
 
 
+def check_classes(model: torch.nn.Module) -> None:
+    """Refuse classes that something else has made of thin ones since: to go back would lose what it did.
+
+    Raises:
+        RuntimeError: naming the module and its class.
+    """
+    ours = (*BACK, *SITES.values())
+    for name, module in model.named_modules():
+        kind = type(module)
+        if isinstance(module, ours) and kind not in ours:
+            raise RuntimeError(
+                f"module {name!r} is a {kind.__name__} since thin(model): take back first what changed its "
+                "class, as torch.nn.utils.parametrize.remove_parametrizations does, or call unthin(model) "
+                "before the change, as before fully_shard"
+            )
+
+
 _OF_TABLES = ("num_embeddings", "embedding_dim")
 
 

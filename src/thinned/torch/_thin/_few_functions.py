@@ -33,7 +33,7 @@ _ALONG = {"softmax", "log_softmax", "cumsum"}
 
 
 def attribute(x: FewHeads, name: str) -> Any:
-    """What `x.name` is."""
+    """Gives what `x.name` is."""
     if name in _AS_IT_IS:
         return getattr(x.part, name)
     if name == "ndim":
@@ -53,7 +53,7 @@ def _method(name: str, function: Any, x: FewHeads, *args: Any, **kwargs: Any) ->
 
 
 def call(name: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What a function makes of arguments of which one at least has few heads.
+    """Gives what a function makes of arguments of which one at least has few heads.
 
     Raises:
         HeadsError: `… may mix heads …`.

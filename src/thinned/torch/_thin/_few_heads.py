@@ -26,7 +26,7 @@ FUNCTION = (
 
 
 class HeadsError(RuntimeError):
-    """What stands between a projection and its site, and may mix heads."""
+    """It names what stands between a projection and its site, and may mix heads."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
@@ -45,7 +45,7 @@ def _operator(name: str, function: Callable[..., Any], swapped: bool = False) ->
 
 @dataclass(frozen=True, eq=False)
 class FewHeads:
-    """The kept heads of a tensor, and the shape that the whole would have.
+    """These are the kept heads of a tensor, with the shape that the whole would have.
 
     Attributes:
         part: what is there.
@@ -70,7 +70,7 @@ class FewHeads:
 
     @property
     def heads(self) -> int:
-        """How many there are in all."""
+        """Tells how many there are in all."""
         return self.kept.size
 
     def check(self) -> None:
@@ -84,7 +84,7 @@ class FewHeads:
             raise HeadsError(FUNCTION)
 
     def of(self, part: Tensor, axis: int, shape: Any = None, outer: int = 0, inner: int = 0) -> FewHeads:
-        """The same heads of another tensor."""
+        """Gives the same heads of another tensor."""
         self.check()
         outer, inner = outer or self.outer, inner or self.inner
         size = outer * self.heads * inner
@@ -93,11 +93,11 @@ class FewHeads:
         return replace(self, part=part, shape=torch.Size(whole), axis=axis, outer=outer, inner=inner)
 
     def after_site(self) -> FewHeads:
-        """The same behind the site."""
+        """Gives the same behind the site."""
         return replace(self, dropped=True)
 
     def reshaped(self, *sizes: int) -> FewHeads:
-        """A view or a copy of other sizes, one of which has the heads of a part."""
+        """Gives a view or a copy of other sizes, one of which has the heads of a part."""
         sizes = _resolved(sizes, self.shape.numel())
         before = math.prod(self.shape[: self.axis]) * self.outer
         done = 1
@@ -112,7 +112,7 @@ class FewHeads:
         raise HeadsError(f"a shape {tuple(sizes)} in which heads do not stand side by side")
 
     def narrowed(self, other: Any) -> Any:
-        """The kept heads of what is combined with it: a number, a tensor, or such a stand-in."""
+        """Gives the kept heads of what is combined with it: a number, a tensor, or such a stand-in."""
         if not isinstance(other, (Tensor, FewHeads)):
             return other
         behind = len(self.shape) - self.axis

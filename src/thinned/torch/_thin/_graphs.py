@@ -17,7 +17,7 @@ from thinned.torch._site import Site
 
 
 class StaysError(Exception):
-    """Why a site stays masked."""
+    """It says why a site stays masked."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Graph:
     root: torch.nn.Module
 
     def calls_of(self, module: torch.nn.Module) -> list[fx.Node]:
-        """Where a module is called."""
+        """Tells where a module is called."""
         return [node for node, called in self.calls.items() if called is module]
 
     def modules(self, nodes: Iterable[fx.Node]) -> tuple[torch.nn.Module, ...]:
-        """The modules that nodes call, each once."""
+        """Gives the modules that nodes call, each once."""
         return tuple(dict.fromkeys(self.calls[node] for node in nodes if node in self.calls))
 
     def only_call(self, site: torch.nn.Module) -> fx.Node:
-        """Where a site is called, with a tensor alone.
+        """Tells where a site is called, with a tensor alone.
 
         Raises:
             StaysError: if it is called more than once, or with more.
@@ -67,7 +67,7 @@ class Graphs:
     problems: dict[str, str]
 
     def of(self, site: torch.nn.Module) -> tuple[Graph, ...]:
-        """Those in which a site is called.
+        """Gives those in which a site is called.
 
         Raises:
             StaysError: if there are none.
@@ -84,7 +84,7 @@ class Graphs:
 
 
 def graphs(model: torch.nn.Module) -> Graphs:
-    """The graphs of a model: of the whole, or else of the largest parts of it that can be traced."""
+    """Gives the graphs of a model: of the whole, or else of the largest parts of it that can be traced."""
     found = Graphs([], {})
     for module, traced in _parts(model, "", found.problems):
         different = {_code(graph): graph for graph in reversed(traced)}
@@ -93,7 +93,7 @@ def graphs(model: torch.nn.Module) -> Graphs:
 
 
 def _code(graph: fx.Graph) -> tuple[Any, ...]:
-    """What tells graphs apart: training and evaluation mostly have the same."""
+    """Gives what tells graphs apart: training and evaluation mostly have the same."""
     return tuple((node.op, node.target, repr(node.args), repr(node.kwargs)) for node in graph.nodes)
 
 
@@ -116,12 +116,12 @@ def _parts(
 
 
 def is_site(module: torch.nn.Module) -> bool:
-    """Whether a module is one that drops, ours or torch.nn's."""
+    """Tells whether a module is one that drops, ours or torch.nn's."""
     return isinstance(module, (Site, _compat.DROPOUTS))
 
 
 def drops(site: Any) -> bool:
-    """Whether a site drops in training."""
+    """Tells whether a site drops in training."""
     return site._drops() if isinstance(site, Site) else site.p > 0
 
 

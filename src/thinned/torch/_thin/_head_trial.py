@@ -12,11 +12,11 @@ from thinned.torch._thin._chains import name_of
 from thinned.torch._thin._few_functions import FewHeads, HeadsError
 from thinned.torch._thin._graphs import Graph, StaysError
 from thinned.torch._thin._kept import Kept, masked
-from thinned.torch._thin._samples import evaluating, held, run, shapes_of
+from thinned.torch._thin._samples import check_numbers, evaluating, held, run, shapes_of
 
 
 class Trial:
-    """The way from the maps to the site and on.
+    """This is the way from the maps to the site and on.
 
     `before` and `behind` raise StaysError where heads may be mixed.
     """
@@ -34,6 +34,7 @@ class Trial:
         self.region, self.sources, self.groups = region, sources, min(groups, 2)
         self.asked: Any = call.args[0]
         self.modules = [graph.calls[node] for node in graph.nodes if node in graph.calls]
+        check_numbers(self.modules)
         self.values, self.input, self.whole = self._run()
         if self.whole.shape[site.dim] == 1:
             raise StaysError("it drops a single head, which is the whole attention")
@@ -65,7 +66,7 @@ class Trial:
         return sorted({size for size in sizes if 1 < size <= 1024})
 
     def _go(self, nodes: list[fx.Node], values: dict[fx.Node, Any], x: Tensor) -> dict[fx.Node, Any]:
-        """The values of nodes, with an input in the place of what is not computed from the maps alone."""
+        """Gives the values of nodes, with an input in place of what is not computed from the maps alone."""
         wanted, way = set(nodes), list(nodes)
         for node in way:
             for one in node.all_input_nodes:
@@ -114,7 +115,7 @@ class Trial:
         return layouts, count
 
     def behind(self, nodes: list[fx.Node], sinks: list[fx.Node]) -> None:
-        """Whether each map behind has each head's columns side by side."""
+        """Tells whether each map behind has each head's columns side by side."""
         whole = self.whole.detach()
         axis = self.site.dim % whole.dim()
         kept = self._kept(whole.shape[axis])
@@ -154,7 +155,7 @@ class Trial:
 
 
 def _layout(grad: Tensor | None, count: int) -> tuple[int, int]:
-    """Where a map's rows of the first head stand, seen by its gradient."""
+    """Tells where a map's rows of the first head stand, seen by its gradient."""
     if grad is None:
         raise StaysError("a map before it does not reach it")
     reached = grad.reshape(-1, grad.shape[-1]).abs().amax(0) > 0

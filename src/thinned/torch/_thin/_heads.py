@@ -36,7 +36,7 @@ _BETWEEN = (
 
 @dataclass(frozen=True)
 class Heads:
-    """The maps around a site of heads; `why` those before it compute all heads, where they do.
+    """These are the maps around a site of heads; `why` those before it compute all heads, where they do.
 
     Attributes:
         layouts: of each source's rows: parts that have all heads, and rows of a head in one.
@@ -53,7 +53,7 @@ class Heads:
 
 
 def heads(graph: Graph, site: Any, groups: int) -> Heads:
-    """What a decision for each head reaches in one graph.
+    """Gives what a decision for each head reaches in one graph.
 
     Raises:
         StaysError: if nothing behind the site reads each head by itself.
@@ -101,7 +101,7 @@ def _behind(graph: Graph, call: fx.Node) -> tuple[list[fx.Node], list[fx.Node]]:
 
 
 def _region(graph: Graph, call: fx.Node) -> tuple[list[fx.Node], list[fx.Node]]:
-    """What lies between Linear modules and the site, and these modules' calls."""
+    """Gives what lies between Linear modules and the site, and these modules' calls."""
     seen: set[fx.Node] = set()
     sources: set[fx.Node] = set()
     way = list(call.all_input_nodes)
@@ -153,7 +153,7 @@ def _name(node: fx.Node) -> str:
 
 
 def _asks_for_size(node: fx.Node) -> bool:
-    """Whether a node reads a tensor's size, or its kind."""
+    """Tells whether a node reads a tensor's size, or its kind."""
     if node.op == "call_function" and _name(node) == "getattr":
         return str(node.args[1]) in ("shape", "ndim", "dtype", "device")
     return node.op == "call_method" and node.target in _SIZES

@@ -43,7 +43,7 @@ _POOL_FUNCTIONS: dict[Any, int] = {
 
 
 def is_pointwise(graph: Graph, node: fx.Node, channels: bool) -> bool:
-    """Whether a node computes each unit of its result from those of its arguments, or each channel."""
+    """Tells whether a node computes each unit of its result from those of its arguments, or each channel."""
     module = graph.calls.get(node)
     if module is not None:
         return runs(module, _ELEMENTS + (tuple(_POOLS) if channels else ()))
@@ -55,7 +55,7 @@ def is_pointwise(graph: Graph, node: fx.Node, channels: bool) -> bool:
 
 
 def keeps_scale(graph: Graph, node: fx.Node, channels: bool) -> bool:
-    """Whether f(s·x) = s·f(x), and f(0) = 0."""
+    """Tells whether f(s·x) = s·f(x), and f(0) = 0."""
     module = graph.calls.get(node)
     if module is not None:
         return runs(module, _SCALING + (tuple(_POOLS) if channels else ()))
@@ -63,14 +63,14 @@ def keeps_scale(graph: Graph, node: fx.Node, channels: bool) -> bool:
 
 
 def pools_others(graph: Graph, node: fx.Node, axes: int) -> bool:
-    """Whether a pool has other axes than these, and so may run along the channels."""
+    """Tells whether a pool has other axes than these, and so may run along the channels."""
     module = graph.calls.get(node)
     pooled = _POOL_FUNCTIONS.get(node.target) if module is None else _POOLS.get(type(module))
     return pooled not in (None, axes)
 
 
 def runs(module: torch.nn.Module, kinds: tuple[Any, ...]) -> bool:
-    """Whether a module is of one of these classes of torch.nn, and computes what that does."""
+    """Tells whether a module is of one of these classes of torch.nn, and computes what that does."""
     return type(module) in kinds and "forward" not in vars(module)
 
 

@@ -33,13 +33,13 @@ class _OfBatch(Sequences):
 
 @dataclass(frozen=True)
 class _Features:
-    """Which features of a sequence there are, and what they are still to be multiplied by."""
+    """They are those of a sequence that are there, with what they are still to be multiplied by."""
 
     numbers: Tensor | None
     scale: float = 1.0
 
     def of(self, kept: Kept | None, data: Tensor) -> tuple[_Features, Tensor]:
-        """Those of them that a mask keeps too."""
+        """Gives those of them that a mask keeps too."""
         if kept is None:
             return self, data
         scale = self.scale * kept.scale
@@ -65,7 +65,7 @@ class ThinRecurrent(ThinSite, Recurrent):
         return Recurrent.forward(self, input, hx, key=key, call=call)
 
     def fits(self, input: Tensor) -> bool:
-        """Whether there is something to compute."""
+        """Tells whether there is something to compute."""
         return input.numel() > 0
 
     def _sequences(self, packed: PackedSequence | None) -> Sequences:
@@ -124,7 +124,7 @@ class ThinRecurrent(ThinSite, Recurrent):
         return made
 
     def _kept(self, data: Tensor, run: Run) -> dict[str, Kept] | None:
-        """What each mask keeps; None where all is to be computed and then masked."""
+        """Gives what each mask keeps; None where all is to be computed and then masked."""
         rates = run.rates
         numbers = all(not isinstance(p, Tensor) or p.numel() == 1 for p in rates.values())
         if run.key is None or not numbers or not self.link._applies(data):
@@ -163,7 +163,7 @@ def _columns(data: Tensor, numbers: Tensor) -> Tensor:
 
 
 def _outputs(data: Tensor, units: Kept | None) -> tuple[_Features, Tensor]:
-    """The features of a layer's output, which are its units in each direction, without what fills up."""
+    """Gives the features of a layer's output: its units in each direction, without what fills up."""
     if units is None:
         return _Features(None), data
     numbers = torch.cat([part + at * units.size for at, part in enumerate(units.parts)])
@@ -176,7 +176,7 @@ def _outputs(data: Tensor, units: Kept | None) -> tuple[_Features, Tensor]:
 
 
 def _few_states(state: Tensor, units: Kept) -> Tensor:
-    """The first state of kept units, (directions, B, most of a direction)."""
+    """Gives the first state of kept units, (directions, B, most of a direction)."""
     parts = []
     for rows, numbers in zip(state, units.on(state.device), strict=True):
         part = rows.index_select(-1, numbers)
@@ -185,7 +185,7 @@ def _few_states(state: Tensor, units: Kept) -> Tensor:
 
 
 def _whole_states(state: Tensor, units: Kept) -> Tensor:
-    """The last state of all, 0 where a unit is not there."""
+    """Gives the last state of all, 0 where a unit is not there."""
     parts = []
     for rows, numbers in zip(state, units.on(state.device), strict=True):
         whole = rows.new_zeros(len(rows), units.size)

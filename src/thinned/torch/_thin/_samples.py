@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ _CHANNELS = tuple(
 
 
 def ranks_of(graph: Graph, inside: list[fx.Node], stream: fx.Node) -> frozenset[int]:
-    """How many dimensions the residual stream may have.
+    """Tells how many dimensions the residual stream may have.
 
     All but some samples are NaN, which nothing may spread to these; and they alone give the same numbers. The
     shape of a branch's input is not known here, so a few are tried of each rank.
@@ -35,6 +35,7 @@ def ranks_of(graph: Graph, inside: list[fx.Node], stream: fx.Node) -> frozenset[
     mixed: set[int] = set()
     tried: set[int] = set()
     modules = [graph.calls[node] for node in inside if node in graph.calls]
+    check_numbers(modules)
     with masked(), evaluating(modules), torch.no_grad():
         for rank, make in _inputs(modules):
             again = rank in tried
@@ -52,8 +53,21 @@ def ranks_of(graph: Graph, inside: list[fx.Node], stream: fx.Node) -> frozenset[
     return frozenset(apart)
 
 
+def check_numbers(modules: Iterable[torch.nn.Module]) -> None:
+    """Refuse modules without numbers, of which a run shows nothing.
+
+    Raises:
+        StaysError: `its weights are on the meta device …`.
+    """
+    if any(weight.is_meta for module in modules for weight in module.parameters()):
+        raise StaysError(
+            "its weights are on the meta device, and a run shows whether samples or heads are mixed: take "
+            "thin(model) when they are loaded"
+        )
+
+
 def _keeps_apart(graph: Graph, inside: list[fx.Node], stream: fx.Node, x: Tensor) -> bool | None:
-    """Whether some samples have the same results with others and without; None where the branch fails."""
+    """Tells whether samples have the same results with others and without; None if the branch fails."""
     some = x[_SOME]
     among = torch.full_like(x, torch.nan) if x.is_floating_point() else x.clone()
     among[_SOME] = some
@@ -75,7 +89,7 @@ def _keeps_apart(graph: Graph, inside: list[fx.Node], stream: fx.Node, x: Tensor
 
 
 def run(graph: Graph, inside: list[fx.Node], values: dict[fx.Node, Any]) -> Any:
-    """The value of the last of some nodes, by the values of others, to which theirs are added."""
+    """Gives the value of the last of some nodes, by the values of others, to which theirs are added."""
     value: Any = None
     for node in inside:
         args, kwargs = (_filled(graph, given, values) for given in (node.args, node.kwargs))
@@ -97,7 +111,7 @@ def _filled(graph: Graph, given: Any, values: dict[fx.Node, Any]) -> Any:
 
 
 def held(graph: Graph, node: fx.Node) -> Any:
-    """What a node takes from the model, or what the model's code made as it was traced."""
+    """Gives what a node takes from the model, or what the model's code made as it was traced."""
     return node.meta["made"] if "made" in node.meta else operator.attrgetter(str(node.target))(graph.root)
 
 

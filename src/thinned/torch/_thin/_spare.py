@@ -7,13 +7,16 @@ took a third of a step of the dropout paper's network.
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
 
 from thinned.torch import _compat
 
+# The weight holds it: with a dictionary of weak references torch.utils.swap_tensors would refuse the weight.
+_NAME = "_thinned_memory"
 _LEAST = 1 << 17  # bytes; smaller memory comes from the allocator's own lists
 
 
@@ -37,22 +40,23 @@ class _Memory:
         same = self.tensor.shape == like.shape and self.tensor.dtype == like.dtype
         return same and storage.nbytes() == like.nbytes and not storage.is_shared()
 
-
-_spare: WeakIdKeyDictionary = WeakIdKeyDictionary()
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It is not saved with a weight; what is in its place loads with weights_only=True too."""
+        return OrderedDict, ()
 
 
 def memory_for(weight: Tensor) -> Tensor:
     """Memory for a weight's gradient on the CPU: that of its last one where nobody has it any more."""
     if not weight.is_leaf or weight.nbytes < _LEAST:
         return torch.empty(weight.shape, dtype=weight.dtype, device="cpu")
-    memory = _spare.pop(weight, None)  # of two threads one has it
-    if memory is None or not memory.is_free(weight):
+    memory = vars(weight).pop(_NAME, None)  # of two threads one has it
+    if not isinstance(memory, _Memory) or not memory.is_free(weight):
         memory = _Memory(weight)
-    _spare[weight] = memory
+    setattr(weight, _NAME, memory)
     fresh: Tensor = memory.tensor.detach()
     return fresh
 
 
 def forget(weight: Tensor) -> None:
     """Give the memory back."""
-    _spare.pop(weight, None)
+    vars(weight).pop(_NAME, None)

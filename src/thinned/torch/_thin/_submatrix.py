@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -169,6 +170,29 @@ def gathered(whole: Tensor, rows: Index, columns: Index, scale: float) -> Tensor
     part = torch.empty(shape, dtype=whole.dtype, device="cpu")
     _move(_kernel.take, whole, part, rows, columns, scale)
     return part
+
+
+def gathered_many(
+    whole: Tensor, rows: Sequence[Index], columns: Sequence[Index], scale: float
+) -> list[Tensor]:
+    """`gathered` of many parts of one tensor, which is read once for all of them."""
+    if not _is_native(whole) or not whole.numel():
+        return [gathered(whole, *one, scale) for one in zip(rows, columns, strict=True)]
+    _native._borrow_team()
+    whole = whole.detach().contiguous()
+    height, width = whole.shape[:2]
+    along = [_numbers(one, height) for one in rows]
+    across = [_numbers(one, width) for one in columns]
+    sizes = [(tall, wide) for (_, tall), (_, wide) in zip(along, across, strict=True)]
+    parts = [torch.empty((*size, *whole.shape[2:]), dtype=whole.dtype, device="cpu") for size in sizes]
+    some = [k for k, size in enumerate(sizes) if all(size)]  # the address of no numbers is that of all
+    _kernel.take_many(  # type: ignore[misc]
+        *(_native.DTYPES[whole.dtype], whole.data_ptr(), (height, width, math.prod(whole.shape[2:]))),
+        [parts[k].data_ptr() for k in some],
+        *([one[k][place] for k in some] for one in (along, across) for place in (0, 1)),
+        *(scale, torch.get_num_threads()),
+    )
+    return parts
 
 
 def as_sparse(part: Tensor, rows: Any, columns: Index, scale: float, shape: tuple[int, ...]) -> Tensor:

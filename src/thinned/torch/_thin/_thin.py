@@ -126,6 +126,9 @@ def unthin(model: Model) -> Model:
 
     Masks are again each layer's own. Keys, steps and probabilities stay.
 
+    Raises:
+        RuntimeError: `module … is a ParametrizedThinLinear since thin(model): …`; nothing is changed then.
+
     Example:
         >>> import torch
         >>> layers = [torch.nn.Linear(8, 64), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(64, 2)]
@@ -133,6 +136,7 @@ def unthin(model: Model) -> Model:
         >>> unthin(report.model)[0]
         Linear(in_features=8, out_features=64, bias=True)
     """
+    _connection.check_classes(model)
     for module in model.modules():
         state = vars(module)
         before = _compat.HOOKS["forward_pre"](module)
@@ -153,7 +157,7 @@ def unthin(model: Model) -> Model:
 
 
 def _plan(site: torch.nn.Module, found: Graphs, groups: int, fixed: bool) -> _connection.Plan:
-    """What is around a site, the same in all graphs."""
+    """Gives what is around a site, the same in all graphs."""
     kind = type(site)
     torchs = torch_class(site)
     if kind not in _connection.SITES:
@@ -182,7 +186,7 @@ def _axes_of(kind: type[Any]) -> int:
 
 
 def _by_sample(plan: Branch, done: dict[torch.nn.Module, Any], groups: int) -> list[torch.nn.Module]:
-    """Which sites in a branch drop, and do not share their decision with all samples."""
+    """Tells which sites in a branch drop, and do not share their decision with all samples."""
     return [
         other
         for other in plan.others
@@ -191,6 +195,6 @@ def _by_sample(plan: Branch, done: dict[torch.nn.Module, Any], groups: int) -> l
 
 
 def _reads_groups(plan: Branch, done: dict[torch.nn.Module, Any]) -> torch.nn.Module | None:
-    """The site of units from outside of a branch that a module in it reads."""
+    """Gives the site of units from outside of a branch that a module in it reads."""
     chains = ((site, other) for site, other in done.items() if isinstance(other, (Chain, Heads)))
     return next((site for site, other in chains if plan.members.intersection(other.sinks)), None)

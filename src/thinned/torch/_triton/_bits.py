@@ -8,7 +8,7 @@ Annotations here are Triton's, which reads them; so nothing else is annotated.
 import triton
 import triton.language as tl
 
-from thinned.torch._alpha import LIMIT
+from thinned._arguments import SELU_LIMIT as LIMIT
 
 # What an element becomes.
 DROP = tl.constexpr(0)  # kept → x · factor, dropped → 0

@@ -10,10 +10,10 @@ import torch
 import triton  # type: ignore[import-untyped]
 from torch import Tensor
 
-from thinned._arguments import effect, signed
+from thinned._arguments import alpha_numbers, effect, signed
 from thinned._position import row_major
 from thinned.contract import threshold
-from thinned.torch import _alpha, _rate
+from thinned.torch import _capture, _rate
 from thinned.torch._key_tensor import words_of
 from thinned.torch._triton import _bits, _dropout, _numbers, _tile, _turned
 from thinned.torch._triton._layout import layout
@@ -67,7 +67,7 @@ def dropout(
     if not input.numel():
         return out
     if many or key.stride(-1) != 1:
-        key = (key.to(input.device) if many else key).contiguous()
+        key = (on_device("key", key, input) if many else key).contiguous()
     positions = (0,) * many + (row_major(shape[many:]) if strides is None else strides)
     keys = (*key.stride()[:many], *(0,) * (input.dim() - many))
     rates = (0,) * input.dim()
@@ -115,7 +115,7 @@ def numbers(out: Tensor, key: Tensor, base: int, strides: tuple[int, ...], kind:
     if not out.numel():
         return out
     here = bool(many) or _on(out, key)
-    key = (key.to(out.device) if many else key).contiguous()
+    key = (on_device("key", key, out) if many else key).contiguous()
     positions, keys = (0,) * many + strides, (*key.stride()[:many], *(0,) * len(strides))
     still = (0,) * out.dim()
     found = layout(zip(out.shape, still, out.stride(), positions, keys, still, strict=True), 1)
@@ -168,10 +168,17 @@ def arguments(
         else:
             drop, factor = effect(threshold(p.item()), True, inverted)
         if kind in ("alpha", "slope"):
-            factor, _, _ = _alpha.numbers(drop / 2.0**32)
+            factor, _, _ = alpha_numbers(drop / 2.0**32)
         bits = bits_of(factor)
     key, p = (t if flags[flag] else input for t, flag in ((key, "KEY_HERE"), (p, "P_HERE")))
     return (key, p, seed, stream, drop, bits), flags
+
+
+def on_device(name: str, small: Tensor, input: Tensor) -> Tensor:
+    """A tensor that a kernel is to read, where it can."""
+    if small.device != input.device:
+        _capture.check(input, name, small, f"pass {name} on the input's device")
+    return small.to(input.device)
 
 
 def bits_of(number: float) -> int:
@@ -183,14 +190,14 @@ def _shifts(p: Tensor, kind: str, here: bool) -> tuple[int, int]:
     """What alpha dropout adds, and what is dropped becomes; unless the kernel finds it."""
     if kind != "alpha" or here:
         return 0, 0
-    _, shift, low = _alpha.numbers(threshold(p.item()) / 2.0**32)
+    _, shift, low = alpha_numbers(threshold(p.item()) / 2.0**32)
     return bits_of(shift), bits_of(low)
 
 
 def _on_device(p: Tensor, input: Tensor) -> Tensor:
     if p.is_cpu:  # on a device nobody can look at it without waiting
         _rate.check_range(p)
-    return p.to(input.device)
+    return on_device("p", p, input)
 
 
 def _on(input: Tensor, small: Tensor) -> bool:

@@ -19,7 +19,7 @@ from thinned.torch._triton import (
     _attention_queries,
     _tile,
 )
-from thinned.torch._triton._launch import arguments
+from thinned.torch._triton._launch import arguments, on_device
 from thinned.torch._triton._problems import Problems, problems
 from thinned.torch._triton._tiles import tile
 
@@ -141,9 +141,9 @@ class _Call:
         self.base, strides = positions(shape, None, drop.global_shape, drop.start, drop.step)
         strides = row_major(shape) if strides is None else strides
         if many or key.stride(-1) != 1:
-            key = (key.to(self.query.device) if many else key).contiguous()
+            key = (on_device("key", key, self.query) if many else key).contiguous()
         if p.numel() > 1:
-            p = p.to(self.query.device)
+            p = on_device("p", p, self.query)
         self.extra = {
             "position": (*(0,) * many, *strides[:-2]),
             "key": (*key.stride()[:-1], *(0,) * (len(self.batch) - many)),

@@ -10,7 +10,7 @@ import triton  # type: ignore[import-untyped]
 from torch import Tensor
 
 from thinned.torch._triton import _block, _tile
-from thinned.torch._triton._launch import arguments
+from thinned.torch._triton._launch import arguments, on_device
 from thinned.torch._triton._layout import layout
 
 _WORDS = 128  # of a program, one for each thread
@@ -72,7 +72,9 @@ def _blocks(
     samples = input.shape[0]
     shape = (samples, channels, depth, height, triton.cdiv(width, 32))
     found = torch.empty(shape, dtype=torch.int32, device=input.device)
-    what, flags = arguments(input, key.contiguous(), gamma.to(input.device) if gamma.dim() else gamma, False)
+    what, flags = arguments(
+        input, key.contiguous(), on_device("p", gamma, input) if gamma.dim() else gamma, False
+    )
     many = gamma.dim() > 0
     steps = [0 if gamma.shape[axis] == 1 else gamma.stride(axis) for axis in (0, 1)] if many else [0, 0]
     aligned = not any(number % 8 for number in (base, sample, width))

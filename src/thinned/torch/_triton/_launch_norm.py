@@ -101,8 +101,9 @@ def _down_the_columns(operands: tuple[Any, ...], parts: tuple[int, int], options
     """Sums for the gradients of weight and bias of wide rows, if there are such."""
     flags = {name: options[name] for name in ("WEIGHT", "BIAS", "RMS")}
     if flags["WEIGHT"] or flags["BIAS"]:
-        _norm_wide.weights[(parts[0], triton.cdiv(operands[-1], COLUMNS))](
-            *operands, ROWS=parts[1], SPAN=COLUMNS, **flags, enable_fp_fusion=False
+        across = triton.cdiv(operands[-1], COLUMNS)
+        _norm_wide.weights[(parts[0] * across,)](
+            *operands, across, ROWS=parts[1], SPAN=COLUMNS, **flags, enable_fp_fusion=False
         )
 
 

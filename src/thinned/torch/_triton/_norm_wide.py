@@ -189,6 +189,7 @@ def weights(
     bias_parts,
     rows,
     width,
+    across,
     ROWS: tl.constexpr,
     SPAN: tl.constexpr,
     WEIGHT: tl.constexpr,
@@ -197,8 +198,8 @@ def weights(
 ):
     """What ROWS rows add to the gradients of a span of weight and bias."""
     wide: tl.constexpr = tl.float64 if total.dtype.element_ty == tl.float64 else tl.float32
-    part = tl.program_id(0).to(tl.int64)
-    lane = tl.program_id(1) * SPAN + tl.arange(0, SPAN)
+    part = (tl.program_id(0) // across).to(tl.int64)
+    lane = tl.program_id(0) % across * SPAN + tl.arange(0, SPAN)
     of_weight = tl.zeros([SPAN], wide)
     of_bias = tl.zeros([SPAN], wide)
     for i in range(ROWS):

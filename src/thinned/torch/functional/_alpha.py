@@ -7,7 +7,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from thinned._arguments import DROP_ALL, REQUIRED, check_training
+from thinned._arguments import DROP_ALL, REQUIRED, alpha_numbers, check_training
 from thinned._position import as_shape, positions
 from thinned.contract import Key, threshold
 from thinned.torch import _alpha, _cuda, _export, _in_place, _key, _mesh, _native, _rate
@@ -160,6 +160,6 @@ def _affine(p: float | Tensor, drop: int | None) -> tuple[Tensor, Tensor, Tensor
 
 def _of_number(rate: float, flag: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The same for an exported program: what arithmetic stands in it, a quantiser takes for a layer's."""
-    on = (torch.full((), n, dtype=torch.float64, device="cpu") for n in _alpha.numbers(rate))
+    on = (torch.full((), n, dtype=torch.float64, device="cpu") for n in alpha_numbers(rate))
     a_, b_, low = (torch.where(flag, off, n) for n, off in zip(on, (1.0, 0.0, 0.0), strict=True))
     return a_, b_, low

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ class Recurrent(Site, torch.nn.RNNBase):
         """Output and last state, as torch's; `key` and `call` as in `Dropout`."""
         # Where dynamo refuses to trace a recurrent module it goes on to compile each function of it.
         if "torch._dynamo" in sys.modules and not torch.compiler.is_compiling():
-            return torch.compiler.disable(Recurrent._forward)(self, input, hx, key, call)
+            return _undivided()(self, input, hx, key, call)
         return self._forward(input, hx, key, call)
 
     def _forward(self, input: Any, hx: Any, key: MaskKey, call: int | None) -> Any:
@@ -216,6 +217,11 @@ class Recurrent(Site, torch.nn.RNNBase):
 
 
 @functools.cache
+def _undivided() -> Callable[..., Any]:
+    whole: Callable[..., Any] = torch.compiler.disable(Recurrent._forward)
+    return whole
+
+
 def _needs_chunk(weights: list[Tensor]) -> bool:
     """Tells whether these go to cuDNN, which copies, and warns, where they are not one piece of memory."""
     return weights[0].is_cuda and torch.backends.cudnn.is_acceptable(weights[0])

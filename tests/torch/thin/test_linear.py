@@ -1,0 +1,90 @@
+"""The short way of a thin linear map: the gradients of the long one, in every use that torch has for them."""
+
+import pytest
+import torch
+from torch.autograd import forward_ad
+
+from thinned.torch._thin import _linear
+
+ROWS, COLUMNS = torch.tensor([0, 2, 3, 6]), torch.tensor([1, 4, 5])
+
+
+@pytest.fixture(params=[False, True], ids=["matrix", "sequence"])
+def given(request):
+    torch.manual_seed(0)
+    x = torch.randn(*((4, 5) if request.param else (4,)), 3, dtype=torch.float64, requires_grad=True)
+    weight, bias = (torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((7, 6), (7,)))
+    return x, weight, bias
+
+
+def short(x, weight, bias, **options):
+    assert _linear._is_short(x, weight, bias)
+    return _linear.linear(x, weight, bias, ROWS, COLUMNS, 2.0, **options)
+
+
+def plain(x, weight, bias):
+    return torch.nn.functional.linear(x, 2 * weight[ROWS][:, COLUMNS], bias[ROWS])
+
+
+def test_first_and_second_derivatives(given):
+    assert torch.allclose(short(*given), plain(*given))
+    assert torch.autograd.gradcheck(short, given, fast_mode=True)
+    assert torch.autograd.gradgradcheck(short, given, fast_mode=True)
+
+
+@pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (1, 2), (0, 2)])
+def test_those_gradients_alone_that_are_wanted(given, wanted):
+    tensors = [one.detach().requires_grad_(at in wanted) for at, one in enumerate(given)]
+    asked = [tensors[at] for at in wanted]
+    for run in (lambda y: y.square().sum(), lambda y: y.sum()):  # the second one's gradient has no memory
+        found = torch.autograd.grad(run(short(*tensors)), asked)
+        expected = torch.autograd.grad(run(plain(*tensors)), asked)
+        assert all(map(torch.allclose, found, expected))
+
+
+def test_many_gradients_at_once(given):
+    grads = torch.randn(3, *plain(*given).shape, dtype=torch.float64)
+    found, expected = (
+        torch.autograd.grad(run(*given), given, grads, is_grads_batched=True) for run in (short, plain)
+    )
+    assert all(map(torch.allclose, found, expected))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_forward_derivatives_go_the_long_way(given):
+    with forward_ad.dual_level():
+        dual = [forward_ad.make_dual(one.detach(), torch.ones_like(one)) for one in given]
+        assert not _linear._is_short(*dual)
+        found = forward_ad.unpack_dual(_linear.linear(*dual, ROWS, COLUMNS, 2.0)).tangent
+        assert torch.allclose(found, forward_ad.unpack_dual(plain(*dual)).tangent)
+
+
+def test_a_backward_pass_within_autocast_keeps_its_precision(given):
+    single = [one.detach().float().requires_grad_() for one in given]
+    out = short(*single).square().sum()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out.backward()
+    found = [one.grad for one in single]
+    expected = torch.autograd.grad(plain(*single).square().sum(), single)
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_weight_that_changed_since_is_an_error_where_its_values_are_needed(given):
+    x, weight, bias = given
+    out = short(x, weight, bias).sum()
+    with torch.no_grad():
+        weight.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.backward()
+    first = short(x.detach(), weight, bias).sum()
+    with torch.no_grad():
+        weight.mul_(2)
+    first.backward()
+
+
+def test_weights_without_memory_in_order_go_the_long_way(given):
+    x, weight, bias = given
+    turned = weight.t().contiguous().t()
+    assert not _linear._is_short(x, turned, bias)
+    found = _linear.linear(x, turned, bias, ROWS, COLUMNS, 2.0)
+    assert torch.allclose(found, plain(x, weight, bias))
