@@ -148,7 +148,9 @@ def test_a_linear_maps_part_and_its_gradient(path, kept, dtype):
         expected = np.zeros_like(whole)
         expected[at] = times(whole.reshape(-1)[: tall * wide].reshape(tall, wide), SCALE)
         left, of_bias = values(random, (70, tall), dtype), np.full(height, 77, dtype)
-        _kernel.linear_gradient(of, *map(_kernel.address, (whole, left)), 70, _kernel.address(of_bias), *sizes)
+        _kernel.linear_gradient(
+            of, *map(_kernel.address, (whole, left)), 70, _kernel.address(of_bias), *sizes
+        )
         assert whole.tobytes() == expected.tobytes()
         assert untouched(room)
         sums = np.zeros(height)
