@@ -42,8 +42,6 @@ _VIEWS = {_aten.view.default}
 _ROWS = 64
 # Multiplications of a map from which on the 50 µs of a call for each sample are not most of what it takes.
 _PRODUCTS = 1 << 22
-# Samples for which a weight is read once: 8 parts of 1 MiB stay in a cache until they are multiplied by.
-_TOGETHER = 8
 
 
 @dataclass(frozen=True)
