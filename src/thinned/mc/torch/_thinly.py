@@ -297,8 +297,9 @@ def _map(node: Any, now: dict[Any, Value], out: _Kept | None, inward: _Kept | No
     each: list[Tensor] = []
     for begin in range(0, samples, _TOGETHER):
         some = range(begin, min(begin + _TOGETHER, samples))
-        kept = [[None if units is None else units.parts[k] for k in some] for units in (out, inward)]
-        parts = gathered_many(weight, *(reversed(kept) if linear else kept), scale)
+        units = (inward, out) if linear else (out, inward)
+        first, second = ([None if one is None else one.parts[k] for k in some] for one in units)
+        parts = gathered_many(weight, first, second, scale)
         each += map(one, some, parts)
     return Many(each) if room is None else room
 
