@@ -298,7 +298,8 @@ def _map(node: Any, now: dict[Any, Value], out: _Kept | None, inward: _Kept | No
     for begin in range(0, samples, _TOGETHER):
         some = range(begin, min(begin + _TOGETHER, samples))
         kept = [[None if units is None else units.parts[k] for k in some] for units in (out, inward)]
-        parts = gathered_many(weight, *(reversed(kept) if linear else kept), scale)
+        first, second = reversed(kept) if linear else kept
+        parts = gathered_many(weight, first, second, scale)
         each += map(one, some, parts)
     return Many(each) if room is None else room
 
