@@ -83,7 +83,7 @@ ROWS = [
     Extra("demo", commands=("-m thinned demo --quick", "-m thinned conformance --help")),
     Extra("bench", commands=("-m thinned bench --quick",)),
     Extra("check", commands=(f"{PYTEST} {TESTS}/contract/test_contract.py",)),
-    Extra("docs", commands=(f"{run.ROOT}/docs/_site/build.py --stage",), label="docs"),
+    Extra("docs", commands=(f"{run.ROOT}/docs/_site/build.py --stage",)),
     Extra("test", commands=(f"{PYTEST} -m 'not full' {TESTS}/numpy",)),
     Extra("dev", commands=("-m ruff --version", "-m mypy --version")),
 ]

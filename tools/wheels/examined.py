@@ -14,6 +14,7 @@ from pathlib import Path
 import lief
 from targets import GLIBC, MACOS, Target
 
+lief.logging.disable()  # it warns of indices that it then does not need
 # A code path that was compiled has its name in the module.
 PATHS = {"x86_64": (b"avx512", b"avx2", b"baseline", b"portable"), "arm": (b"baseline", b"portable")}
 
