@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,12 +35,12 @@ class Kept:
     _features: dict[tuple[int, int], Kept] = field(default_factory=dict)
     _elsewhere: dict[torch.device, tuple[Tensor, ...]] = field(default_factory=dict)
 
-    @functools.cached_property
+    @property
     def width(self) -> int:
         """Units of a thinned tensor: the most of a group, at least 1; where one keeps fewer the rest is 0."""
         return max(self.outer * self.inner, *(part.shape[0] for part in self.parts))
 
-    @functools.cached_property
+    @property
     def whole(self) -> bool:
         """Whether nothing is to be done: p is 0."""
         return self.scale == 1.0 and all(part.shape[0] == self.size for part in self.parts)

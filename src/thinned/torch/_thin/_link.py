@@ -19,12 +19,12 @@ from thinned.torch._thin._kept import Kept
 
 def unwatched() -> bool:
     """Whether no tool looks at this call, and no checkpoint: what is asked of those is asked once."""
-    return (
-        not (
-            THREAD.entered or SWITCH.masks or _compat.function_modes() or _compat.dispatch_modes() or traced()
-        )
-        and _compat.outside_checkpoints()
+    if torch.compiler.is_compiling():  # the compiler does not know the modes that are asked for below
+        return False
+    watched = (
+        THREAD.entered or SWITCH.masks or _compat.function_modes() or _compat.dispatch_modes() or traced()
     )
+    return not watched and _compat.outside_checkpoints()
 
 
 class _Now(threading.local):
