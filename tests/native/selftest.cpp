@@ -13,6 +13,7 @@
 #include "environment.h"
 #include "layout.h"
 #include "value.h"
+#include "parts.h"
 #include "verbs.h"
 
 namespace {
@@ -257,6 +258,7 @@ int main(int argc, char** argv) {
     additions(**k, rounds);
     rows_with_keys(**k, rounds);
     deviates(**k, rounds);
+    parts_of_matrices(**k, rounds);
   }
   std::printf("\n%ld checks passed, %d failed\n", checks - failures, failures);
   return failures != 0;

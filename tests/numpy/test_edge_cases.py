@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import thinned
-from thinned import Key
+from thinned import Key, _overlap
 
 X = np.ones((4, 6), np.float32)
 
@@ -262,3 +262,20 @@ def test_out_that_interleaves_with_itself_and_with_x():
 def test_number_of_threads(n, error):
     with pytest.raises(error, match="n must be"):
         thinned.set_num_threads(n)
+
+
+def test_memory_that_nobody_can_tell_apart_in_time_counts_as_shared(monkeypatch):
+    """What is asked, of NumPy or of strides, is bounded: no answer is taken for the bad one."""
+
+    def no_answer(*_, **__):
+        raise np.exceptions.TooHardError
+
+    assert not _overlap.overlaps_itself((0, 3), (1, 1))
+    monkeypatch.setattr(_overlap, "_PATIENCE", 0)
+    memory = np.ones(60, np.float32)
+    tangled = np.lib.stride_tricks.as_strided(memory, (3, 2), (8, 12))
+    with pytest.raises(ValueError, match="share memory"):
+        drop(tangled, out=tangled)
+    monkeypatch.setattr(np, "shares_memory", no_answer)
+    with pytest.raises(ValueError, match="out overlaps x"):
+        drop(memory[::2], out=memory[1::2])

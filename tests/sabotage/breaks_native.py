@@ -10,6 +10,28 @@ which numbers of a row are the largest | largest.cpp |
 -uint64_t(~u) << 32
 +uint64_t(u) << 32
 
+doubles that AVX-512 squeezes | columns_avx512.h | kernel/test_submatrix.py
+-_mm512_maskz_compress_pd(__mmask8(bits), v)
++_mm512_maskz_compress_pd(__mmask8(bits ^ 1), v)
+
+zeros between what AVX2 spreads | columns_avx2.h | kernel/test_submatrix.py
+-made.spread[bits][lane] = uint8_t(kept ? next : 0x80);
++made.spread[bits][lane] = uint8_t(kept ? next : 0x00);
+
+the scale of what is put one by one | columns.h | kernel/test_submatrix.py
+-++k) row[c.numbers[k]] = scaled_once(part[k], c);
++++k) row[c.numbers[k]] = part[k];
+
+a row that is read before one is written where it stood | submatrix.cpp |
+    kernel/test_submatrix.py::test_a_linear_maps_part_and_its_gradient
+-t.part(--left), row_of_part.size());
++t.part(--left), row_of_part.size() / 2);
+
+which columns are added up | submatrix.cpp |
+    kernel/test_submatrix.py::test_a_linear_maps_part_and_its_gradient
+-some[k] += x[r * width + begin + k];
++some[k] += x[r * width + k];
+
 lane order of the portable path | isa_portable.cpp | kernel/test_paths.py::test_known_digests
 -static V counters(int chain) { return uint64_t(chain); }
 +static V counters(int chain) { return uint64_t(chain ^ 1); }

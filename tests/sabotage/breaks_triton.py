@@ -74,6 +74,36 @@ whose turn a key of Triton's numbers is | _triton/_numbers.py |
 -tl.load(key + key_at + 1, mask=inside, other=0)
 +tl.load(key + 1 + key_at * 0, mask=inside, other=0)
 
+what Triton's alpha dropout adds to what is kept | _triton/_bits.py |
+    triton/test_kernels.py::test_interpreted[kernels]
+-x.to(wide) * factor.to(wide) + shift.to(wide), low.to(wide)
++x.to(wide) * factor.to(wide) + low.to(wide), low.to(wide)
+
+the factor of Triton's alpha dropout, read from memory | _triton/_bits.py |
+    triton/test_kernels.py::test_interpreted[kernels]
+-tl.sqrt((limit * r + 1.0) * (1.0 - r))
++tl.sqrt((limit * r + 1.0) * r)
+
+where a row of the seeds of Triton's DropBlock begins | _triton/_block.py |
+    triton/test_kernels.py::test_interpreted[kernels]
+-(channel * rows + row % rows) * width + begin
++(channel * rows + row % rows) * (width + 1) + begin
+
+how far Triton's blocks grow along a row | _triton/_block.py |
+    triton/test_kernels.py::test_interpreted[kernels]
+-step = tl.minimum(window, block_width - window)
++step = tl.minimum(window, block_width - window + 1)
+
+which bit of Triton's blocks is an element's | _triton/_block.py |
+    triton/test_kernels.py::test_interpreted[kernels]
+-(word >> (bit & 31).to(tl.uint32)) & 1 == 0
++(word >> (bit & 30).to(tl.uint32)) & 1 == 0
+
+what a sample of Triton's DropBlock has kept | _triton/_block.py |
+    triton/test_kernels.py::test_interpreted[kernels]
+-rest = size - tl.sum(lost, 0)
++rest = size - tl.sum(lost, 0) + 1
+
 the product that torch's operators and Inductor's loop make | _plain.py |
     torch/test_inductor.py::test_what_an_operator_is_taken_apart_into_has_its_bits
 -return (product >> 32) + a, product & contract.WORD

@@ -1,12 +1,14 @@
 """Figures of `thinned bench --gpu-model`: a change that costs speed on a GPU shows where there is none."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from thinned.bench._gpu_model import CASES, Row, rows, select
-from thinned.bench._gpu_model._code import blocks, by_pipe, usual
+from thinned.bench._gpu_model import CASES, CHIPS, SCORES, Row, merged, rows, select, write
+from thinned.bench._gpu_model._code import around, blocks, by_pipe, usual
 from thinned.cli.bench import bench
 
 # Instructions of a thread for one element of 256 Mi, those of the logic pipe, and time over a copy's.
@@ -42,10 +44,12 @@ def test_dropout_of_bfloat16_is_bound_by_memory(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--gpu-model", "dropuot"], "no case of the GPU model has 'dropuot'; there are dropout,"),
+        (["--gpu-model", "dropuot"], "no case of the GPU model has 'dropuot'; there are alpha_dropout,"),
         (["--gpu-model", "dropout", "--arch", "sm_70"], "arch must be of sm_80, sm_90, sm_100, gfx942, got"),
         (["--gpu-model", "--quick"], "--gpu-model measures nothing"),
         (["--arch", "sm_90"], "give --gpu-model with them"),
+        (["--merge"], "give --gpu-model with them"),
+        (["--gpu-model", "--merge"], "--merge keeps the rows of an earlier .json file: give it with --out"),
         (["--gpu-model", "--out", "model.txt"], "a result is written as .json or .md, got 'model.txt'"),
     ],
 )
@@ -57,7 +61,7 @@ def test_what_the_command_refuses(words, said):
 
 def test_the_command_names_its_cases():
     ran = CliRunner().invoke(bench, ["--gpu-model", "--list"])
-    assert set(ran.output.split("\n")) - {""} == {case.name for case in CASES}
+    assert set(ran.output.split("\n")) - {""} == {case.name for case in (*CASES, *SCORES)}
 
 
 def test_without_triton_the_command_names_the_remedy(monkeypatch):
@@ -86,8 +90,8 @@ def test_a_transposed_layout_is_bound_by_memory(arch):
 @pytest.mark.full
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "gfx942"])
 def test_nothing_is_spilled(arch):
-    found = rows(select(""), [arch])
-    assert len(found) >= 12
+    found = rows(CASES, [arch])
+    assert len(found) == len(CASES)
     assert not {row.kernel for row in found if row.spilled}
 
 
@@ -116,3 +120,59 @@ def test_the_usual_way_seeks_ties_finds_none_and_stores_a_whole_piece():
         "IMAD.WIDE.U32", "BRA", "REDUX.MAX.S32", "BRA", "BRA", "STG.E.128", "EXIT",
     ]  # fmt: skip
     assert by_pipe(names, "cuda") == {"wide": 1, "other": 4, "memory": 2}
+
+
+LOOPS = """
+        /*0000*/                   MOV R1, R2 ;
+        /*0010*/                   BRA.U UP0, `(.L_x_3) ;
+.L_x_1:
+        /*0020*/                   LDG.E.128 R4, desc[UR4][R2.64] ;
+        /*0030*/                   FADD R4, R4, R5 ;
+        /*0040*/               @P0 BRA `(.L_x_1) ;
+        /*0050*/                   BRA `(.L_x_2) ;
+.L_x_2:
+        /*0060*/                   LDG.E R6, desc[UR4][R2.64] ;
+        /*0070*/               @P1 BRA `(.L_x_2) ;
+        /*0080*/                   STG.E desc[UR4][R2.64], R6 ;
+.L_x_3:
+        /*0090*/                   EXIT ;
+"""
+
+
+def test_the_usual_way_goes_round_each_loop_once_though_it_is_shorter_past_them():
+    names = usual(LOOPS, "cuda")
+    assert names == [
+        "MOV", "BRA.U", "LDG.E.128", "FADD", "BRA", "BRA", "LDG.E", "BRA", "STG.E", "EXIT",
+    ]  # fmt: skip
+    assert around(LOOPS, "cuda") == ["LDG.E", "BRA"]
+    assert around(LOOPS, "cuda", ("FADD",)) == ["LDG.E.128", "FADD", "BRA"]
+
+
+def test_the_table_is_whole_and_says_what_it_may():
+    """Every case on every GPU that has its kernel; what exceeds a copy is in docs/torch/cuda.md."""
+    folder = Path(__file__).parents[2] / "benchmarks" / "gpu"
+    found = [Row(**row) for row in json.loads((folder / "model.json").read_text())]
+    said = {(row.kernel, row.dtype, row.elements, row.arch) for row in found}
+    assert said == {
+        (*case.label().values(), arch)
+        for case in (*CASES, *SCORES)
+        for arch in CHIPS
+        if arch != "gfx942" or case in CASES
+    }
+    assert len(found) == len(said)
+    assert not [row for row in found if row.spilled]
+    slow = {"float32": 1.05, "bfloat16": 1.15, "float16": 1.15}
+    over = {row.kernel for row in found if row.without is None and row.arch == "sm_90"
+            and row.bound > slow[row.dtype]}  # fmt: skip
+    assert over == {"gaussian_dropout"}
+    assert (folder / "model.md").read_text().count("| attention") == len(SCORES) * 3
+
+
+def test_parts_are_merged_into_one_table(tmp_path):
+    text = (Path(__file__).parents[2] / "benchmarks" / "gpu" / "model.json").read_text()
+    rows = [Row(**row) for row in json.loads(text)]
+    file = tmp_path / "model.json"
+    write(rows[10:], file)
+    assert merged(rows[:20], file) == rows
+    write([replace(rows[0], kernel="no case any more"), *rows[1:]], file)
+    assert merged([], file) == rows[1:]

@@ -19,8 +19,8 @@ from thinned.torch._native import DTYPES
 def has_triton() -> bool:
     """Tells whether the kernels' compiler is installed: torch for CUDA brings it, but for Windows.
 
-    Triton before 3.4, which torch 2.7 brings, takes no tuples. It is asked once, of the first tensor on a
-    GPU, and where the answer is no, a warning says so: torch's operators are many times slower.
+    Triton before 3.4 cannot index a tuple of constants, and before 3.3 takes none; torch 2.7 and 2.6 bring
+    such. It is asked once, of the first tensor on a GPU, and where the answer is no, a warning says so.
     """
     return _has_triton()
 

@@ -32,3 +32,30 @@ def test_a_row(code, said):
     assert not report.left
     assert report.share < 1
     assert said in str(report)
+
+
+class Cells(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.out = nn.DropoutWrapper(torch.nn.LSTMCell(4, 8), 0.5), torch.nn.Linear(8, 2)
+
+    def forward(self, x, state):
+        return self.out(self.cell(x, state)[0])
+
+
+INSIDE = {
+    "a recurrent layer of torch": (torch.nn.Sequential(torch.nn.LSTM(4, 8, 2, dropout=0.5)), {"0"}),
+    "attention of torch": (
+        torch.nn.TransformerEncoderLayer(8, 2, 16),
+        {"dropout", "dropout1", "dropout2", "self_attn"},
+    ),
+    "a loop over cells": (Cells(), {"cell"}),
+}
+
+
+@pytest.mark.parametrize(("model", "sites"), INSIDE.values(), ids=INSIDE)
+def test_the_report_names_all_that_stays_masked(model, sites):
+    report = thin(model)
+    assert not report.thinned
+    assert set(report.left) == sites
+    assert not any("nothing that is not" in why for why in report.left.values())

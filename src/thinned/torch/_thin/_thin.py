@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from thinned.contract import check_integer
-from thinned.torch import _compat
+from thinned.torch import _compat, nn
 from thinned.torch._conversion._report import Model
 from thinned.torch._conversion._walk import copied, foreign, named, torch_class
 from thinned.torch._site import Site
@@ -96,6 +96,7 @@ def thin(
             done[module] = _plan(module, found, groups, fixed)
         except StaysError as reason:
             left[name] = str(reason)
+    left |= _holders(names)
     for site, plan in list(done.items()):
         if isinstance(plan, Branch) and (inside := _by_sample(plan, done, groups)):
             left[names[site]] = (
@@ -163,6 +164,11 @@ def _plan(site: torch.nn.Module, found: Graphs, groups: int, fixed: bool) -> _co
     if kind not in _connection.SITES:
         if not isinstance(site, Site) and torchs is not None and (problem := foreign(site, torchs)):
             raise StaysError(problem)
+        if kind is nn.DropoutWrapper:
+            raise StaysError(
+                "DropoutWrapper is called once for each time by a loop, each call with its own decision: "
+                "nn.LSTM(…, hidden_p=…) shares it over time"
+            )
         raise StaysError(f"{kind.__name__} drops nothing that is not to be computed")
     if groups > 1 and not getattr(site, "batch_first", True):
         raise StaysError("batch_first=False: groups are parts of the first dimension, which is time")
@@ -179,6 +185,19 @@ def _plan(site: torch.nn.Module, found: Graphs, groups: int, fixed: bool) -> _co
     if any(plan != plans[0] for plan in plans):
         raise StaysError("training and evaluation, or optional arguments, lead from it to other places")
     return plans[0]
+
+
+def _holders(names: dict[torch.nn.Module, str]) -> dict[str, str]:
+    """Gives layers of torch.nn that drop inside of them, by a number that they hold."""
+    found: dict[str, str] = {}
+    for module, name in names.items():
+        kinds = (torch.nn.RNNBase, torch.nn.MultiheadAttention)
+        if isinstance(module, kinds) and not isinstance(module, Site) and module.dropout:
+            found[name] = (
+                f"dropout={module.dropout} of torch.nn's {type(module).__name__} decides for each element: "
+                "thinned.torch.convert(model) makes it a layer that may share decisions"
+            )
+    return found
 
 
 def _axes_of(kind: type[Any]) -> int:
