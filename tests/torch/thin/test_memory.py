@@ -159,41 +159,51 @@ def test_a_weight_of_another_type_has_memory_of_that(dtype):
 
 
 @pytest.mark.parametrize("copied", [False, True])
-def test_of_two_threads_at_any_line_one_has_the_memory(copied):
-    """Another thread runs between any two lines of the first, as Python may switch there."""
-    lines = 0
-    while True:
-        model = wide()
-        backward(model)
-        model.zero_grad()
-        weight = model[0].weight
-        other = copy.copy(weight) if copied else weight  # a copy has its attributes
-        found, left = [], [lines]
+def test_of_two_threads_one_has_the_memory(copied):
+    """The other runs between any two instructions of the first, as Python may switch there."""
+    model = wide()
+    backward(model)
+    model.zero_grad()
+    weight = model[0].weight
+    other = copy.copy(weight) if copied else weight  # a copy has its attributes
+    kept = kept_by(weight)._tensor.data_ptr()
+    instructions, ran = 0, True
+    while ran:
+        addresses = _interrupted(weight, other, instructions)
+        assert addresses.count(kept) == 1, instructions
+        instructions, ran = instructions + 1, len(addresses) == 2
+    assert instructions > 50
 
-        def line(frame, event, _, found=found, left=left, other=other):
-            if frame.f_code.co_filename != _spare.__file__:
-                return None
-            if event == "line":
-                left[0] -= 1
-                if left[0] == -1:
-                    thread = threading.Thread(
-                        target=lambda: found.append(_spare.memory_for(other, (60, 30), other.dtype))
-                    )
-                    thread.start()
-                    thread.join()
-            return line
 
-        before = sys.gettrace()
-        sys.settrace(line)
-        try:
-            mine = _spare.memory_for(weight, (60, 30), weight.dtype)
-        finally:
-            sys.settrace(before)
-        if not found:
-            break
-        assert found[0].data_ptr() != mine.data_ptr(), lines
-        lines += 1
-    assert lines > 5
+def _interrupted(weight, other, left):
+    """Which memory a thread is given, and which another one after some instructions of the first."""
+    found = []
+
+    def run():
+        found.append(_spare.memory_for(other, (60, 30), other.dtype))
+
+    def trace(frame, event, _):
+        nonlocal left
+        if frame.f_code.co_filename != _spare.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left == -1:
+                thread = threading.Thread(target=run)
+                thread.start()
+                thread.join()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        found.append(_spare.memory_for(weight, (60, 30), weight.dtype))
+    finally:
+        sys.settrace(before)
+    addresses = [one.data_ptr() for one in found]
+    found.clear()  # the memory is free again
+    return addresses
 
 
 def adding_up(model):

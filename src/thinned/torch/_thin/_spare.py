@@ -66,7 +66,8 @@ def memory_for(weight: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Te
 
     Args:
         weight: holds the memory.
-        shape, dtype: of the gradient: those that the weight had in the forward pass.
+        shape: of the gradient: that which the weight had in the forward pass.
+        dtype: likewise.
     """
     if (
         not weight.is_leaf
