@@ -67,11 +67,14 @@ def _is_short(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and all(one is None or (one.dtype is dtype and one.is_cpu) for one in (weight, bias))
         and all(one is None or one.is_contiguous() for one in (input, weight, bias))
         and (bias is None or bias.shape == weight.shape[:1])  # the kernel looks at no bounds
-        and type(weight) in (Tensor, torch.nn.Parameter)
-        and not weight.is_neg()
+        and all(one is None or _is_plain(one) for one in (weight, bias))
         and not _compat.forward_derivatives()
         and not torch.is_autocast_enabled("cpu")
     )
+
+
+def _is_plain(weight: Tensor) -> bool:
+    return type(weight) in (Tensor, torch.nn.Parameter) and not weight.is_neg()
 
 
 class _Linear(torch.autograd.Function):
