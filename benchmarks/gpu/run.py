@@ -88,8 +88,9 @@ def trouble() -> str | None:
             torch.cuda.init()
             why = "no GPU is visible (CUDA_VISIBLE_DEVICES?)"
         except Exception as error:  # what the driver says
-            why = str(error).strip().splitlines()[0]
-        return f"torch {torch.__version__}, built for CUDA {torch.version.cuda}, has no GPU: {why}"
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        built = f"CUDA {torch.version.cuda}" if torch.version.hip is None else f"ROCm {torch.version.hip}"
+        return f"torch {torch.__version__}, built for {built}, has no GPU: {why}"
     major, minor = torch.cuda.get_device_capability()
     if torch.version.hip is None and (major, minor) < (7, 0):
         return (

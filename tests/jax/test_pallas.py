@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as Spec
 
 import thinned
 from thinned import Key, contract
-from thinned.jax import _philox, pallas
+from thinned.jax import _philox, fold, pallas
 
 KEY = Key(2**63 + 11, 2**40 + 3)
 
@@ -97,3 +99,104 @@ def test_it_is_lowered_for_cuda():
     call = jax.jit(lambda x: pallas.dropout(x, 0.3, key=KEY, training=True))
     text = call.trace(jnp.ones(2048)).lower(lowering_platforms=("cuda",)).as_text()
     assert "triton" in text
+
+
+def dropped(x, key):
+    return thinned.dropout(np.asarray(x), 0.3, key=key, training=True)
+
+
+KEYS = [KEY.fold(n) for n in range(3)]
+ROWS = numbers((3, 1024))
+EACH = np.stack([dropped(row, key) for row, key in zip(ROWS, KEYS, strict=True)])
+
+
+@pytest.fixture
+def keys():
+    return jnp.stack([fold(KEY, n) for n in range(3)])
+
+
+@pytest.mark.full
+def test_vmap_over_keys_and_rows_and_its_gradient(keys):
+    each = jax.vmap(lambda x, key: ours(x, key=key))
+    np.testing.assert_array_equal(each(ROWS, keys), EACH)
+    upstream = ROWS[::-1]
+    back = jax.vjp(lambda x: each(x, keys), ROWS)[1](jnp.asarray(upstream))[0]
+    np.testing.assert_array_equal(
+        back, np.stack([dropped(g, key) for g, key in zip(upstream, KEYS, strict=True)])
+    )
+    same = jax.vmap(lambda key: ours(ROWS[0], key=key))(keys)
+    np.testing.assert_array_equal(same, np.stack([dropped(ROWS[0], key) for key in KEYS]))
+
+
+@pytest.mark.full
+def test_a_scan_over_keys_and_its_gradient(keys):
+    def total(x):
+        step = lambda sum, one: (sum + ours(one[0], key=one[1]).sum(), ours(one[0], key=one[1]))  # noqa: E731
+        return jax.lax.scan(step, jnp.zeros(()), (x, keys))
+
+    gradient, found = jax.grad(total, has_aux=True)(jnp.asarray(ROWS))
+    np.testing.assert_array_equal(found, EACH)
+    np.testing.assert_array_equal(gradient, np.stack([dropped(np.ones_like(ROWS[0]), key) for key in KEYS]))
+
+
+@pytest.mark.full
+def test_a_checkpoint_draws_the_mask_again(keys):
+    loss = jax.checkpoint(lambda x, key: ours(x, key=key).sum())
+    for key, own in zip(keys, KEYS, strict=True):
+        np.testing.assert_array_equal(
+            jax.grad(loss)(jnp.asarray(ROWS[0]), key), dropped(np.ones_like(ROWS[0]), own)
+        )
+
+
+ROWS_OF = Spec("a")
+
+
+def over_a_mesh(interpret, spec=ROWS_OF, **options):
+    """Each device's rows by a key of its own."""
+    mesh = Mesh(np.array(jax.devices()[:2]), ("a",))
+
+    def part(x):
+        key = fold(KEY, jax.lax.axis_index("a"))
+        return pallas.dropout(x, 0.3, key=key, training=True, interpret=interpret)
+
+    return jax.shard_map(part, mesh=mesh, in_specs=spec, out_specs=Spec("a"), **options)
+
+
+TWO = pytest.mark.skipif(jax.device_count() < 2, reason=f"{jax.device_count()} devices")
+
+
+@TWO
+@pytest.mark.parametrize("spec", [ROWS_OF, Spec()], ids=str)
+def test_shard_map_has_the_kernel_and_its_gradient(spec):
+    """Of rows for each device and of one row for all, whose gradient is the sum of the devices'."""
+    of = over_a_mesh(False, spec)
+    x = jax.ShapeDtypeStruct((2, 1024), np.float32)
+    assert "pallas_call" in str(jax.make_jaxpr(of)(x))
+    gradient = jax.make_jaxpr(jax.grad(lambda x: of(x).sum()))(x)
+    assert "pallas_call" in str(gradient)
+    assert gradient.out_avals[0].shape == (2, 1024)
+
+
+@TWO
+@pytest.mark.full
+@pytest.mark.parametrize("check_vma", [False, True])
+def test_shard_map_has_the_bits_of_each_parts_key(check_vma):
+    of = over_a_mesh(True, check_vma=check_vma)
+    np.testing.assert_array_equal(jax.jit(of)(ROWS[:2]), EACH[:2])
+    if check_vma:  # the gradient of what all devices share is a sum
+        shared = jax.grad(lambda x: over_a_mesh(True, Spec())(x).sum())(jnp.asarray(ROWS[:1]))
+        ones = np.ones_like(ROWS[0])
+        np.testing.assert_array_equal(shared[0], dropped(ones, KEYS[0]) + dropped(ones, KEYS[1]))
+
+
+@TWO
+@pytest.mark.full
+def test_shard_map_is_lowered_for_cuda():
+    text = jax.jit(over_a_mesh(False)).trace(ROWS[:2]).lower(lowering_platforms=("cuda",)).as_text()
+    assert "triton" in text
+
+
+@pytest.mark.full
+def test_vmap_is_lowered_for_cuda(keys):
+    call = jax.jit(jax.vmap(lambda x, key: pallas.dropout(x, 0.3, key=key, training=True)))
+    assert "triton" in call.trace(ROWS, keys).lower(lowering_platforms=("cuda",)).as_text()

@@ -6,6 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from gpu_page import kernels
+from public_names import public_names
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "torch"
@@ -82,6 +84,14 @@ def test_every_public_name_is_in_the_pages(module):
     names = importlib.import_module(module).__all__
     missing = [name for name in names if not re.search(rf"(?<!\w){name}(?!\w)", text)]
     assert not missing
+
+
+def test_every_verb_and_layer_has_a_row_of_the_gpus_page():
+    """Which kernel it has there, tests/triton/census.py sees."""
+    public = public_names()
+    verbs = [*public["thinned.torch.functional"], *public["thinned.torch.flex"]]
+    layers = [name for name in public["thinned.torch.nn"] if name[0].isupper()]
+    assert {name.partition(" ")[0] for name in kernels()} == {*verbs, *layers}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -9,7 +9,7 @@ from arrays import DTYPES, launch, numbers, rate
 
 from thinned import Key
 from thinned.torch import _key
-from thinned.torch._triton import _launch, _launch_norm
+from thinned.torch._triton import _launch, _launch_block, _launch_norm
 
 KEY = Key(3, 5)
 # Whether numbers are widened and rounded is all that tells one dtype's code from another's: a kernel takes
@@ -43,6 +43,32 @@ def test_arithmetic_rounds_as_the_contract_says(made, dtype):
     launch(x.reshape(64, 64).t(), 0.1, KEY)
     assert len(made) == 3
     rounds_by_itself(made)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_arithmetic_of_alpha_and_blocks_rounds_as_their_definition_says(made, dtype):
+    """A product and a sum are two roundings in alpha dropout, and a product one in the others."""
+    x = numbers((4, 6, 8, 16), dtype)
+    for kind in ("alpha", "slope"):
+        for strides in (None, (6, 1, 0, 0)):
+            _launch.dropout(x, torch.empty_like(x), BITS, rate(0.1), True, 0, strides, kind)
+    _launch_block.drop_block(x, BITS, rate(0.1), (3, 3), 0, 6 * 6 * 14, True, False)
+    assert len(made) == 8
+    rounds_by_itself(made)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.usefixtures("small_tensors_are_in_device_memory")
+def test_alphas_numbers_of_a_p_in_memory_are_computed_in_double(made, dtype):
+    x = numbers(2**12, dtype)
+    _launch.dropout(x, torch.empty_like(x), BITS, rate(0.1), True, 0, None, "alpha")
+    (kernel,) = made
+    rounds_by_itself(made)
+    for operation in ("div.rn.f64", "sqrt.rn.f64"):
+        assert operation in kernel.asm["ptx"]
+    assert re.search(r"ld\.global\.(v4\.b32|v2\.b64)", kernel.asm["ptx"])
 
 
 @pytest.mark.full  # three seconds

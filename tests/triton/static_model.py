@@ -87,6 +87,34 @@ def test_a_transposed_layout_is_bound_by_memory(arch):
         assert row.instructions <= 33
 
 
+# Instructions of a thread for an element, by kernel and dtype, and the bytes of its loads and stores. Seeds
+# read nothing; what grows moves words of 32 places.
+MOST_OF_OTHERS = {
+    "alpha_dropout float32 256Mi": (22.5, 16, 16),
+    "alpha_dropout bfloat16 256Mi": (19.5, 16, 16),
+    "alpha_dropout, backward bfloat16": (18.5, 16, 16),
+    "feature_alpha_dropout bfloat16": (11.5, 16, 16),
+    "drop_block2d float32": (29.0, 16, 16),
+    "drop_block2d bfloat16": (26.0, 16, 16),
+    "drop_block2d, seeds float32": (17.5, 0, 4),
+    "drop_block2d, growing float32": (16.5, 4, 4),
+    "dropout_add float32": (23.5, 16, 16),
+    "gaussian_dropout bfloat16": (245.0, 16, 16),
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+@pytest.mark.parametrize("case", MOST_OF_OTHERS)
+def test_what_each_kernel_takes_for_an_element(case, arch):
+    most, load, store = MOST_OF_OTHERS[case]
+    (row,) = (row for row in rows(select(case), [arch]) if case.startswith(f"{row.kernel} {row.dtype}"))
+    assert (row.spilled, row.load, row.store) == (0, load, store)
+    assert row.instructions <= most
+    if row.kernel != "gaussian_dropout":
+        assert (row.limit, row.pipes.get("double", 0)) == ("memory", 0)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100", "gfx942"])
 def test_nothing_is_spilled(arch):

@@ -98,6 +98,18 @@ def varying_alike(arrays: list[Any]) -> tuple[Any, ...]:
     )
 
 
+def varying_as(array: Any) -> dict[str, Any]:
+    """The argument that has a `jax.ShapeDtypeStruct` vary over axes of a `jax.shard_map` as an array does."""
+    kind = jax.typeof(array)
+    found = {name: getattr(kind, name, None) for name in ("manual_axis_type", "vma")}
+    return next(({name: axes} for name, axes in found.items() if axes is not None), {})
+
+
+def varies(array: Any) -> bool:
+    """Tells whether an array varies over an axis of a `jax.shard_map` that keeps account of that."""
+    return any(getattr(axes, "varying", axes) for axes in varying_as(array).values())
+
+
 @contextlib.contextmanager
 def outside_checkpoints() -> Iterator[None]:
     """Compute, inside `jax.checkpoint`, what is to be known outside: in the trace around it.

@@ -32,12 +32,15 @@ def dropout(x: ArrayLike, p: ArrayLike, *, key: AnyKey, training: bool, interpre
     """Equivalent to `thinned.jax.dropout(x, p, key=key, training=training)`, by a kernel in Pallas.
 
     Args:
-        x: array on one device, a whole one and no shard of a larger; float32, float16 or bfloat16 of a
-            multiple of 1,024 elements and at most 2^35. Others go by `thinned.jax.dropout`.
+        x: array on one device, a whole one; float32, float16 or bfloat16 of a multiple of 1,024 elements and
+            at most 2^35. Others go by `thinned.jax.dropout`. Inside a `jax.shard_map` each part is a whole
+            one, whose positions begin at 0: give each part a key of its own.
         p: drop probability in [0, 1], as there.
         key: as there.
         training: True drops, False evaluates.
-        interpret: run the kernel in `jax.numpy`, on any platform.
+        interpret: run the kernel in `jax.numpy`, on any platform. What varies over an axis of a
+            `jax.shard_map` JAX cannot interpret, unless it has `check_vma=False`: it goes by
+            `thinned.jax.dropout`.
 
     Returns:
         An array like x, with the same bits. It has a gradient by the same kernel, and no forward derivative.
@@ -64,9 +67,11 @@ def dropout(x: ArrayLike, p: ArrayLike, *, key: AnyKey, training: bool, interpre
     _dropout.check_dtype(array, "x")
     if drop == 0 or not 0 < array.size <= _MOST:
         return _dropout.dropout(x, p, key=key, training=training)
+    operands = _dropout.alike(array, words, _rate.words(p, drop))
+    if interpret and _compat.varies(operands[0]):
+        return _dropout.dropout(x, p, key=key, training=training)
     _key.spend(key)
-    threshold = jnp.asarray(_rate.words(p, drop))
-    return _dropped(array, jnp.asarray(words), threshold, interpret)  # type: ignore[no-any-return]
+    return _dropped(*operands, interpret)  # type: ignore[no-any-return]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -80,7 +85,7 @@ def _dropped(x: Any, words: Any, threshold: Any, interpret: bool) -> Any:
         grid=(x.size // _SPAN,),
         in_specs=[*small, tile],
         out_specs=tile,
-        out_shape=jax.ShapeDtypeStruct((x.size // 8, 8), x.dtype),
+        out_shape=jax.ShapeDtypeStruct((x.size // 8, 8), x.dtype, **_compat.varying_as(x)),
         interpret=interpret,
         **({} if interpret else options),
     )
