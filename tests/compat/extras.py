@@ -8,7 +8,9 @@ bytes and the packages of its installation; `also` is installed after that.
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -151,11 +153,9 @@ def tried(python: str, row: Extra, place: Path) -> list[str]:
     (place / "read.py").write_text(READ)
     commands = [[python, "read.py", str(run.ROOT / "docs" / page)] for page in row.pages]
     commands += [[python, *shlex.split(command)] for command in row.commands]
-    shown = [f"examples of {page}" for page in row.pages]
-    shown += [f"`python {command}`".replace(f"{run.ROOT}/", "") for command in row.commands]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **dict(row.environment)}
     wrong = []
-    for command, words in zip(commands, shown, strict=True):
+    for command, words in zip(commands, [*row.pages, *row.commands], strict=True):
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
         if done.returncode:
             (run.BUILD / f"extra-{row.name}.txt").write_text(done.stdout + done.stderr)
@@ -165,10 +165,29 @@ def tried(python: str, row: Extra, place: Path) -> list[str]:
             [python, *shlex.split(row.refused)], cwd=place, env=environment, capture_output=True, text=True
         )
         last = (done.stderr.strip().splitlines() or [""])[-1]
-        shown.append(f"`python {row.refused}` names the extra `{row.needs}`")
         if not done.returncode or f"thinned[{row.needs}]" not in last:
             wrong.append(f"`{row.refused}` said: {last[:200]}")
-    return ["; ".join(shown), "; ".join(wrong).replace("|", "/") or "works"]
+    return [shown(row), "; ".join(wrong).replace("|", "/") or "works"]
+
+
+def shown(row: Extra) -> str:
+    """What is tried, as short as a cell has to be: pages, and commands without their arguments."""
+    pages = ", ".join(page.removesuffix(".md").removesuffix("/README") for page in row.pages)
+    parts = [f"examples of {pages}"] if pages else []
+    parts += [f"`{short(command)}`" for command in row.commands if command != SMALL]  # which makes a file
+    if row.refused:
+        parts.append(f"`{short(row.refused)}` names the extra `{row.needs}`")
+    return "; ".join(parts)
+
+
+def short(command: str) -> str:
+    """A command line up to its first argument; `thinned` is what `python -m thinned` is."""
+    first, *others = shlex.split(command)
+    if first == "-c":
+        return f"python -c '{others[0].partition(';')[0]}{'; …' if ';' in others[0] else ''}'"
+    if first != "-m":
+        return f"python {first}".replace(f"{run.ROOT}/", "")
+    return " ".join(itertools.takewhile(lambda word: re.fullmatch(r"[a-z]+", word), others))
 
 
 if __name__ == "__main__":

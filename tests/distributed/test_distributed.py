@@ -57,4 +57,4 @@ def test_compiled_code_on_two_ranks(case):
 # What a process computes is held by torch/thin: here, that gradients are ordinary ones.
 @pytest.mark.full
 def test_thin_sites_on_two_ranks():
-    assert torchrun(2, FOLDER / "ranks.py", "thinning").count("passed on 2 ranks") == 4
+    assert torchrun(2, FOLDER / "ranks.py", "thinning").count("passed on 2 ranks") == 5

@@ -1,9 +1,11 @@
 """Thin sites on many processes: the same network on all, or one of its own on each."""
 
 import warnings
+from contextlib import nullcontext
 
 import torch
 import torch.distributed as dist
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -12,9 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from thinned import Key
 from thinned.torch import keyed, masked, nn, set_step, thin
+from thinned.torch._thin import _spare
 from thinned.torch._thin._units import ThinSite
 
 BATCH, STEPS = 8, 3
+_spare._LEAST = 1  # these weights are small, and their gradients are to be in memory that serves again
 
 
 class Net(torch.nn.Module):
@@ -127,7 +131,38 @@ def columns_and_rows_of_weights_are_on_other_ranks():
     sharded(by_tensor)
 
 
+def reducers_hold_gradients_as_long_as_they_need_them():
+    """Steps that add up on each rank alone, buckets that gradients are views of, and hooks that end later."""
+    kinds = [{}, {"gradient_as_bucket_view": True}, {"static_graph": True}, {"bucket_cap_mb": 1e-4}]
+    for options in kinds:
+        for hook in (None, default_hooks.allreduce_hook):
+            for zeros in (True, False):
+                found, expected = (_added_up(way, options, hook, zeros) for way in (nullcontext, masked))
+                for one, other in zip(found, expected, strict=True):
+                    torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def _added_up(way, options, hook, zeros):
+    torch.manual_seed(3)
+    inner = model(5)
+    network = DistributedDataParallel(inner, **options)
+    if hook is not None:
+        network.register_comm_hook(None, hook)
+    optimizer = torch.optim.SGD(inner.parameters(), lr=0.05, momentum=0.9)
+    for step in range(4):
+        set_step(inner, step)
+        optimizer.zero_grad(set_to_none=zeros)
+        with way():
+            if not options.get("static_graph"):
+                with network.no_sync():
+                    network(mine()).square().mean().backward()
+            network(2 * mine()).square().mean().backward()
+        optimizer.step()
+    return [parameter.detach().clone() for parameter in inner.parameters()]
+
+
 CASES = [
+    reducers_hold_gradients_as_long_as_they_need_them,
     weights_are_sharded_and_gathered_for_each_layer,
     columns_and_rows_of_weights_are_on_other_ranks,
     one_seed_is_one_network_and_the_whole_batchs,

@@ -26,7 +26,7 @@ class Killed(Exception):
 class HuggingFace:
     """transformers.Trainer, a checkpoint every second step."""
 
-    def __init__(self, digits, folder, kill_at=None):
+    def __init__(self, digits, folder, kill_at=None, workers=0):
         from transformers import Trainer, TrainerCallback, TrainingArguments
 
         from thinned.torch.integrations.transformers import Keyed
@@ -39,7 +39,7 @@ class HuggingFace:
         args = TrainingArguments(
             str(folder), per_device_train_batch_size=BATCH, gradient_accumulation_steps=PARTS,
             num_train_epochs=2, save_steps=2, learning_rate=0.05, report_to=[], disable_tqdm=True,
-            use_cpu=True, seed=5, eval_strategy="steps", eval_steps=1,
+            use_cpu=True, seed=5, eval_strategy="steps", eval_steps=1, dataloader_num_workers=workers,
         )  # fmt: skip
         self.model = Noting(keyed=False)
         data = [{"x": x, "labels": y} for x, y in digits]
@@ -52,17 +52,18 @@ class HuggingFace:
 
 
 @needs("transformers", "accelerate")
-def test_transformers_trainer(digits, tmp_path):
+@pytest.mark.parametrize("workers", [0, 2])  # processes that read batches ahead of the step
+def test_transformers_trainer(digits, tmp_path, workers):
     """Ten batches an epoch make four steps: killed in the middle of the sixth, resumed from the fourth."""
-    whole = HuggingFace(digits, tmp_path / "whole")
+    whole = HuggingFace(digits, tmp_path / "whole", workers=workers)
     whole.train()
     # A step's number of batches is 3, 3, 3 and 1; the step counts three for each.
     numbers = [step * PARTS + part for step in range(8) for part in range(1 if step % 4 == 3 else PARTS)]
     assert_masks(whole.model.masks, numbers)
-    begun = HuggingFace(digits, tmp_path / "killed", kill_at=5)
+    begun = HuggingFace(digits, tmp_path / "killed", kill_at=5, workers=workers)
     with pytest.raises(Killed):
         begun.train()
-    resumed = HuggingFace(digits, tmp_path / "killed")
+    resumed = HuggingFace(digits, tmp_path / "killed", workers=workers)
     resumed.train(resume=True)
     assert_masks(resumed.model.masks, [n for n in numbers if n >= 4 * PARTS])
     assert_equal_weights(whole.model, resumed.model)
@@ -165,6 +166,59 @@ def test_lightnings_trainer(digits, tmp_path):
         first = {4: 10, 2: 6}[from_step]
         assert_masks_of(resumed.model.masks, range(first, 20), key)
         assert_equal_weights(whole.model, resumed.model)
+
+
+@needs("lightning")
+@pytest.mark.filterwarnings("ignore")
+def test_lightnings_trainer_with_several_optimizers(digits, tmp_path):
+    """Lightning's step counts those of each optimizer, two a batch; a mask's step counts batches."""
+    import lightning
+    from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+    from thinned.torch.integrations.lightning import Keyed
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+            self.inner = Noting(keyed=False)
+
+        def training_step(self, batch, number):
+            first, last = self.optimizers()
+            self.manual_backward(self.inner(*batch)["loss"])
+            for optimizer in (first, last):
+                optimizer.step()
+                optimizer.zero_grad()
+
+        def configure_optimizers(self):
+            adam, sgd = torch.optim.Adam, torch.optim.SGD
+            return adam(self.inner.first.parameters(), lr=0.05), sgd(self.inner.last.parameters(), lr=0.05)
+
+    class Kill(Callback):
+        def on_train_batch_end(self, trainer, module, outputs, batch, number):
+            if (trainer.current_epoch, number) == kill_at:
+                raise Killed
+
+    def train(folder, resume=None):
+        module = Module()
+        saved = ModelCheckpoint(folder, every_n_train_steps=4, save_top_k=-1, filename="{step}")
+        trainer = lightning.Trainer(
+            accelerator="cpu", max_epochs=2, logger=False, enable_progress_bar=False,
+            enable_model_summary=False, callbacks=[Keyed(seed=7), Kill(), saved],
+        )  # fmt: skip
+        trainer.fit(module, Resumable(digits), ckpt_path=resume, weights_only=False)
+        return module.inner
+
+    kill_at = None
+    whole = train(tmp_path / "whole")
+    assert_masks_of(whole.masks, range(20), "inner.drop")
+    for kill_at, step in [((0, 5), 8), ((1, 3), 24)]:
+        with pytest.raises(Killed):
+            train(tmp_path / f"killed{step}")
+        kill_at = None
+        resumed = train(tmp_path / "resumed", tmp_path / f"killed{step}" / f"step={step}.ckpt")
+        assert_masks_of(resumed.masks, range(step // 2, 20), "inner.drop")
+        assert_equal_weights(whole, resumed)
 
 
 @needs("lightning")

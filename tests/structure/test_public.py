@@ -1,5 +1,6 @@
 """What a user sees: public names, what importing loads, and examples that run."""
 
+import ast
 import doctest
 import importlib
 import importlib.util
@@ -154,6 +155,24 @@ def test_examples_in_docstrings(name):
     finally:
         thinned._kernel._threads = threads
     assert result.failed == 0
+
+
+def test_examples_in_docstrings_import_what_they_name():
+    """Here all front ends are loaded by other tests; a user copies one example into a new interpreter."""
+    front_ends = "torch|jax|keras|tensorflow|flax|equinox|mc|exact|audit|averages|testing"
+    lacking = []
+    for file in FILES:
+        source = file.read_text()
+        for node in ast.walk(ast.parse(source)) if ">>> " in source else ():
+            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                continue
+            examples = doctest.DocTestParser().get_examples(ast.get_docstring(node) or "")
+            code = "".join(example.source for example in examples)
+            for named in set(re.findall(rf"(?<![\w.])thinned\.(?:{front_ends})\b", code)):
+                imported = re.search(rf"(?:import|from) (?:[^\n]*\b)?{re.escape(named)}\b", code)
+                if not imported and not module_of(file).startswith(named):
+                    lacking.append((module_of(file), named))
+    assert lacking == []
 
 
 @pytest.mark.parametrize("name", ["README.md", "benchmarks/README.md"])

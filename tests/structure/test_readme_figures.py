@@ -15,7 +15,7 @@ MACHINES = {"results": "AMD EPYC", "attention": "Intel Xeon"}
 SOURCES = {
     "PyTorch, 16 Mi elements in place": ("results", ["float32, 16 Mi, in place"]),
     "PyTorch, 1 Mi elements": ("results", ["float32, 1 Mi, fresh output"]),
-    "PyTorch, a training step over one": (
+    "PyTorch, a training step's time": (
         "results",
         ["training step, the paper's network", "training step, two"],
     ),

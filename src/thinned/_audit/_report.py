@@ -58,7 +58,7 @@ class Audit:
         share: of the time of a training step (forward and backward) that was spent at the sites, in [0, 1].
 
     Example:
-        >>> import torch, thinned
+        >>> import torch, thinned.torch
         >>> result = thinned.torch.audit(torch.nn.Sequential(torch.nn.Dropout(0.5)), torch.ones(64, 8))
         >>> result.findings, [site["name"] for site in result.sites]
         ([], ['0'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def averages(
     size: int, masks: int, keep: tuple[float, ...], seed: int, plot: Path | None, compare: bool, as_json: bool
 ) -> None:
     """Average W · x of a vector of ones over many masks, unscaled and scaled by 1/keep."""
+    drawn = None if plot is None else _drawing()  # what is missing for it is said before the work
     with wrong_arguments(), progress_bar() as bar:
         task = bar.add_task("drawing masks", total=masks * len(keep))
         result = experiment.run(size, masks, keep, seed, lambda done: bar.advance(task, done))
@@ -42,8 +44,9 @@ def averages(
             bar.remove_task(task)
             bar.add_task("timing plain NumPy", total=None)
             facts["compare"] = _compare(result, experiment.time_plain_loop(size, keep, seed, _PLAIN_DRAWS))
-    if plot is not None:
-        _draw(result, plot)
+    if plot is not None and drawn is not None:
+        with writing(plot, "--plot") as beside:
+            drawn(result).savefig(beside)
     if as_json:
         show_json(facts)
         return
@@ -86,11 +89,15 @@ def _comparison(facts: dict[str, Any]) -> str:
     )
 
 
-def _draw(result: experiment.Averages, path: Path) -> None:
+def _drawing() -> Callable[[experiment.Averages], Any]:
+    """What makes the figure of a result."""
     with extra("cli"):
         from thinned.demo.drawing import canvas
         from thinned.demo.mean_activation import plot
-    figure, axes = canvas()
-    plot(result, axes)
-    with writing(path, "--plot") as beside:
-        figure.savefig(beside)
+
+    def drawn(result: experiment.Averages) -> Any:
+        figure, axes = canvas()
+        plot(result, axes)
+        return figure
+
+    return drawn

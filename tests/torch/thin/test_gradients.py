@@ -1,8 +1,4 @@
-"""What a thin layer's gradient is written into, and the sparse gradients that are asked for."""
-
-import copy
-import gc
-import weakref
+"""The sparse gradients that are asked for of thin layers, and what optimizers make of them."""
 
 import pytest
 import torch
@@ -10,7 +6,6 @@ from thin_families import close, made, step
 from torch.nn import Dropout, Linear, ReLU
 
 from thinned.torch import keyed, masked, thin
-from thinned.torch._thin import _spare
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* has drawn (the|one) mask")
 
@@ -29,69 +24,6 @@ def backward(model, x):
 
 
 X = torch.linspace(-1, 1, 1000).reshape(5, 200)
-
-
-def test_a_gradients_memory_serves_again():
-    model = wide()
-    first = backward(model, X).data_ptr()
-    assert backward(model, X).data_ptr() == first
-
-
-HOLD = {
-    "the gradient": lambda g: g,
-    "a part": lambda g: g[3:4],
-    "its storage": lambda g: g.untyped_storage(),
-    "an array": lambda g: g.numpy(),
-    "detached": lambda g: g.detach(),
-    "another process may read it": lambda g: g.share_memory_(),
-}
-
-
-@pytest.mark.parametrize("hold", HOLD.values(), ids=HOLD)
-def test_a_gradient_that_somebody_holds_is_not_written(hold):
-    model = wide()
-    grad = backward(model, X)
-    held, expected = hold(grad), grad.clone()
-    address = grad.data_ptr()
-    del grad
-    now = backward(model, X)
-    assert now.data_ptr() != address
-    assert not torch.equal(now, expected)
-    kept = torch.as_tensor(held) if not isinstance(held, torch.UntypedStorage) else torch.tensor(held)
-    if isinstance(held, torch.UntypedStorage):
-        kept = torch.empty(0).set_(held)
-    assert set(kept.flatten().tolist()) <= set(expected.flatten().tolist())
-
-
-def test_what_was_written_into_a_gradient_is_not_there_in_the_next():
-    one, other = wide(), wide()
-    backward(one, X).data.fill_(7)
-    backward(other, X)
-    assert torch.equal(backward(one, X), backward(other, X))
-
-
-def test_steps_that_add_up_and_shared_weights():
-    model = torch.nn.Sequential(Linear(200, 200), ReLU(), Dropout(0.5), Linear(200, 200)).double()
-    model[3].weight = model[0].weight
-    thin(model)
-    keyed(model, 1, calls="count")
-    other = copy.deepcopy(model)
-    for _ in range(3):
-        model(X.double()).square().sum().backward()
-        with masked():
-            other(X.double()).square().sum().backward()
-    assert torch.allclose(model[0].weight.grad, other[0].weight.grad, rtol=1e-10)
-
-
-def test_a_gradients_memory_goes_with_its_weight():
-    model = wide()
-    backward(model, X)
-    found = [vars(one)[_spare._NAME] for one in model.parameters() if _spare._NAME in vars(one)]
-    kept = [weakref.ref(memory) for memory in found]
-    assert len(kept) == 2
-    del model, found
-    gc.collect()
-    assert not any(one() for one in kept)
 
 
 @pytest.mark.parametrize("groups", [1, 2])

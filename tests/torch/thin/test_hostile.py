@@ -157,6 +157,22 @@ def test_a_weight_of_another_size_is_an_error_and_no_memory_is_read_beside_it(na
         model(torch.ones(2, 6))
 
 
+@pytest.mark.parametrize("layer", [0, 3])
+@pytest.mark.parametrize("size", [1, 3, 30])
+def test_a_bias_of_another_size_is_an_error_and_no_memory_is_read_beside_it(layer, size):
+    model = Sequential(Linear(6, 20), torch.nn.ReLU(), nn.Dropout(0.5), Linear(20, 4))
+    thin(model)
+    keyed(model, 1)
+    model[layer].bias = torch.nn.Parameter(torch.ones(size))
+    if (layer, size) == (3, 1):  # of all units: torch's own map takes it
+        found = model(torch.ones(2, 6))
+        with masked():
+            assert torch.allclose(found, model(torch.ones(2, 6)))
+    else:
+        with pytest.raises(RuntimeError, match="size"):
+            model(torch.ones(2, 6))
+
+
 def test_rows_that_a_weight_does_not_have_are_not_taken():
     with pytest.raises(RuntimeError, match="number 5 of 4 units"):
         take(torch.ones(4, 3), torch.tensor([1, 5]), None)

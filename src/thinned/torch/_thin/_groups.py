@@ -88,6 +88,8 @@ def linear(
     groups = groups_of(out, inward)
     if groups == 1 and all(kept is None or kept.parts[0].shape[0] for kept in (out, inward)):
         _check_sizes(weight, out, inward)
+        if bias is not None:
+            _check_sizes(bias, out, None)
         rows, columns = (None if kept is None else kept.on(weight.device)[0] for kept in (out, inward))
         scale = 1.0 if inward is None else inward.scale
         return _linear.linear(input, weight, bias, rows, columns, scale, sparse)

@@ -66,6 +66,7 @@ def _is_short(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and _eager.applies(input)
         and all(one is None or (one.dtype is dtype and one.is_cpu) for one in (weight, bias))
         and all(one is None or one.is_contiguous() for one in (input, weight, bias))
+        and (bias is None or bias.shape == weight.shape[:1])  # the kernel looks at no bounds
         and type(weight) in (Tensor, torch.nn.Parameter)
         and not weight.is_neg()
         and not _compat.forward_derivatives()
@@ -137,7 +138,7 @@ def _gradients(
         if weight is None:
             of_weight = torch.empty((height, width), dtype=grad.dtype, device="cpu")
         else:
-            of_weight = _spare.memory_for(weight)
+            of_weight = _spare.memory_for(weight, (height, width), grad.dtype)
         torch.mm(grad.t(), input, out=of_weight.as_strided((tall, wide), (wide, 1)))
     if ctx.needs_input_grad[2]:
         of_bias = torch.empty(height, dtype=grad.dtype, device="cpu")

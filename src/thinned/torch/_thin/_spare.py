@@ -6,6 +6,7 @@ took a third of a step of the dropout paper's network.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import OrderedDict
 from typing import Any
@@ -23,38 +24,66 @@ _LEAST = 1 << 17  # bytes; smaller memory comes from the allocator's own lists
 class _Memory:
     """A tensor, and how many had its memory when nobody else did."""
 
-    def __init__(self, like: Tensor) -> None:
-        self.tensor = torch.empty(like.shape, dtype=like.dtype, device="cpu")
-        self._owners = self._count()
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        self._tensor = torch.empty(shape, dtype=dtype, device="cpu")
+        self._bytes = self._tensor.nbytes
+        self._owners = _owners(self._tensor)
 
-    def _count(self) -> tuple[float, int]:
-        """How many have the memory: tensors and storages, and names of the one storage that Python has."""
-        storage = self.tensor.untyped_storage()
-        return _compat.owners_of_memory(_compat.storage_number(storage)), sys.getrefcount(storage)
+    def is_as_made(self, shape: tuple[int, ...], dtype: torch.dtype) -> bool:
+        """Whether it is of this kind, and neither resized nor open to another process."""
+        tensor: Tensor | None = vars(self).get("_tensor")
+        if tensor is None:  # another thread looks at it
+            return True
+        storage = tensor.untyped_storage()
+        same = tuple(tensor.shape) == shape and tensor.dtype == dtype
+        return same and storage.nbytes() == self._bytes and not storage.is_shared()
 
-    def is_free(self, like: Tensor) -> bool:
-        """Whether nobody else holds it, in this process or in another, and it is as it was made."""
-        if self._owners != self._count():
-            return False
-        storage = self.tensor.untyped_storage()
-        same = self.tensor.shape == like.shape and self.tensor.dtype == like.dtype
-        return same and storage.nbytes() == like.nbytes and not storage.is_shared()
+    def take(self) -> Tensor | None:
+        """A tensor in this memory; None where somebody has one already."""
+        tensor: Tensor | None = vars(self).pop("_tensor", None)  # of two threads one has it
+        if tensor is None:
+            return None
+        taken = tensor.detach() if _owners(tensor) == self._owners else None
+        self._tensor = tensor  # last: by now another thread finds it taken
+        return taken
 
     def __reduce__(self) -> tuple[Any, ...]:
         """It is not saved with a weight; what is in its place loads with weights_only=True too."""
         return OrderedDict, ()
 
 
-def memory_for(weight: Tensor) -> Tensor:
-    """Memory for a weight's gradient on the CPU: that of its last one where nobody has it any more."""
-    if not weight.is_leaf or weight.nbytes < _LEAST:
-        return torch.empty(weight.shape, dtype=weight.dtype, device="cpu")
-    memory = vars(weight).pop(_NAME, None)  # of two threads one has it
-    if not isinstance(memory, _Memory) or not memory.is_free(weight):
-        memory = _Memory(weight)
-    setattr(weight, _NAME, memory)
-    fresh: Tensor = memory.tensor.detach()
-    return fresh
+def _owners(tensor: Tensor) -> tuple[float, int]:
+    """How many have a tensor's memory: tensors and storages, and names of the one storage that Python has."""
+    storage = tensor.untyped_storage()
+    return _compat.owners_of_memory(_compat.storage_number(storage)), sys.getrefcount(storage)
+
+
+def memory_for(weight: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Memory on the CPU for a gradient: that of the weight's last one where nobody has it any more.
+
+    While somebody has it, as where gradients add up, memory comes from the allocator and is not kept: a
+    weight has one gradient's memory beside that which its user holds, and never two.
+
+    Args:
+        weight: holds the memory.
+        shape: of the gradient: that which the weight had in the forward pass.
+        dtype: likewise.
+    """
+    if (
+        not weight.is_leaf
+        or math.prod(shape) * dtype.itemsize < _LEAST
+        or torch.is_inference_mode_enabled()  # what is made in it can not be written outside
+    ):
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    memory = vars(weight).get(_NAME)
+    if not isinstance(memory, _Memory) or not memory.is_as_made(shape, dtype):
+        memory = _Memory(shape, dtype)
+        taken = memory.take()
+        if taken is not None:  # None where torch does not tell who has it
+            setattr(weight, _NAME, memory)
+    else:
+        taken = memory.take()
+    return torch.empty(shape, dtype=dtype, device="cpu") if taken is None else taken
 
 
 def forget(weight: Tensor) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from thinned.torch import functional, nn
+from thinned.torch import _native, functional, nn
 from thinned.torch._draws._mode import THREAD
 from thinned.torch._fixed import fixed_dropout
 from thinned.torch._site import MaskKey, Site
@@ -66,6 +66,7 @@ class ThinSite(Site):
         if kept is None:
             return self._mask(input, key, call)
         refuse_late(key, call, "a thin site when its units are")
+        _native.check_dtype(input)
         self.notice(None, input)
         if link.sources or kept.whole:
             return input
@@ -88,6 +89,7 @@ class ThinSite(Site):
                 f"groups={self.groups} are parts of a batch; input of shape {tuple(input.shape)} has none"
             )
         self._check_rows()
+        _native.check_dtype(input, self.training)
         key = self.mask_key(call, input, key)
         if is_off(p):
             return input
