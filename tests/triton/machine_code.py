@@ -5,6 +5,9 @@ import re
 
 import pytest
 import torch
+import triton
+import triton.language as tl
+from absent_gpu import instructions
 from arrays import DTYPES, launch, numbers, rate
 
 from thinned import Key
@@ -143,3 +146,28 @@ def test_norms(made, dtype, width, rms):
     for kernel in made:
         if width % 16 == 0:  # else a mask has no sixteen bytes of one kind
             assert re.search(r"ld\.global\.(v4\.b32|v2\.b64)", kernel.asm["ptx"])
+
+
+@triton.jit
+def rounds_in_int64(words, out, ROUNDS: tl.constexpr):
+    """Products as _plain makes them, and Inductor from that."""
+    i = tl.arange(0, 128)
+    a = tl.load(words + i)
+    for _ in tl.static_range(ROUNDS):
+        product = a * (0xD2511F53 - 4294967296)
+        a = (((product >> 32) + a) ^ product ^ 0x9E3779B9) & 0xFFFFFFFF
+    tl.store(out + i, a)
+
+
+@pytest.mark.full
+def test_a_product_in_int64_is_one_wide_product_of_32_bits(made):
+    """So docs/torch/compile.md says of `inductor.fused`."""
+    counts = []
+    for rounds in (4, 12):
+        words = torch.empty(128, dtype=torch.int64)
+        rounds_in_int64[(1,)](words, torch.empty_like(words), ROUNDS=rounds)
+        names = instructions(made[-1])
+        counts.append((len(names), sum(name.startswith("IMAD.WIDE.U32") for name in names)))
+    (least, few), (most, many) = counts
+    assert many - few == 8
+    assert most - least <= 3 * 8
