@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-MACHINES = {"results": "AMD EPYC", "attention": "Intel Xeon"}
+MACHINES = {"results": "AMD EPYC", "attention": "Intel Xeon", "thin": "Intel Xeon"}
 # A row of the table by its beginning: the file in benchmarks/, and rows there by their beginnings.
 SOURCES = {
     "PyTorch, 16 Mi elements in place": ("results", ["float32, 16 Mi, in place"]),
@@ -22,8 +22,8 @@ SOURCES = {
     "PyTorch, 100 Monte Carlo": ("results", ["Monte Carlo prediction, 100 samples, the paper's network"]),
     "PyTorch, [attention]": ("attention", ["attention, float32, 1024"]),
     "PyTorch, a training step of a [thinned": (
-        "docs/torch/thin.md",
-        ["the paper's network, p", "the same, batch 128, SGD"],
+        "thin",
+        ["thin training step, the paper's network, batch"],
     ),
     "JAX": ("results", ["JAX"]),
     "TensorFlow": ("results", ["TensorFlow"]),
@@ -40,11 +40,6 @@ def figures(text):
 
 def measured(file, rows):
     """Every time in milliseconds and every ratio of the named rows."""
-    if file.endswith(".md"):
-        page = (ROOT / file).read_text()
-        lines = [line for line in page.splitlines() if line.startswith(tuple(f"| {row}" for row in rows))]
-        assert len(lines) == len(rows), (file, rows)
-        return {"×": [float(one) for line in lines for one in re.findall(r"\d\.\d+", line)]}
     found = json.loads((ROOT / "benchmarks" / f"{file}.json").read_text())["rows"]
     chosen = [row for row in found if row["name"].startswith(tuple(rows))]
     assert chosen, (file, rows)
