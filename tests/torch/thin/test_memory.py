@@ -10,30 +10,13 @@ import weakref
 
 import pytest
 import torch
+from thin_wide import X, backward, loss, wide
 from torch.nn import Dropout, Linear, ReLU
 
 from thinned.torch import keyed, masked, thin
 from thinned.torch._thin import _spare
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* has drawn (the|one) mask")
-X = torch.linspace(-1, 1, 600, dtype=torch.float64).reshape(20, 30)
-
-
-def wide():
-    torch.manual_seed(2)
-    model = torch.nn.Sequential(Linear(30, 60), ReLU(), Dropout(0.5), Linear(60, 30)).double()
-    thin(model)
-    return keyed(model, 1, calls="count")
-
-
-def loss(model):
-    return model(X).square().sum()
-
-
-def backward(model):
-    model.zero_grad()
-    loss(model).backward()
-    return model[0].weight.grad
 
 
 def kept_by(weight):

@@ -166,7 +166,8 @@ def of(graph: fx.Graph, key: fx.Node, by_input: Iterable[fx.Node]) -> Thinly | N
 
 def _last(found: Thinly) -> dict[Any, list[Any]]:
     """What is not needed any more behind each node."""
-    last = {one: node for node in found.walk for one in node.all_input_nodes if one in found.walk}
+    walked = set(found.walk)
+    last = {one: node for node in found.walk for one in node.all_input_nodes if one in walked}
     last.pop(found.result, None)
     behind: dict[Any, list[Any]] = {}
     for one, node in last.items():
