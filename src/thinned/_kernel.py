@@ -66,6 +66,8 @@ take_many = None if _native is None else _native.take_many
 put = None if _native is None else _native.put
 linear_part = None if _native is None else _native.linear_part
 linear_gradient = None if _native is None else _native.linear_gradient
+convolution = None if _native is None else _native.convolution
+convolution_gradients = None if _native is None else _native.convolution_gradients
 address = _reference.address if _native is None else _native.address
 dense, strided, add = _reference.dense, _reference.strided, _reference.add
 normal, dots, many = _reference.normal, _reference.dots, _reference.many
@@ -84,6 +86,11 @@ def prefer_large_pages(begin: int, bytes: int) -> None:
     """Ask for large pages under fresh memory (NumPy does the same for its own large arrays)."""
     if _native is not None:
         _native.prefer_large_pages(begin, bytes)
+
+
+def convolves() -> bool:
+    """Tell whether the code path in use has convolutions; else a library's are faster."""
+    return _native is not None and path() != REFERENCE and _native.convolves()
 
 
 def attention(*call: Any) -> None:

@@ -1,0 +1,301 @@
+#include "convolution.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "planes.h"
+#include "pool.h"
+
+namespace thinned {
+namespace {
+
+// Multiplications that are worth another thread.
+constexpr int64_t kAlone = 1 << 18;
+// Lanes whose products are added before they are added to a weight's gradient.
+constexpr int64_t kLanes = 4096;
+
+int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to; }
+
+// By name before anything else: even what only returns a table is compiled for its instruction set.
+const PlaneKernels* planes_for(const Kernels& kernels) {
+  if (!std::strcmp(kernels.name, "avx512")) return avx512_planes();
+  return std::strcmp(kernels.name, "avx2") ? nullptr : avx2_planes();
+}
+
+// A thread's scratch memory, which it keeps: fresh memory of this size is page faults in every call.
+float* room(int64_t floats) {
+  thread_local std::vector<float> memory;
+  const auto size = size_t(floats + 16);
+  if (memory.size() < size) memory = std::vector<float>(size);
+  return memory.data() + (-(reinterpret_cast<uintptr_t>(memory.data()) >> 2) & 15);
+}
+
+// Tasks one by one to whichever thread is free: run(next) calls next() until it gives `tasks` or more.
+template <class Run>
+void each(int64_t tasks, int threads, const Run& run) {
+  struct Context {
+    std::atomic<int64_t> next{0};
+    const Run* run;
+  } context;
+  context.run = &run;
+  auto some = [](void* data, int, int) {
+    auto& c = *static_cast<Context*>(data);
+    (*c.run)([&] { return c.next.fetch_add(1, std::memory_order_relaxed); });
+  };
+  parallel(int(std::clamp<int64_t>(tasks, 1, std::max(threads, 1))), some, &context);
+}
+
+// Rows in blocks of nearly equal size, as many as a tile may have.
+struct Blocks {
+  int64_t n, count;
+  Blocks(int64_t rows, int64_t most) : n(rows), count(up(rows, most)) {}
+  int64_t begin(int64_t k) const { return n * k / count; }
+  int64_t size(int64_t k) const { return begin(k + 1) - begin(k); }
+};
+
+// A part of a weight as a correlation reads it: element (row, channel, tap) at data + row · row_step + channel ·
+// channel_step + taps[tap].
+struct Weights {
+  const float* data;
+  int64_t row_step, channel_step;
+  std::vector<int64_t> taps;
+};
+
+class Correlation {
+ public:
+  Correlation(const PlaneKernels& run, Layout layout, int64_t rows, const Weights& weights)
+      : run_(run), layout_(std::move(layout)), blocks_(rows, run.rows), taps_(int64_t(weights.taps.size())),
+        deep_(std::min(layout_.channels, taps_ > 1 ? int64_t(48) : int64_t(96))) {
+    packed_.reset(new float[size_t(rows * layout_.channels * taps_ + 16)]);
+    float* to = packed_.get();
+    for (int64_t c = 0; c < layout_.channels; c += deep_)
+      for (int64_t b = 0; b < blocks_.count; ++b)
+        for (int64_t k = c; k < std::min(layout_.channels, c + deep_); ++k)
+          for (int64_t tap : weights.taps) {
+            const float* from = weights.data + blocks_.begin(b) * weights.row_step + k * weights.channel_step + tap;
+            for (int64_t m = 0; m < blocks_.size(b); ++m) *to++ = from[m * weights.row_step];
+          }
+  }
+
+  // `bias` by `numbers`, or null; a sample of the output has `out_plane` floats for each row.
+  void run(int64_t batch, const float* source, const float* bias, const int64_t* numbers, float* out,
+           int64_t out_plane, int threads) const {
+    const int64_t units = batch * layout_.bands(), vectors = int64_t(layout_.vectors(0).starts.size());
+    const int64_t tiles = up(vectors, run_.vectors), rows = blocks_.n, wide = run_.vectors * run_.lanes;
+    const int64_t work = units * vectors * run_.lanes * rows * layout_.channels * taps_;
+    threads = int(std::clamp<int64_t>(work / kAlone, 1, std::max(threads, 1)));
+    // No result depends on how many tiles a task has.
+    const int64_t splits = threads == 1 ? 1 : std::clamp<int64_t>(4 * threads / units, 1, tiles);
+    each(units * splits, threads, [&](auto next) {
+      float* scratch = room(rows * wide + run_.lanes + layout_.room());
+      float* band = scratch + rows * wide + run_.lanes;
+      int64_t padded = -1;
+      for (int64_t n; (n = next()) < units * splits;) {
+        const int64_t unit = n / splits, split = n % splits;
+        const int64_t sample = unit / layout_.bands(), which = unit % layout_.bands();
+        if (unit != padded) {
+          for (int64_t c = 0; c < layout_.channels; ++c)
+            layout_.pad(source + (sample * layout_.channels + c) * layout_.y.size * layout_.x.size, which,
+                        band + c * layout_.plane());
+          padded = unit;
+        }
+        float* to = out + sample * rows * out_plane + layout_.shift(which);
+        for (int64_t t = tiles * split / splits; t < tiles * (split + 1) / splits; ++t)
+          tile(layout_.vectors(which), t * run_.vectors, band, scratch, bias, numbers, to, out_plane);
+      }
+    });
+  }
+
+ private:
+  void tile(const Vectors& all, int64_t first, const float* band, float* c, const float* bias, const int64_t* numbers,
+            float* out, int64_t out_plane) const {
+    const int64_t wide = run_.vectors * run_.lanes, n = std::min(run_.vectors, int64_t(all.starts.size()) - first);
+    const Piece* pieces = all.pieces.data() + all.begin[size_t(first)];
+    const int64_t some = all.begin[size_t(first + n)] - all.begin[size_t(first)];
+    if (!some) return;
+    const float* w = packed_.get();
+    for (int64_t k = 0; k < layout_.channels; k += deep_) {
+      const int64_t depth = std::min(deep_, layout_.channels - k) * taps_;
+      for (int64_t b = 0; b < blocks_.count; w += blocks_.size(b++) * depth)
+        run_.tile(blocks_.size(b), n, {w, band, layout_.offsets().data() + k * taps_, all.starts.data() + first,
+                                       c + blocks_.begin(b) * wide, wide, depth, k > 0});
+    }
+    for (int64_t r = 0; r < blocks_.n; ++r)
+      run_.place(c + r * wide, first * run_.lanes, pieces, some, bias ? bias[numbers ? numbers[r] : r] : 0.0f,
+                 out + r * out_plane, layout_.x.step);
+  }
+
+  const PlaneKernels& run_;
+  const Layout layout_;
+  const Blocks blocks_;
+  const int64_t taps_, deep_;
+  std::unique_ptr<float[]> packed_;
+};
+
+// The axis of a forward pass.
+Axis along(const Convolution& c, int a) {
+  Axis made{c.size[a], c.padding[a], c.stride[a], {}, c.made[a], 0, 1};
+  for (int64_t k = 0; k < c.taps[a]; ++k) made.shifts.push_back(k * c.dilation[a]);
+  return made;
+}
+
+// The axis of the input's gradient at those positions, padding counted, that leave `phase` when divided by the stride:
+// a correlation of the output's gradient by some of the taps.
+Axis back(const Convolution& c, int a, int64_t phase, std::vector<int64_t>& taps) {
+  const int64_t s = c.stride[a], p = c.padding[a];
+  std::vector<int64_t> behind;
+  for (int64_t k = 0; k < c.taps[a]; ++k)
+    if (k * c.dilation[a] % s == phase) {
+      taps.push_back(k);
+      behind.push_back((k * c.dilation[a] - phase) / s);
+    }
+  const int64_t most = behind.empty() ? 0 : behind.back();
+  const int64_t begin = p > phase ? up(p - phase, s) : 0, end = up(std::max<int64_t>(c.size[a] + p - phase, 0), s);
+  Axis made{c.made[a], most - begin, 1, {}, end - begin, begin * s + phase - p, s};
+  for (int64_t m : behind) made.shifts.push_back(most - m);
+  return made;
+}
+
+int64_t area(const int64_t (&pair)[2]) { return pair[0] * pair[1]; }
+
+void input_gradient(const PlaneKernels& run, const Convolution& c, const float* grad, float* of_input, int threads) {
+  const int64_t tall = c.weight.part_height, wide = c.weight.part_width, inner = c.weight.inner;
+  for (int64_t i = 0; i < c.stride[0]; ++i)
+    for (int64_t j = 0; j < c.stride[1]; ++j) {
+      std::vector<int64_t> high, across;
+      const Axis y = back(c, 0, i, high), x = back(c, 1, j, across);
+      if (y.count <= 0 || x.count <= 0) continue;
+      Weights weights{static_cast<const float*>(c.weight.part), inner, wide * inner, {}};
+      for (int64_t k : high)
+        for (int64_t l : across) weights.taps.push_back(k * c.taps[1] + l);
+      Correlation(run, Layout(y, x, tall, c.size[1], run.lanes), wide, weights)
+          .run(c.batch, grad, nullptr, nullptr, of_input, area(c.size), threads);
+    }
+}
+
+// The gradient of the weight's kept part, and of the bias by kept rows: sums over units of a sample's band each, of
+// as many at once as the shapes alone say.
+class WeightGradient {
+ public:
+  WeightGradient(const PlaneKernels& run, const Convolution& c, const ConvolutionGradients& wanted)
+      : run_(run), c_(c), wanted_(wanted), layout_(along(c, 0), along(c, 1), c.weight.part_width, c.made[1], run.lanes),
+        rows_(c.weight.part_height), lanes_(int64_t(layout_.vectors(0).starts.size()) * run.lanes),
+        at_once_(std::min(up(kLanes, lanes_), c.batch * layout_.bands())),
+        sums_(size_t(c.batch * layout_.bands() * rows_)) {}
+
+  void run(float* part, int threads) {
+    const int64_t units = c_.batch * layout_.bands(), image = layout_.channels * layout_.plane();
+    const int64_t work = at_once_ * lanes_ * rows_ * layout_.channels * c_.weight.inner;
+    threads = int(std::clamp<int64_t>(work / kAlone, 1, std::max(threads, 1)));
+    float* y = room(at_once_ * (rows_ * lanes_ + image) + layout_.room());
+    float* x = y + at_once_ * rows_ * lanes_;
+    for (int64_t first = 0; first < units; first += at_once_) {
+      const int64_t n = std::min(at_once_, units - first);
+      copy(first, n, y, x, threads);
+      if (part) multiply(first, n, y, x, part, threads);
+    }
+  }
+
+  // out[rows] = the sums of the output's gradient.
+  void put_bias(float* out) const {
+    std::memset(out, 0, size_t(c_.weight.height) * sizeof(float));
+    for (int64_t r = 0; r < rows_; ++r) {
+      double sum = 0;
+      for (size_t u = 0; u < sums_.size(); u += size_t(rows_)) sum += sums_[u + size_t(r)];
+      out[c_.weight.rows ? c_.weight.rows[r] : r] = float(sum);
+    }
+  }
+
+ private:
+  static constexpr int64_t kPlanes = 8;  // of a task
+
+  void copy(int64_t first, int64_t n, float* y, float* x, int threads) {
+    const int64_t channels = wanted_.of_weight ? layout_.channels : 0, each_unit = up(rows_ + channels, kPlanes);
+    each(n * each_unit, threads, [&](auto next) {
+      for (int64_t task; (task = next()) < n * each_unit;) {
+        const int64_t u = task / each_unit, sample = (first + u) / layout_.bands(), band = (first + u) % layout_.bands();
+        const int64_t begin = task % each_unit * kPlanes, end = std::min(begin + kPlanes, rows_ + channels);
+        for (int64_t k = begin; k < end; ++k) {
+          if (k < rows_)
+            copy_results(first + u, k, wanted_.grad + (sample * rows_ + k) * area(c_.made) + layout_.shift(band),
+                         layout_.vectors(band), y + (u * rows_ + k) * lanes_);
+          else
+            layout_.pad(wanted_.x + (sample * channels + k - rows_) * area(c_.size), band,
+                        x + (u * channels + k - rows_) * layout_.plane());
+        }
+      }
+    });
+  }
+
+  void copy_results(int64_t unit, int64_t row, const float* grad, const Vectors& vectors, float* to) {
+    std::memset(to, 0, size_t(lanes_) * sizeof(float));
+    for (const Piece& p : vectors.pieces) std::memcpy(to + p.lane, grad + p.to, size_t(p.count) * sizeof(float));
+    float some[8] = {};
+    double sum = 0;
+    for (int64_t k = 0; k < lanes_; k += 8)
+      for (int64_t i = 0; i < 8; ++i) some[i] += to[k + i];
+    for (float one : some) sum += one;
+    sums_[size_t(unit * rows_ + row)] = sum;
+  }
+
+  void multiply(int64_t first, int64_t n, const float* y, const float* x, float* part, int threads) const {
+    const int64_t columns = layout_.channels * c_.weight.inner, image = layout_.channels * layout_.plane();
+    const Blocks down(rows_, run_.rows), across(up(columns, run_.vectors), 16);
+    std::vector<const int32_t*> masks;
+    for (int64_t u = first; u < first + n; ++u) masks.push_back(layout_.vectors(u % layout_.bands()).masks.data());
+    each(down.count * across.count, threads, [&](auto next) {
+      for (int64_t task; (task = next()) < down.count * across.count;) {
+        const int64_t b = task / across.count, row = down.begin(b), a = task % across.count;
+        for (int64_t k = across.begin(a) * run_.vectors; k < std::min(columns, across.begin(a + 1) * run_.vectors);
+             k += run_.vectors)
+          run_.dots(down.size(b), std::min(run_.vectors, columns - k),
+                    {y + row * lanes_, x, lanes_, rows_ * lanes_, image, n, lanes_ / run_.lanes,
+                     layout_.offsets().data() + k, layout_.vectors(0).starts.data(), masks.data(),
+                     part + row * columns + k, columns, first > 0});
+      }
+    });
+  }
+
+  const PlaneKernels& run_;
+  const Convolution& c_;
+  const ConvolutionGradients& wanted_;
+  const Layout layout_;
+  const int64_t rows_, lanes_, at_once_;
+  std::vector<double> sums_;
+};
+
+}  // namespace
+
+bool convolves(const Kernels& kernels) { return planes_for(kernels) != nullptr; }
+
+void convolution(const Kernels& kernels, const Convolution& c, const float* x, const float* bias, float* out,
+                 int threads) {
+  const PlaneKernels& run = *planes_for(kernels);
+  take(kernels, c.weight, threads);
+  Weights weights{static_cast<const float*>(c.weight.part), c.weight.part_width * c.weight.inner, c.weight.inner, {}};
+  for (int64_t k = 0; k < c.weight.inner; ++k) weights.taps.push_back(k);
+  Correlation(run, Layout(along(c, 0), along(c, 1), c.weight.part_width, c.made[1], run.lanes), c.weight.part_height,
+              weights)
+      .run(c.batch, x, bias, c.weight.rows, out, area(c.made), threads);
+}
+
+void convolution_gradients(const Kernels& kernels, const Convolution& c, const ConvolutionGradients& wanted,
+                           int threads) {
+  const PlaneKernels& run = *planes_for(kernels);
+  if (wanted.of_input) input_gradient(run, c, wanted.grad, wanted.of_input, threads);
+  if (!wanted.of_weight && !wanted.of_bias) return;
+  WeightGradient gradient(run, c, wanted);
+  gradient.run(wanted.of_weight, threads);
+  if (wanted.of_bias) gradient.put_bias(wanted.of_bias);
+  if (!wanted.of_weight) return;
+  Submatrix placed = c.weight;  // its part is at the beginning of the gradient's own memory
+  placed.whole = placed.part = wanted.of_weight;
+  placed.part_row = placed.part_width * placed.inner;
+  put_within(kernels, placed, threads);
+}
+
+}  // namespace thinned

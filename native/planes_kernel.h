@@ -1,0 +1,110 @@
+// The table of an instruction set, from templates.
+//
+// S gives, beside what attention_product.h needs: Mask, mask, load of some lanes, store of the first n, sum.
+#pragma once
+
+#include <type_traits>
+
+#include "attention_product.h"
+#include "planes.h"
+
+namespace thinned {
+namespace {
+
+template <class S, int M, int N>
+void tile_of(const Tile& t) {
+  using V = typename S::V;
+  V sum[M][N];
+  const float *w = t.w, *x[N];
+  THINNED_UNROLL
+  for (int n = 0; n < N; ++n) x[n] = t.x + t.starts[n];
+  THINNED_UNROLL
+  for (int m = 0; m < M; ++m)
+    THINNED_UNROLL
+    for (int n = 0; n < N; ++n) sum[m][n] = t.add ? S::load(t.c + m * t.c_row + n * S::lanes) : S::zero();
+  for (int64_t k = 0; k < t.depth; ++k, w += M) {
+    const int64_t at = t.offsets[k];
+    V right[N];
+    THINNED_UNROLL
+    for (int n = 0; n < N; ++n) right[n] = S::load(x[n] + at);
+    THINNED_UNROLL
+    for (int m = 0; m < M; ++m) {
+      const V left = S::set(w[m]);
+      THINNED_UNROLL
+      for (int n = 0; n < N; ++n) sum[m][n] = S::fma(left, right[n], sum[m][n]);
+    }
+  }
+  THINNED_UNROLL
+  for (int m = 0; m < M; ++m)
+    THINNED_UNROLL
+    for (int n = 0; n < N; ++n) S::store(t.c + m * t.c_row + n * S::lanes, sum[m][n]);
+}
+
+template <class S, int M, int N>
+void dots_of(const Dots& d) {
+  using V = typename S::V;
+  V sum[M][N];
+  THINNED_UNROLL
+  for (int m = 0; m < M; ++m)
+    THINNED_UNROLL
+    for (int n = 0; n < N; ++n) sum[m][n] = S::zero();
+  for (int64_t u = 0; u < d.units; ++u) {
+    const float *y = d.y + u * d.y_unit, *x[N];
+    THINNED_UNROLL
+    for (int n = 0; n < N; ++n) x[n] = d.x + u * d.x_unit + d.offsets[n];
+    const int32_t* masks = d.masks[u];
+    for (int64_t v = 0; v < d.vectors; ++v, y += S::lanes, masks += S::lanes) {
+      const int64_t at = d.starts[v];
+      const typename S::Mask mask = S::mask(masks);
+      V right[N];
+      THINNED_UNROLL
+      for (int n = 0; n < N; ++n) right[n] = S::load(x[n] + at, mask);
+      THINNED_UNROLL
+      for (int m = 0; m < M; ++m) {
+        const V left = S::load(y + m * d.y_row);
+        THINNED_UNROLL
+        for (int n = 0; n < N; ++n) sum[m][n] = S::fma(left, right[n], sum[m][n]);
+      }
+    }
+  }
+  for (int m = 0; m < M; ++m)
+    for (int n = 0; n < N; ++n) {
+      float& out = d.out[m * d.out_row + n];
+      out = d.add ? out + S::sum(sum[m][n]) : S::sum(sum[m][n]);
+    }
+}
+
+template <class S, int M, int N, class What>
+void chosen(int64_t rows, int64_t columns, const What& what) {
+  if constexpr (M > 0 && N > 0) {
+    if (columns < N) return chosen<S, M, N - 1>(rows, columns, what);
+    if (rows < M) return chosen<S, M - 1, N>(rows, columns, what);
+    if constexpr (std::is_same_v<What, Tile>)
+      tile_of<S, M, N>(what);
+    else
+      dots_of<S, M, N>(what);
+  }
+}
+
+template <class S>
+void place(const float* c, int64_t lane, const Piece* pieces, int64_t n, float bias, float* out, int64_t step) {
+  const auto more = S::set(bias);
+  for (const Piece* p = pieces; p < pieces + n; ++p) {
+    const float* from = c + (p->lane - lane);
+    float* to = out + p->to;
+    if (step == 1)
+      S::store(to, S::add(S::load(from), more), p->count);
+    else
+      for (int32_t k = 0; k < p->count; ++k) to[k * step] = from[k] + bias;
+  }
+}
+
+template <class S>
+const PlaneKernels* planes_table() {
+  static const PlaneKernels table = {S::lanes, S::rows, S::vectors, chosen<S, S::rows, S::vectors, Tile>,
+                                     chosen<S, S::rows, S::vectors, Dots>, place<S>};
+  return &table;
+}
+
+}  // namespace
+}  // namespace thinned
