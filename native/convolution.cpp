@@ -172,7 +172,7 @@ void input_gradient(const PlaneKernels& run, const Convolution& c, const float* 
       Weights weights{static_cast<const float*>(c.weight.part), inner, wide * inner, {}};
       for (int64_t k : high)
         for (int64_t l : across) weights.taps.push_back(k * c.taps[1] + l);
-      Correlation(run, Layout(y, x, tall, c.size[1], run.lanes), wide, weights)
+      Correlation(run, Layout(run, y, x, tall, c.size[1]), wide, weights)
           .run(c.batch, grad, nullptr, nullptr, of_input, area(c.size), threads);
     }
 }
@@ -182,7 +182,7 @@ void input_gradient(const PlaneKernels& run, const Convolution& c, const float* 
 class WeightGradient {
  public:
   WeightGradient(const PlaneKernels& run, const Convolution& c, const ConvolutionGradients& wanted)
-      : run_(run), c_(c), wanted_(wanted), layout_(along(c, 0), along(c, 1), c.weight.part_width, c.made[1], run.lanes),
+      : run_(run), c_(c), wanted_(wanted), layout_(run, along(c, 0), along(c, 1), c.weight.part_width, c.made[1]),
         rows_(c.weight.part_height), lanes_(int64_t(layout_.vectors(0).starts.size()) * run.lanes),
         at_once_(std::min(up(kLanes, lanes_), c.batch * layout_.bands())),
         sums_(size_t(c.batch * layout_.bands() * rows_)) {}
@@ -205,13 +205,15 @@ class WeightGradient {
     std::memset(out, 0, size_t(c_.weight.height) * sizeof(float));
     for (int64_t r = 0; r < rows_; ++r) {
       double sum = 0;
-      for (size_t u = 0; u < sums_.size(); u += size_t(rows_)) sum += sums_[u + size_t(r)];
+      for (size_t u = 0; u < sums_.size(); u += size_t(rows_)) sum += double(sums_[u + size_t(r)]);
       out[c_.weight.rows ? c_.weight.rows[r] : r] = float(sum);
     }
   }
 
  private:
-  static constexpr int64_t kPlanes = 8;  // of a task
+  static constexpr int64_t kPlanes = 8;  // that a task copies
+  static constexpr int64_t kColumns = 64, kNear = 1024;  // of a task, and lanes of each of its rows at once: 24 KiB
+  static constexpr int64_t kMostRows = 6, kMostLanes = 16;  // of any instruction set
 
   void copy(int64_t first, int64_t n, float* y, float* x, int threads) {
     const int64_t channels = wanted_.of_weight ? layout_.channels : 0, each_unit = up(rows_ + channels, kPlanes);
@@ -232,30 +234,39 @@ class WeightGradient {
   }
 
   void copy_results(int64_t unit, int64_t row, const float* grad, const Vectors& vectors, float* to) {
-    std::memset(to, 0, size_t(lanes_) * sizeof(float));
-    for (const Piece& p : vectors.pieces) std::memcpy(to + p.lane, grad + p.to, size_t(p.count) * sizeof(float));
-    float some[8] = {};
-    double sum = 0;
-    for (int64_t k = 0; k < lanes_; k += 8)
-      for (int64_t i = 0; i < 8; ++i) some[i] += to[k + i];
-    for (float one : some) sum += one;
-    sums_[size_t(unit * rows_ + row)] = sum;
+    if (!vectors.full) std::memset(to, 0, size_t(lanes_) * sizeof(float));
+    sums_[size_t(unit * rows_ + row)] = run_.collect(grad, vectors.pieces.data(), int64_t(vectors.pieces.size()), to);
   }
 
   void multiply(int64_t first, int64_t n, const float* y, const float* x, float* part, int threads) const {
     const int64_t columns = layout_.channels * c_.weight.inner, image = layout_.channels * layout_.plane();
-    const Blocks down(rows_, run_.rows), across(up(columns, run_.vectors), 16);
+    const Blocks down(rows_, run_.rows), across(columns, kColumns);
     std::vector<const int32_t*> masks;
     for (int64_t u = first; u < first + n; ++u) masks.push_back(layout_.vectors(u % layout_.bands()).masks.data());
     each(down.count * across.count, threads, [&](auto next) {
+      alignas(64) float sums[kMostRows * kColumns * kMostLanes];
       for (int64_t task; (task = next()) < down.count * across.count;) {
         const int64_t b = task / across.count, row = down.begin(b), a = task % across.count;
-        for (int64_t k = across.begin(a) * run_.vectors; k < std::min(columns, across.begin(a + 1) * run_.vectors);
-             k += run_.vectors)
-          run_.dots(down.size(b), std::min(run_.vectors, columns - k),
-                    {y + row * lanes_, x, lanes_, rows_ * lanes_, image, n, lanes_ / run_.lanes,
-                     layout_.offsets().data() + k, layout_.vectors(0).starts.data(), masks.data(),
-                     part + row * columns + k, columns, first > 0});
+        const int64_t begin = across.begin(a), end = begin + across.size(a);
+        Dots dots{y + row * lanes_, x, lanes_, rows_ * lanes_, image, 0, 0, nullptr, layout_.vectors(0).starts.data(),
+                  nullptr, 0, sums, false};
+        // As much of y as the nearest cache holds beside the rest goes with all columns.
+        const int64_t vectors = lanes_ / run_.lanes, some = std::max<int64_t>(1, kNear / lanes_), most = kNear / run_.lanes;
+        for (int64_t u = 0; u < n; u += some)
+          for (dots.first = 0; dots.first < vectors; dots.first += most, dots.add = true) {
+            dots.y = y + (u * rows_ + row) * lanes_, dots.x = x + u * image, dots.masks = masks.data() + u;
+            dots.units = std::min(some, n - u), dots.vectors = std::min(most, vectors - dots.first);
+            for (int64_t k = begin; k < end; k += run_.vectors) {
+              dots.offsets = layout_.offsets().data() + k, dots.sums = sums + (k - begin) * down.size(b) * run_.lanes;
+              run_.dots(down.size(b), std::min(run_.vectors, end - k), dots);
+            }
+          }
+        for (int64_t k = begin, step; k < end; k += step) {
+          step = std::min(run_.vectors, end - k);
+          for (int64_t m = 0; m < down.size(b); ++m)
+            run_.add_up(sums + ((k - begin) * down.size(b) + m * step) * run_.lanes, step,
+                        part + (row + m) * columns + k, first > 0);
+        }
       }
     });
   }
@@ -265,7 +276,7 @@ class WeightGradient {
   const ConvolutionGradients& wanted_;
   const Layout layout_;
   const int64_t rows_, lanes_, at_once_;
-  std::vector<double> sums_;
+  std::vector<float> sums_;
 };
 
 }  // namespace
@@ -278,7 +289,7 @@ void convolution(const Kernels& kernels, const Convolution& c, const float* x, c
   take(kernels, c.weight, threads);
   Weights weights{static_cast<const float*>(c.weight.part), c.weight.part_width * c.weight.inner, c.weight.inner, {}};
   for (int64_t k = 0; k < c.weight.inner; ++k) weights.taps.push_back(k);
-  Correlation(run, Layout(along(c, 0), along(c, 1), c.weight.part_width, c.made[1], run.lanes), c.weight.part_height,
+  Correlation(run, Layout(run, along(c, 0), along(c, 1), c.weight.part_width, c.made[1]), c.weight.part_height,
               weights)
       .run(c.batch, x, bias, c.weight.rows, out, area(c.made), threads);
 }

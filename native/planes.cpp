@@ -18,8 +18,8 @@ int64_t reach(const Axis& a) {
 
 }  // namespace
 
-Layout::Layout(Axis high, Axis wide, int64_t n, int64_t width, int64_t lanes)
-    : y(std::move(high)), x(std::move(wide)), channels(n), out_width(width), lanes_(lanes) {
+Layout::Layout(const PlaneKernels& run, Axis high, Axis wide, int64_t n, int64_t width)
+    : y(std::move(high)), x(std::move(wide)), channels(n), out_width(width), run_(run) {
   wide_ = x.count + reach(x);
   const int64_t halo = reach(y), row = channels * y.stride * x.stride * wide_;
   // Rows around a band are copied with the band before it too: it has at least four times as many.
@@ -34,16 +34,17 @@ Layout::Layout(Axis high, Axis wide, int64_t n, int64_t width, int64_t lanes)
         const int64_t phase = i % y.stride * x.stride + j % x.stride;
         offsets_.push_back(int32_t(c * plane_ + (phase * high_ + i / y.stride) * wide_ + j / x.stride));
       }
-  full_ = vectors_of(band_, lanes);
-  last_ = vectors_of(y.count - (bands_ - 1) * band_, lanes);
+  full_ = vectors_of(band_);
+  last_ = vectors_of(y.count - (bands_ - 1) * band_);
 }
 
-int64_t Layout::room() const { return channels * plane_ + int64_t(full_.starts.size()) * lanes_ + 64; }
+int64_t Layout::room() const { return channels * plane_ + int64_t(full_.starts.size()) * run_.lanes + 64; }
 
 // Vectors go along each row, or over all rows and what is between them, whichever are fewer; and where `rows` are fewer
 // than those of a band, the band's vectors stay as they are.
-Vectors Layout::vectors_of(int64_t rows, int64_t lanes) const {
+Vectors Layout::vectors_of(int64_t rows) const {
   Vectors made;
+  const int64_t lanes = run_.lanes;
   const int64_t each = up(x.count, lanes), all = up((band_ - 1) * wide_ + x.count, lanes);
   const bool through = all < band_ * each;
   const int64_t n = through ? all : band_ * each;
@@ -65,6 +66,7 @@ Vectors Layout::vectors_of(int64_t rows, int64_t lanes) const {
       }
       made.pieces.push_back({int32_t(lane), int32_t(count), to});
     }
+  made.full = rows * x.count == n * lanes;
   size_t next = 0;
   for (int64_t v = 0; v <= n; ++v) {
     while (next < made.pieces.size() && made.pieces[next].lane < v * lanes) ++next;
@@ -74,21 +76,26 @@ Vectors Layout::vectors_of(int64_t rows, int64_t lanes) const {
 }
 
 void Layout::pad(const float* source, int64_t band, float* to) const {
-  std::memset(to, 0, size_t(plane_) * sizeof(float));
   const int64_t above = band * band_ * y.stride - y.front;
-  for (int64_t i = std::max<int64_t>(0, -above); i < std::min(high_ * y.stride, y.size - above); ++i) {
+  // Rows of the band that are in the source.
+  const int64_t begin = std::clamp<int64_t>(-above, 0, high_ * y.stride);
+  const int64_t end = std::clamp(y.size - above, begin, high_ * y.stride);
+  if (x.stride == 1 && y.stride == 1) {
+    const int64_t skip = std::clamp<int64_t>(x.front, 0, wide_), n = std::clamp<int64_t>(x.size + x.front, skip, wide_) - skip;
+    std::memset(to, 0, size_t(begin * wide_) * sizeof(float));
+    run_.pad({source + (above + begin) * x.size + skip - x.front, x.size, end - begin, skip, n, to + begin * wide_, wide_});
+    std::memset(to + end * wide_, 0, size_t((high_ - end) * wide_) * sizeof(float));
+    return;
+  }
+  std::memset(to, 0, size_t(plane_) * sizeof(float));
+  for (int64_t i = begin; i < end; ++i) {
     const float* row = source + (above + i) * x.size;
     float* first = to + (i % y.stride * x.stride * high_ + i / y.stride) * wide_;
     for (int64_t phase = 0; phase < x.stride; ++phase, first += high_ * wide_) {
       // Of this phase: from the first position that is in the source to the last.
-      const int64_t begin = x.front > phase ? up(x.front - phase, x.stride) : 0;
-      const int64_t n = std::min(wide_, up(std::max<int64_t>(x.size + x.front - phase, 0), x.stride)) - begin;
-      const float* from = row + begin * x.stride + phase - x.front;
-      if (n <= 0) continue;
-      if (x.stride == 1)
-        std::memcpy(first + begin, from, size_t(n) * sizeof(float));
-      else
-        for (int64_t k = 0; k < n; ++k) first[begin + k] = from[k * x.stride];
+      const int64_t left = x.front > phase ? up(x.front - phase, x.stride) : 0;
+      const int64_t right = std::min(wide_, up(std::max<int64_t>(x.size + x.front - phase, 0), x.stride));
+      for (int64_t k = left; k < right; ++k) first[k] = row[k * x.stride + phase - x.front];
     }
   }
 }

@@ -35,6 +35,7 @@ struct Vectors {
   std::vector<Piece> pieces;
   std::vector<int32_t> begin;    // the first piece of each vector, and one behind the last
   std::vector<int32_t> masks;    // of each lane: all bits where it is a result
+  bool full;                     // all are
 };
 
 // For each: w · x over the depth. x[k, vector n] = x + starts[n] + offsets[k].
@@ -46,24 +47,37 @@ struct Tile {
   bool add;
 };
 
-// out[row, column] (+)= Σ over units and vectors of y · x, where y[row] = y + row · y_row and x = x + offsets[column]
-// + starts[vector]; lanes without a result are left out.
+// sums[row · columns + column] (+)= the products y · x of some units and vectors, a vector of sums each, where y[row] = y
+// + row · y_row and x = x + offsets[column] + starts[vector]; lanes without a result are left out.
 struct Dots {
   const float *y, *x;
   int64_t y_row, y_unit, x_unit, units, vectors;
   const int32_t *offsets, *starts;
-  const int32_t* const* masks;  // for each unit
-  float* out;
-  int64_t out_row;
+  const int32_t* const* masks;  // for each unit, those of all its vectors
+  int64_t first;                // of the vectors
+  float* sums;
   bool add;
+};
+
+// Rows of `n` floats with zeros around them: `skip` before, and behind so many that there are `wide`.
+struct Padded {
+  const float* from;
+  int64_t from_row, rows, skip, n;
+  float* to;
+  int64_t wide;
 };
 
 struct PlaneKernels {
   int64_t lanes, rows, vectors;  // of a vector; of a tile at most
   void (*tile)(int64_t rows, int64_t vectors, const Tile&);
   void (*dots)(int64_t rows, int64_t columns, const Dots&);
+  // out[k] (+)= the sum of vector k.
+  void (*add_up)(const float* sums, int64_t n, float* out, bool add);
   // Adds the bias and stores the results of one row of a tile, whose first lane is `lane`.
   void (*place)(const float* c, int64_t lane, const Piece* pieces, int64_t n, float bias, float* out, int64_t step);
+  // The way back: results that stand side by side into the lanes of `to`; their sum.
+  float (*collect)(const float* results, const Piece* pieces, int64_t n, float* to);
+  void (*pad)(const Padded&);
 };
 
 // Null where this build lacks the instructions.
@@ -72,7 +86,7 @@ const PlaneKernels* avx512_planes();
 
 class Layout {
  public:
-  Layout(Axis high, Axis wide, int64_t channels, int64_t out_width, int64_t lanes);
+  Layout(const PlaneKernels& run, Axis high, Axis wide, int64_t channels, int64_t out_width);
 
   const Axis y, x;
   const int64_t channels, out_width;
@@ -88,9 +102,10 @@ class Layout {
   void pad(const float* source, int64_t band, float* to) const;
 
  private:
-  Vectors vectors_of(int64_t rows, int64_t lanes) const;
+  Vectors vectors_of(int64_t rows) const;
 
-  int64_t band_, bands_, high_, wide_, plane_, lanes_;
+  const PlaneKernels& run_;
+  int64_t band_, bands_, high_, wide_, plane_;
   std::vector<int32_t> offsets_;
   Vectors full_, last_;
 };

@@ -15,6 +15,9 @@ struct Eight : Avx2Floats {
   using Avx2Floats::load;
   using Avx2Floats::store;
   static Mask mask(const int32_t* lanes) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes)); }
+  static Mask between(int first, int end) {
+    return _mm256_andnot_si256(mask(kEdge + 8 - first), mask(kEdge + 8 - end));
+  }
   static V load(const float* x, Mask mask) { return _mm256_maskload_ps(x, mask); }
   static void store(float* x, V v, int n) { _mm256_maskstore_ps(x, mask(kEdge + 8 - n), v); }
   static float sum(V v) {

@@ -1,6 +1,7 @@
 // The table of an instruction set, from templates.
 //
-// S gives, beside what attention_product.h needs: Mask, mask, load of some lanes, store of the first n, sum.
+// S gives, beside what attention_product.h needs: Mask, mask, between, load of some lanes, store of the first
+// n, sum.
 #pragma once
 
 #include <type_traits>
@@ -47,14 +48,14 @@ void dots_of(const Dots& d) {
   THINNED_UNROLL
   for (int m = 0; m < M; ++m)
     THINNED_UNROLL
-    for (int n = 0; n < N; ++n) sum[m][n] = S::zero();
+    for (int n = 0; n < N; ++n) sum[m][n] = d.add ? S::load(d.sums + (m * N + n) * S::lanes) : S::zero();
   for (int64_t u = 0; u < d.units; ++u) {
-    const float *y = d.y + u * d.y_unit, *x[N];
+    const float *y = d.y + u * d.y_unit + d.first * S::lanes, *x[N];
     THINNED_UNROLL
     for (int n = 0; n < N; ++n) x[n] = d.x + u * d.x_unit + d.offsets[n];
-    const int32_t* masks = d.masks[u];
+    const int32_t* masks = d.masks[u] + d.first * S::lanes;
     for (int64_t v = 0; v < d.vectors; ++v, y += S::lanes, masks += S::lanes) {
-      const int64_t at = d.starts[v];
+      const int64_t at = d.starts[d.first + v];
       const typename S::Mask mask = S::mask(masks);
       V right[N];
       THINNED_UNROLL
@@ -67,11 +68,10 @@ void dots_of(const Dots& d) {
       }
     }
   }
+  THINNED_UNROLL
   for (int m = 0; m < M; ++m)
-    for (int n = 0; n < N; ++n) {
-      float& out = d.out[m * d.out_row + n];
-      out = d.add ? out + S::sum(sum[m][n]) : S::sum(sum[m][n]);
-    }
+    THINNED_UNROLL
+    for (int n = 0; n < N; ++n) S::store(d.sums + (m * N + n) * S::lanes, sum[m][n]);
 }
 
 template <class S, int M, int N, class What>
@@ -100,9 +100,46 @@ void place(const float* c, int64_t lane, const Piece* pieces, int64_t n, float b
 }
 
 template <class S>
+float collect(const float* results, const Piece* pieces, int64_t n, float* to) {
+  auto sum = S::zero();
+  for (const Piece* p = pieces; p < pieces + n; ++p) {
+    const auto some = S::load(results + p->to, S::between(0, p->count));
+    S::store(to + p->lane, some, p->count);
+    sum = S::add(sum, some);
+  }
+  return S::sum(sum);
+}
+
+template <class S>
+void add_up(const float* sums, int64_t n, float* out, bool add) {
+  for (int64_t k = 0; k < n; ++k) {
+    const float sum = S::sum(S::load(sums + k * S::lanes));
+    out[k] = add ? out[k] + sum : sum;
+  }
+}
+
+template <class S>
+void pad(const Padded& p) {
+  constexpr int64_t L = S::lanes;
+  for (int64_t j = 0; j < p.wide; j += L) {
+    const int64_t first = j - p.skip;  // of the vector, in the source's row
+    const auto mask = S::between(int(std::clamp<int64_t>(-first, 0, L)), int(std::clamp<int64_t>(p.n - first, 0, L)));
+    const int some = int(std::min(L, p.wide - j));
+    const float* from = p.from + first;
+    float* to = p.to + j;
+    for (int64_t row = 0; row < p.rows; ++row, from += p.from_row, to += p.wide) {
+      if (some == L)
+        S::store(to, S::load(from, mask));
+      else
+        S::store(to, S::load(from, mask), some);
+    }
+  }
+}
+
+template <class S>
 const PlaneKernels* planes_table() {
   static const PlaneKernels table = {S::lanes, S::rows, S::vectors, chosen<S, S::rows, S::vectors, Tile>,
-                                     chosen<S, S::rows, S::vectors, Dots>, place<S>};
+                                     chosen<S, S::rows, S::vectors, Dots>, add_up<S>, place<S>, collect<S>, pad<S>};
   return &table;
 }
 

@@ -1,0 +1,177 @@
+"""A convolution of what is kept, as one function for autograd, with one call of the kernel each way.
+
+Numbers of kept channels are odd, and others in each step. oneDNN compiles code of its own for each pair of them, and
+is slower where they are no multiple of 16; the kernel's vectors go along pixels, which any number of channels fills.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from thinned import _kernel
+from thinned.torch import _compat, _eager, _native
+from thinned.torch._thin import _linear, _spare
+from thinned.torch._thin._kept import Kept
+from thinned.torch._thin._submatrix import Index, _numbers, nothing, spread, take
+
+Pair = tuple[int, int]
+_MOST = 1 << 30  # elements of an image with its padding: the kernel counts them in 32 bits
+
+
+def convolution(conv: Any, input: Tensor, out: Kept | None, inward: Kept | None) -> Tensor | None:
+    """A layer's convolution by the kernel.
+
+    Args:
+        conv: a Conv1d or Conv2d.
+        input: of the channels that `inward` keeps.
+        out: what is kept of the output; None for everything.
+        inward: likewise of the input.
+
+    Returns:
+        None where the kernel does not serve it.
+    """
+    how = _how(conv, input, out, inward)
+    if how is None:
+        return None
+    rows, columns = (None if kept is None else kept.parts[0] for kept in (out, inward))
+    scale = 1.0 if inward is None else inward.scale
+    if input.dim() == 3:  # one axis is an image of one row
+        input = input.unsqueeze(2)
+        return _apply(input, conv.weight, conv.bias, rows, columns, scale, how).squeeze(2)  # type: ignore[no-any-return]
+    return _apply(input, conv.weight, conv.bias, rows, columns, scale, how)  # type: ignore[no-any-return]
+
+
+def _how(
+    conv: Any, input: Tensor, out: Kept | None, inward: Kept | None
+) -> tuple[Pair, Pair, Pair] | None:
+    """Stride, padding and dilation of both axes; None where the kernel does not serve it."""
+    if not _is_served(conv, input, out, inward):
+        return None
+    how = conv.stride, conv.padding, conv.dilation
+    if input.dim() == 3:
+        one: Any = tuple((rest, of[0]) for rest, of in zip((1, 0, 1), how, strict=True))
+        how = one
+    return how
+
+
+def _is_served(conv: Any, input: Tensor, out: Kept | None, inward: Kept | None) -> bool:
+    weight, bias = conv.weight, conv.bias
+    return (
+        input.dtype is torch.float32
+        and weight.dim() in (3, 4)
+        and input.dim() == weight.dim()
+        and _kernel.convolves()
+        and _eager.applies(input)
+        and input.numel() > 0
+        and input.is_contiguous()
+        and not isinstance(conv.padding, str)
+        and conv.padding_mode == "zeros"
+        and all(kept is None or (len(kept.parts) == 1 and kept.parts[0].shape[0]) for kept in (out, inward))
+        and all(one is None or _is_plain(one) for one in (weight, bias))
+        and (bias is None or bias.shape == weight.shape[:1])  # the kernel looks at no bounds
+        and input.shape[1] == (weight.shape[1] if inward is None else inward.parts[0].shape[0])
+        and not _compat.forward_derivatives()
+        and not torch.is_autocast_enabled("cpu")
+        and _fits(conv, input)
+    )
+
+
+def _is_plain(one: Tensor) -> bool:
+    return one.dtype is torch.float32 and one.is_cpu and one.is_contiguous() and _linear._is_plain(one)
+
+
+def _fits(conv: Any, input: Tensor) -> bool:
+    padded = [n + 2 * p for n, p in zip(input.shape[2:], conv.padding, strict=True)]
+    least = (d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.weight.shape[2:], strict=True))
+    return all(n >= m for n, m in zip(padded, least, strict=True)) and math.prod(padded) * input.shape[1] < _MOST
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        rows: Index,
+        columns: Index,
+        scale: float,
+        how: tuple[Pair, Pair, Pair],
+    ) -> Tensor:
+        taps: Any = (1, *weight.shape[2:])[-2:]
+        first, tall = _numbers(rows, weight.shape[0])
+        second, wide = _numbers(columns, weight.shape[1])
+        kept = ctx.kept = (*weight.shape[:2], first, tall, second, wide, scale)
+        made = [
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, k, s, p, d in zip(input.shape[2:], taps, *how, strict=True)
+        ]
+        sizes = (input.shape[0], *input.shape[2:], *made, *taps, *how[0], *how[1], *how[2])
+        ctx.rows, ctx.columns, ctx.how, ctx.sizes = rows, columns, how, sizes
+        ctx.weight = weakref.ref(weight) if weight.is_leaf and _linear.keeps_memory(input, weight) else nothing
+        ctx.shape = tuple(weight.shape)
+        part = torch.empty((tall, wide, *taps), dtype=torch.float32, device="cpu")
+        out = torch.empty((input.shape[0], tall, *made), dtype=torch.float32, device="cpu")
+        _native._borrow_team()
+        _kernel.convolution(  # type: ignore[misc]
+            *(sizes, input.data_ptr(), out.data_ptr(), weight.data_ptr(), part.data_ptr()),
+            *(0 if bias is None else bias.data_ptr(), *kept, torch.get_num_threads()),
+        )
+        ctx.save_for_backward(input, weight, part)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        saved = ctx.saved_tensors
+        if torch.is_grad_enabled() or not _eager.applies(grad):
+            made = _derivable(ctx, grad, *saved)
+        else:
+            made = _gradients(ctx, grad, *saved)
+        return (*made, None, None, None, None)
+
+
+_apply = _compat.direct_apply(_Convolution)
+
+
+def _gradients(ctx: Any, grad: Tensor, input: Tensor, _weight: Any, part: Tensor) -> tuple[Any, ...]:
+    grad = grad.contiguous()
+    of_input = of_weight = of_bias = None
+    if ctx.needs_input_grad[0]:
+        of_input = torch.empty_like(input, memory_format=torch.contiguous_format)
+    if ctx.needs_input_grad[1]:
+        weight = ctx.weight()
+        if weight is None:
+            of_weight = torch.empty(ctx.shape, dtype=torch.float32, device="cpu")
+        else:
+            of_weight = _spare.memory_for(weight, ctx.shape, torch.float32)
+    if ctx.needs_input_grad[2]:
+        of_bias = torch.empty(ctx.shape[:1], dtype=torch.float32, device="cpu")
+    _native._borrow_team()
+    _kernel.convolution_gradients(  # type: ignore[misc]
+        *(ctx.sizes, grad.data_ptr(), input.data_ptr(), part.data_ptr()),
+        *(0 if one is None else one.data_ptr() for one in (of_input, of_weight, of_bias)),
+        *(*ctx.kept, torch.get_num_threads()),
+    )
+    return of_input, of_weight, of_bias
+
+
+def _derivable(ctx: Any, grad: Tensor, input: Tensor, weight: Tensor, part: Tensor) -> tuple[Any, ...]:
+    """The same by functions with derivatives of their own, and for tensors that have no memory."""
+    scale = ctx.kept[-1]
+    if torch.is_grad_enabled():
+        part = take(weight, ctx.rows, ctx.columns, scale).reshape(part.shape)
+    wanted = list(ctx.needs_input_grad[:3])
+    of_input, of_weight, of_bias = torch.ops.aten.convolution_backward(
+        grad, input, part, [part.shape[0]], *ctx.how, False, [0, 0], 1, wanted
+    )
+    if of_weight is not None:
+        few = of_weight.reshape(*of_weight.shape[:2], *ctx.shape[2:])
+        of_weight = spread(few, ctx.rows, ctx.columns, scale, ctx.shape)
+    if of_bias is not None:
+        of_bias = spread(of_bias, ctx.rows, None, 1.0, ctx.shape[:1])
+    return of_input, of_weight, of_bias
