@@ -212,7 +212,7 @@ class WeightGradient {
 
  private:
   static constexpr int64_t kPlanes = 8;  // that a task copies
-  static constexpr int64_t kColumns = 64, kNear = 1024;  // of a task, and lanes of each of its rows at once: 24 KiB
+  static constexpr int64_t kColumns = 16, kNear = 1024;  // of a task, and lanes of each of its rows at once: 24 KiB
   static constexpr int64_t kMostRows = 6, kMostLanes = 16;  // of any instruction set
 
   void copy(int64_t first, int64_t n, float* y, float* x, int threads) {
