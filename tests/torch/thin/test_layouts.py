@@ -1,4 +1,4 @@
-"""oneDNN's convolutions run in channels_last within a chain, the kernel's do not; what comes out lies as without."""
+"""torch computes convolutions in channels_last within a chain, the kernel does not; results lie as without."""
 
 import pytest
 import torch

@@ -1,7 +1,7 @@
 """A convolution of what is kept, as one function for autograd, with one call of the kernel each way.
 
-Numbers of kept channels are odd, and others in each step. oneDNN compiles code of its own for each pair of them, and
-is slower where they are no multiple of 16; the kernel's vectors go along pixels, which any number of channels fills.
+The numbers of kept channels are others in each step. oneDNN compiles code for each pair of them, and is slower
+where they are no multiple of 16. The kernel's vectors go along pixels, which any number of channels fills.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from thinned import _kernel
 from thinned.torch import _compat, _eager, _native
-from thinned.torch._thin import _linear, _spare
+from thinned.torch._thin import _groups, _linear, _spare
 from thinned.torch._thin._kept import Kept
 from thinned.torch._thin._submatrix import Index, _numbers, nothing, spread, take
 
-Pair = tuple[int, int]
+Numbers = tuple[int, ...]  # of each axis
 _MOST = 1 << 30  # elements of an image with its padding: the kernel counts them in 32 bits
 
 
@@ -35,31 +35,32 @@ def convolution(conv: Any, input: Tensor, out: Kept | None, inward: Kept | None)
     Returns:
         None where the kernel does not serve it.
     """
-    how = _how(conv, input, out, inward)
-    if how is None:
+    how = _how(conv)
+    if how is None or not _is_served(conv, input, out, inward, how[1]):
         return None
+    _groups.check_sizes(conv.weight, out, inward)
     rows, columns = (None if kept is None else kept.parts[0] for kept in (out, inward))
     scale = 1.0 if inward is None else inward.scale
-    if input.dim() == 3:  # one axis is an image of one row
-        input = input.unsqueeze(2)
-        return _apply(input, conv.weight, conv.bias, rows, columns, scale, how).squeeze(2)  # type: ignore[no-any-return]
-    return _apply(input, conv.weight, conv.bias, rows, columns, scale, how)  # type: ignore[no-any-return]
+    if len(how[0]) == 2:
+        return _apply(input, conv.weight, conv.bias, rows, columns, scale, how)  # type: ignore[no-any-return]
+    one_row = tuple((rest, *of) for rest, of in zip((1, 0, 1), how, strict=True))
+    return _apply(input.unsqueeze(2), conv.weight, conv.bias, rows, columns, scale, one_row).squeeze(2)  # type: ignore[no-any-return]
 
 
-def _how(
-    conv: Any, input: Tensor, out: Kept | None, inward: Kept | None
-) -> tuple[Pair, Pair, Pair] | None:
-    """Stride, padding and dilation of both axes; None where the kernel does not serve it."""
-    if not _is_served(conv, input, out, inward):
-        return None
-    how = conv.stride, conv.padding, conv.dilation
-    if input.dim() == 3:
-        one: Any = tuple((rest, of[0]) for rest, of in zip((1, 0, 1), how, strict=True))
-        how = one
-    return how
+def _how(conv: Any) -> tuple[Numbers, Numbers, Numbers] | None:
+    """Stride, padding and dilation; None where there are more zeros on one side than on the other."""
+    padding = conv.padding
+    if padding == "valid":
+        padding = (0,) * len(conv.stride)
+    elif padding == "same":
+        around = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
+        if any(n % 2 for n in around):
+            return None
+        padding = tuple(n // 2 for n in around)
+    return conv.stride, padding, conv.dilation
 
 
-def _is_served(conv: Any, input: Tensor, out: Kept | None, inward: Kept | None) -> bool:
+def _is_served(conv: Any, input: Tensor, out: Kept | None, inward: Kept | None, padding: Numbers) -> bool:
     weight, bias = conv.weight, conv.bias
     return (
         input.dtype is torch.float32
@@ -69,7 +70,6 @@ def _is_served(conv: Any, input: Tensor, out: Kept | None, inward: Kept | None) 
         and _eager.applies(input)
         and input.numel() > 0
         and input.is_contiguous()
-        and not isinstance(conv.padding, str)
         and conv.padding_mode == "zeros"
         and all(kept is None or (len(kept.parts) == 1 and kept.parts[0].shape[0]) for kept in (out, inward))
         and all(one is None or _is_plain(one) for one in (weight, bias))
@@ -77,7 +77,7 @@ def _is_served(conv: Any, input: Tensor, out: Kept | None, inward: Kept | None) 
         and input.shape[1] == (weight.shape[1] if inward is None else inward.parts[0].shape[0])
         and not _compat.forward_derivatives()
         and not torch.is_autocast_enabled("cpu")
-        and _fits(conv, input)
+        and _fits(conv, input, padding)
     )
 
 
@@ -85,10 +85,12 @@ def _is_plain(one: Tensor) -> bool:
     return one.dtype is torch.float32 and one.is_cpu and one.is_contiguous() and _linear._is_plain(one)
 
 
-def _fits(conv: Any, input: Tensor) -> bool:
-    padded = [n + 2 * p for n, p in zip(input.shape[2:], conv.padding, strict=True)]
+def _fits(conv: Any, input: Tensor, padding: Numbers) -> bool:
+    padded = [n + 2 * p for n, p in zip(input.shape[2:], padding, strict=True)]
     least = (d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.weight.shape[2:], strict=True))
-    return all(n >= m for n, m in zip(padded, least, strict=True)) and math.prod(padded) * input.shape[1] < _MOST
+    return (
+        all(n >= m for n, m in zip(padded, least, strict=True)) and math.prod(padded) * input.shape[1] < _MOST
+    )
 
 
 class _Convolution(torch.autograd.Function):
@@ -101,7 +103,7 @@ class _Convolution(torch.autograd.Function):
         rows: Index,
         columns: Index,
         scale: float,
-        how: tuple[Pair, Pair, Pair],
+        how: tuple[Numbers, Numbers, Numbers],
     ) -> Tensor:
         taps: Any = (1, *weight.shape[2:])[-2:]
         first, tall = _numbers(rows, weight.shape[0])
@@ -113,7 +115,9 @@ class _Convolution(torch.autograd.Function):
         ]
         sizes = (input.shape[0], *input.shape[2:], *made, *taps, *how[0], *how[1], *how[2])
         ctx.rows, ctx.columns, ctx.how, ctx.sizes = rows, columns, how, sizes
-        ctx.weight = weakref.ref(weight) if weight.is_leaf and _linear.keeps_memory(input, weight) else nothing
+        ctx.weight = (
+            weakref.ref(weight) if weight.is_leaf and _linear.keeps_memory(input, weight) else nothing
+        )
         ctx.shape = tuple(weight.shape)
         part = torch.empty((tall, wide, *taps), dtype=torch.float32, device="cpu")
         out = torch.empty((input.shape[0], tall, *made), dtype=torch.float32, device="cpu")

@@ -27,7 +27,7 @@ def block(
     reuse: bool = True,
 ) -> Tensor:
     """A weight's rows and columns in one group, filled up with zeros where other groups keep more."""
-    _check_sizes(weight, out, inward)
+    check_sizes(weight, out, inward)
     rows = None if out is None else out.on(weight.device)[group]
     columns = None if inward is None else inward.on(weight.device)[group]
     part = take(weight, rows, columns, 1.0 if inward is None else inward.scale, sparse, reuse)
@@ -41,7 +41,8 @@ def block(
     return part
 
 
-def _check_sizes(weight: Tensor, out: Kept | None, inward: Kept | None) -> None:
+def check_sizes(weight: Tensor, out: Kept | None, inward: Kept | None) -> None:
+    """Refuse a weight of another size than its sites decide for."""
     for axis, kept in enumerate((out, inward)):
         if kept is not None and kept.size != weight.shape[axis]:
             raise RuntimeError(
@@ -87,9 +88,9 @@ def linear(
     """`F.linear` on what is kept."""
     groups = groups_of(out, inward)
     if groups == 1 and all(kept is None or kept.parts[0].shape[0] for kept in (out, inward)):
-        _check_sizes(weight, out, inward)
+        check_sizes(weight, out, inward)
         if bias is not None:
-            _check_sizes(bias, out, None)
+            check_sizes(bias, out, None)
         rows, columns = (None if kept is None else kept.on(weight.device)[0] for kept in (out, inward))
         scale = 1.0 if inward is None else inward.scale
         return _linear.linear(input, weight, bias, rows, columns, scale, sparse)
