@@ -1,4 +1,4 @@
-"""The kernel's convolution has torch's values and gradients for any shape; torch computes what it does not serve."""
+"""The kernel's convolution has torch's values and gradients for any shape; torch computes all others."""
 
 import contextlib
 
@@ -276,6 +276,7 @@ def test_torch_computes_what_is_not_served(change, options):
     assert case.found() is None
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 def test_torch_computes_where_somebody_looks_on():
     case = Case()
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,4 +1,4 @@
-"""torch computes convolutions in channels_last within a chain, the kernel does not; results lie as without."""
+"""torch computes convolutions in channels_last within a chain, the kernel does not; results lie as ever."""
 
 import pytest
 import torch

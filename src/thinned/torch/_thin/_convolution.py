@@ -1,6 +1,6 @@
 """A convolution of what is kept, as one function for autograd, with one call of the kernel each way.
 
-The numbers of kept channels are others in each step. oneDNN compiles code for each pair of them, and is slower
+The numbers of kept channels are others in each step. oneDNN compiles code for each pair of them and is slower
 where they are no multiple of 16. The kernel's vectors go along pixels, which any number of channels fills.
 """
 
