@@ -55,6 +55,7 @@ struct Blocks {
   Blocks(int64_t rows, int64_t most) : n(rows), count(up(rows, most)) {}
   int64_t begin(int64_t k) const { return n * k / count; }
   int64_t size(int64_t k) const { return begin(k + 1) - begin(k); }
+  int64_t of(int64_t row) const { return ((row + 1) * count - 1) / n; }
 };
 
 // A part of a weight as a correlation reads it: element (row, channel, tap) at data + row · row_step + channel ·
@@ -184,7 +185,7 @@ class WeightGradient {
   WeightGradient(const PlaneKernels& run, const Convolution& c, const ConvolutionGradients& wanted)
       : run_(run), c_(c), wanted_(wanted), layout_(run, along(c, 0), along(c, 1), c.weight.part_width, c.made[1]),
         rows_(c.weight.part_height), lanes_(int64_t(layout_.vectors(0).starts.size()) * run.lanes),
-        at_once_(std::min(up(kLanes, lanes_), c.batch * layout_.bands())),
+        at_once_(std::min(up(kLanes, lanes_), c.batch * layout_.bands())), down_(rows_, run.rows),
         sums_(size_t(c.batch * layout_.bands() * rows_)) {}
 
   void run(float* part, int threads) {
@@ -193,10 +194,11 @@ class WeightGradient {
     threads = int(std::clamp<int64_t>(work / kAlone, 1, std::max(threads, 1)));
     float* y = room(at_once_ * (rows_ * lanes_ + image) + layout_.room());
     float* x = y + at_once_ * rows_ * lanes_;
+    std::fill_n(x + at_once_ * image, layout_.room(), 0.0f);  // read behind the last, and multiplied by 0
     for (int64_t first = 0; first < units; first += at_once_) {
       const int64_t n = std::min(at_once_, units - first);
-      copy(first, n, y, x, threads);
-      if (part) multiply(first, n, y, x, part, threads);
+      const bool finite = copy(first, n, y, x, threads);
+      if (part) multiply(first, n, y, x, finite, part, threads);
     }
   }
 
@@ -215,56 +217,59 @@ class WeightGradient {
   static constexpr int64_t kColumns = 16, kNear = 1024;  // of a task, and lanes of each of its rows at once: 24 KiB
   static constexpr int64_t kMostRows = 6, kMostLanes = 16;  // of any instruction set
 
-  void copy(int64_t first, int64_t n, float* y, float* x, int threads) {
+  // Whether all of x is finite.
+  bool copy(int64_t first, int64_t n, float* y, float* x, int threads) {
     const int64_t channels = wanted_.of_weight ? layout_.channels : 0, each_unit = up(rows_ + channels, kPlanes);
+    std::atomic<bool> finite{true};
     each(n * each_unit, threads, [&](auto next) {
       for (int64_t task; (task = next()) < n * each_unit;) {
         const int64_t u = task / each_unit, sample = (first + u) / layout_.bands(), band = (first + u) % layout_.bands();
         const int64_t begin = task % each_unit * kPlanes, end = std::min(begin + kPlanes, rows_ + channels);
         for (int64_t k = begin; k < end; ++k) {
-          if (k < rows_)
-            copy_results(first + u, k, wanted_.grad + (sample * rows_ + k) * area(c_.made) + layout_.shift(band),
-                         layout_.vectors(band), y + (u * rows_ + k) * lanes_);
-          else
-            layout_.pad(wanted_.x + (sample * channels + k - rows_) * area(c_.size), band,
-                        x + (u * channels + k - rows_) * layout_.plane());
+          if (k < rows_) {
+            const int64_t b = down_.of(k), row = down_.begin(b), lanes = run_.lanes;
+            const float* grad = wanted_.grad + (sample * rows_ + k) * area(c_.made) + layout_.shift(band);
+            sums_[size_t((first + u) * rows_ + k)] =
+                run_.collect(grad, layout_.vectors(band), y + (u * rows_ + row) * lanes_ + (k - row) * lanes,
+                             down_.size(b) * lanes);
+          } else if (!layout_.pad(wanted_.x + (sample * channels + k - rows_) * area(c_.size), band,
+                                  x + (u * channels + k - rows_) * layout_.plane())) {
+            finite.store(false, std::memory_order_relaxed);
+          }
         }
       }
     });
+    return finite;
   }
 
-  void copy_results(int64_t unit, int64_t row, const float* grad, const Vectors& vectors, float* to) {
-    if (!vectors.full) std::memset(to, 0, size_t(lanes_) * sizeof(float));
-    sums_[size_t(unit * rows_ + row)] = run_.collect(grad, vectors.pieces.data(), int64_t(vectors.pieces.size()), to);
-  }
-
-  void multiply(int64_t first, int64_t n, const float* y, const float* x, float* part, int threads) const {
+  void multiply(int64_t first, int64_t n, const float* y, const float* x, bool finite, float* part, int threads) const {
     const int64_t columns = layout_.channels * c_.weight.inner, image = layout_.channels * layout_.plane();
-    const Blocks down(rows_, run_.rows), across(columns, kColumns);
+    const Blocks across(columns, kColumns);
     std::vector<const int32_t*> masks;
     for (int64_t u = first; u < first + n; ++u) masks.push_back(layout_.vectors(u % layout_.bands()).masks.data());
-    each(down.count * across.count, threads, [&](auto next) {
+    const bool masked = !finite && !(layout_.vectors(0).full && layout_.vectors(layout_.bands() - 1).full);
+    each(down_.count * across.count, threads, [&](auto next) {
       alignas(64) float sums[kMostRows * kColumns * kMostLanes];
-      for (int64_t task; (task = next()) < down.count * across.count;) {
-        const int64_t b = task / across.count, row = down.begin(b), a = task % across.count;
+      for (int64_t task; (task = next()) < down_.count * across.count;) {
+        const int64_t b = task / across.count, row = down_.begin(b), a = task % across.count;
         const int64_t begin = across.begin(a), end = begin + across.size(a);
-        Dots dots{y + row * lanes_, x, lanes_, rows_ * lanes_, image, 0, 0, nullptr, layout_.vectors(0).starts.data(),
-                  nullptr, 0, sums, false};
+        Dots dots{y, x, rows_ * lanes_, image, 0, 0, nullptr, layout_.vectors(0).starts.data(), nullptr, 0, sums, false};
         // As much of y as the nearest cache holds beside the rest goes with all columns.
         const int64_t vectors = lanes_ / run_.lanes, some = std::max<int64_t>(1, kNear / lanes_), most = kNear / run_.lanes;
         for (int64_t u = 0; u < n; u += some)
           for (dots.first = 0; dots.first < vectors; dots.first += most, dots.add = true) {
-            dots.y = y + (u * rows_ + row) * lanes_, dots.x = x + u * image, dots.masks = masks.data() + u;
+            dots.y = y + (u * rows_ + row) * lanes_, dots.x = x + u * image;
+            dots.masks = masked ? masks.data() + u : nullptr;
             dots.units = std::min(some, n - u), dots.vectors = std::min(most, vectors - dots.first);
             for (int64_t k = begin; k < end; k += run_.vectors) {
-              dots.offsets = layout_.offsets().data() + k, dots.sums = sums + (k - begin) * down.size(b) * run_.lanes;
-              run_.dots(down.size(b), std::min(run_.vectors, end - k), dots);
+              dots.offsets = layout_.offsets().data() + k, dots.sums = sums + (k - begin) * down_.size(b) * run_.lanes;
+              run_.dots(down_.size(b), std::min(run_.vectors, end - k), dots);
             }
           }
         for (int64_t k = begin, step; k < end; k += step) {
           step = std::min(run_.vectors, end - k);
-          for (int64_t m = 0; m < down.size(b); ++m)
-            run_.add_up(sums + ((k - begin) * down.size(b) + m * step) * run_.lanes, step,
+          for (int64_t m = 0; m < down_.size(b); ++m)
+            run_.add_up(sums + ((k - begin) * down_.size(b) + m * step) * run_.lanes, step,
                         part + (row + m) * columns + k, first > 0);
         }
       }
@@ -276,6 +281,7 @@ class WeightGradient {
   const ConvolutionGradients& wanted_;
   const Layout layout_;
   const int64_t rows_, lanes_, at_once_;
+  const Blocks down_;
   std::vector<float> sums_;
 };
 

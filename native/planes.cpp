@@ -75,19 +75,18 @@ Vectors Layout::vectors_of(int64_t rows) const {
   return made;
 }
 
-void Layout::pad(const float* source, int64_t band, float* to) const {
+bool Layout::pad(const float* source, int64_t band, float* to) const {
   const int64_t above = band * band_ * y.stride - y.front;
   // Rows of the band that are in the source.
   const int64_t begin = std::clamp<int64_t>(-above, 0, high_ * y.stride);
   const int64_t end = std::clamp(y.size - above, begin, high_ * y.stride);
   if (x.stride == 1 && y.stride == 1) {
     const int64_t skip = std::clamp<int64_t>(x.front, 0, wide_), n = std::clamp<int64_t>(x.size + x.front, skip, wide_) - skip;
-    std::memset(to, 0, size_t(begin * wide_) * sizeof(float));
-    run_.pad({source + (above + begin) * x.size + skip - x.front, x.size, end - begin, skip, n, to + begin * wide_, wide_});
-    std::memset(to + end * wide_, 0, size_t((high_ - end) * wide_) * sizeof(float));
-    return;
+    return run_.pad({source + (above + begin) * x.size + skip - x.front, x.size, begin, end - begin, high_ - end, skip, n,
+                     to, wide_});
   }
   std::memset(to, 0, size_t(plane_) * sizeof(float));
+  float none = 0;  // NaN where one is not finite
   for (int64_t i = begin; i < end; ++i) {
     const float* row = source + (above + i) * x.size;
     float* first = to + (i % y.stride * x.stride * high_ + i / y.stride) * wide_;
@@ -95,9 +94,13 @@ void Layout::pad(const float* source, int64_t band, float* to) const {
       // Of this phase: from the first position that is in the source to the last.
       const int64_t left = x.front > phase ? up(x.front - phase, x.stride) : 0;
       const int64_t right = std::min(wide_, up(std::max<int64_t>(x.size + x.front - phase, 0), x.stride));
-      for (int64_t k = left; k < right; ++k) first[k] = row[k * x.stride + phase - x.front];
+      for (int64_t k = left; k < right; ++k) {
+        first[k] = row[k * x.stride + phase - x.front];
+        none += first[k] * 0.0f;
+      }
     }
   }
+  return none == 0;
 }
 
 }  // namespace thinned

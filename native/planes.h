@@ -47,22 +47,23 @@ struct Tile {
   bool add;
 };
 
-// sums[row · columns + column] (+)= the products y · x of some units and vectors, a vector of sums each, where y[row] = y
-// + row · y_row and x = x + offsets[column] + starts[vector]; lanes without a result are left out.
+// sums[row · columns + column] (+)= the products y · x of some units and vectors, a vector of sums each. Vectors of y's
+// rows stand side by side, those of one place after those of another; x = x + offsets[column] + starts[vector].
 struct Dots {
   const float *y, *x;
-  int64_t y_row, y_unit, x_unit, units, vectors;
+  int64_t y_unit, x_unit, units, vectors;
   const int32_t *offsets, *starts;
-  const int32_t* const* masks;  // for each unit, those of all its vectors
+  const int32_t* const* masks;  // for each unit, those of all its vectors; null where x is finite
   int64_t first;                // of the vectors
   float* sums;
   bool add;
 };
 
-// Rows of `n` floats with zeros around them: `skip` before, and behind so many that there are `wide`.
+// Rows of `n` floats with zeros around them: rows above and below, `skip` before, and behind so many that there are
+// `wide`.
 struct Padded {
   const float* from;
-  int64_t from_row, rows, skip, n;
+  int64_t from_row, above, rows, below, skip, n;
   float* to;
   int64_t wide;
 };
@@ -75,9 +76,11 @@ struct PlaneKernels {
   void (*add_up)(const float* sums, int64_t n, float* out, bool add);
   // Adds the bias and stores the results of one row of a tile, whose first lane is `lane`.
   void (*place)(const float* c, int64_t lane, const Piece* pieces, int64_t n, float bias, float* out, int64_t step);
-  // The way back: results that stand side by side into the lanes of `to`; their sum.
-  float (*collect)(const float* results, const Piece* pieces, int64_t n, float* to);
-  void (*pad)(const Padded&);
+  // The way back: results that stand side by side into vectors that are `apart` floats from one to the next, with zeros
+  // between them; their sum.
+  float (*collect)(const float* results, const Vectors&, float* to, int64_t apart);
+  // Whether all that was copied is finite.
+  bool (*pad)(const Padded&);
 };
 
 // Null where this build lacks the instructions.
@@ -99,7 +102,8 @@ class Layout {
   const Vectors& vectors(int64_t band) const { return band + 1 == bands_ ? last_ : full_; }
   // What is added to a piece's place in the output.
   int64_t shift(int64_t band) const { return band * band_ * y.step * out_width; }
-  void pad(const float* source, int64_t band, float* to) const;
+  // Whether all that was copied is finite.
+  bool pad(const float* source, int64_t band, float* to) const;
 
  private:
   Vectors vectors_of(int64_t rows) const;

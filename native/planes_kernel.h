@@ -41,28 +41,44 @@ void tile_of(const Tile& t) {
     for (int n = 0; n < N; ++n) S::store(t.c + m * t.c_row + n * S::lanes, sum[m][n]);
 }
 
-template <class S, int M, int N>
-void dots_of(const Dots& d) {
+// Addresses that the compiler takes as they are: it would count them from one base again, at an addition each, and
+// additions take the units that products need.
+inline const float* plain(const float* x) {
+#if defined(__GNUC__)
+  asm("" : "+r"(x));
+#endif
+  return x;
+}
+
+template <class S, int M, int N, bool masked>
+void dots_some(const Dots& d) {
   using V = typename S::V;
   V sum[M][N];
   THINNED_UNROLL
   for (int m = 0; m < M; ++m)
     THINNED_UNROLL
     for (int n = 0; n < N; ++n) sum[m][n] = d.add ? S::load(d.sums + (m * N + n) * S::lanes) : S::zero();
+  const int32_t *starts = d.starts + d.first, *end = starts + d.vectors;
   for (int64_t u = 0; u < d.units; ++u) {
-    const float *y = d.y + u * d.y_unit + d.first * S::lanes, *x[N];
+    const float *y = d.y + u * d.y_unit + d.first * (M * S::lanes), *x[N];
     THINNED_UNROLL
-    for (int n = 0; n < N; ++n) x[n] = d.x + u * d.x_unit + d.offsets[n];
-    const int32_t* masks = d.masks[u] + d.first * S::lanes;
-    for (int64_t v = 0; v < d.vectors; ++v, y += S::lanes, masks += S::lanes) {
-      const int64_t at = d.starts[d.first + v];
-      const typename S::Mask mask = S::mask(masks);
+    for (int n = 0; n < N; ++n) x[n] = plain(d.x + u * d.x_unit + d.offsets[n]);
+    [[maybe_unused]] const int32_t* masks = masked ? d.masks[u] + d.first * S::lanes : nullptr;
+    for (const int32_t* start = starts; start < end; ++start, y += M * S::lanes) {
+      const int64_t at = *start;
       V right[N];
-      THINNED_UNROLL
-      for (int n = 0; n < N; ++n) right[n] = S::load(x[n] + at, mask);
+      if constexpr (masked) {
+        const typename S::Mask mask = S::mask(masks);
+        masks += S::lanes;
+        THINNED_UNROLL
+        for (int n = 0; n < N; ++n) right[n] = S::load(x[n] + at, mask);
+      } else {
+        THINNED_UNROLL
+        for (int n = 0; n < N; ++n) right[n] = S::load(x[n] + at);
+      }
       THINNED_UNROLL
       for (int m = 0; m < M; ++m) {
-        const V left = S::load(y + m * d.y_row);
+        const V left = S::load(y + m * S::lanes);
         THINNED_UNROLL
         for (int n = 0; n < N; ++n) sum[m][n] = S::fma(left, right[n], sum[m][n]);
       }
@@ -72,6 +88,14 @@ void dots_of(const Dots& d) {
   for (int m = 0; m < M; ++m)
     THINNED_UNROLL
     for (int n = 0; n < N; ++n) S::store(d.sums + (m * N + n) * S::lanes, sum[m][n]);
+}
+
+template <class S, int M, int N>
+void dots_of(const Dots& d) {
+  if (d.masks)
+    dots_some<S, M, N, true>(d);
+  else
+    dots_some<S, M, N, false>(d);
 }
 
 template <class S, int M, int N, class What>
@@ -100,11 +124,13 @@ void place(const float* c, int64_t lane, const Piece* pieces, int64_t n, float b
 }
 
 template <class S>
-float collect(const float* results, const Piece* pieces, int64_t n, float* to) {
+float collect(const float* results, const Vectors& vectors, float* to, int64_t apart) {
   auto sum = S::zero();
-  for (const Piece* p = pieces; p < pieces + n; ++p) {
-    const auto some = S::load(results + p->to, S::between(0, p->count));
-    S::store(to + p->lane, some, p->count);
+  if (!vectors.full)
+    for (size_t v = 0; v < vectors.starts.size(); ++v) S::store(to + int64_t(v) * apart, S::zero());
+  for (const Piece& p : vectors.pieces) {
+    const auto some = S::load(results + p.to, S::between(0, p.count));
+    S::store(to + p.lane / S::lanes * apart + p.lane % S::lanes, some, p.count);
     sum = S::add(sum, some);
   }
   return S::sum(sum);
@@ -119,21 +145,31 @@ void add_up(const float* sums, int64_t n, float* out, bool add) {
 }
 
 template <class S>
-void pad(const Padded& p) {
+bool pad(const Padded& p) {
   constexpr int64_t L = S::lanes;
+  auto none = S::zero();  // NaN where one is not finite
   for (int64_t j = 0; j < p.wide; j += L) {
     const int64_t first = j - p.skip;  // of the vector, in the source's row
     const auto mask = S::between(int(std::clamp<int64_t>(-first, 0, L)), int(std::clamp<int64_t>(p.n - first, 0, L)));
     const int some = int(std::min(L, p.wide - j));
     const float* from = p.from + first;
     float* to = p.to + j;
-    for (int64_t row = 0; row < p.rows; ++row, from += p.from_row, to += p.wide) {
+    auto put = [&](typename S::V v) {
       if (some == L)
-        S::store(to, S::load(from, mask));
+        S::store(to, v);
       else
-        S::store(to, S::load(from, mask), some);
+        S::store(to, v, some);
+      to += p.wide;
+    };
+    for (int64_t row = 0; row < p.above; ++row) put(S::zero());
+    for (int64_t row = 0; row < p.rows; ++row, from += p.from_row) {
+      const auto v = S::load(from, mask);
+      none = S::fma(v, S::zero(), none);
+      put(v);
     }
+    for (int64_t row = 0; row < p.below; ++row) put(S::zero());
   }
+  return S::sum(none) == 0;
 }
 
 template <class S>
