@@ -15,8 +15,6 @@ namespace {
 
 // Multiplications that are worth another thread.
 constexpr int64_t kAlone = 1 << 18;
-// Lanes whose products are added before they are added to a weight's gradient.
-constexpr int64_t kLanes = 4096;
 
 int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to; }
 
@@ -55,7 +53,6 @@ struct Blocks {
   Blocks(int64_t rows, int64_t most) : n(rows), count(up(rows, most)) {}
   int64_t begin(int64_t k) const { return n * k / count; }
   int64_t size(int64_t k) const { return begin(k + 1) - begin(k); }
-  int64_t of(int64_t row) const { return ((row + 1) * count - 1) / n; }
 };
 
 // A part of a weight as a correlation reads it: element (row, channel, tap) at data + row · row_step + channel ·
@@ -178,28 +175,39 @@ void input_gradient(const PlaneKernels& run, const Convolution& c, const float* 
     }
 }
 
-// The gradient of the weight's kept part, and of the bias by kept rows: sums over units of a sample's band each, of
-// as many at once as the shapes alone say.
+// The gradient of the weight's kept part, and of the bias by kept rows: sums over units, a sample's band each, in groups
+// that the shapes alone say. A thread copies and multiplies what of a group its nearer caches hold.
 class WeightGradient {
  public:
   WeightGradient(const PlaneKernels& run, const Convolution& c, const ConvolutionGradients& wanted)
       : run_(run), c_(c), wanted_(wanted), layout_(run, along(c, 0), along(c, 1), c.weight.part_width, c.made[1]),
-        rows_(c.weight.part_height), lanes_(int64_t(layout_.vectors(0).starts.size()) * run.lanes),
-        at_once_(std::min(up(kLanes, lanes_), c.batch * layout_.bands())), down_(rows_, run.rows),
-        sums_(size_t(c.batch * layout_.bands() * rows_)) {}
+        rows_(c.weight.part_height), columns_(layout_.channels * c.weight.inner),
+        lanes_(int64_t(layout_.vectors(0).starts.size()) * run.lanes), image_(layout_.channels * layout_.plane()),
+        units_(c.batch * layout_.bands()), at_once_(std::min(up(kLanes, lanes_), units_)), down_(rows_, run.rows),
+        groups_(std::clamp<int64_t>(kRoom / (rows_ * columns_), 1, std::min(kGroups, up(units_, at_once_)))),
+        sums_(size_t(units_ * rows_)) {}
 
   void run(float* part, int threads) {
-    const int64_t units = c_.batch * layout_.bands(), image = layout_.channels * layout_.plane();
-    const int64_t work = at_once_ * lanes_ * rows_ * layout_.channels * c_.weight.inner;
+    const int64_t work = units_ * lanes_ * rows_ * columns_, size = rows_ * columns_;
     threads = int(std::clamp<int64_t>(work / kAlone, 1, std::max(threads, 1)));
-    float* y = room(at_once_ * (rows_ * lanes_ + image) + layout_.room());
-    float* x = y + at_once_ * rows_ * lanes_;
-    std::fill_n(x + at_once_ * image, layout_.room(), 0.0f);  // read behind the last, and multiplied by 0
-    for (int64_t first = 0; first < units; first += at_once_) {
-      const int64_t n = std::min(at_once_, units - first);
-      const bool finite = copy(first, n, y, x, threads);
-      if (part) multiply(first, n, y, x, finite, part, threads);
-    }
+    const std::unique_ptr<float[]> others(part && groups_ > 1 ? new float[size_t((groups_ - 1) * size)] : nullptr);
+    // Rows of few groups are shared out: no result depends on that.
+    const int64_t splits = threads == 1 ? 1 : std::min(up(2 * threads, groups_), down_.count), tasks = groups_ * splits;
+    each(tasks, threads, [&](auto next) {
+      for (int64_t n; (n = next()) < tasks;) {
+        const int64_t group = n / splits, split = n % splits;
+        one_group(group, down_.count * split / splits, down_.count * (split + 1) / splits,
+                  group && part ? others.get() + (group - 1) * size : part);
+      }
+    });
+    if (!others) return;
+    each(rows_, threads, [&](auto next) {
+      for (int64_t row; (row = next()) < rows_;)
+        for (int64_t g = 0; g + 1 < groups_; ++g) {
+          const float* more = others.get() + g * size + row * columns_;
+          for (int64_t k = 0; k < columns_; ++k) part[row * columns_ + k] += more[k];
+        }
+    });
   }
 
   // out[rows] = the sums of the output's gradient.
@@ -207,81 +215,88 @@ class WeightGradient {
     std::memset(out, 0, size_t(c_.weight.height) * sizeof(float));
     for (int64_t r = 0; r < rows_; ++r) {
       double sum = 0;
-      for (size_t u = 0; u < sums_.size(); u += size_t(rows_)) sum += double(sums_[u + size_t(r)]);
+      for (int64_t u = 0; u < units_; ++u) sum += double(sums_[size_t(u * rows_ + r)]);
       out[c_.weight.rows ? c_.weight.rows[r] : r] = float(sum);
     }
   }
 
  private:
-  static constexpr int64_t kPlanes = 8;  // that a task copies
-  static constexpr int64_t kColumns = 16, kNear = 1024;  // of a task, and lanes of each of its rows at once: 24 KiB
+  static constexpr int64_t kLanes = 2048;  // whose products are added before they are added to others
+  static constexpr int64_t kGroups = 16, kRoom = 2 << 20;  // at most, and floats of their sums
+  static constexpr int64_t kColumns = 16, kNear = 1024;  // at once, and lanes of each row that go with them: 24 KiB
   static constexpr int64_t kMostRows = 6, kMostLanes = 16;  // of any instruction set
 
-  // Whether all of x is finite.
-  bool copy(int64_t first, int64_t n, float* y, float* x, int threads) {
-    const int64_t channels = wanted_.of_weight ? layout_.channels : 0, each_unit = up(rows_ + channels, kPlanes);
-    std::atomic<bool> finite{true};
-    each(n * each_unit, threads, [&](auto next) {
-      for (int64_t task; (task = next()) < n * each_unit;) {
-        const int64_t u = task / each_unit, sample = (first + u) / layout_.bands(), band = (first + u) % layout_.bands();
-        const int64_t begin = task % each_unit * kPlanes, end = std::min(begin + kPlanes, rows_ + channels);
-        for (int64_t k = begin; k < end; ++k) {
-          if (k < rows_) {
-            const int64_t b = down_.of(k), row = down_.begin(b), lanes = run_.lanes;
-            const float* grad = wanted_.grad + (sample * rows_ + k) * area(c_.made) + layout_.shift(band);
-            sums_[size_t((first + u) * rows_ + k)] =
-                run_.collect(grad, layout_.vectors(band), y + (u * rows_ + row) * lanes_ + (k - row) * lanes,
-                             down_.size(b) * lanes);
-          } else if (!layout_.pad(wanted_.x + (sample * channels + k - rows_) * area(c_.size), band,
-                                  x + (u * channels + k - rows_) * layout_.plane())) {
-            finite.store(false, std::memory_order_relaxed);
-          }
-        }
-      }
-    });
+  void one_group(int64_t group, int64_t first_block, int64_t last_block, float* part) {
+    const int64_t begin = units_ * group / groups_, end = units_ * (group + 1) / groups_;
+    float* y = room(at_once_ * (rows_ * lanes_ + image_) + layout_.room());
+    float* x = y + at_once_ * rows_ * lanes_;
+    for (int64_t first = begin, n; first < end; first += n) {
+      n = std::min(at_once_, end - first);
+      for (int64_t b = first_block; b < last_block; ++b)
+        for (int64_t u = 0; u < n; ++u) collect(b, first + u, y + (u * rows_ + down_.begin(b)) * lanes_);
+      if (!part) continue;
+      bool finite = true;
+      for (int64_t u = 0; u < n; ++u) finite &= pad(first + u, x + u * image_);
+      std::fill_n(x + n * image_, layout_.room() - image_, 0.0f);  // read behind the last, and multiplied by 0
+      for (int64_t b = first_block; b < last_block; ++b)
+        for (int64_t k = 0; k < columns_; k += kColumns)
+          multiply(b, k, std::min(columns_, k + kColumns), first, n, y, x, finite, part, first > begin);
+    }
+  }
+
+  void collect(int64_t block, int64_t unit, float* to) {
+    const int64_t sample = unit / layout_.bands(), band = unit % layout_.bands(), rows = down_.size(block);
+    for (int64_t m = 0; m < rows; ++m) {
+      const int64_t row = down_.begin(block) + m;
+      const float* grad = wanted_.grad + (sample * rows_ + row) * area(c_.made) + layout_.shift(band);
+      sums_[size_t(unit * rows_ + row)] =
+          run_.collect(grad, layout_.vectors(band), to + m * run_.lanes, rows * run_.lanes);
+    }
+  }
+
+  // Whether all of it is finite.
+  bool pad(int64_t unit, float* to) const {
+    const int64_t sample = unit / layout_.bands(), band = unit % layout_.bands();
+    bool finite = true;
+    for (int64_t c = 0; c < layout_.channels; ++c)
+      finite &= layout_.pad(wanted_.x + (sample * layout_.channels + c) * area(c_.size), band, to + c * layout_.plane());
     return finite;
   }
 
-  void multiply(int64_t first, int64_t n, const float* y, const float* x, bool finite, float* part, int threads) const {
-    const int64_t columns = layout_.channels * c_.weight.inner, image = layout_.channels * layout_.plane();
-    const Blocks across(columns, kColumns);
+  void multiply(int64_t block, int64_t begin, int64_t end, int64_t first, int64_t n, const float* y, const float* x,
+                bool finite, float* part, bool add) const {
+    alignas(64) float sums[kMostRows * kColumns * kMostLanes];
+    const int64_t row = down_.begin(block), rows = down_.size(block), vectors = lanes_ / run_.lanes;
     std::vector<const int32_t*> masks;
-    for (int64_t u = first; u < first + n; ++u) masks.push_back(layout_.vectors(u % layout_.bands()).masks.data());
-    const bool masked = !finite && !(layout_.vectors(0).full && layout_.vectors(layout_.bands() - 1).full);
-    each(down_.count * across.count, threads, [&](auto next) {
-      alignas(64) float sums[kMostRows * kColumns * kMostLanes];
-      for (int64_t task; (task = next()) < down_.count * across.count;) {
-        const int64_t b = task / across.count, row = down_.begin(b), a = task % across.count;
-        const int64_t begin = across.begin(a), end = begin + across.size(a);
-        Dots dots{y, x, rows_ * lanes_, image, 0, 0, nullptr, layout_.vectors(0).starts.data(), nullptr, 0, sums, false};
-        // As much of y as the nearest cache holds beside the rest goes with all columns.
-        const int64_t vectors = lanes_ / run_.lanes, some = std::max<int64_t>(1, kNear / lanes_), most = kNear / run_.lanes;
-        for (int64_t u = 0; u < n; u += some)
-          for (dots.first = 0; dots.first < vectors; dots.first += most, dots.add = true) {
-            dots.y = y + (u * rows_ + row) * lanes_, dots.x = x + u * image;
-            dots.masks = masked ? masks.data() + u : nullptr;
-            dots.units = std::min(some, n - u), dots.vectors = std::min(most, vectors - dots.first);
-            for (int64_t k = begin; k < end; k += run_.vectors) {
-              dots.offsets = layout_.offsets().data() + k, dots.sums = sums + (k - begin) * down_.size(b) * run_.lanes;
-              run_.dots(down_.size(b), std::min(run_.vectors, end - k), dots);
-            }
-          }
-        for (int64_t k = begin, step; k < end; k += step) {
-          step = std::min(run_.vectors, end - k);
-          for (int64_t m = 0; m < down_.size(b); ++m)
-            run_.add_up(sums + ((k - begin) * down_.size(b) + m * step) * run_.lanes, step,
-                        part + (row + m) * columns + k, first > 0);
+    for (int64_t u = first; !finite && u < first + n; ++u)
+      masks.push_back(layout_.vectors(u % layout_.bands()).masks.data());
+    Dots dots{y, x, rows_ * lanes_, image_, 0, 0, nullptr, layout_.vectors(0).starts.data(), nullptr, 0, sums, false};
+    // As much of y as the nearest cache holds beside the rest goes with all columns.
+    const int64_t some = std::max<int64_t>(1, kNear / lanes_), most = kNear / run_.lanes;
+    for (int64_t u = 0; u < n; u += some)
+      for (dots.first = 0; dots.first < vectors; dots.first += most, dots.add = true) {
+        dots.y = y + (u * rows_ + row) * lanes_, dots.x = x + u * image_;
+        dots.masks = finite ? nullptr : masks.data() + u;
+        dots.units = std::min(some, n - u), dots.vectors = std::min(most, vectors - dots.first);
+        for (int64_t k = begin; k < end; k += run_.vectors) {
+          dots.offsets = layout_.offsets().data() + k, dots.sums = sums + (k - begin) * rows * run_.lanes;
+          run_.dots(rows, std::min(run_.vectors, end - k), dots);
         }
       }
-    });
+    for (int64_t k = begin, step; k < end; k += step) {
+      step = std::min(run_.vectors, end - k);
+      for (int64_t m = 0; m < rows; ++m)
+        run_.add_up(sums + ((k - begin) * rows + m * step) * run_.lanes, step, part + (row + m) * columns_ + k, add);
+    }
   }
 
   const PlaneKernels& run_;
   const Convolution& c_;
   const ConvolutionGradients& wanted_;
   const Layout layout_;
-  const int64_t rows_, lanes_, at_once_;
+  const int64_t rows_, columns_, lanes_, image_, units_, at_once_;
   const Blocks down_;
+  const int64_t groups_;
   std::vector<float> sums_;
 };
 
