@@ -65,18 +65,22 @@ struct Weights {
 
 class Correlation {
  public:
-  Correlation(const PlaneKernels& run, Layout layout, int64_t rows, const Weights& weights)
+  Correlation(const PlaneKernels& run, Layout layout, int64_t rows, const Weights& weights, int threads)
       : run_(run), layout_(std::move(layout)), blocks_(rows, run.rows), taps_(int64_t(weights.taps.size())),
         deep_(std::min(layout_.channels, taps_ > 1 ? int64_t(48) : int64_t(96))) {
     packed_.reset(new float[size_t(rows * layout_.channels * taps_ + 16)]);
-    float* to = packed_.get();
-    for (int64_t c = 0; c < layout_.channels; c += deep_)
-      for (int64_t b = 0; b < blocks_.count; ++b)
-        for (int64_t k = c; k < std::min(layout_.channels, c + deep_); ++k)
-          for (int64_t tap : weights.taps) {
-            const float* from = weights.data + blocks_.begin(b) * weights.row_step + k * weights.channel_step + tap;
-            for (int64_t m = 0; m < blocks_.size(b); ++m) *to++ = from[m * weights.row_step];
-          }
+    each(blocks_.count, rows * layout_.channels * taps_ < kAlone ? 1 : threads, [&](auto next) {
+      for (int64_t b; (b = next()) < blocks_.count;)
+        for (int64_t c = 0; c < layout_.channels; c += deep_) {
+          const int64_t end = std::min(layout_.channels, c + deep_);
+          float* to = packed_.get() + (rows * c + blocks_.begin(b) * (end - c)) * taps_;
+          for (int64_t k = c; k < end; ++k)
+            for (int64_t tap : weights.taps) {
+              const float* from = weights.data + blocks_.begin(b) * weights.row_step + k * weights.channel_step + tap;
+              for (int64_t m = 0; m < blocks_.size(b); ++m) *to++ = from[m * weights.row_step];
+            }
+        }
+    });
   }
 
   // `bias` by `numbers`, or null; a sample of the output has `out_plane` floats for each row.
@@ -170,7 +174,7 @@ void input_gradient(const PlaneKernels& run, const Convolution& c, const float* 
       Weights weights{static_cast<const float*>(c.weight.part), inner, wide * inner, {}};
       for (int64_t k : high)
         for (int64_t l : across) weights.taps.push_back(k * c.taps[1] + l);
-      Correlation(run, Layout(run, y, x, tall, c.size[1]), wide, weights)
+      Correlation(run, Layout(run, y, x, tall, c.size[1]), wide, weights, threads)
           .run(c.batch, grad, nullptr, nullptr, of_input, area(c.size), threads);
     }
 }
@@ -183,7 +187,8 @@ class WeightGradient {
       : run_(run), c_(c), wanted_(wanted), layout_(run, along(c, 0), along(c, 1), c.weight.part_width, c.made[1]),
         rows_(c.weight.part_height), columns_(layout_.channels * c.weight.inner),
         lanes_(int64_t(layout_.vectors(0).starts.size()) * run.lanes), image_(layout_.channels * layout_.plane()),
-        units_(c.batch * layout_.bands()), at_once_(std::min(up(kLanes, lanes_), units_)), down_(rows_, run.rows),
+        units_(c.batch * layout_.bands()), at_once_(std::min({std::max<int64_t>(kPacked / (rows_ * lanes_ + image_), 1), up(kLanes, lanes_), units_})),
+        down_(rows_, run.rows),
         groups_(std::clamp<int64_t>(kRoom / (rows_ * columns_), 1, std::min(kGroups, up(units_, at_once_)))),
         sums_(size_t(units_ * rows_)) {}
 
@@ -222,6 +227,7 @@ class WeightGradient {
 
  private:
   static constexpr int64_t kLanes = 2048;  // whose products are added before they are added to others
+  static constexpr int64_t kPacked = 512 * 1024;  // floats that are copied for them
   static constexpr int64_t kGroups = 16, kRoom = 2 << 20;  // at most, and floats of their sums
   static constexpr int64_t kColumns = 16, kNear = 1024;  // at once, and lanes of each row that go with them: 24 KiB
   static constexpr int64_t kMostRows = 6, kMostLanes = 16;  // of any instruction set
@@ -311,7 +317,7 @@ void convolution(const Kernels& kernels, const Convolution& c, const float* x, c
   Weights weights{static_cast<const float*>(c.weight.part), c.weight.part_width * c.weight.inner, c.weight.inner, {}};
   for (int64_t k = 0; k < c.weight.inner; ++k) weights.taps.push_back(k);
   Correlation(run, Layout(run, along(c, 0), along(c, 1), c.weight.part_width, c.made[1]), c.weight.part_height,
-              weights)
+              weights, threads)
       .run(c.batch, x, bias, c.weight.rows, out, area(c.made), threads);
 }
 

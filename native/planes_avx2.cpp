@@ -25,6 +25,9 @@ struct Eight : Avx2Floats {
     four = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(four, _mm_shuffle_ps(four, four, 1)));
   }
+  static void add_up(const float* sums, float* out) {
+    for (int k = 0; k < vectors; ++k) out[k] = sum(load(sums + k * lanes));
+  }
 };
 
 }  // namespace

@@ -17,6 +17,14 @@ struct Sixteen : Avx512Floats {
   static V load(const float* x, Mask mask) { return _mm512_maskz_loadu_ps(mask, x); }
   static void store(float* x, V v, int n) { _mm512_mask_storeu_ps(x, __mmask16((1u << n) - 1), v); }
   static float sum(V v) { return _mm512_reduce_add_ps(v); }
+  static void add_up(const float* sums, float* out) {
+    const __m256 first = _mm256_hadd_ps(half(sums), half(sums + 16)), last = _mm256_hadd_ps(half(sums + 32), half(sums + 48));
+    const __m256 all = _mm256_hadd_ps(first, last);
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+  }
+
+ private:
+  static __m256 half(const float* x) { return _mm256_add_ps(_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8)); }
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 // The table of an instruction set, from templates.
 //
 // S gives, beside what attention_product.h needs: Mask, mask, between, load of some lanes, store of the first
-// n, sum.
+// n, sum, and add_up of as many vectors as a tile has.
 #pragma once
 
 #include <type_traits>
@@ -138,8 +138,10 @@ float collect(const float* results, const Vectors& vectors, float* to, int64_t a
 
 template <class S>
 void add_up(const float* sums, int64_t n, float* out, bool add) {
+  float all[S::vectors];
+  if (n == S::vectors) S::add_up(sums, all);
   for (int64_t k = 0; k < n; ++k) {
-    const float sum = S::sum(S::load(sums + k * S::lanes));
+    const float sum = n == S::vectors ? all[k] : S::sum(S::load(sums + k * S::lanes));
     out[k] = add ? out[k] + sum : sum;
   }
 }
