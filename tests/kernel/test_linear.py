@@ -1,4 +1,4 @@
-"""Linear maps of kept rows and columns, and their gradients, on each path that multiplies: against float64."""
+"""Linear maps of kept rows and columns, with gradients, on each path that multiplies, against float64."""
 
 import numpy as np
 import pytest
