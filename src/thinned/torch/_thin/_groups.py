@@ -57,7 +57,7 @@ def groups_of(out: Kept | None, inward: Kept | None) -> int:
 
 def without_empty(input: Tensor, kept: Kept, rows_first: bool = True) -> Tensor:
     """The input with zeros where a group keeps nothing: what stands there is no unit's, and may be NaN."""
-    if all(len(part) for part in kept.parts):
+    if not kept.empty:
         return input
     at = bounds(input.shape[0], len(kept.parts))
     gone = torch.zeros(input.shape[0], dtype=torch.bool, device=input.device)
@@ -86,11 +86,13 @@ def linear(
 ) -> Tensor:
     """`F.linear` on what is kept."""
     groups = groups_of(out, inward)
-    if groups == 1 and all(kept is None or kept.parts[0].shape[0] for kept in (out, inward)):
+    if groups == 1 and not ((out is not None and out.empty) or (inward is not None and inward.empty)):
         _check_sizes(weight, out, inward)
         if bias is not None:
             _check_sizes(bias, out, None)
-        rows, columns = (None if kept is None else kept.on(weight.device)[0] for kept in (out, inward))
+        on = weight.device
+        rows = None if out is None else out.on(on)[0]
+        columns = None if inward is None else inward.on(on)[0]
         scale = 1.0 if inward is None else inward.scale
         return _linear.linear(input, weight, bias, rows, columns, scale, sparse)
     if inward is not None:
