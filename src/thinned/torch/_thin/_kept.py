@@ -36,15 +36,15 @@ class Kept:
     inner: int = 1
     heads: Kept | None = None
     channels_last: bool = False
+    _features: dict[tuple[int, int], Kept] | None = None
+    _elsewhere: dict[torch.device, tuple[Tensor, ...]] | None = None
 
     def __post_init__(self) -> None:
         """Look at sizes once: each module around a site asks for them."""
-        counts = [part.shape[0] for part in self.parts]
+        counts = [part.numel() for part in self.parts]
         self.width = max(self.outer * self.inner, *counts)
         self.empty = not all(counts)
         self.whole = self.scale == 1.0 and min(counts) == self.size
-        self._features: dict[tuple[int, int], Kept] = {}
-        self._elsewhere: dict[torch.device, tuple[Tensor, ...]] = {}
 
     def same(self, other: Kept) -> bool:
         """Whether another call, as one that a checkpoint computes again, keeps the same."""
@@ -52,6 +52,8 @@ class Kept:
 
     def of(self, outer: int, inner: int) -> Kept:
         """What is kept of features: of `outer` parts, in each of which each of these has `inner` of them."""
+        if self._features is None:
+            self._features = {}
         if (outer, inner) not in self._features:
             within, size = torch.arange(inner, device="cpu"), self.size * inner
             begin = torch.arange(outer, device="cpu")[:, None, None] * size
@@ -59,10 +61,16 @@ class Kept:
             self._features[outer, inner] = Kept(parts, outer * size, self.scale, outer, inner, self)
         return self._features[outer, inner]
 
+    def beside(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """The numbers on a tensor's device."""
+        return self.parts if tensor.is_cpu else self.on(tensor.device)
+
     def on(self, device: torch.device) -> tuple[Tensor, ...]:
         """The numbers where a weight is."""
         if device.type == "cpu":
             return self.parts
+        if self._elsewhere is None:
+            self._elsewhere = {}
         if device not in self._elsewhere:
             self._elsewhere[device] = tuple(part.to(device, non_blocking=True) for part in self.parts)
         return self._elsewhere[device]

@@ -32,6 +32,9 @@ def unwatched() -> bool:
     return not watched and _compat.outside_checkpoints()
 
 
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
 class _Now(threading.local):
     kept: Kept | None = None  # of the call under way
     key: Any = None  # that a branch drew when it began
@@ -145,13 +148,16 @@ class Link:
         self._under_way().kept = None
 
     def _begin(self, kept: Kept | None) -> None:
+        room: _Now | _Frames = self._now
         if self.site.fixed:
             self._frames.kept = None
-        room: _Now | _Frames = self._frames if self._is_static() else self._now
+            room = self._frames if self._is_static() else room
         room.kept, room.unread = kept, self.sinks
 
     def _under_way(self) -> _Now | _Frames:
-        return self._frames if self._is_static() or self._frames.kept is not None else self._now
+        if self.site.fixed and (self._frames.kept is not None or self._is_static()):
+            return self._frames
+        return self._now
 
     def passed(self, module: torch.nn.Module, input: Tensor, free: bool | None = None) -> Kept | None:
         """What a thinned tensor at the site, or a module around, holds; None where it is whole."""
@@ -195,7 +201,7 @@ class Link:
     def _applies(self, like: Tensor, free: bool = False) -> bool:
         """Whether this call is thinned: it drops, and no tool is at work that has to see the masks."""
         site = self.site
-        if type(like) not in (Tensor, torch.nn.Parameter) or like.is_meta:
+        if type(like) not in _PLAIN or like.is_meta:
             return False
         if not (site.training if free else is_on(site) and not masks_are_wanted()) or site.is_off():
             return False
