@@ -64,8 +64,9 @@ def select(name: str) -> None:
 take = None if _native is None else _native.take
 take_many = None if _native is None else _native.take_many
 put = None if _native is None else _native.put
-linear_part = None if _native is None else _native.linear_part
-linear_gradient = None if _native is None else _native.linear_gradient
+multiplies: Any = (lambda: False) if _native is None else _native.multiplies
+linear = None if _native is None else _native.linear
+linear_gradients = None if _native is None else _native.linear_gradients
 address = _reference.address if _native is None else _native.address
 dense, strided, add = _reference.dense, _reference.strided, _reference.add
 normal, dots, many = _reference.normal, _reference.dots, _reference.many
