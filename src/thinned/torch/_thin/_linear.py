@@ -56,7 +56,7 @@ def keeps_memory(input: Tensor, weight: Tensor) -> bool:
     It is memory beside the activations; where these are the larger part, a step would need more than without
     dropout, and page faults are a smaller part of it.
     """
-    return input.numel() < weight.numel()
+    return 4 * input.numel() < weight.numel()
 
 
 def _is_short(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
