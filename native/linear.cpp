@@ -232,7 +232,9 @@ void linear_gradients(const Kernels& kernels, const LinearGradients& what, int t
     pass.out = what.of_input;
     parallel(parts, input_part, &pass);
   }
-  if (what.of_weight) {
+  if (what.of_weight && !what.batch) {
+    std::memset(what.of_weight, 0, size_t(what.weight.height * what.weight.width) * sizeof(float));
+  } else if (what.of_weight) {
     const std::unique_ptr<float[]> packed(new float[size_t(up(pass.wide, pass.products.wide) * what.batch)]);
     pass.out = what.of_weight, pass.packed = packed.get();
     parallel(parts, pack_part, &pass);
