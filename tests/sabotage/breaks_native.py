@@ -22,9 +22,9 @@ the scale of what is put one by one | columns.h | kernel/test_submatrix.py
 -++k) row[c.numbers[k]] = scaled_once(part[k], c);
 +++k) row[c.numbers[k]] = part[k];
 
-which columns are added up | submatrix.cpp | kernel/test_linear.py
--some[k] += x[r * width + begin + k];
-+some[k] += x[r * width + k];
+which columns are added up | linear.cpp | kernel/test_linear.py
+-some[k] += p.grad[r * p.tall + begin + k];
++some[k] += p.grad[r * p.tall + k];
 
 what a row keeps before a stretch of it | linear.cpp | kernel/test_linear.py
 -return to + skip_;
