@@ -9,6 +9,7 @@
 
 #include "planes.h"
 #include "pool.h"
+#include "room.h"
 
 namespace thinned {
 namespace {
@@ -22,14 +23,6 @@ int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to; }
 const PlaneKernels* planes_for(const Kernels& kernels) {
   if (!std::strcmp(kernels.name, "avx512")) return avx512_planes();
   return std::strcmp(kernels.name, "avx2") ? nullptr : avx2_planes();
-}
-
-// A thread's scratch memory, which it keeps: fresh memory of this size is page faults in every call.
-float* room(int64_t floats) {
-  thread_local std::vector<float> memory;
-  const auto size = size_t(floats + 16);
-  if (memory.size() < size) memory = std::vector<float>(size);
-  return memory.data() + (-(reinterpret_cast<uintptr_t>(memory.data()) >> 2) & 15);
 }
 
 // Tasks one by one to whichever thread is free: run(next) calls next() until it gives `tasks` or more.
@@ -192,6 +185,7 @@ class WeightGradient {
         groups_(std::clamp<int64_t>(kRoom / (rows_ * columns_), 1, std::min(kGroups, up(units_, at_once_)))),
         sums_(size_t(units_ * rows_)) {}
 
+  // Into the part's memory, row after row; null where the bias alone is wanted.
   void run(float* part, int threads) {
     const int64_t work = units_ * lanes_ * rows_ * columns_, size = rows_ * columns_;
     threads = int(std::clamp<int64_t>(work / kAlone, 1, std::max(threads, 1)));
@@ -327,13 +321,14 @@ void convolution_gradients(const Kernels& kernels, const Convolution& c, const C
   if (wanted.of_input) input_gradient(run, c, wanted.grad, wanted.of_input, threads);
   if (!wanted.of_weight && !wanted.of_bias) return;
   WeightGradient gradient(run, c, wanted);
-  gradient.run(wanted.of_weight, threads);
+  const int64_t size = c.weight.part_height * c.weight.part_width * c.weight.inner;
+  const std::unique_ptr<float[]> part(wanted.of_weight ? new float[size_t(size)] : nullptr);
+  gradient.run(part.get(), threads);
   if (wanted.of_bias) gradient.put_bias(wanted.of_bias);
   if (!wanted.of_weight) return;
-  Submatrix placed = c.weight;  // its part is at the beginning of the gradient's own memory
-  placed.whole = placed.part = wanted.of_weight;
-  placed.part_row = placed.part_width * placed.inner;
-  put_within(kernels, placed, threads);
+  Submatrix placed = c.weight;
+  placed.whole = wanted.of_weight, placed.part = part.get();
+  put(kernels, placed, false, threads);
 }
 
 }  // namespace thinned

@@ -14,10 +14,12 @@
 #include "kept.h"
 #include "largest.h"
 #include "layout.h"
+#include "linear.h"
 #include "many.h"
 #include "memory.h"
 #include "normal.h"
 #include "pool.h"
+#include "products.h"
 #include "submatrix.h"
 #include "xla.h"
 
@@ -118,12 +120,14 @@ void largest(uint64_t seed, uint64_t stream, int64_t rows, int64_t size, int64_t
   thinned::largest(seed, stream, rows, size, count, reinterpret_cast<int64_t*>(out));
 }
 
-std::vector<int64_t> kept(uint64_t seed, uint64_t stream, uint64_t threshold, int64_t rows, int64_t size,
-                          uintptr_t out) {
-  std::vector<int64_t> counts(static_cast<size_t>(rows));
-  thinned::kept(thinned::selected_kernels(), seed, stream, threshold, rows, size, reinterpret_cast<int64_t*>(out),
-                counts.data());
-  return counts;
+// Of each row its numbers, as the bytes of int64: one memory for each, of the size that it needs.
+std::vector<nb::bytearray> kept(uint64_t seed, uint64_t stream, uint64_t threshold, int64_t rows, int64_t size) {
+  std::vector<int64_t> counts(static_cast<size_t>(rows)), numbers(static_cast<size_t>(rows * size));
+  thinned::kept(thinned::selected_kernels(), seed, stream, threshold, rows, size, numbers.data(), counts.data());
+  std::vector<nb::bytearray> found;
+  for (size_t row = 0; row < counts.size(); ++row)
+    found.emplace_back(numbers.data() + row * static_cast<size_t>(size), static_cast<size_t>(counts[row]) * sizeof(int64_t));
+  return found;
 }
 
 thinned::Submatrix submatrix(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>& shape,
@@ -159,25 +163,36 @@ void put(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>&
   thinned::put(thinned::selected_kernels(), what, add, threads);
 }
 
-// A linear map's weight and bias, of the rows and columns that are kept. Either bias may be none.
-void linear_part(int dtype, uintptr_t whole, uintptr_t part, uintptr_t bias, uintptr_t few, int64_t rows, int64_t columns,
-                 uintptr_t kept_rows, int64_t height, uintptr_t kept_columns, int64_t width, double scale, int threads) {
-  const auto what = submatrix(dtype, whole, part, {rows, columns, 1}, kept_rows, height, kept_columns, width, width, scale);
-  const auto biases = submatrix(dtype, bias, few, {1, rows, 1}, 0, 1, kept_rows, height, height, 1.0);
-  nb::gil_scoped_release release;
-  thinned::take(thinned::selected_kernels(), what, threads);
-  if (bias) thinned::take(thinned::selected_kernels(), biases, 1);
+// A weight of rows by columns, of which some are kept: addresses of their numbers, 0 for all, and how many they are.
+thinned::Submatrix weight_of(uintptr_t whole, const std::vector<int64_t>& shape, uintptr_t kept_rows, int64_t height,
+                             uintptr_t kept_columns, int64_t width, double scale) {
+  return submatrix(thinned::kFloat32, whole, 0, {shape.at(0), shape.at(1), 1}, kept_rows, height, kept_columns, width,
+                   width, scale);
 }
 
-// Their gradients: that of the weight, whose kept part is at the beginning of its memory, and of the bias the sums of
-// `left`, `batch` by `height`.
-void linear_gradient(int dtype, uintptr_t whole, uintptr_t left, int64_t batch, uintptr_t bias, int64_t rows,
-                     int64_t columns, uintptr_t kept_rows, int64_t height, uintptr_t kept_columns, int64_t width,
-                     double scale, int threads) {
-  const auto what = submatrix(dtype, whole, whole, {rows, columns, 1}, kept_rows, height, kept_columns, width, width, scale);
+void linear(uintptr_t weight, const std::vector<int64_t>& shape, uintptr_t kept_rows, int64_t height,
+            uintptr_t kept_columns, int64_t width, double scale, int64_t batch, uintptr_t x, uintptr_t bias,
+            uintptr_t out, int threads) {
+  const thinned::Linear what{weight_of(weight, shape, kept_rows, height, kept_columns, width, scale), batch,
+                             reinterpret_cast<const float*>(x), reinterpret_cast<const float*>(bias),
+                             reinterpret_cast<float*>(out)};
   nb::gil_scoped_release release;
-  if (whole) thinned::put_within(thinned::selected_kernels(), what, threads);
-  if (bias) thinned::put_sums(what, reinterpret_cast<const void*>(left), batch, reinterpret_cast<void*>(bias), threads);
+  thinned::linear(thinned::selected_kernels(), what, threads);
+}
+
+// The gradients whose address is not 0.
+void linear_gradients(uintptr_t weight, const std::vector<int64_t>& shape, uintptr_t kept_rows, int64_t height,
+                      uintptr_t kept_columns, int64_t width, double scale, int64_t batch, uintptr_t grad, uintptr_t x,
+                      uintptr_t of_input, uintptr_t of_weight, uintptr_t of_bias, int threads) {
+  const thinned::LinearGradients what{weight_of(weight, shape, kept_rows, height, kept_columns, width, scale),
+                                      batch,
+                                      reinterpret_cast<const float*>(grad),
+                                      reinterpret_cast<const float*>(x),
+                                      reinterpret_cast<float*>(of_input),
+                                      reinterpret_cast<float*>(of_weight),
+                                      reinterpret_cast<float*>(of_bias)};
+  nb::gil_scoped_release release;
+  thinned::linear_gradients(thinned::selected_kernels(), what, threads);
 }
 
 // Sizes: the batch, then height and width of the input, the output, the taps, stride, padding and dilation.
@@ -285,17 +300,18 @@ NB_MODULE(_native, m) {
   m.def("dots", &dots, "x"_a, "w"_a, "out"_a, "n"_a, "draws"_a, "base"_a, "seed"_a, "stream"_a,
         "threshold"_a, "threads"_a);
   m.def("largest", &largest, "seed"_a, "stream"_a, "rows"_a, "size"_a, "count"_a, "out"_a);
-  m.def("kept", &kept, "seed"_a, "stream"_a, "threshold"_a, "rows"_a, "size"_a, "out"_a);
+  m.def("kept", &kept, "seed"_a, "stream"_a, "threshold"_a, "rows"_a, "size"_a);
   m.def("take", &take, "dtype"_a, "whole"_a, "part"_a, "shape"_a, "rows"_a, "height"_a, "columns"_a, "width"_a,
         "row"_a, "scale"_a, "threads"_a);
   m.def("take_many", &take_many, "dtype"_a, "whole"_a, "shape"_a, "parts"_a, "rows"_a, "heights"_a, "columns"_a,
         "widths"_a, "scale"_a, "threads"_a);
   m.def("put", &put, "dtype"_a, "whole"_a, "part"_a, "shape"_a, "rows"_a, "height"_a, "columns"_a, "width"_a,
         "row"_a, "scale"_a, "add"_a, "threads"_a);
-  m.def("linear_part", &linear_part, "dtype"_a, "whole"_a, "part"_a, "bias"_a, "few"_a, "rows"_a, "columns"_a,
-        "kept_rows"_a, "height"_a, "kept_columns"_a, "width"_a, "scale"_a, "threads"_a);
-  m.def("linear_gradient", &linear_gradient, "dtype"_a, "whole"_a, "left"_a, "batch"_a, "bias"_a, "rows"_a, "columns"_a,
-        "kept_rows"_a, "height"_a, "kept_columns"_a, "width"_a, "scale"_a, "threads"_a);
+  m.def("linear", &linear, "weight"_a, "shape"_a, "kept_rows"_a, "height"_a, "kept_columns"_a, "width"_a, "scale"_a,
+        "batch"_a, "x"_a, "bias"_a, "out"_a, "threads"_a);
+  m.def("linear_gradients", &linear_gradients, "weight"_a, "shape"_a, "kept_rows"_a, "height"_a, "kept_columns"_a,
+        "width"_a, "scale"_a, "batch"_a, "grad"_a, "x"_a, "of_input"_a, "of_weight"_a, "of_bias"_a, "threads"_a);
+  m.def("multiplies", [] { return thinned::products_for(thinned::selected_kernels()) != nullptr; });
   m.def("convolves", [] { return thinned::convolves(thinned::selected_kernels()); });
   m.def("convolution", &convolution, "sizes"_a, "x"_a, "out"_a, "whole"_a, "part"_a, "bias"_a, "rows"_a, "columns"_a,
         "kept_rows"_a, "height"_a, "kept_columns"_a, "width"_a, "scale"_a, "threads"_a);

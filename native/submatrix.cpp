@@ -4,53 +4,25 @@
 #include <cstring>
 #include <vector>
 
+#include "kept_columns.h"
 #include "pool.h"
 #include "share.h"
 
 namespace thinned {
 namespace {
 
-// Fewer kept than one element in so many are found faster one by one than a vector at a time.
-constexpr int64_t kFew = 16;
 // Moved by one thread: to hand a part to another takes longer.
 constexpr int64_t kAlone = 64 * 1024;
-
-// The kept elements of every row, by bits and by numbers.
-class Kept {
- public:
-  Kept(const Submatrix& w, bool add) : columns_{nullptr, nullptr, w.width * w.inner, w.part_width * w.inner, w.scale} {
-    if (!w.columns && !add) return;
-    numbers_.resize(size_t(columns_.kept));
-    bits_.resize(size_t(columns_.n / 64 + 1));
-    for (int64_t k = 0, at = 0; k < w.part_width; ++k)
-      for (int64_t e = 0; e < w.inner; ++e) {
-        const int64_t number = (w.columns ? w.columns[k] : k) * w.inner + e;
-        numbers_[size_t(at++)] = number;
-        bits_[size_t(number >> 6)] |= uint64_t(1) << (number & 63);
-      }
-    columns_.numbers = numbers_.data();
-    columns_.bits = bits_.data();
-  }
-  const Columns& columns() const { return columns_; }
-  bool all() const { return !columns_.bits; }
-  bool few() const { return columns_.kept * kFew < columns_.n; }
-
- private:
-  std::vector<uint64_t> bits_;
-  std::vector<int64_t> numbers_;
-  Columns columns_;
-};
 
 struct Task {
   const Kernels& kernels;
   const Submatrix& what;
   bool add;
-  Kept kept;
-  int64_t begin, end;  // of the whole's rows
+  KeptColumns kept;
 
   Task(const Kernels& fast, const Submatrix& w, bool adds)
-      : kernels(fast), what(w), add(adds), kept(w, adds), begin(0), end(w.height) {}
-  const Kernels& of_columns() const { return kept.few() ? *portable_kernels() : kernels; }
+      : kernels(fast), what(w), add(adds), kept(w, adds) {}
+  const Kernels& of_columns() const { return kept.kernels(kernels); }
   char* whole(int64_t row) const { return at(what.whole, row * kept.columns().n, what.dtype); }
   char* part(int64_t row) const { return at(what.part, row * what.part_row, what.dtype); }
   void move(const void* from, void* to) const {
@@ -99,7 +71,7 @@ void put_part(void* context, int part, int parts) {
   const Task& t = *static_cast<const Task*>(context);
   const Submatrix& w = t.what;
   const auto put = t.of_columns().put[w.dtype];
-  const int64_t rows = t.end - t.begin, begin = t.begin + rows * part / parts, end = t.begin + rows * (part + 1) / parts;
+  const int64_t begin = w.height * part / parts, end = w.height * (part + 1) / parts;
   int64_t next = w.rows ? std::lower_bound(w.rows, w.rows + w.part_height, begin) - w.rows : begin;
   for (int64_t row = begin; row < end; ++row) {
     const bool kept = next < w.part_height && (!w.rows || w.rows[next] == row);
@@ -109,54 +81,6 @@ void put_part(void* context, int part, int parts) {
       t.move(t.part(next++), t.whole(row));
     } else {
       put(t.kept.columns(), t.part(next++), t.whole(row), t.add);
-    }
-  }
-}
-
-// What is left of the part, from its last row on: each is read before a row is written where it stood.
-void put_upwards(const Task& t, int64_t left) {
-  const Submatrix& w = t.what;
-  const auto put = t.of_columns().put[w.dtype];
-  std::vector<char> row_of_part(size_t(w.part_row) * kItemSize[w.dtype]);
-  for (int64_t row = t.end; row-- > 0;) {
-    const bool kept = left && (w.rows ? w.rows[left - 1] : left - 1) == row;
-    if (!kept) {
-      std::memset(t.whole(row), 0, size_t(t.kept.columns().n) * kItemSize[w.dtype]);
-      continue;
-    }
-    std::memcpy(row_of_part.data(), t.part(--left), row_of_part.size());
-    if (t.kept.all())
-      t.move(row_of_part.data(), t.whole(row));
-    else
-      put(t.kept.columns(), row_of_part.data(), t.whole(row), false);
-  }
-}
-
-struct Sums {
-  const Submatrix& what;
-  const void* x;
-  int64_t batch;
-  void* out;
-};
-
-template <class T>
-void sums_part(void* context, int part, int parts) {
-  constexpr int64_t kAcross = 256, kDown = 32;
-  const Sums& s = *static_cast<const Sums*>(context);
-  const T* x = static_cast<const T*>(s.x);
-  const int64_t width = s.what.part_height, end = width * (part + 1) / parts;
-  for (int64_t begin = width * part / parts; begin < end; begin += kAcross) {
-    const int64_t n = std::min(kAcross, end - begin);
-    double sum[kAcross] = {};
-    for (int64_t row = 0; row < s.batch; row += kDown) {
-      T some[kAcross] = {};
-      for (int64_t r = row; r < std::min(row + kDown, s.batch); ++r)
-        for (int64_t k = 0; k < n; ++k) some[k] += x[r * width + begin + k];
-      for (int64_t k = 0; k < n; ++k) sum[k] += double(some[k]);
-    }
-    for (int64_t k = 0; k < n; ++k) {
-      const int64_t at = s.what.rows ? s.what.rows[begin + k] : begin + k;
-      static_cast<T*>(s.out)[at] = T(sum[k]);
     }
   }
 }
@@ -185,26 +109,6 @@ void take_many(const Kernels& kernels, const std::vector<Submatrix>& parts, int 
 void put(const Kernels& kernels, const Submatrix& what, bool add, int threads) {
   Task task(kernels, what, add);
   parallel(many(what.height * what.width * what.inner, threads), put_part, &task);
-}
-
-void put_within(const Kernels& kernels, const Submatrix& what, int threads) {
-  Task task(kernels, what, false);
-  const int64_t n = what.width * what.inner;
-  for (int64_t left = what.part_height;;) {
-    // Rows that lie behind all that is left of the part, so that several threads may write them.
-    const int64_t first = n ? (left * what.part_row + n - 1) / n : 0, elements = (task.end - first) * n;
-    if (elements < kAlone) return put_upwards(task, left);
-    task.begin = first;
-    parallel(many(elements, threads), put_part, &task);
-    task.end = first;
-    left = what.rows ? std::lower_bound(what.rows, what.rows + left, first) - what.rows : std::min(left, first);
-  }
-}
-
-void put_sums(const Submatrix& what, const void* x, int64_t batch, void* out, int threads) {
-  Sums sums{what, x, batch, out};
-  std::memset(out, 0, size_t(what.height) * kItemSize[what.dtype]);
-  parallel(many(batch * what.part_height, threads), what.dtype == kFloat64 ? sums_part<double> : sums_part<float>, &sums);
 }
 
 }  // namespace thinned

@@ -64,8 +64,10 @@ def select(name: str) -> None:
 take = None if _native is None else _native.take
 take_many = None if _native is None else _native.take_many
 put = None if _native is None else _native.put
-linear_part = None if _native is None else _native.linear_part
-linear_gradient = None if _native is None else _native.linear_gradient
+multiplies: Any = (lambda: False) if _native is None else _native.multiplies
+linear = None if _native is None else _native.linear
+linear_gradients = None if _native is None else _native.linear_gradients
+convolves: Any = (lambda: False) if _native is None else _native.convolves
 convolution = None if _native is None else _native.convolution
 convolution_gradients = None if _native is None else _native.convolution_gradients
 address = _reference.address if _native is None else _native.address
@@ -86,11 +88,6 @@ def prefer_large_pages(begin: int, bytes: int) -> None:
     """Ask for large pages under fresh memory (NumPy does the same for its own large arrays)."""
     if _native is not None:
         _native.prefer_large_pages(begin, bytes)
-
-
-def convolves() -> bool:
-    """Tell whether the code path in use has convolutions; else a library's are faster."""
-    return _native is not None and path() != REFERENCE and _native.convolves()
 
 
 def attention(*call: Any) -> None:

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 #include <vector>
 
 #include "checks.h"
+#include "linear.h"
+#include "products.h"
 #include "submatrix.h"
 
 namespace {
@@ -47,13 +50,50 @@ void part_of(const Kernels& kernels, Dtype dtype, std::mt19937_64& random, int t
   take(kernels, what, threads);
   what.whole = spread.data();
   put(kernels, what, false, threads);
-  std::copy(part.begin(), part.end(), whole.begin());
-  other = what;
-  other.whole = whole.data();
-  put_within(kernels, other, threads);
   ok = true;
-  for (size_t k = 0; k < zeros.size(); ++k) ok &= same(spread[k], zeros[k]) && same(whole[k], zeros[k]);
+  for (size_t k = 0; k < zeros.size(); ++k) ok &= same(spread[k], zeros[k]);
   check(ok, "part that is put", kernels.name, uint64_t(height), uint64_t(n));
+}
+
+// A linear map of a part and its gradients, against sums in double.
+void linear_of(const Kernels& kernels, std::mt19937_64& random, int threads) {
+  const auto height = int64_t(1 + random() % 150), width = int64_t(1 + random() % 150), batch = int64_t(1 + random() % 20);
+  const auto rows = some_of(height, random), columns = some_of(width, random);
+  const auto tall = int64_t(rows.size()), wide = int64_t(columns.size());
+  std::normal_distribution<float> normal;
+  auto made = [&](int64_t n) {
+    std::vector<float> x(static_cast<size_t>(n));
+    for (float& one : x) one = normal(random);
+    return x;
+  };
+  auto weight = made(height * width);
+  const auto bias = made(height), x = made(batch * wide), grad = made(batch * tall);
+  std::vector<float> out(size_t(batch * tall)), of_input(x.size()), of_weight(weight.size(), 77), of_bias(bias.size(), 77);
+  const Submatrix what{kFloat32, weight.data(), nullptr, height, width, 1, rows.data(), columns.data(), tall, wide, wide, 1.5};
+  linear(kernels, {what, batch, x.data(), bias.data(), out.data()}, threads);
+  linear_gradients(kernels, {what, batch, grad.data(), x.data(), of_input.data(), of_weight.data(), of_bias.data()}, threads);
+  std::vector<double> outs(out.size()), inputs(x.size()), weights(weight.size()), biases(bias.size());
+  for (int64_t b = 0; b < batch; ++b)
+    for (int64_t r = 0; r < tall; ++r) {
+      const double g = grad[size_t(b * tall + r)];
+      outs[size_t(b * tall + r)] += bias[size_t(rows[size_t(r)])];
+      biases[size_t(rows[size_t(r)])] += g;
+      for (int64_t c = 0; c < wide; ++c) {
+        const auto at = size_t(rows[size_t(r)] * width + columns[size_t(c)]), in = size_t(b * wide + c);
+        outs[size_t(b * tall + r)] += 1.5 * weight[at] * x[in];
+        inputs[in] += 1.5 * weight[at] * g;
+        weights[at] += 1.5 * g * x[in];
+      }
+    }
+  auto close = [&](const std::vector<float>& found, const std::vector<double>& want, const char* name) {
+    bool ok = true;
+    for (size_t k = 0; k < want.size(); ++k) ok &= std::abs(found[k] - want[k]) < 1e-3;
+    check(ok, name, kernels.name, uint64_t(height), uint64_t(width));
+  };
+  close(out, outs, "linear map");
+  close(of_input, inputs, "its input's gradient");
+  close(of_weight, weights, "its weight's gradient");
+  close(of_bias, biases, "its bias's gradient");
 }
 
 void parts_of_matrices(const Kernels& kernels, int rounds) {
@@ -64,6 +104,7 @@ void parts_of_matrices(const Kernels& kernels, int rounds) {
     part_of<double>(kernels, kFloat64, random, threads);
     part_of<Half>(kernels, kFloat16, random, threads);
     part_of<Brain>(kernels, kBfloat16, random, threads);
+    if (products_for(kernels)) linear_of(kernels, random, threads);
   }
 }
 
