@@ -118,7 +118,7 @@ LARGE = {
     "bands": {"shape": (70, 65), "channels": (50, 50), "made": (7, 7), "batch": 2},
     "bands and a stride": {"shape": (90, 131), "channels": (50, 50), "made": (7, 9), "stride": 2, "batch": 1},
     "tall taps": {"shape": (300, 20), "channels": (60, 60), "taps": (9, 3), "padding": (4, 0), "batch": 1},
-    "many channels": {"shape": (5, 6), "channels": (130, 150), "made": (67, 70), "padding": 1},
+    "many channels": {"shape": (8, 7), "channels": (130, 150), "made": (67, 70), "padding": 1},
     "one tap": {"shape": (6, 7), "channels": (130, 150), "made": (20, 30), "taps": (1, 1), "batch": 90},
     "one axis": {"axes": 1, "shape": (3000,), "channels": (40, 41), "made": (5, 9), "padding": 1},
 }
