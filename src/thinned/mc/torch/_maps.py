@@ -69,27 +69,38 @@ def multiplies(node: fx.Node, bias: Tensor | None, x: Tensor, weight: Tensor) ->
     )
 
 
-def mapped(node: Any, now: dict[Any, Value], out: Kept | None, inward: Kept | None, samples: int) -> Value:
-    """The map, of the units that are kept."""
+def mapped(
+    node: Any, now: dict[Any, Value], out: Kept | None, inward: Kept | None, samples: int, relu: bool
+) -> Value:
+    """The map, of the units that are kept; with `relu`, what that makes of it."""
     at_bias, source, at_weight = operands(node)
     x: Any = now[source]
     weight: Any = now[at_weight]
     bias: Any = None if at_bias is None else now[at_bias]
-    linear = node.target in LINEAR
-    if out is None and inward is None:
-        if isinstance(x, Tensor):
-            return _one(node, x, weight, bias)
-        if linear and x.flat is not None:
-            made = _one(node, x.flat.view(-1, weight.shape[0]), weight, bias)
-            return Many(made.chunk(samples), made.view(-1))
     first = _many.of(x, 0)
-    if multiplies(node, bias, first, weight) and all(map(_eager.applies, (first, weight))):
-        return _multiplied(bias, x, weight, out, inward, samples)
-    return _gathered(node, bias, x, weight, out, inward, samples)
+    made: Value
+    if out is None and inward is None and isinstance(x, Tensor):
+        made = _one(node, x, weight, bias)
+    elif out is None and inward is None and node.target in LINEAR and x.flat is not None:
+        whole = _one(node, x.flat.view(-1, weight.shape[0]), weight, bias)
+        made = Many(whole.chunk(samples), whole.view(-1))
+    elif multiplies(node, bias, first, weight) and all(map(_eager.applies, (first, weight))):
+        return _multiplied(bias, x, weight, out, inward, samples, relu)
+    else:
+        made = _gathered(node, bias, x, weight, out, inward, samples)
+    if not relu:
+        return made
+    return made.relu_() if isinstance(made, Tensor) else made.by_element(torch.relu_)
 
 
 def _multiplied(
-    bias: Tensor | None, x: Value, weight: Tensor, out: Kept | None, inward: Kept | None, samples: int
+    bias: Tensor | None,
+    x: Value,
+    weight: Tensor,
+    out: Kept | None,
+    inward: Kept | None,
+    samples: int,
+    relu: bool,
 ) -> Many:
     """Products by the kernel, which reads what is kept of the weight where it stands."""
     width, height = weight.shape
@@ -101,7 +112,7 @@ def _multiplied(
     _native._borrow_team()
     _kernel.linear_many(  # type: ignore[misc]
         *(weight.data_ptr(), (height, width), 0 if bias is None else bias.data_ptr()),
-        *(1.0 if inward is None else inward.scale, False, inward is not None and not inward.gathered),
+        *(1.0 if inward is None else inward.scale, relu, inward is not None and not inward.gathered),
         *(inputs, rows, heights, columns, widths),
         *([one.data_ptr() for one in of_x], [part.data_ptr() for part in made.parts]),
         torch.get_num_threads(),

@@ -63,6 +63,7 @@ class Thinly:
         self.keyed: dict[Any, None] = {}  # what depends on the key alone
         self.walk: list[Any] = []
         self.sites: dict[Any, _Site] = {}
+        self.rectified: dict[Any, Any] = {}  # maps that nothing but a ReLU reads, and that
         self.last: dict[Any, list[Any]] = {}  # what a node of the walk is the last to read
 
     def is_worth(self, inputs: int) -> bool:
@@ -93,7 +94,9 @@ class Thinly:
                 now[node] = _many.masked(x, masks[node])
             elif node.target in MAPS:
                 out, inward = kept.get(writes.get(node)), kept.get(reads.get(node))
-                now[node] = _maps.mapped(node, now, out, inward, len(keys))
+                now[node] = _maps.mapped(node, now, out, inward, len(keys), node in self.rectified)
+            elif self.rectified.get(node.args[0]) is node:
+                now[node] = x  # done by the map, before it left the cache
             else:
                 now[node] = _other(node, now, inputs, len(keys))
             for read in self.last.get(node, ()):
@@ -142,6 +145,10 @@ def of(graph: fx.Graph, key: fx.Node, by_input: Iterable[fx.Node]) -> Thinly | N
         else:
             return None
     found.sites = {node: _site(node) for node in found.walk if node.target is _ours.dropout.default}
+    readers = {node: list(node.users) for node in found.walk if node.target in MAPS}
+    found.rectified = {
+        node: one[0] for node, one in readers.items() if len(one) == 1 and one[0].target is _aten.relu.default
+    }
     found.last = _last(found)
     worth = any(site.sinks for site in found.sites.values())
     return found if worth and result in found.rows else None
