@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
 from thinned import _kernel
+from thinned._arguments import effect
+from thinned.contract import threshold
 from thinned.mc.torch import (
     _many,
     _vmapped,  # noqa: F401 (defines an operator)
@@ -25,21 +29,30 @@ _TOGETHER = 8
 
 
 class Kept:
-    """Holds the units that samples keep at a site: numbers for each, and their factors.
+    """Draws the units that samples keep at a site.
 
-    Attributes:
-        parts: of each sample, ascending numbers in int64.
-        scale: of what is kept.
+    Args:
+        keys: of the samples, int64 of shape (samples, 2).
+        p: the drop probability.
+        inverted: whether what is kept is scaled.
+        size: the number of units.
         gathered: whether values behind the site are those of kept units alone, and not of all.
     """
 
-    def __init__(self, values: Tensor, gathered: bool) -> None:
-        rows = values.flatten(1)
-        kept = rows != 0
-        numbers = kept.nonzero()[:, 1].contiguous()
-        self.parts: tuple[Tensor, ...] = numbers.split(kept.sum(1).tolist())
-        self.scale = float(rows.max()) if rows.numel() else 1.0
+    def __init__(self, keys: Tensor, p: float, inverted: bool, size: int, gathered: bool) -> None:
+        drop, self.scale = effect(threshold(p), True, inverted)
+        self._rows = torch.empty((len(keys), size), dtype=torch.int64, device="cpu")
+        begin, words = self._rows.data_ptr(), keys.contiguous().numpy().view(np.uint64).tolist()
+        self.addresses = [begin + 8 * size * k for k in range(len(keys))]
+        self.counts: list[int] = []
+        for key, address in zip(words, self.addresses, strict=True):
+            self.counts += _kernel.kept(*key, drop, 1, size, address)
         self.gathered = gathered
+
+    @functools.cached_property
+    def parts(self) -> list[Tensor]:
+        """Of each sample, ascending numbers."""
+        return [row[:count] for row, count in zip(self._rows, self.counts, strict=True)]
 
 
 def operands(node: fx.Node) -> tuple[Any, Any, Any]:
@@ -58,11 +71,10 @@ def is_plain(node: Any) -> bool:
     return not transposed and groups == 1
 
 
-def multiplies(node: fx.Node, bias: Tensor | None, x: Tensor, weight: Tensor) -> bool:
-    """Tells whether the kernel computes a map: a linear one in float32 whose weight stands as (out, in)."""
+def suits(node: fx.Node, bias: Tensor | None, x: Tensor, weight: Tensor) -> bool:
+    """Tells whether a map is one for the kernel: linear, float32, of a weight that stands as (out, in)."""
     return (
         node.target in LINEAR
-        and _kernel.multiplies()
         and all(one is None or one.dtype is torch.float32 for one in (bias, x, weight))
         and weight.mT.is_contiguous()
         and (bias is None or (bias.shape == weight.shape[1:] and bias.is_contiguous()))
@@ -84,13 +96,18 @@ def mapped(
     elif out is None and inward is None and node.target in LINEAR and x.flat is not None:
         whole = _one(node, x.flat.view(-1, weight.shape[0]), weight, bias)
         made = Many(whole.chunk(samples), whole.view(-1))
-    elif multiplies(node, bias, first, weight) and all(map(_eager.applies, (first, weight))):
+    elif _is_native(node, bias, first, weight):
         return _multiplied(bias, x, weight, out, inward, samples, relu)
     else:
         made = _gathered(node, bias, x, weight, out, inward, samples)
     if not relu:
         return made
     return made.relu_() if isinstance(made, Tensor) else made.by_element(torch.relu_)
+
+
+def _is_native(node: fx.Node, bias: Tensor | None, x: Tensor, weight: Tensor) -> bool:
+    plain = all(one is None or _eager.applies(one) for one in (bias, x, weight))
+    return plain and _kernel.multiplies() and suits(node, bias, x, weight)
 
 
 def _multiplied(
@@ -121,10 +138,8 @@ def _multiplied(
 
 
 def _numbers(kept: Kept | None, size: int, samples: int) -> tuple[list[int], list[int]]:
-    """Addresses of kept numbers, 0 for all or for none, and how many they are."""
-    if kept is None:
-        return [0] * samples, [size] * samples
-    return [part.data_ptr() for part in kept.parts], [len(part) for part in kept.parts]
+    """Addresses of kept numbers, 0 for all, and how many they are."""
+    return ([0] * samples, [size] * samples) if kept is None else (kept.addresses, kept.counts)
 
 
 def _gathered(
@@ -141,7 +156,7 @@ def _gathered(
     # A product takes a third less time where its weight stands as (in, out) in memory.
     weight = weight.contiguous()
     width = weight.shape[1 if linear else 0]
-    widths = [width] * samples if out is None else [len(part) for part in out.parts]
+    widths = [width] * samples if out is None else out.counts
     biases: Sequence[Tensor | None] = [bias] * samples
     if bias is not None and out is not None:
         wide = bias.expand(*bias.shape[:-1], width)  # of one number, or with the batch of one

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from thinned import _kernel
 from thinned.mc.torch import _many, _maps
 from thinned.mc.torch._many import Many, Value
 from thinned.mc.torch._maps import MAPS, Kept, operands
@@ -32,11 +33,11 @@ _SCALING = {_aten.relu.default, _aten.leaky_relu.default, _aten.detach.default} 
 _PAIRS = {_aten.add.Tensor, _aten.sub.Tensor, _aten.mul.Tensor}
 _ALONG = {_compat.softmax.default, _compat.log_softmax.default}
 _VIEWS = {_aten.view.default}
-# Rows of a product from which on a part of it is worth a gather of its weight. The dropout paper's network,
-# 100 samples, against all of them in one product: 16 inputs 2.1 times as long, 64 0.83, 256 0.37 to 0.5.
-_ROWS = 64
-# Multiplications of a map from which on the 50 µs of a call for each sample are not most of what it takes.
-_PRODUCTS = 1 << 22
+# Rows of a product from which on a part of it is worth a gather of its weight, and multiplications of a map
+# from which on the 50 µs of a call for each sample are not most of what it takes.
+_ROWS, _PRODUCTS = 64, 1 << 22
+# The same where the kernel multiplies, by all samples in one call and by weights that stay where they are.
+_FEW_ROWS, _FEW_PRODUCTS = 16, 1 << 19
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,13 @@ class _Site:
     source: fx.Node | None
     sinks: tuple[fx.Node, ...]
     positions: int  # of a map, for each input
-    weights: int  # of one that reads it
+    weights: int  # of the largest of them
+    multiplies: bool  # whether they are the kernel's
 
     def is_worth(self, inputs: int) -> bool:
-        rows = inputs * self.positions
-        return bool(self.sinks) and rows >= _ROWS and rows * self.weights >= _PRODUCTS
+        rows, few = inputs * self.positions, self.multiplies and _kernel.multiplies()
+        least, products = (_FEW_ROWS, _FEW_PRODUCTS) if few else (_ROWS, _PRODUCTS)
+        return bool(self.sinks) and rows >= least and rows * self.weights >= products
 
 
 class Thinly:
@@ -112,12 +115,15 @@ class Thinly:
         masks: dict[Any, Tensor] = {}
         kept: dict[Any, Kept] = {}
         for node, site in self.sites.items():
-            ones = torch.ones(len(keys), *site.shape, dtype=_meta(node).dtype, device="cpu")
-            masks[node] = node.target(ones, values[node.args[1]], *_filled(node.args[2:4], values))
+            own, (p, *rest) = values[node.args[1]], _filled(node.args[2:4], values)
             if site.is_worth(inputs):
-                made = Kept(masks[node], site.source is not None)
-                if len(site.shape) == 2 or all(map(len, made.parts)):  # a convolution has a channel at least
+                inverted = rest[0] if rest else True
+                made = Kept(own, p.item(), inverted, site.shape[1], site.source is not None)
+                if len(site.shape) == 2 or all(made.counts):  # a convolution has a channel at least
                     kept[node] = made
+                    continue
+            ones = torch.ones(len(keys), *site.shape, dtype=_meta(node).dtype, device="cpu")
+            masks[node] = node.target(ones, own, p, *rest)
         return masks, kept
 
 
@@ -205,9 +211,11 @@ def _site(node: fx.Node) -> _Site:
     noise: Any = node.args[4] if len(node.args) > 4 else None
     shape = tuple(1 if noise is not None and noise[k] == 1 else size for k, size in enumerate(sizes))
     sinks = _sinks(node) if math.prod(shape) == shape[1] else ()
+    source = _source(node) if sinks else None
     positions = math.prod(_meta(sinks[0]).shape[2:]) if sinks else 1
-    weights = max((math.prod(_meta(operands(sink)[2]).shape) for sink in sinks), default=0)
-    return _Site(shape, _source(node) if sinks else None, sinks, positions, weights)
+    maps = [(one, *map(_meta, operands(one))) for one in (source, *sinks) if one is not None]
+    weights = max((math.prod(weight.shape) for *_, weight in maps), default=0)
+    return _Site(shape, source, sinks, positions, weights, all(_maps.suits(*one) for one in maps))
 
 
 def _sinks(site: fx.Node) -> tuple[fx.Node, ...]:
@@ -262,4 +270,4 @@ def _filled(args: Any, values: dict[Any, Tensor]) -> tuple[Any, ...]:
 
 
 def _meta(node: Any) -> Any:
-    return node.meta.get("val")
+    return None if node is None else node.meta.get("val")
