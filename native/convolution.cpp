@@ -9,7 +9,7 @@
 
 #include "planes.h"
 #include "pool.h"
-#include "room.h"
+#include "scratch.h"
 
 namespace thinned {
 namespace {
@@ -86,8 +86,8 @@ class Correlation {
     // No result depends on how many tiles a task has.
     const int64_t splits = threads == 1 ? 1 : std::clamp<int64_t>(4 * threads / units, 1, tiles);
     each(units * splits, threads, [&](auto next) {
-      float* scratch = room(rows * wide + run_.lanes + layout_.room());
-      float* band = scratch + rows * wide + run_.lanes;
+      float* tile_room = scratch(rows * wide + run_.lanes + layout_.room());
+      float* band = tile_room + rows * wide + run_.lanes;
       int64_t padded = -1;
       for (int64_t n; (n = next()) < units * splits;) {
         const int64_t unit = n / splits, split = n % splits;
@@ -100,7 +100,7 @@ class Correlation {
         }
         float* to = out + sample * rows * out_plane + layout_.shift(which);
         for (int64_t t = tiles * split / splits; t < tiles * (split + 1) / splits; ++t)
-          tile(layout_.vectors(which), t * run_.vectors, band, scratch, bias, numbers, to, out_plane);
+          tile(layout_.vectors(which), t * run_.vectors, band, tile_room, bias, numbers, to, out_plane);
       }
     });
   }
@@ -228,7 +228,7 @@ class WeightGradient {
 
   void one_group(int64_t group, int64_t first_block, int64_t last_block, float* part) {
     const int64_t begin = units_ * group / groups_, end = units_ * (group + 1) / groups_;
-    float* y = room(at_once_ * (rows_ * lanes_ + image_) + layout_.room());
+    float* y = scratch(at_once_ * (rows_ * lanes_ + image_) + layout_.room());
     float* x = y + at_once_ * rows_ * lanes_;
     for (int64_t first = begin, n; first < end; first += n) {
       n = std::min(at_once_, end - first);

@@ -8,7 +8,7 @@
 #include "kept_columns.h"
 #include "pool.h"
 #include "products.h"
-#include "room.h"
+#include "scratch.h"
 
 namespace thinned {
 namespace {
@@ -106,7 +106,7 @@ void forward_part(void* context, int part, int parts) {
   const int64_t lanes = p.products.lanes, wide = p.products.wide, depth = p.wide, most = across(p, depth);
   const Stretch all(p.kept, p.kernels, 0, depth);
   const int64_t row = depth + lanes;  // apart, so that no two are in one set of the cache
-  float* panels = room(most * depth + lanes * row + wide * kRows);
+  float* panels = scratch(most * depth + lanes * row + wide * kRows);
   float *rows = panels + most * depth, *rest = rows + lanes * row;
   const int64_t end = std::min(p.tall, p.panel(p.tall, part + 1, parts) * wide);
   for (int64_t j = p.panel(p.tall, part, parts) * wide, n; j < end; j += n) {
@@ -130,7 +130,7 @@ void input_part(const Pass& p, int part, int parts) {
   for (int64_t j = p.panel(p.wide, part, parts) * wide, n; j < end; j += n) {
     n = std::min(most, end - j);
     const Stretch some(p.kept, p.kernels, j, j + n);
-    float* panels = room(most * depth + some.room() + wide * kRows);
+    float* panels = scratch(most * depth + some.room() + wide * kRows);
     float *row = panels + most * depth, *rest = row + some.room();
     for (int64_t k = 0; k < depth; ++k) {
       const float* taken = some.take(p.row(k), row);
@@ -167,7 +167,7 @@ void pack_grad(const Pass& p, int64_t r, int64_t rows, float* to) {
 void weight_part(const Pass& p, int64_t first, int64_t last) {
   const int64_t wide = p.products.wide, columns = up(p.wide, wide), width = p.weight.width;
   const Kernels& kernels = p.kept.kernels(p.kernels);
-  float* c = room(kRows * (columns + p.batch));
+  float* c = scratch(kRows * (columns + p.batch));
   float* turned = c + kRows * columns;
   int64_t next_row = first ? p.number(first) : 0;  // of the whole
   auto zeros = [&](int64_t end) {

@@ -21,9 +21,9 @@ from thinned.torch._thin._submatrix import Index, nothing, spread, take
 
 Numbers = tuple[int, ...]  # of each axis
 _MOST = 1 << 30  # elements of an image with its padding: the kernel counts them in 32 bits
-# With AVX2 oneDNN is faster for many channels of few pixels. A step with 128 of 256 channels of 5 × 5 takes 0.62 of
-# the time without dropout, and here 0.78; of 7 × 7 0.56 and 0.59; with 64 of 128 of 8 × 8 0.69 and 0.53. With
-# AVX-512 it is not.
+# With AVX2 oneDNN is faster for many channels of few pixels. A step with 128 of 256 channels of 5 × 5 takes
+# 0.62 of the time without dropout, and here 0.78; of 7 × 7 0.56 and 0.59; with 64 of 128 of 8 × 8 0.69 and
+# 0.53. With AVX-512 it is not.
 _FEW_PIXELS, _MANY_CHANNELS = 50, 90 * 90
 
 

@@ -1,17 +1,15 @@
-// A thread's scratch memory.
+// A thread's scratch memory, which it keeps: fresh memory of this size is page faults in every call.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 namespace thinned {
 
-// Of so many floats, on a line of the cache. The thread keeps it, and has no other: fresh memory of this size is page
-// faults in every call.
-inline float* room(int64_t floats) {
+// So many floats from a line of the cache on; what an earlier call got is theirs no more.
+inline float* scratch(int64_t floats) {
   thread_local std::vector<float> memory;
-  const auto size = static_cast<size_t>(floats + 16);
+  const auto size = size_t(floats + 16);
   if (memory.size() < size) memory = std::vector<float>(size);
   return memory.data() + (-(reinterpret_cast<uintptr_t>(memory.data()) >> 2) & 15);
 }
