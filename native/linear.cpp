@@ -8,6 +8,7 @@
 #include "kept_columns.h"
 #include "pool.h"
 #include "products.h"
+#include "scratch.h"
 
 namespace thinned {
 namespace {
@@ -20,14 +21,6 @@ constexpr int64_t kPacked = 128 * 1024;
 constexpr int64_t kRows = 192;
 
 int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
-// A thread's scratch memory, which it keeps: fresh memory of this size is page faults in every call.
-float* room(int64_t floats) {
-  thread_local std::vector<float> memory;
-  const auto size = size_t(floats + 16);
-  if (memory.size() < size) memory = std::vector<float>(size);
-  return memory.data() + (-(reinterpret_cast<uintptr_t>(memory.data()) >> 2) & 15);
-}
 
 // What a row keeps from its kept column `first` to `last`, as its kernels take it.
 class Stretch {
@@ -71,12 +64,12 @@ struct Pass {
   const Submatrix& weight;
   const int64_t batch, tall, wide;
   const float *x, *grad, *bias;
-  float *out, *packed;
+  float *out, *packed, *of_weight, *of_bias;
   const KeptColumns kept;
 
   Pass(const Kernels& fast, const Submatrix& w, int64_t rows)
       : kernels(fast), products(*products_for(fast)), weight(w), batch(rows), tall(w.part_height), wide(w.part_width),
-        x(nullptr), grad(nullptr), bias(nullptr), out(nullptr), packed(nullptr), kept(w) {}
+        x(nullptr), grad(nullptr), bias(nullptr), out(nullptr), packed(nullptr), of_weight(nullptr), of_bias(nullptr), kept(w) {}
   int64_t number(int64_t r) const { return weight.rows ? weight.rows[r] : r; }
   const float* row(int64_t r) const { return static_cast<const float*>(weight.whole) + number(r) * weight.width; }
   // Panels of `columns` columns, the first and one behind the last that are this part's.
@@ -113,7 +106,7 @@ void forward_part(void* context, int part, int parts) {
   const int64_t lanes = p.products.lanes, wide = p.products.wide, depth = p.wide, most = across(p, depth);
   const Stretch all(p.kept, p.kernels, 0, depth);
   const int64_t row = depth + lanes;  // apart, so that no two are in one set of the cache
-  float* panels = room(most * depth + lanes * row + wide * kRows);
+  float* panels = scratch(most * depth + lanes * row + wide * kRows);
   float *rows = panels + most * depth, *rest = rows + lanes * row;
   const int64_t end = std::min(p.tall, p.panel(p.tall, part + 1, parts) * wide);
   for (int64_t j = p.panel(p.tall, part, parts) * wide, n; j < end; j += n) {
@@ -131,14 +124,13 @@ void forward_part(void* context, int part, int parts) {
 }
 
 // Rows of the weight are rows of panels, and its columns those of out.
-void input_part(void* context, int part, int parts) {
-  const Pass& p = *static_cast<const Pass*>(context);
+void input_part(const Pass& p, int part, int parts) {
   const int64_t wide = p.products.wide, depth = p.tall, most = across(p, depth);
   const int64_t end = std::min(p.wide, p.panel(p.wide, part + 1, parts) * wide);
   for (int64_t j = p.panel(p.wide, part, parts) * wide, n; j < end; j += n) {
     n = std::min(most, end - j);
     const Stretch some(p.kept, p.kernels, j, j + n);
-    float* panels = room(most * depth + some.room() + wide * kRows);
+    float* panels = scratch(most * depth + some.room() + wide * kRows);
     float *row = panels + most * depth, *rest = row + some.room();
     for (int64_t k = 0; k < depth; ++k) {
       const float* taken = some.take(p.row(k), row);
@@ -154,8 +146,7 @@ void input_part(void* context, int part, int parts) {
 }
 
 // x in panels, for the weight's gradient.
-void pack_part(void* context, int part, int parts) {
-  const Pass& p = *static_cast<const Pass*>(context);
+void pack_part(const Pass& p, int part, int parts) {
   const int64_t wide = p.products.wide;
   for (int64_t n = p.panel(p.wide, part, parts); n < p.panel(p.wide, part + 1, parts); ++n) {
     const int64_t j = n * wide, some = std::min(wide, p.wide - j);
@@ -173,16 +164,14 @@ void pack_grad(const Pass& p, int64_t r, int64_t rows, float* to) {
 }
 
 // Rows of the weight's gradient, each written by one thread and once.
-void weight_part(void* context, int part, int parts) {
-  const Pass& p = *static_cast<const Pass*>(context);
+void weight_part(const Pass& p, int64_t first, int64_t last) {
   const int64_t wide = p.products.wide, columns = up(p.wide, wide), width = p.weight.width;
-  const int64_t first = p.tall * part / parts, last = p.tall * (part + 1) / parts;
   const Kernels& kernels = p.kept.kernels(p.kernels);
-  float* c = room(kRows * (columns + p.batch));
+  float* c = scratch(kRows * (columns + p.batch));
   float* turned = c + kRows * columns;
-  int64_t next_row = part ? p.number(first) : 0;  // of the whole
+  int64_t next_row = first ? p.number(first) : 0;  // of the whole
   auto zeros = [&](int64_t end) {
-    std::memset(p.out + next_row * width, 0, size_t((end - next_row) * width) * sizeof(float));
+    std::memset(p.of_weight + next_row * width, 0, size_t((end - next_row) * width) * sizeof(float));
     next_row = end;
   };
   for (int64_t r = first; r < last; r += kRows) {
@@ -192,7 +181,7 @@ void weight_part(void* context, int part, int parts) {
     for (int64_t k = 0; k < rows; ++k) {
       zeros(p.number(r + k));
       const float* from = c + k * columns;
-      float* to = p.out + next_row++ * width;
+      float* to = p.of_weight + next_row++ * width;
       if (!p.kept.all())
         kernels.put[kFloat32](p.kept.columns(), from, to, false);
       else if (p.weight.scale == 1.0)
@@ -201,7 +190,38 @@ void weight_part(void* context, int part, int parts) {
         kernels.scaled[kFloat32](from, to, width, p.weight.scale);
     }
   }
-  zeros(part + 1 == parts ? p.weight.height : p.number(last));
+  zeros(last == p.tall ? p.weight.height : p.number(last));
+}
+
+// Sums of 32 are added in double.
+void bias_part(const Pass& p, int64_t first, int64_t last) {
+  constexpr int64_t kWide = 256, kDown = 32;
+  for (int64_t begin = first; begin < last; begin += kWide) {
+    const int64_t n = std::min(kWide, last - begin);
+    double sum[kWide] = {};
+    for (int64_t row = 0; row < p.batch; row += kDown) {
+      float some[kWide] = {};
+      for (int64_t r = row; r < std::min(row + kDown, p.batch); ++r)
+        for (int64_t k = 0; k < n; ++k) some[k] += p.grad[r * p.tall + begin + k];
+      for (int64_t k = 0; k < n; ++k) sum[k] += double(some[k]);
+    }
+    for (int64_t k = 0; k < n; ++k) p.of_bias[p.number(begin + k)] = float(sum[k]);
+  }
+}
+
+void first_part(void* context, int part, int parts) {
+  const Pass& p = *static_cast<const Pass*>(context);
+  if (p.out) input_part(p, part, parts);
+  if (p.packed) pack_part(p, part, parts);
+}
+
+// Which needs all of x packed.
+void second_part(void* context, int part, int parts) {
+  const Pass& p = *static_cast<const Pass*>(context);
+  const int64_t first = p.tall * part / parts, last = p.tall * (part + 1) / parts;
+  if (first == last) return;
+  if (p.packed) weight_part(p, first, last);
+  if (p.of_bias) bias_part(p, first, last);
 }
 
 int parts_of(const Pass& p, int threads) {
@@ -227,20 +247,18 @@ void linear(const Kernels& kernels, const Linear& what, int threads) {
 void linear_gradients(const Kernels& kernels, const LinearGradients& what, int threads) {
   Pass pass(kernels, what.weight, what.batch);
   pass.x = what.x, pass.grad = what.grad;
-  const int parts = parts_of(pass, threads);
-  if (what.of_input) {
-    pass.out = what.of_input;
-    parallel(parts, input_part, &pass);
-  }
-  if (what.of_weight && !what.batch) {
-    std::memset(what.of_weight, 0, size_t(what.weight.height * what.weight.width) * sizeof(float));
+  pass.out = what.of_input, pass.of_weight = what.of_weight, pass.of_bias = what.of_bias;
+  std::unique_ptr<float[]> packed;
+  if (what.of_weight && what.batch) {
+    packed.reset(new float[size_t(up(pass.wide, pass.products.wide) * what.batch)]);
+    pass.packed = packed.get();
   } else if (what.of_weight) {
-    const std::unique_ptr<float[]> packed(new float[size_t(up(pass.wide, pass.products.wide) * what.batch)]);
-    pass.out = what.of_weight, pass.packed = packed.get();
-    parallel(parts, pack_part, &pass);
-    parallel(int(std::min<int64_t>(parts, pass.tall)), weight_part, &pass);
+    std::memset(what.of_weight, 0, size_t(what.weight.height * what.weight.width) * sizeof(float));
   }
-  if (what.of_bias) put_sums(what.weight, what.grad, what.batch, what.of_bias, threads);
+  if (what.of_bias) std::memset(what.of_bias, 0, size_t(what.weight.height) * sizeof(float));
+  const int parts = parts_of(pass, threads);
+  if (pass.out || pass.packed) parallel(parts, first_part, &pass);
+  if (pass.packed || pass.of_bias) parallel(parts, second_part, &pass);
 }
 
 }  // namespace thinned

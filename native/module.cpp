@@ -14,6 +14,7 @@
 #include "largest.h"
 #include "layout.h"
 #include "linear.h"
+#include "linear_many.h"
 #include "many.h"
 #include "memory.h"
 #include "normal.h"
@@ -179,6 +180,21 @@ void linear(uintptr_t weight, const std::vector<int64_t>& shape, uintptr_t kept_
   thinned::linear(thinned::selected_kernels(), what, threads);
 }
 
+// Of each sample: addresses and numbers of its kept rows and columns, and addresses of x and out.
+void linear_many(uintptr_t weight, const std::vector<int64_t>& shape, uintptr_t bias, double scale, bool relu,
+                 bool whole_x, int64_t batch, const std::vector<uintptr_t>& rows, const std::vector<int64_t>& heights,
+                 const std::vector<uintptr_t>& columns, const std::vector<int64_t>& widths,
+                 const std::vector<uintptr_t>& x, const std::vector<uintptr_t>& out, int threads) {
+  thinned::LinearMany what{reinterpret_cast<const float*>(weight), shape.at(0), shape.at(1),
+                           reinterpret_cast<const float*>(bias), scale, relu, whole_x, batch, {}};
+  for (size_t k = 0; k < out.size(); ++k)
+    what.samples.push_back({reinterpret_cast<const int64_t*>(rows.at(k)), reinterpret_cast<const int64_t*>(columns.at(k)),
+                            heights.at(k), widths.at(k), reinterpret_cast<const float*>(x.at(k)),
+                            reinterpret_cast<float*>(out[k])});
+  nb::gil_scoped_release release;
+  thinned::linear_many(thinned::selected_kernels(), what, threads);
+}
+
 // The gradients whose address is not 0.
 void linear_gradients(uintptr_t weight, const std::vector<int64_t>& shape, uintptr_t kept_rows, int64_t height,
                       uintptr_t kept_columns, int64_t width, double scale, int64_t batch, uintptr_t grad, uintptr_t x,
@@ -271,6 +287,8 @@ NB_MODULE(_native, m) {
         "row"_a, "scale"_a, "add"_a, "threads"_a);
   m.def("linear", &linear, "weight"_a, "shape"_a, "kept_rows"_a, "height"_a, "kept_columns"_a, "width"_a, "scale"_a,
         "batch"_a, "x"_a, "bias"_a, "out"_a, "threads"_a);
+  m.def("linear_many", &linear_many, "weight"_a, "shape"_a, "bias"_a, "scale"_a, "relu"_a, "whole_x"_a, "batch"_a,
+        "rows"_a, "heights"_a, "columns"_a, "widths"_a, "x"_a, "out"_a, "threads"_a);
   m.def("linear_gradients", &linear_gradients, "weight"_a, "shape"_a, "kept_rows"_a, "height"_a, "kept_columns"_a,
         "width"_a, "scale"_a, "batch"_a, "grad"_a, "x"_a, "of_input"_a, "of_weight"_a, "of_bias"_a, "threads"_a);
   m.def("multiplies", [] { return thinned::products_for(thinned::selected_kernels()) != nullptr; });

@@ -5,6 +5,7 @@
 
 #include "attention_product.h"
 #include "products.h"
+#include "products_picked.h"
 
 namespace thinned {
 namespace {
@@ -31,7 +32,7 @@ const Products* products_table() {
          int64_t rows, int64_t columns, int64_t depth, bool add) {
         product<S>({left, row, column}, {right, kWide, panel}, c, c_row, rows, columns, depth, add);
       },
-      turn_rows<S>};
+      turn_rows<S>, picked<S>};
   return &table;
 }
 

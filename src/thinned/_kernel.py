@@ -66,6 +66,7 @@ take_many = None if _native is None else _native.take_many
 put = None if _native is None else _native.put
 multiplies: Any = (lambda: False) if _native is None else _native.multiplies
 linear = None if _native is None else _native.linear
+linear_many = None if _native is None else _native.linear_many
 linear_gradients = None if _native is None else _native.linear_gradients
 address = _reference.address if _native is None else _native.address
 dense, strided, add = _reference.dense, _reference.strided, _reference.add

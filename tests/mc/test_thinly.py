@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch.nn import GELU, Conv2d, Dropout, Dropout2d, Flatten, LeakyReLU, Linear, ReLU, Sequential
 
-from thinned import Key
+from thinned import Key, _kernel
 from thinned.mc.torch import Predictor, _thinly, predict
 from thinned.torch import masked, nn, thin
 
 
 @pytest.fixture(autouse=True)
 def always_worth_it(monkeypatch):
-    monkeypatch.setattr(_thinly, "_ROWS", 1)
-    monkeypatch.setattr(_thinly, "_PRODUCTS", 1)
+    for least in ("_ROWS", "_PRODUCTS", "_FEW_ROWS", "_FEW_PRODUCTS"):
+        monkeypatch.setattr(_thinly, least, 1)
 
 
 def network(p=0.5):
@@ -135,11 +135,16 @@ def test_a_dropped_nan_stays_away(monkeypatch):
     assert 0 < np.isnan(thinly[:, 2]).all(-1).mean() < 1
 
 
-def test_sizes_choose(monkeypatch):
-    monkeypatch.setattr(_thinly, "_ROWS", 5)
+@pytest.mark.parametrize("kernel", [False, True])
+def test_sizes_choose(kernel, monkeypatch):
+    if kernel and not _kernel.multiplies():
+        pytest.skip("the kernel has no products here")
+    monkeypatch.setattr(_kernel, "multiplies", lambda: kernel)
+    few = "_FEW" if kernel else ""
+    monkeypatch.setattr(_thinly, f"{few}_ROWS", 5)
     assert both(network(), torch.randn(4, 7), monkeypatch)[2] == 0
     assert both(network(), torch.randn(5, 7), monkeypatch)[2] > 0
-    monkeypatch.setattr(_thinly, "_PRODUCTS", 10_000)
+    monkeypatch.setattr(_thinly, f"{few}_PRODUCTS", 10_000)
     assert both(network(), torch.randn(5, 7), monkeypatch)[2] == 0
     assert both(network(), torch.randn(100, 7), monkeypatch)[2] > 0
 

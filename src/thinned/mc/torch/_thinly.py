@@ -9,24 +9,20 @@ computes each input from itself is run so.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from thinned.mc.torch import (
-    _many,
-    _vmapped,  # noqa: F401 (defines an operator)
-)
+from thinned import _kernel
+from thinned.mc.torch import _many, _maps
 from thinned.mc.torch._many import Many, Value
+from thinned.mc.torch._maps import MAPS, Kept, operands
 from thinned.torch import _compat
-from thinned.torch._thin._submatrix import gathered, gathered_many
 
 _aten, _ours = torch.ops.aten, torch.ops.thinned
-_LINEAR = {torch.ops.thinned_mc.linear.default, _aten.addmm.default, _aten.mm.default}
-_MAPS = {*_LINEAR, _aten.convolution.default}
 # Of one tensor, element by element.
 _ELEMENTS = {
     *(_aten.relu.default, _aten.gelu.default, _aten.silu.default, _aten.tanh.default, _aten.sigmoid.default),
@@ -37,13 +33,11 @@ _SCALING = {_aten.relu.default, _aten.leaky_relu.default, _aten.detach.default} 
 _PAIRS = {_aten.add.Tensor, _aten.sub.Tensor, _aten.mul.Tensor}
 _ALONG = {_compat.softmax.default, _compat.log_softmax.default}
 _VIEWS = {_aten.view.default}
-# Rows of a product from which on a part of it is worth a gather of its weight. The dropout paper's network,
-# 100 samples, against all of them in one product: 16 inputs 2.1 times as long, 64 0.83, 256 0.37 to 0.5.
-_ROWS = 64
-# Multiplications of a map from which on the 50 µs of a call for each sample are not most of what it takes.
-_PRODUCTS = 1 << 22
-# Samples for which a weight is read once: 8 parts of 1 MiB stay in a cache until they are multiplied by.
-_TOGETHER = 8
+# Rows of a product from which on a part of it is worth a gather of its weight, and multiplications of a map
+# from which on the 50 µs of a call for each sample are not most of what it takes.
+_ROWS, _PRODUCTS = 64, 1 << 22
+# The same where the kernel multiplies, by all samples in one call and by weights that stay where they are.
+_FEW_ROWS, _FEW_PRODUCTS = 16, 1 << 19
 
 
 @dataclass(frozen=True)
@@ -54,21 +48,13 @@ class _Site:
     source: fx.Node | None
     sinks: tuple[fx.Node, ...]
     positions: int  # of a map, for each input
-    weights: int  # of one that reads it
+    weights: int  # of the largest of them
+    multiplies: bool  # whether they are the kernel's
 
     def is_worth(self, inputs: int) -> bool:
-        rows = inputs * self.positions
-        return bool(self.sinks) and rows >= _ROWS and rows * self.weights >= _PRODUCTS
-
-
-class _Kept:
-    """Holds the units that samples keep at a site: numbers for each, and their factors."""
-
-    def __init__(self, values: Tensor) -> None:
-        rows = values.flatten(1)
-        kept = rows != 0
-        self.parts: tuple[Tensor, ...] = kept.nonzero()[:, 1].split(kept.sum(1).tolist())
-        self.scale = float(rows.max()) if rows.numel() else 1.0
+        rows, few = inputs * self.positions, self.multiplies and _kernel.multiplies()
+        least, products = (_FEW_ROWS, _FEW_PRODUCTS) if few else (_ROWS, _PRODUCTS)
+        return bool(self.sinks) and rows >= least and rows * self.weights >= products
 
 
 class Thinly:
@@ -80,6 +66,7 @@ class Thinly:
         self.keyed: dict[Any, None] = {}  # what depends on the key alone
         self.walk: list[Any] = []
         self.sites: dict[Any, _Site] = {}
+        self.rectified: dict[Any, Any] = {}  # maps that nothing but a ReLU reads, and that
         self.last: dict[Any, list[Any]] = {}  # what a node of the walk is the last to read
 
     def is_worth(self, inputs: int) -> bool:
@@ -105,12 +92,14 @@ class Thinly:
         for node in self.walk:  # of all samples, while a weight is in the processor's cache
             x: Any = now.get(node.args[0])
             if node in kept:
-                now[node] = x if self.sites[node].source is not None else _columns(x, kept[node])
+                now[node] = x  # what is dropped is not computed, or not read
             elif node in masks:
                 now[node] = _many.masked(x, masks[node])
-            elif node.target in _MAPS:
+            elif node.target in MAPS:
                 out, inward = kept.get(writes.get(node)), kept.get(reads.get(node))
-                now[node] = _map(node, now, out, inward, len(keys))
+                now[node] = _maps.mapped(node, now, out, inward, len(keys), node in self.rectified)
+            elif self.rectified.get(node.args[0]) is node:
+                now[node] = x  # done by the map, before it left the cache
             else:
                 now[node] = _other(node, now, inputs, len(keys))
             for read in self.last.get(node, ()):
@@ -121,17 +110,20 @@ class Thinly:
 
     def _drawn(
         self, values: dict[Any, Tensor], keys: Tensor, inputs: int
-    ) -> tuple[dict[Any, Tensor], dict[Any, _Kept]]:
+    ) -> tuple[dict[Any, Tensor], dict[Any, Kept]]:
         """Returns each site's factors in each sample, and what it keeps where a part is to be computed."""
         masks: dict[Any, Tensor] = {}
-        kept: dict[Any, _Kept] = {}
+        kept: dict[Any, Kept] = {}
         for node, site in self.sites.items():
-            ones = torch.ones(len(keys), *site.shape, dtype=_meta(node).dtype, device="cpu")
-            masks[node] = node.target(ones, values[node.args[1]], *_filled(node.args[2:4], values))
+            own, (p, *rest) = values[node.args[1]], _filled(node.args[2:4], values)
             if site.is_worth(inputs):
-                made = _Kept(masks[node])
-                if len(site.shape) == 2 or all(map(len, made.parts)):  # a convolution has a channel at least
+                inverted = rest[0] if rest else True
+                made = Kept(own, p.item(), inverted, site.shape[1], site.source is not None)
+                if len(site.shape) == 2 or all(made.counts):  # a convolution has a channel at least
                     kept[node] = made
+                    continue
+            ones = torch.ones(len(keys), *site.shape, dtype=_meta(node).dtype, device="cpu")
+            masks[node] = node.target(ones, own, p, *rest)
         return masks, kept
 
 
@@ -159,6 +151,10 @@ def of(graph: fx.Graph, key: fx.Node, by_input: Iterable[fx.Node]) -> Thinly | N
         else:
             return None
     found.sites = {node: _site(node) for node in found.walk if node.target is _ours.dropout.default}
+    readers = {node: list(node.users) for node in found.walk if node.target in MAPS}
+    found.rectified = {
+        node: one[0] for node, one in readers.items() if len(one) == 1 and one[0].target is _aten.relu.default
+    }
     found.last = _last(found)
     worth = any(site.sinks for site in found.sites.values())
     return found if worth and result in found.rows else None
@@ -194,8 +190,8 @@ def _is_apart(node: Any, found: Thinly) -> bool:
         return alone and known and not node.kwargs and len(args) <= 5 and _meta(p).numel() == 1
     if found.key in node.all_input_nodes or any(one in found.keyed for one in node.all_input_nodes):
         return False
-    if target in _MAPS:
-        return rows == [_operands(node)[1]] and not node.kwargs and _is_plain(node)
+    if target in MAPS:
+        return rows == [operands(node)[1]] and not node.kwargs and _maps.is_plain(node)
     if target in _ELEMENTS:
         return alone and node.all_input_nodes == rows
     if target in _ALONG:
@@ -210,30 +206,16 @@ def _is_apart(node: Any, found: Thinly) -> bool:
     return False
 
 
-def _operands(node: fx.Node) -> tuple[Any, Any, Any]:
-    """Bias, input and weight of a map; a linear one's weight is (in, out)."""
-    args: Any = node.args
-    if node.target is _aten.convolution.default:
-        return args[2], args[0], args[1]
-    return (None, *args) if node.target is _aten.mm.default else args
-
-
-def _is_plain(node: Any) -> bool:
-    """Tells whether a convolution has one group, and goes forward."""
-    if node.target in _LINEAR:
-        return True
-    transposed, groups = node.args[6], node.args[8]
-    return not transposed and groups == 1
-
-
 def _site(node: fx.Node) -> _Site:
     sizes = tuple(_meta(node.args[0]).shape)
     noise: Any = node.args[4] if len(node.args) > 4 else None
     shape = tuple(1 if noise is not None and noise[k] == 1 else size for k, size in enumerate(sizes))
     sinks = _sinks(node) if math.prod(shape) == shape[1] else ()
+    source = _source(node) if sinks else None
     positions = math.prod(_meta(sinks[0]).shape[2:]) if sinks else 1
-    weights = max((math.prod(_meta(_operands(sink)[2]).shape) for sink in sinks), default=0)
-    return _Site(shape, _source(node) if sinks else None, sinks, positions, weights)
+    maps = [(one, *map(_meta, operands(one))) for one in (source, *sinks) if one is not None]
+    weights = max((math.prod(weight.shape) for *_, weight in maps), default=0)
+    return _Site(shape, source, sinks, positions, weights, all(_maps.suits(*one) for one in maps))
 
 
 def _sinks(site: fx.Node) -> tuple[fx.Node, ...]:
@@ -244,7 +226,7 @@ def _sinks(site: fx.Node) -> tuple[fx.Node, ...]:
         for user in node.users:
             if user.target in _SCALING:
                 way.append(user)
-            elif user.target in _MAPS and _operands(user)[1] is node:
+            elif user.target in MAPS and operands(user)[1] is node:
                 found.append(user)
             else:
                 return ()
@@ -255,60 +237,12 @@ def _source(site: fx.Node) -> Any:
     """The map whose units a site's are, if nothing else reads them."""
     node: Any = site.args[0]
     while len(node.users) == 1:
-        if node.target in _MAPS:
+        if node.target in MAPS:
             return node
         if node.target not in _ELEMENTS:
             return None
         node = node.args[0]
     return None
-
-
-def _columns(x: Value, kept: _Kept) -> Many:
-    """What each sample keeps of units."""
-    return Many([gathered(_many.of(x, k).contiguous(), None, part, 1.0) for k, part in enumerate(kept.parts)])
-
-
-def _map(node: Any, now: dict[Any, Value], out: _Kept | None, inward: _Kept | None, samples: int) -> Value:
-    """A linear map or a convolution, of the units that are kept."""
-    at_bias, source, at_weight = _operands(node)
-    x: Any = now[source]
-    weight: Any = now[at_weight]
-    bias: Any = None if at_bias is None else now[at_bias]
-    if out is None and inward is None and isinstance(x, Tensor):
-        return _mapped(node, x, weight, bias)
-    linear = node.target in _LINEAR
-    if out is None and inward is None and linear and x.flat is not None:
-        made = _mapped(node, x.flat.view(-1, weight.shape[0]), weight, bias)
-        return Many(made.chunk(samples), made.view(-1))
-    # A product takes a third less time where its weight stands as (in, out) in memory.
-    weight = weight.contiguous()
-    width = weight.shape[1 if linear else 0]
-    widths = [width] * samples if out is None else [len(part) for part in out.parts]
-    biases: Sequence[Tensor | None] = [bias] * samples
-    if bias is not None and out is not None:
-        wide = bias.expand(*bias.shape[:-1], width)  # of one number, or with the batch of one
-        biases = wide.index_select(-1, torch.cat(out.parts)).split(widths, -1)
-    scale = 1.0 if inward is None else inward.scale
-    rows = len(_many.of(x, 0))
-    room = Many.room([(rows, width) for width in widths], weight) if linear else None
-
-    def one(k: int, few: Tensor) -> Tensor:
-        return _mapped(node, _many.of(x, k), few, biases[k], None if room is None else room.parts[k])
-
-    each: list[Tensor] = []
-    for begin in range(0, samples, _TOGETHER):
-        some = range(begin, min(begin + _TOGETHER, samples))
-        units = (inward, out) if linear else (out, inward)
-        first, second = ([None if one is None else one.parts[k] for k in some] for one in units)
-        parts = gathered_many(weight, first, second, scale)
-        each += map(one, some, parts)
-    return Many(each) if room is None else room
-
-
-def _mapped(node: Any, x: Tensor, weight: Tensor, bias: Tensor | None, to: Tensor | None = None) -> Tensor:
-    if node.target not in _LINEAR:
-        return torch.convolution(x, weight, bias, *node.args[3:])
-    return torch.mm(x, weight, out=to) if bias is None else torch.addmm(bias, x, weight, out=to)
 
 
 def _other(node: Any, now: dict[Any, Value], inputs: int, samples: int) -> Value:
@@ -336,4 +270,4 @@ def _filled(args: Any, values: dict[Any, Tensor]) -> tuple[Any, ...]:
 
 
 def _meta(node: Any) -> Any:
-    return node.meta.get("val")
+    return None if node is None else node.meta.get("val")
