@@ -64,12 +64,12 @@ struct Pass {
   const Submatrix& weight;
   const int64_t batch, tall, wide;
   const float *x, *grad, *bias;
-  float *out, *packed;
+  float *out, *packed, *of_weight, *of_bias;
   const KeptColumns kept;
 
   Pass(const Kernels& fast, const Submatrix& w, int64_t rows)
       : kernels(fast), products(*products_for(fast)), weight(w), batch(rows), tall(w.part_height), wide(w.part_width),
-        x(nullptr), grad(nullptr), bias(nullptr), out(nullptr), packed(nullptr), kept(w) {}
+        x(nullptr), grad(nullptr), bias(nullptr), out(nullptr), packed(nullptr), of_weight(nullptr), of_bias(nullptr), kept(w) {}
   int64_t number(int64_t r) const { return weight.rows ? weight.rows[r] : r; }
   const float* row(int64_t r) const { return static_cast<const float*>(weight.whole) + number(r) * weight.width; }
   // Panels of `columns` columns, the first and one behind the last that are this part's.
@@ -124,8 +124,7 @@ void forward_part(void* context, int part, int parts) {
 }
 
 // Rows of the weight are rows of panels, and its columns those of out.
-void input_part(void* context, int part, int parts) {
-  const Pass& p = *static_cast<const Pass*>(context);
+void input_part(const Pass& p, int part, int parts) {
   const int64_t wide = p.products.wide, depth = p.tall, most = across(p, depth);
   const int64_t end = std::min(p.wide, p.panel(p.wide, part + 1, parts) * wide);
   for (int64_t j = p.panel(p.wide, part, parts) * wide, n; j < end; j += n) {
@@ -147,8 +146,7 @@ void input_part(void* context, int part, int parts) {
 }
 
 // x in panels, for the weight's gradient.
-void pack_part(void* context, int part, int parts) {
-  const Pass& p = *static_cast<const Pass*>(context);
+void pack_part(const Pass& p, int part, int parts) {
   const int64_t wide = p.products.wide;
   for (int64_t n = p.panel(p.wide, part, parts); n < p.panel(p.wide, part + 1, parts); ++n) {
     const int64_t j = n * wide, some = std::min(wide, p.wide - j);
@@ -166,16 +164,14 @@ void pack_grad(const Pass& p, int64_t r, int64_t rows, float* to) {
 }
 
 // Rows of the weight's gradient, each written by one thread and once.
-void weight_part(void* context, int part, int parts) {
-  const Pass& p = *static_cast<const Pass*>(context);
+void weight_part(const Pass& p, int64_t first, int64_t last) {
   const int64_t wide = p.products.wide, columns = up(p.wide, wide), width = p.weight.width;
-  const int64_t first = p.tall * part / parts, last = p.tall * (part + 1) / parts;
   const Kernels& kernels = p.kept.kernels(p.kernels);
   float* c = scratch(kRows * (columns + p.batch));
   float* turned = c + kRows * columns;
-  int64_t next_row = part ? p.number(first) : 0;  // of the whole
+  int64_t next_row = first ? p.number(first) : 0;  // of the whole
   auto zeros = [&](int64_t end) {
-    std::memset(p.out + next_row * width, 0, size_t((end - next_row) * width) * sizeof(float));
+    std::memset(p.of_weight + next_row * width, 0, size_t((end - next_row) * width) * sizeof(float));
     next_row = end;
   };
   for (int64_t r = first; r < last; r += kRows) {
@@ -185,7 +181,7 @@ void weight_part(void* context, int part, int parts) {
     for (int64_t k = 0; k < rows; ++k) {
       zeros(p.number(r + k));
       const float* from = c + k * columns;
-      float* to = p.out + next_row++ * width;
+      float* to = p.of_weight + next_row++ * width;
       if (!p.kept.all())
         kernels.put[kFloat32](p.kept.columns(), from, to, false);
       else if (p.weight.scale == 1.0)
@@ -194,7 +190,38 @@ void weight_part(void* context, int part, int parts) {
         kernels.scaled[kFloat32](from, to, width, p.weight.scale);
     }
   }
-  zeros(part + 1 == parts ? p.weight.height : p.number(last));
+  zeros(last == p.tall ? p.weight.height : p.number(last));
+}
+
+// Sums of 32 are added in double.
+void bias_part(const Pass& p, int64_t first, int64_t last) {
+  constexpr int64_t kWide = 256, kDown = 32;
+  for (int64_t begin = first; begin < last; begin += kWide) {
+    const int64_t n = std::min(kWide, last - begin);
+    double sum[kWide] = {};
+    for (int64_t row = 0; row < p.batch; row += kDown) {
+      float some[kWide] = {};
+      for (int64_t r = row; r < std::min(row + kDown, p.batch); ++r)
+        for (int64_t k = 0; k < n; ++k) some[k] += p.grad[r * p.tall + begin + k];
+      for (int64_t k = 0; k < n; ++k) sum[k] += double(some[k]);
+    }
+    for (int64_t k = 0; k < n; ++k) p.of_bias[p.number(begin + k)] = float(sum[k]);
+  }
+}
+
+void first_part(void* context, int part, int parts) {
+  const Pass& p = *static_cast<const Pass*>(context);
+  if (p.out) input_part(p, part, parts);
+  if (p.packed) pack_part(p, part, parts);
+}
+
+// Which needs all of x packed.
+void second_part(void* context, int part, int parts) {
+  const Pass& p = *static_cast<const Pass*>(context);
+  const int64_t first = p.tall * part / parts, last = p.tall * (part + 1) / parts;
+  if (first == last) return;
+  if (p.packed) weight_part(p, first, last);
+  if (p.of_bias) bias_part(p, first, last);
 }
 
 int parts_of(const Pass& p, int threads) {
@@ -220,18 +247,18 @@ void linear(const Kernels& kernels, const Linear& what, int threads) {
 void linear_gradients(const Kernels& kernels, const LinearGradients& what, int threads) {
   Pass pass(kernels, what.weight, what.batch);
   pass.x = what.x, pass.grad = what.grad;
+  pass.out = what.of_input, pass.of_weight = what.of_weight, pass.of_bias = what.of_bias;
+  std::unique_ptr<float[]> packed;
+  if (what.of_weight && what.batch) {
+    packed.reset(new float[size_t(up(pass.wide, pass.products.wide) * what.batch)]);
+    pass.packed = packed.get();
+  } else if (what.of_weight) {
+    std::memset(what.of_weight, 0, size_t(what.weight.height * what.weight.width) * sizeof(float));
+  }
+  if (what.of_bias) std::memset(what.of_bias, 0, size_t(what.weight.height) * sizeof(float));
   const int parts = parts_of(pass, threads);
-  if (what.of_input) {
-    pass.out = what.of_input;
-    parallel(parts, input_part, &pass);
-  }
-  if (what.of_weight) {
-    const std::unique_ptr<float[]> packed(new float[size_t(up(pass.wide, pass.products.wide) * what.batch)]);
-    pass.out = what.of_weight, pass.packed = packed.get();
-    parallel(parts, pack_part, &pass);
-    parallel(int(std::min<int64_t>(parts, pass.tall)), weight_part, &pass);
-  }
-  if (what.of_bias) put_sums(what.weight, what.grad, what.batch, what.of_bias, threads);
+  if (pass.out || pass.packed) parallel(parts, first_part, &pass);
+  if (pass.packed || pass.of_bias) parallel(parts, second_part, &pass);
 }
 
 }  // namespace thinned

@@ -120,12 +120,14 @@ void largest(uint64_t seed, uint64_t stream, int64_t rows, int64_t size, int64_t
   thinned::largest(seed, stream, rows, size, count, reinterpret_cast<int64_t*>(out));
 }
 
-std::vector<int64_t> kept(uint64_t seed, uint64_t stream, uint64_t threshold, int64_t rows, int64_t size,
-                          uintptr_t out) {
-  std::vector<int64_t> counts(static_cast<size_t>(rows));
-  thinned::kept(thinned::selected_kernels(), seed, stream, threshold, rows, size, reinterpret_cast<int64_t*>(out),
-                counts.data());
-  return counts;
+// Of each row its numbers, as the bytes of int64: one memory for each, of the size that it needs.
+std::vector<nb::bytearray> kept(uint64_t seed, uint64_t stream, uint64_t threshold, int64_t rows, int64_t size) {
+  std::vector<int64_t> counts(static_cast<size_t>(rows)), numbers(static_cast<size_t>(rows * size));
+  thinned::kept(thinned::selected_kernels(), seed, stream, threshold, rows, size, numbers.data(), counts.data());
+  std::vector<nb::bytearray> found;
+  for (size_t row = 0; row < counts.size(); ++row)
+    found.emplace_back(numbers.data() + row * static_cast<size_t>(size), static_cast<size_t>(counts[row]) * sizeof(int64_t));
+  return found;
 }
 
 thinned::Submatrix submatrix(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>& shape,
@@ -276,7 +278,7 @@ NB_MODULE(_native, m) {
   m.def("dots", &dots, "x"_a, "w"_a, "out"_a, "n"_a, "draws"_a, "base"_a, "seed"_a, "stream"_a,
         "threshold"_a, "threads"_a);
   m.def("largest", &largest, "seed"_a, "stream"_a, "rows"_a, "size"_a, "count"_a, "out"_a);
-  m.def("kept", &kept, "seed"_a, "stream"_a, "threshold"_a, "rows"_a, "size"_a, "out"_a);
+  m.def("kept", &kept, "seed"_a, "stream"_a, "threshold"_a, "rows"_a, "size"_a);
   m.def("take", &take, "dtype"_a, "whole"_a, "part"_a, "shape"_a, "rows"_a, "height"_a, "columns"_a, "width"_a,
         "row"_a, "scale"_a, "threads"_a);
   m.def("take_many", &take_many, "dtype"_a, "whole"_a, "shape"_a, "parts"_a, "rows"_a, "heights"_a, "columns"_a,

@@ -85,35 +85,6 @@ void put_part(void* context, int part, int parts) {
   }
 }
 
-struct Sums {
-  const Submatrix& what;
-  const void* x;
-  int64_t batch;
-  void* out;
-};
-
-template <class T>
-void sums_part(void* context, int part, int parts) {
-  constexpr int64_t kAcross = 256, kDown = 32;
-  const Sums& s = *static_cast<const Sums*>(context);
-  const T* x = static_cast<const T*>(s.x);
-  const int64_t width = s.what.part_height, end = width * (part + 1) / parts;
-  for (int64_t begin = width * part / parts; begin < end; begin += kAcross) {
-    const int64_t n = std::min(kAcross, end - begin);
-    double sum[kAcross] = {};
-    for (int64_t row = 0; row < s.batch; row += kDown) {
-      T some[kAcross] = {};
-      for (int64_t r = row; r < std::min(row + kDown, s.batch); ++r)
-        for (int64_t k = 0; k < n; ++k) some[k] += x[r * width + begin + k];
-      for (int64_t k = 0; k < n; ++k) sum[k] += double(some[k]);
-    }
-    for (int64_t k = 0; k < n; ++k) {
-      const int64_t at = s.what.rows ? s.what.rows[begin + k] : begin + k;
-      static_cast<T*>(s.out)[at] = T(sum[k]);
-    }
-  }
-}
-
 int many(int64_t elements, int threads) {
   return int(std::clamp<int64_t>(elements / kAlone, 1, std::max(threads, 1)));
 }
@@ -138,12 +109,6 @@ void take_many(const Kernels& kernels, const std::vector<Submatrix>& parts, int 
 void put(const Kernels& kernels, const Submatrix& what, bool add, int threads) {
   Task task(kernels, what, add);
   parallel(many(what.height * what.width * what.inner, threads), put_part, &task);
-}
-
-void put_sums(const Submatrix& what, const void* x, int64_t batch, void* out, int threads) {
-  Sums sums{what, x, batch, out};
-  std::memset(out, 0, size_t(what.height) * kItemSize[what.dtype]);
-  parallel(many(batch * what.part_height, threads), what.dtype == kFloat64 ? sums_part<double> : sums_part<float>, &sums);
 }
 
 }  // namespace thinned

@@ -30,8 +30,4 @@ void take_many(const Kernels& kernels, const std::vector<Submatrix>& parts, int 
 // whole[rows][columns] = scale · part, and 0 elsewhere; or, with `add`, it is added and nothing else is touched.
 void put(const Kernels& kernels, const Submatrix& what, bool add, int threads);
 
-// out[rows[k]] = the sum of column k of x, `batch` by `part_height`, and 0 elsewhere; float32 or float64. Sums of 32
-// are added in double.
-void put_sums(const Submatrix& what, const void* x, int64_t batch, void* out, int threads);
-
 }  // namespace thinned

@@ -159,13 +159,10 @@ def fold_many(keys: int, data: int, out: int, n: int) -> None:
         folded[2 * k : 2 * k + 2] = key.seed, key.fold(number).stream
 
 
-def kept(seed: int, stream: int, threshold: int, rows: int, size: int, out: int) -> list[int]:
-    """The numbers that each row keeps, ascending, in the first places of its own; and how many they are."""
-    places = _array_at(out, 1, (rows, size), (size, 1)).view(np.int64)
+def kept(seed: int, stream: int, threshold: int, rows: int, size: int) -> list[bytearray]:
+    """The numbers that each row keeps, ascending, as the bytes of int64."""
     masks = keep(Key(seed, stream), np.arange(rows * size).reshape(rows, size), threshold)
-    for row, mask in enumerate(masks):
-        places[row, : mask.sum()] = mask.nonzero()[0]
-    return [int(count) for count in masks.sum(1)]
+    return [bytearray(mask.nonzero()[0].astype(np.int64).tobytes()) for mask in masks]
 
 
 def largest(seed: int, stream: int, rows: int, size: int, count: int, out: int) -> None:

@@ -22,15 +22,25 @@ the scale of what is put one by one | columns.h | kernel/test_submatrix.py
 -++k) row[c.numbers[k]] = scaled_once(part[k], c);
 +++k) row[c.numbers[k]] = part[k];
 
-a row that is read before one is written where it stood | submatrix.cpp |
-    kernel/test_submatrix.py::test_a_linear_maps_part_and_its_gradient
--t.part(--left), row_of_part.size());
-+t.part(--left), row_of_part.size() / 2);
+which columns are added up | linear.cpp | kernel/test_linear.py
+-some[k] += p.grad[r * p.tall + begin + k];
++some[k] += p.grad[r * p.tall + k];
 
-which columns are added up | submatrix.cpp |
-    kernel/test_submatrix.py::test_a_linear_maps_part_and_its_gradient
--some[k] += x[r * width + begin + k];
-+some[k] += x[r * width + k];
+what a row keeps before a stretch of it | linear.cpp | kernel/test_linear.py
+-return to + skip_;
++return to;
+
+the last rows that are turned | products_kernel.h | kernel/test_linear.py
+-panel[k * kWide + i] = i < some ?
++panel[k * kWide + i] = i + 1 < some ?
+
+zeros between the rows of a weight's gradient | linear.cpp | kernel/test_linear.py
+-zeros(p.number(r + k));
++next_row = p.number(r + k);
+
+rows that are turned with AVX2 | products_avx2.cpp | kernel/test_linear.py
+-store(out + (4 + i) * out_row,
++store(out + (4 + (i ^ 1)) * out_row,
 
 which number of a weight's row a sample multiplies by | products_picked.h |
     kernel/test_linear.py::test_maps_of_many_samples

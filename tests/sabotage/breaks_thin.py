@@ -11,8 +11,8 @@ the scale in the gradient of a thinned weight | _thin/_submatrix.py |
 +ctx.how = rows, columns, 1.0, tuple(whole.shape)
 
 the scale of a thin linear map | _thin/_linear.py | torch/thin/test_linear.py
--        kept = ctx.kept = (height, width, first, tall, second, wide, scale)
-+        kept = ctx.kept = (height, width, first, tall, second, wide, 1.0)
+-columns.data_ptr(), wide, scale, input.numel() // wide)
++columns.data_ptr(), wide, 1.0, input.numel() // wide)
 
 the layout in which a chain of convolutions ends | _thin/_channels.py | torch/thin/test_layouts.py
 -return made.contiguous() if as_it_would_be else made

@@ -6,6 +6,7 @@ Dimensions in front of that one hold many keys.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from typing import Any
 
@@ -68,6 +69,7 @@ class _Room(threading.local):
     def __init__(self) -> None:
         with torch.inference_mode(False):
             self.bits = torch.empty(2, dtype=torch.int64, device="cpu")
+        self.words = (ctypes.c_uint64 * 2).from_address(self.bits.data_ptr())
 
 
 _room = _Room()
@@ -81,7 +83,11 @@ def as_words(key: Key | Tensor | None, generator: torch.Generator | None = None)
         if key.is_meta:
             raise ValueError("key is on the meta device and has no value: make it on the CPU")
         return words_of(key)
-    if generator is None or generator.device.type == "cpu":  # 2 µs; by way of `_draw` 6
+    if generator is None:
+        _room.bits.random_(-(2**63), None)
+        seed, stream = _room.words
+        return seed, stream
+    if generator.device.type == "cpu":  # 2 µs; by way of `_draw` 6
         return words_of(_room.bits.random_(-(2**63), None, generator=generator))
     return words_of(_draw(torch.empty(2, dtype=torch.int64, device="cpu"), generator))
 

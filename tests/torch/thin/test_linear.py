@@ -40,14 +40,24 @@ def test_first_and_second_derivatives(given):
         )
 
 
+@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (1, 2), (0, 2)])
-def test_those_gradients_alone_that_are_wanted(given, wanted):
+def test_those_gradients_alone_that_are_wanted(given, wanted, sparse):
     tensors = [one.detach().requires_grad_(at in wanted) for at, one in enumerate(given)]
     asked = [tensors[at] for at in wanted]
     for run in (lambda y: y.square().sum(), lambda y: y.sum()):  # the second one's gradient has no memory
-        found = torch.autograd.grad(run(short(*tensors)), asked)
+        found = torch.autograd.grad(run(short(*tensors, sparse=sparse)), asked)
         expected = torch.autograd.grad(run(plain(*tensors)), asked)
-        assert close(found, expected)
+        assert [one.is_sparse for one in found] == [sparse and one is tensors[1] for one in asked]
+        assert close([one.to_dense() for one in found], expected)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_an_empty_batch_has_gradients_of_zeros(given, sparse):
+    x, *weights = given
+    torch.autograd.grad(short(x, *weights).square().sum(), weights)  # whose numbers are in memory since
+    found = torch.autograd.grad(short(x[:0], *weights, sparse=sparse).sum(), weights)
+    assert not any(one.to_dense().any() for one in found)
 
 
 def test_many_gradients_at_once(given):

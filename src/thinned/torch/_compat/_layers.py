@@ -11,6 +11,9 @@ from thinned.torch._compat._room import private, private_attribute
 buffers_of = private_attribute(
     "_buffers", "put a model back after a trial run", instead="Module.named_buffers, which leaves out None"
 )
+children_of = private_attribute(
+    "_modules", "see a module's children by their names", instead="Module.named_children"
+)
 forward_pre_hooks_of = private_attribute("_forward_pre_hooks", "remove the hook of an earlier counting")
 
 # Of the package transformers: a model's configuration.
@@ -40,6 +43,18 @@ NORMS = private(
 flat_weights_updater = private_attribute(
     "_update_flat_weights", "lay recurrent weights side by side for cuDNN", fallback=lambda: None
 )
+
+_NO_PARAMETERS: dict[str, Any] = {}
+_parameters_of = private_attribute(
+    "_parameters", "read a weight without the exception that Python raises first", _NO_PARAMETERS
+)
+
+
+def parameter_of(module: nn.Module, name: str) -> Any:
+    """`getattr(module, name)`, which for a parameter fails at first, and takes 20 µs more within a step."""
+    held = _parameters_of(module)
+    return held[name] if name in held else getattr(module, name)
+
 
 # What torch calls where a module is called: by itself, and by torch.jit.trace.
 call_module = private("torch.nn.Module._call_impl", "have torch.fx see a layer as one thing")

@@ -40,9 +40,11 @@ class HeadLink(Link):
         super().__init__(site, sources, sinks)
         self.layouts, self.heads = layouts, heads
 
-    def begin(self, module: torch.nn.Module, size: int, like: Tensor) -> Kept | None:
+    def begin(
+        self, module: torch.nn.Module, size: int, like: Tensor, free: bool | None = None
+    ) -> Kept | None:
         """Tells which rows of a map before the site are to be computed."""
-        kept = super().begin(module, self.heads or size, like)
+        kept = super().begin(module, self.heads or size, like, free)
         if kept is None or not self.sources:
             return kept
         return kept.of(*self.layouts[next(n for n, one in enumerate(self.sources) if one is module)])
@@ -57,7 +59,7 @@ class HeadLink(Link):
         assert kept.heads is not None
         return FewHeads(output, shape, output.dim() - 1, kept.outer, kept.inner, kept.heads)
 
-    def read(self, module: torch.nn.Module, input: Any, size: int) -> Kept | None:
+    def read(self, module: torch.nn.Module, input: Any, size: int, free: bool | None = None) -> Kept | None:
         """Tells which columns of a map behind the site are in its input."""
         if not isinstance(input, FewHeads):
             return None

@@ -42,7 +42,9 @@ class BranchLink(Link):
         super().__init__(site, (first,), axis=0)
         self.others, self.ranks = others, ranks
 
-    def begin(self, module: torch.nn.Module, size: int, like: Tensor) -> Kept | None:
+    def begin(
+        self, module: torch.nn.Module, size: int, like: Tensor, free: bool | None = None
+    ) -> Kept | None:
         """Tells which samples the branch is to compute; a key that is drawn is drawn here, thinned or not."""
         site = self.site
         self._now.key = None
@@ -50,7 +52,7 @@ class BranchLink(Link):
         draws = site.training and site.key is None and not THREAD.entered and (in_graph or not traced())
         if draws and any(drops(other) and other.training for other in self.others):
             self._now.key = _key.draw() if in_graph else Key(*_key.as_words(None))
-        return super().begin(module, size, like)
+        return super().begin(module, size, like, free)
 
     def key_of_call(self) -> Any:
         """Gives what was drawn where this call began, or the one that a checkpoint computes again."""
@@ -64,9 +66,9 @@ class BranchLink(Link):
         """Ends the branch: a later call of the site alone draws a mask of its own."""
         self._now.key = None
 
-    def _applies(self, like: Tensor) -> bool:
+    def _applies(self, like: Tensor, free: bool = False) -> bool:
         return (
-            super()._applies(like)
+            super()._applies(like, free)
             and not samples_are_drawn()
             and not any(drops(other) and other.training for other in self.others if not is_shared(other))
         )
@@ -117,7 +119,7 @@ class ThinPath(Site):
         """Tells whether this call drops nothing."""
         return is_off(self.rate(self.p))
 
-    def draw(self, size: int) -> Kept | None:
+    def draw(self, size: int, free: bool | None = None) -> Kept | None:
         """Tells which samples this call keeps."""
         p: Any = self.rate(self.p)
         if isinstance(p, Tensor) and p.numel() != 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,15 +20,22 @@ from thinned.torch._thin._kept import Kept
 
 def drawn(key: MaskKey, p: float, rows: int, size: int, inverted: bool) -> Kept:
     """The kept units of each row of a mask."""
-    drop, factor = effect(threshold(p), True, inverted)
+    drop, factor = _effect(p, inverted) if type(p) is float else effect(threshold(p), True, inverted)
     words = (0, 0) if drop in (0, DROP_ALL) else _key.as_words(key)
-    numbers = torch.empty((rows, size), dtype=torch.int64, device="cpu")
-    counts = _kernel.kept(*words, drop, rows, size, numbers.data_ptr())
-    if rows == 1:
-        parts: tuple[Tensor, ...] = (numbers.resize_(counts[0]),)
-    else:
-        parts = tuple(row[:count] for row, count in zip(numbers, counts, strict=True))
-    return Kept(parts, size, (factor if any(counts) else 0.0) if size else 1.0)
+    found = _kernel.kept(*words, drop, rows, size)
+    parts = tuple(map(_numbers, found))
+    return Kept(parts, size, (factor if any(found) else 0.0) if size else 1.0)
+
+
+@functools.lru_cache
+def _effect(p: float, inverted: bool) -> tuple[int, float]:
+    return effect(threshold(p), True, inverted)
+
+
+def _numbers(found: bytearray) -> Tensor:
+    if found:
+        return torch.frombuffer(found, dtype=torch.int64)  # to fill a new tensor takes twice as long
+    return torch.empty(0, dtype=torch.int64, device="cpu")
 
 
 def fixed(key: Callable[[], MaskKey], p: Any, rows: int, size: int, inverted: bool) -> Kept | None:

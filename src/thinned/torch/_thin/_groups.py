@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from thinned.torch import _compat
+from thinned.torch._site import traced
 from thinned.torch._thin import _linear
 from thinned.torch._thin._kept import Kept
-from thinned.torch._thin._submatrix import take
+from thinned.torch._thin._submatrix import gathered, take
 
 
 def bounds(rows: int, groups: int) -> list[int]:
@@ -57,7 +59,7 @@ def groups_of(out: Kept | None, inward: Kept | None) -> int:
 
 def without_empty(input: Tensor, kept: Kept, rows_first: bool = True) -> Tensor:
     """The input with zeros where a group keeps nothing: what stands there is no unit's, and may be NaN."""
-    if all(len(part) for part in kept.parts):
+    if not kept.empty:
         return input
     at = bounds(input.shape[0], len(kept.parts))
     gone = torch.zeros(input.shape[0], dtype=torch.bool, device=input.device)
@@ -86,11 +88,12 @@ def linear(
 ) -> Tensor:
     """`F.linear` on what is kept."""
     groups = groups_of(out, inward)
-    if groups == 1 and all(kept is None or kept.parts[0].shape[0] for kept in (out, inward)):
+    if groups == 1 and not ((out is not None and out.empty) or (inward is not None and inward.empty)):
         _check_sizes(weight, out, inward)
         if bias is not None:
             _check_sizes(bias, out, None)
-        rows, columns = (None if kept is None else kept.on(weight.device)[0] for kept in (out, inward))
+        rows = None if out is None else out.beside(weight)[0]
+        columns = None if inward is None else inward.beside(weight)[0]
         scale = 1.0 if inward is None else inward.scale
         return _linear.linear(input, weight, bias, rows, columns, scale, sparse)
     if inward is not None:
@@ -121,14 +124,23 @@ def linear(
     return made.reshape(*input.shape[:-1], weights.shape[1])
 
 
+def _taken(matrix: Tensor, numbers: Tensor) -> Tensor:
+    """Columns of a matrix, without autograd where it asks for no gradient, as a network's input does not."""
+    if matrix.requires_grad or traced() or _compat.forward_derivatives():
+        return take(matrix, None, numbers)
+    return gathered(matrix, None, numbers, 1.0)
+
+
 def columns(input: Tensor, kept: Kept, axis: int) -> Tensor:
     """What is kept of an input, along an axis."""
-    numbers = kept.on(input.device)
+    numbers = kept.beside(input)
+    if len(numbers) == 1 and not kept.empty and axis == -1 and input.dim() == 2 and input.is_contiguous():
+        return _taken(input, numbers[0])
 
     def one(rows: Tensor, group: int) -> Tensor:
         if axis % rows.dim() == rows.dim() - 1 and rows.is_contiguous():
             wide = rows.reshape(-1, rows.shape[-1])
-            part = take(wide, None, numbers[group]).reshape(*rows.shape[:-1], len(numbers[group]))
+            part = _taken(wide, numbers[group]).reshape(*rows.shape[:-1], len(numbers[group]))
         else:
             part = rows.index_select(axis, numbers[group])
         missing = kept.width - len(numbers[group])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,6 +23,10 @@ class Kept:
         outer, inner: of features, which are those of heads: each of `outer` parts has `inner` of each head.
         heads: that these features are of.
         channels_last: whether a module before the site brought its input into this layout.
+        width: units of a thinned tensor: the most of a group, at least 1; where one keeps fewer, the rest is
+            0.
+        empty: whether a group keeps none.
+        whole: whether nothing is to be done: p is 0.
     """
 
     parts: tuple[Tensor, ...]
@@ -32,18 +36,15 @@ class Kept:
     inner: int = 1
     heads: Kept | None = None
     channels_last: bool = False
-    _features: dict[tuple[int, int], Kept] = field(default_factory=dict)
-    _elsewhere: dict[torch.device, tuple[Tensor, ...]] = field(default_factory=dict)
+    _features: dict[tuple[int, int], Kept] | None = None
+    _elsewhere: dict[torch.device, tuple[Tensor, ...]] | None = None
 
-    @property
-    def width(self) -> int:
-        """Units of a thinned tensor: the most of a group, at least 1; where one keeps fewer the rest is 0."""
-        return max(self.outer * self.inner, *(part.shape[0] for part in self.parts))
-
-    @property
-    def whole(self) -> bool:
-        """Whether nothing is to be done: p is 0."""
-        return self.scale == 1.0 and all(part.shape[0] == self.size for part in self.parts)
+    def __post_init__(self) -> None:
+        """Look at sizes once: each module around a site asks for them."""
+        counts = [part.numel() for part in self.parts]
+        self.width = max(self.outer * self.inner, *counts)
+        self.empty = not all(counts)
+        self.whole = self.scale == 1.0 and min(counts) == self.size
 
     def same(self, other: Kept) -> bool:
         """Whether another call, as one that a checkpoint computes again, keeps the same."""
@@ -51,6 +52,8 @@ class Kept:
 
     def of(self, outer: int, inner: int) -> Kept:
         """What is kept of features: of `outer` parts, in each of which each of these has `inner` of them."""
+        if self._features is None:
+            self._features = {}
         if (outer, inner) not in self._features:
             within, size = torch.arange(inner, device="cpu"), self.size * inner
             begin = torch.arange(outer, device="cpu")[:, None, None] * size
@@ -58,10 +61,16 @@ class Kept:
             self._features[outer, inner] = Kept(parts, outer * size, self.scale, outer, inner, self)
         return self._features[outer, inner]
 
+    def beside(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """The numbers on a tensor's device."""
+        return self.parts if tensor.is_cpu else self.on(tensor.device)
+
     def on(self, device: torch.device) -> tuple[Tensor, ...]:
         """The numbers where a weight is."""
         if device.type == "cpu":
             return self.parts
+        if self._elsewhere is None:
+            self._elsewhere = {}
         if device not in self._elsewhere:
             self._elsewhere[device] = tuple(part.to(device, non_blocking=True) for part in self.parts)
         return self._elsewhere[device]

@@ -56,7 +56,7 @@ def keeps_memory(input: Tensor, weight: Tensor) -> bool:
     It is memory beside the activations; where these are the larger part, a step would need more than without
     dropout, and page faults are a smaller part of it.
     """
-    return input.numel() < weight.numel()
+    return 4 * input.numel() < weight.numel()
 
 
 def _is_short(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
@@ -126,7 +126,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         saved = ctx.saved_tensors
-        short = not (torch.is_grad_enabled() or ctx.sparse) and _eager.applies(grad)
+        short = not torch.is_grad_enabled() and _eager.applies(grad)
         # Hooks and `weight.data = …` may have put others in their place.
         short = short and grad.dtype is torch.float32 and all(map(_is_plain, saved))
         short = short and all(one.shape == ctx.shape for one in saved[1:])
@@ -144,7 +144,7 @@ def _gradients(ctx: Any, grad: Tensor, input: Tensor, weight: Tensor | None = No
     grad = grad.contiguous()
     if weight is not None:
         of_input = torch.empty(input.shape, dtype=torch.float32, device="cpu")
-    if ctx.needs_input_grad[1]:
+    if ctx.needs_input_grad[1] and not ctx.sparse:
         holder = ctx.weight()
         if holder is None:
             of_weight = torch.empty(ctx.shape, dtype=torch.float32, device="cpu")
@@ -157,7 +157,20 @@ def _gradients(ctx: Any, grad: Tensor, input: Tensor, weight: Tensor | None = No
         *(0 if one is None else one.data_ptr() for one in (of_input, of_weight, of_bias)),
         torch.get_num_threads(),
     )
+    if ctx.needs_input_grad[1] and ctx.sparse:
+        of_weight = _sparse_gradient(ctx, grad, input)
     return of_input, of_weight, of_bias
+
+
+def _sparse_gradient(ctx: Any, grad: Tensor, input: Tensor) -> Tensor:
+    """The weight's, of whose kept rows the kernel makes all: a weight that has no others."""
+    (height, width), _, tall, *columns, batch = ctx.kept
+    values = torch.empty((tall, width), dtype=torch.float32, device="cpu")
+    _kernel.linear_gradients(  # type: ignore[misc]
+        *(0, (tall, width), 0, tall, *columns, batch, grad.data_ptr(), input.data_ptr()),
+        *(0, values.data_ptr(), 0, torch.get_num_threads()),
+    )
+    return as_sparse(values, ctx.rows, None, 1.0, (height, width))
 
 
 def _derivable(ctx: Any, grad: Tensor, input: Tensor, weight: Tensor | None = None) -> tuple[Any, ...]:

@@ -22,9 +22,17 @@ def unwatched() -> bool:
     if torch.compiler.is_compiling():  # the compiler does not know the modes that are asked for below
         return False
     watched = (
-        THREAD.entered or SWITCH.masks or _compat.function_modes() or _compat.dispatch_modes() or traced()
+        THREAD.entered
+        or SWITCH.masks
+        or _compat.function_modes()
+        or _compat.dispatch_modes()
+        or _compat.transforms_active()
+        or _compat.tracing_state() is not None
     )
     return not watched and _compat.outside_checkpoints()
+
+
+_PLAIN = (Tensor, torch.nn.Parameter)
 
 
 class _Now(threading.local):
@@ -81,22 +89,33 @@ class Link:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _now=_Now(), _frames=_Frames())
 
-    def begin(self, module: torch.nn.Module, size: int, like: Tensor) -> Kept | None:
-        """What a module before the site is to compute; None for everything."""
-        if not self.sources or module is self.sources[0]:
-            self._begin(None)
-            if self._applies(like):
-                if not torch.compiler.is_compiling():
-                    self._check_places()
-                self._begin(self._drawn(size))
-            kept = self._under_way().kept
+    def begin(
+        self, module: torch.nn.Module, size: int, like: Tensor, free: bool | None = None
+    ) -> Kept | None:
+        """What a module before the site is to compute; None for everything.
+
+        Args:
+            module: the one that asks.
+            size: how many units there are.
+            like: its input.
+            free: `unwatched()`, where it is known for this call of the module.
+        """
+        free = unwatched() if free is None else free
+        if self.sources and module is not self.sources[0]:
+            kept = self.at(module, free)
         else:
-            kept = self.at(module)
+            self._begin(None)
+            kept = None
+            if self._applies(like, free):
+                if free or not torch.compiler.is_compiling():
+                    self._check_places()
+                kept = self._drawn(size, free)
+                self._begin(kept)
         return None if kept is None or kept.whole else kept
 
-    def _drawn(self, size: int) -> Kept | None:
-        if unwatched():
-            return self.site.draw(size)  # type: ignore[no-any-return]
+    def _drawn(self, size: int, free: bool) -> Kept | None:
+        if free:
+            return self.site.draw(size, free)  # type: ignore[no-any-return]
         with as_site(self.site):
             drawn = self.site.draw(size)  # in a recomputation too, so that generators move on as before
         return self._as_before(drawn)
@@ -105,9 +124,9 @@ class Link:
         """What a module before the site hands on."""
         return output
 
-    def at(self, module: torch.nn.Module) -> Kept | None:
+    def at(self, module: torch.nn.Module, free: bool | None = None) -> Kept | None:
         """What is kept in the call under way, or in that which a checkpoint computes again."""
-        if unwatched():
+        if unwatched() if free is None else free:
             return self._under_way().kept if self.site.training else None
         if traced():
             return self._frames.kept if self._is_static() else None
@@ -129,25 +148,32 @@ class Link:
         self._under_way().kept = None
 
     def _begin(self, kept: Kept | None) -> None:
+        room: _Now | _Frames = self._now
         if self.site.fixed:
             self._frames.kept = None
-        room: _Now | _Frames = self._frames if self._is_static() else self._now
+            room = self._frames if self._is_static() else room
         room.kept, room.unread = kept, self.sinks
 
     def _under_way(self) -> _Now | _Frames:
-        return self._frames if self._is_static() or self._frames.kept is not None else self._now
+        if self.site.fixed and (self._frames.kept is not None or self._is_static()):
+            return self._frames
+        return self._now
 
-    def passed(self, module: torch.nn.Module, input: Tensor) -> Kept | None:
+    def passed(self, module: torch.nn.Module, input: Tensor, free: bool | None = None) -> Kept | None:
         """What a thinned tensor at the site, or a module around, holds; None where it is whole."""
-        kept = self.at(module)
+        kept = self.at(module, free)
         return kept if kept is not None and input.shape[self.axis] == kept.width else None
 
-    def read(self, module: torch.nn.Module, input: Tensor, size: int) -> Kept | None:
+    def read(
+        self, module: torch.nn.Module, input: Tensor, size: int, free: bool | None = None
+    ) -> Kept | None:
         """What of a module behind the site is in its input; None for everything."""
-        kept = self.passed(module, input)
+        kept = self.passed(module, input, free)
         room = self._under_way()
-        room.unread = tuple(one for one in room.unread if one is not module)
-        if not room.unread:
+        left = room.unread
+        alone = len(left) == 1 and left[0] is module  # most often: then nothing is to be gone through
+        left = room.unread = () if alone else tuple(one for one in left if one is not module)
+        if not left:
             room.kept = None
         if kept is None and self.site.fits(input) and input.shape[self.axis] != size:
             raise RuntimeError(
@@ -160,7 +186,7 @@ class Link:
     def _check_places(self) -> None:
         """Refuse modules that were exchanged since `thin` saw them: the new ones may read dropped units."""
         for parent, name, module in self.places:
-            if getattr(parent, name, None) is not module:
+            if _compat.children_of(parent).get(name) is not module:
                 raise RuntimeError(
                     f"module {name!r} of {type(parent).__name__}, at the thin site {self.site._name!r}, is "
                     "not the one that thin(model) saw: exchange modules between unthin(model) and thin(model)"
@@ -172,18 +198,16 @@ class Link:
             return False
         return not (torch.compiler.is_exporting() or _compat.transforms_active() or THREAD.entered)
 
-    def _applies(self, like: Tensor) -> bool:
+    def _applies(self, like: Tensor, free: bool = False) -> bool:
         """Whether this call is thinned: it drops, and no tool is at work that has to see the masks."""
-        if type(like) not in (Tensor, torch.nn.Parameter) or like.is_meta:
+        site = self.site
+        if type(like) not in _PLAIN or like.is_meta:
             return False
-        if (
-            masks_are_wanted()
-            or not is_on(self.site)
-            or self.site.is_off()
-            or any(norm.training for norm in self.norms)
-        ):
+        if not (site.training if free else is_on(site) and not masks_are_wanted()) or site.is_off():
             return False
-        return self.site.fits(like) and (not traced() or self._is_static())
+        if self.norms and any(norm.training for norm in self.norms):
+            return False
+        return site.fits(like) and (free or not traced() or self._is_static())
 
 
 @contextmanager

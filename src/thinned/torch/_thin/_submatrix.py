@@ -197,7 +197,8 @@ def gathered_many(
 
 def as_sparse(part: Tensor, rows: Any, columns: Index, scale: float, shape: tuple[int, ...]) -> Tensor:
     """A sparse gradient, of the rows alone."""
-    values = spread(part, None, columns, scale, (len(rows), *shape[1:]))
+    whole = columns is None and scale == 1.0
+    values = part if whole else spread(part, None, columns, scale, (len(rows), *shape[1:]))
     return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
 
 

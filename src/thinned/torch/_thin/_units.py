@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from thinned.torch import _native, functional, nn
+from thinned.torch import _compat, _native, functional, nn
 from thinned.torch._draws._mode import THREAD
 from thinned.torch._fixed import fixed_dropout
 from thinned.torch._site import MaskKey, Site
@@ -35,16 +35,23 @@ class ThinSite(Site):
         """Whether this call drops nothing, as far as is known without a look at a tensor."""
         return is_off(self.rate(self.p))
 
-    def draw(self, size: int) -> Kept | None:
-        """Which units this call keeps; None where p is not one number."""
+    def draw(self, size: int, free: bool | None = None) -> Kept | None:
+        """Which units this call keeps, of so many; None where p is not one number.
+
+        Args:
+            size: how many units there are.
+            free: `unwatched()`, where it is known.
+        """
         p: Any = self.rate(self.p)
         if isinstance(p, Tensor) and p.numel() != 1:
             return None
         self._check_rows()
         if self.fixed and not THREAD.entered:
             return _count.fixed(self.mask_key, p, self.groups, size, self._inverted)
-        if self.training and not self.fixed and not isinstance(p, Tensor) and unwatched():
-            return _count.drawn(self.mask_key(), p, self.groups, size, self._inverted)
+        plain = self.training and not self.fixed and not isinstance(p, Tensor)
+        if plain and (unwatched() if free is None else free):
+            key = None if self.key is None else self.mask_key()
+            return _count.drawn(key, p, self.groups, size, self._inverted)
         return kept_of(self._values(p, size, self.mask_key()))
 
     @property
@@ -65,9 +72,11 @@ class ThinSite(Site):
         kept = link.passed(self, input) if link.sources else link.begin(self, input.shape[link.axis], input)
         if kept is None:
             return self._mask(input, key, call)
-        refuse_late(key, call, "a thin site when its units are")
+        if key is not None or call is not None:
+            refuse_late(key, call, "a thin site when its units are")
         _native.check_dtype(input)
-        self.notice(None, input)
+        if self.key is not None:
+            self.notice(None, input)
         if link.sources or kept.whole:
             return input
         return _groups.columns(input, kept, link.axis)
@@ -145,12 +154,15 @@ class ThinLinear(Seen, torch.nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """`F.linear`, on what is kept."""
-        inward = None if self.in_link is None else self.in_link.read(self, input, self.in_features)
-        out = None if self.out_link is None else self.out_link.begin(self, self.out_features, input)
+        free, before, behind = unwatched(), self.in_link, self.out_link
+        inward = None if before is None else before.read(self, input, self.in_features, free)
+        out = None if behind is None else behind.begin(self, self.out_features, input, free)
+        read = _compat.parameter_of if free else getattr
+        weight, bias = read(self, "weight"), read(self, "bias")
         if out is None and inward is None:
-            return F.linear(input, self.weight, self.bias)
-        part: Tensor = getattr(input, "part", input)
-        made = _groups.linear(part, self.weight, self.bias, out, inward, self.sparse_rows)
+            return F.linear(input, weight, bias)
+        part: Tensor = input if type(input) is Tensor else getattr(input, "part", input)
+        made = _groups.linear(part, weight, bias, out, inward, self.sparse_rows)
         return made if out is None else self.out_link.given(made, out)  # type: ignore[union-attr]
 
 
