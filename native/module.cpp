@@ -8,6 +8,7 @@
 
 #include "add.h"
 #include "attention.h"
+#include "convolution.h"
 #include "dot.h"
 #include "foreign.h"
 #include "kept.h"
@@ -210,6 +211,43 @@ void linear_gradients(uintptr_t weight, const std::vector<int64_t>& shape, uintp
   thinned::linear_gradients(thinned::selected_kernels(), what, threads);
 }
 
+// Sizes: the batch, then height and width of the input, the output, the taps, stride, padding and dilation.
+thinned::Convolution convolution_of(const std::vector<int64_t>& sizes, uintptr_t whole, uintptr_t part, int64_t rows,
+                                    int64_t columns, uintptr_t kept_rows, int64_t height, uintptr_t kept_columns,
+                                    int64_t width, double scale) {
+  thinned::Convolution made{};
+  made.batch = sizes.at(0);
+  int64_t(*pairs[])[2] = {&made.size, &made.made, &made.taps, &made.stride, &made.padding, &made.dilation};
+  for (size_t k = 0; k < 6; ++k)
+    for (size_t a = 0; a < 2; ++a) (*pairs[k])[a] = sizes.at(1 + 2 * k + a);
+  const int64_t taps = made.taps[0] * made.taps[1];
+  made.weight = submatrix(thinned::kFloat32, whole, part, {rows, columns, taps}, kept_rows, height, kept_columns, width,
+                          width * taps, scale);
+  return made;
+}
+
+void convolution(const std::vector<int64_t>& sizes, uintptr_t x, uintptr_t out, uintptr_t whole, uintptr_t part,
+                 uintptr_t bias, int64_t rows, int64_t columns, uintptr_t kept_rows, int64_t height,
+                 uintptr_t kept_columns, int64_t width, double scale, int threads) {
+  const auto what = convolution_of(sizes, whole, part, rows, columns, kept_rows, height, kept_columns, width, scale);
+  nb::gil_scoped_release release;
+  thinned::convolution(thinned::selected_kernels(), what, reinterpret_cast<const float*>(x),
+                       reinterpret_cast<const float*>(bias), reinterpret_cast<float*>(out), threads);
+}
+
+void convolution_gradients(const std::vector<int64_t>& sizes, uintptr_t grad, uintptr_t x, uintptr_t part,
+                           uintptr_t of_input, uintptr_t of_weight, uintptr_t of_bias, int64_t rows, int64_t columns,
+                           uintptr_t kept_rows, int64_t height, uintptr_t kept_columns, int64_t width, double scale,
+                           int threads) {
+  const auto what = convolution_of(sizes, 0, part, rows, columns, kept_rows, height, kept_columns, width, scale);
+  nb::gil_scoped_release release;
+  thinned::convolution_gradients(
+      thinned::selected_kernels(), what,
+      {reinterpret_cast<const float*>(grad), reinterpret_cast<const float*>(x), reinterpret_cast<float*>(of_input),
+       reinterpret_cast<float*>(of_weight), reinterpret_cast<float*>(of_bias)},
+      threads);
+}
+
 // Addresses of q, k, v, out, logsumexp, mask, words, rates, then of the gradients of out, q, k, v; and for each, the
 // positions last, the steps of heads, rows and columns.
 void attention(bool backward, int dtype, const std::vector<int64_t>& lead, const std::vector<int64_t>& sizes,
@@ -292,6 +330,12 @@ NB_MODULE(_native, m) {
   m.def("linear_gradients", &linear_gradients, "weight"_a, "shape"_a, "kept_rows"_a, "height"_a, "kept_columns"_a,
         "width"_a, "scale"_a, "batch"_a, "grad"_a, "x"_a, "of_input"_a, "of_weight"_a, "of_bias"_a, "threads"_a);
   m.def("multiplies", [] { return thinned::products_for(thinned::selected_kernels()) != nullptr; });
+  m.def("convolves", [] { return thinned::convolves(thinned::selected_kernels()); });
+  m.def("convolution", &convolution, "sizes"_a, "x"_a, "out"_a, "whole"_a, "part"_a, "bias"_a, "rows"_a, "columns"_a,
+        "kept_rows"_a, "height"_a, "kept_columns"_a, "width"_a, "scale"_a, "threads"_a);
+  m.def("convolution_gradients", &convolution_gradients, "sizes"_a, "grad"_a, "x"_a, "part"_a, "of_input"_a,
+        "of_weight"_a, "of_bias"_a, "rows"_a, "columns"_a, "kept_rows"_a, "height"_a, "kept_columns"_a, "width"_a,
+        "scale"_a, "threads"_a);
   m.def("normal", &normal, "out"_a, "shape"_a, "strides"_a, "base"_a, "seed"_a, "stream"_a, "threads"_a);
   m.def("attention", &attention, "backward"_a, "dtype"_a, "lead"_a, "sizes"_a, "data"_a, "strides"_a, "mask_kind"_a,
         "mask_dtype"_a, "base"_a, "scale"_a, "causal"_a, "threads"_a);

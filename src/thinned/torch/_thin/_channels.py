@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from thinned.torch import _compat, nn
 from thinned.torch._site import traced
-from thinned.torch._thin import _groups
+from thinned.torch._thin import _convolution, _groups
 from thinned.torch._thin._link import Link
 from thinned.torch._thin._units import ThinSite
 from thinned.torch._tools import Seen
@@ -61,6 +61,10 @@ class _ThinConv(Seen):
             return _compat.convolution_of(conv)(input, conv.weight, conv.bias)  # type: ignore[no-any-return]
         if inward is not None:
             input = _groups.without_empty(input, inward)
+        if not self.sparse_rows:
+            made = _convolution.convolution(conv, input, out, inward)
+            if made is not None:
+                return made
         last = inward is not None and inward.channels_last
         if _wants_channels_last(input):
             input = input.contiguous(memory_format=_LAYOUTS[input.dim()])

@@ -28,7 +28,7 @@ def block(
     reuse: bool = True,
 ) -> Tensor:
     """A weight's rows and columns in one group, filled up with zeros where other groups keep more."""
-    _check_sizes(weight, out, inward)
+    check_sizes(weight, out, inward)
     rows = None if out is None else out.on(weight.device)[group]
     columns = None if inward is None else inward.on(weight.device)[group]
     part = take(weight, rows, columns, 1.0 if inward is None else inward.scale, sparse, reuse)
@@ -42,7 +42,8 @@ def block(
     return part
 
 
-def _check_sizes(weight: Tensor, out: Kept | None, inward: Kept | None) -> None:
+def check_sizes(weight: Tensor, out: Kept | None, inward: Kept | None) -> None:
+    """Refuse a weight of another size than its sites decide for."""
     for axis, kept in enumerate((out, inward)):
         if kept is not None and kept.size != weight.shape[axis]:
             raise RuntimeError(
@@ -88,9 +89,9 @@ def linear(
     """`F.linear` on what is kept."""
     groups = groups_of(out, inward)
     if groups == 1 and not ((out is not None and out.empty) or (inward is not None and inward.empty)):
-        _check_sizes(weight, out, inward)
+        check_sizes(weight, out, inward)
         if bias is not None:
-            _check_sizes(bias, out, None)
+            check_sizes(bias, out, None)
         rows = None if out is None else out.beside(weight)[0]
         columns = None if inward is None else inward.beside(weight)[0]
         scale = 1.0 if inward is None else inward.scale
