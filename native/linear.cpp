@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
+#include <numeric>
 #include <vector>
 
 #include "kept_columns.h"
@@ -15,10 +15,11 @@ namespace {
 
 // Multiplications that are worth another thread.
 constexpr int64_t kAlone = 1 << 20;
-// Floats of a weight that are packed at once: half of the second cache.
-constexpr int64_t kPacked = 128 * 1024;
-// Rows of x that are gone through with them; rows of a weight's gradient that are computed before they are spread.
-constexpr int64_t kRows = 192;
+// Rows of a product's left factor that are gone through with one panel of the right one: those of a weight stay in the
+// second cache for the next panel, and those of its gradient until they are spread.
+constexpr int64_t kRows = 96;
+// Rows and columns of a weight that are packed at once.
+constexpr int64_t kDeep = 128, kAcross = 1024;
 
 int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -64,93 +65,75 @@ struct Pass {
   const Submatrix& weight;
   const int64_t batch, tall, wide;
   const float *x, *grad, *bias;
-  float *out, *packed, *of_weight, *of_bias;
+  float *out, *of_weight, *of_bias;
   const KeptColumns kept;
+  std::vector<int64_t> all;  // numbers, where all are kept
 
   Pass(const Kernels& fast, const Submatrix& w, int64_t rows)
       : kernels(fast), products(*products_for(fast)), weight(w), batch(rows), tall(w.part_height), wide(w.part_width),
-        x(nullptr), grad(nullptr), bias(nullptr), out(nullptr), packed(nullptr), of_weight(nullptr), of_bias(nullptr), kept(w) {}
-  int64_t number(int64_t r) const { return weight.rows ? weight.rows[r] : r; }
+        x(nullptr), grad(nullptr), bias(nullptr), out(nullptr), of_weight(nullptr), of_bias(nullptr), kept(w) {
+    all.resize(size_t(std::max(w.rows ? 0 : w.height, w.columns ? 0 : w.width)));
+    std::iota(all.begin(), all.end(), 0);
+  }
   const float* row(int64_t r) const { return static_cast<const float*>(weight.whole) + number(r) * weight.width; }
+  int64_t number(int64_t r) const { return weight.rows ? weight.rows[r] : r; }
+  const int64_t* rows() const { return weight.rows ? weight.rows : all.data(); }
+  const int64_t* columns() const { return weight.columns ? weight.columns : all.data(); }
   // Panels of `columns` columns, the first and one behind the last that are this part's.
   int64_t panel(int64_t columns, int part, int parts) const { return up(columns, products.wide) / products.wide * part / parts; }
 };
 
-// out's columns [j, j + n) from a packed factor of as many and all of left.
-void multiply(const Pass& p, const float* left, int64_t depth, const float* panels, int64_t j, int64_t n, int64_t width,
-              float* rest) {
-  const int64_t wide = p.products.wide, full = n / wide * wide, tail = n - full;
-  for (int64_t r = 0; r < p.batch; r += kRows) {
-    const int64_t rows = std::min(kRows, p.batch - r);
-    const float* from = left + r * depth;
-    float* out = p.out + r * width + j;
-    if (p.bias)
-      for (int64_t k = 0; k < rows; ++k) std::memcpy(out + k * width, p.bias + j, size_t(n) * sizeof(float));
-    p.products.product(from, depth, 1, panels, wide * depth, out, width, rows, full, depth, p.bias != nullptr);
-    if (!tail) continue;
-    // Of whole vectors, so in memory that has room for them.
-    if (p.bias)
-      for (int64_t k = 0; k < rows; ++k) std::memcpy(rest + k * wide, out + k * width + full, size_t(tail) * sizeof(float));
-    p.products.product(from, depth, 1, panels + full * depth, 0, rest, wide, rows, up(tail, p.products.lanes), depth,
-                       p.bias != nullptr);
-    for (int64_t k = 0; k < rows; ++k) std::memcpy(out + k * width + full, rest + k * wide, size_t(tail) * sizeof(float));
-  }
-}
-
-// Panels of so many columns that are packed at once.
-int64_t across(const Pass& p, int64_t depth) { return std::max<int64_t>(1, kPacked / (p.products.wide * depth)) * p.products.wide; }
-
-// Rows of the weight become columns of a panel, and those are columns of out.
+// A part of out's columns. The weight is read where it stands, number by number, beside vectors that go along x's rows:
+// its numbers come from the outer caches while products run.
 void forward_part(void* context, int part, int parts) {
   const Pass& p = *static_cast<const Pass*>(context);
-  const int64_t lanes = p.products.lanes, wide = p.products.wide, depth = p.wide, most = across(p, depth);
-  const Stretch all(p.kept, p.kernels, 0, depth);
-  const int64_t row = depth + lanes;  // apart, so that no two are in one set of the cache
-  float* panels = scratch(most * depth + lanes * row + wide * kRows);
-  float *rows = panels + most * depth, *rest = rows + lanes * row;
-  const int64_t end = std::min(p.tall, p.panel(p.tall, part + 1, parts) * wide);
-  for (int64_t j = p.panel(p.tall, part, parts) * wide, n; j < end; j += n) {
-    n = std::min(most, end - j);
-    for (int64_t i = 0; i < n; i += lanes) {
-      const int64_t some = std::min(lanes, n - i);
-      for (int64_t r = 0; r < some; ++r) {
-        const float* taken = all.take(p.row(j + i + r), rows + r * row);
-        if (taken != rows + r * row) std::memcpy(rows + r * row, taken, size_t(depth) * sizeof(float));
-      }
-      p.products.turn(rows, row, some, depth, panels + i / wide * wide * depth + i % wide);
-    }
-    multiply(p, p.x, depth, panels, j, n, p.tall, rest);
-  }
+  const int64_t wide = p.products.wide, depth = p.wide, last = p.tall * (part + 1) / parts;
+  float *room = scratch(kRows * wide + up(p.batch, wide) * depth), *panels = room + kRows * wide;
+  for (int64_t j = 0; j < p.batch; j += wide)
+    p.products.turn(p.x + j * depth, depth, std::min(wide, p.batch - j), depth, panels + j * depth);
+  for (int64_t r = p.tall * part / parts; r < last; r += kRows)
+    for (int64_t j = 0; j < p.batch; j += wide)
+      p.products.picked({static_cast<const float*>(p.weight.whole), p.weight.width, p.rows() + r, p.columns(),
+                         std::min(kRows, last - r), depth, panels + j * depth, false, std::min(wide, p.batch - j),
+                         float(p.weight.scale), p.bias, false, room, p.out + j * p.tall + r, p.tall});
 }
 
-// Rows of the weight are rows of panels, and its columns those of out.
+// Rows of the weight are packed, some at a time, since vectors have to go along its columns: number by number each
+// would be another line of the cache.
 void input_part(const Pass& p, int part, int parts) {
-  const int64_t wide = p.products.wide, depth = p.tall, most = across(p, depth);
-  const int64_t end = std::min(p.wide, p.panel(p.wide, part + 1, parts) * wide);
-  for (int64_t j = p.panel(p.wide, part, parts) * wide, n; j < end; j += n) {
-    n = std::min(most, end - j);
-    const Stretch some(p.kept, p.kernels, j, j + n);
-    float* panels = scratch(most * depth + some.room() + wide * kRows);
-    float *row = panels + most * depth, *rest = row + some.room();
-    for (int64_t k = 0; k < depth; ++k) {
-      const float* taken = some.take(p.row(k), row);
-      for (int64_t i = 0; i < n; i += wide) {
-        const int64_t m = std::min(wide, n - i);
-        float* to = panels + i * depth + k * wide;
-        std::memcpy(to, taken + i, size_t(m) * sizeof(float));
-        std::memset(to + m, 0, size_t(wide - m) * sizeof(float));
+  const int64_t wide = p.products.wide, end = std::min(p.wide, p.panel(p.wide, part + 1, parts) * wide);
+  for (int64_t first = p.panel(p.wide, part, parts) * wide, n; first < end; first += n) {
+    n = std::min(end - first, kAcross);
+    const Stretch some(p.kept, p.kernels, first, first + n);
+    const int64_t full = n / wide * wide, tail = n - full;
+    float* panels = scratch(up(n, wide) * kDeep + some.room() + wide * p.batch);
+    float *row = panels + up(n, wide) * kDeep, *rest = row + some.room();
+    for (int64_t k = 0; k < p.tall; k += kDeep) {
+      const int64_t deep = std::min(kDeep, p.tall - k);
+      for (int64_t r = 0; r < deep; ++r) {
+        const float* taken = some.take(p.row(k + r), row);
+        for (int64_t j = 0; j < n; j += wide) {
+          const int64_t m = std::min(wide, n - j);
+          float* to = panels + j * deep + r * wide;
+          std::memcpy(to, taken + j, size_t(m) * sizeof(float));
+          std::memset(to + m, 0, size_t(wide - m) * sizeof(float));
+        }
       }
+      p.products.product(p.grad + k, p.tall, 1, panels, wide * deep, p.out + first, p.wide, p.batch, full, deep, k > 0);
+      if (tail)  // of whole vectors, so in memory that has room for them
+        p.products.product(p.grad + k, p.tall, 1, panels + full * deep, 0, rest, wide, p.batch, up(tail, p.products.lanes), deep,
+                           k > 0);
     }
-    multiply(p, p.grad, depth, panels, j, n, p.wide, rest);
+    for (int64_t b = 0; tail && b < p.batch; ++b)
+      std::memcpy(p.out + b * p.wide + first + full, rest + b * wide, size_t(tail) * sizeof(float));
   }
 }
 
-// x in panels, for the weight's gradient.
-void pack_part(const Pass& p, int part, int parts) {
+// x in panels.
+void pack(const Pass& p, float* to) {
   const int64_t wide = p.products.wide;
-  for (int64_t n = p.panel(p.wide, part, parts); n < p.panel(p.wide, part + 1, parts); ++n) {
-    const int64_t j = n * wide, some = std::min(wide, p.wide - j);
-    float* to = p.packed + j * p.batch;
+  for (int64_t j = 0; j < p.wide; j += wide) {
+    const int64_t some = std::min(wide, p.wide - j);
     for (int64_t k = 0; k < p.batch; ++k, to += wide) {
       std::memcpy(to, p.x + k * p.wide + j, size_t(some) * sizeof(float));
       std::memset(to + some, 0, size_t(wide - some) * sizeof(float));
@@ -167,8 +150,9 @@ void pack_grad(const Pass& p, int64_t r, int64_t rows, float* to) {
 void weight_part(const Pass& p, int64_t first, int64_t last) {
   const int64_t wide = p.products.wide, columns = up(p.wide, wide), width = p.weight.width;
   const Kernels& kernels = p.kept.kernels(p.kernels);
-  float* c = scratch(kRows * (columns + p.batch));
-  float* turned = c + kRows * columns;
+  float* packed = scratch(columns * p.batch + kRows * (columns + p.batch));
+  float *c = packed + columns * p.batch, *turned = c + kRows * columns;
+  pack(p, packed);
   int64_t next_row = first ? p.number(first) : 0;  // of the whole
   auto zeros = [&](int64_t end) {
     std::memset(p.of_weight + next_row * width, 0, size_t((end - next_row) * width) * sizeof(float));
@@ -177,7 +161,7 @@ void weight_part(const Pass& p, int64_t first, int64_t last) {
   for (int64_t r = first; r < last; r += kRows) {
     const int64_t rows = std::min(kRows, last - r);
     pack_grad(p, r, rows, turned);
-    p.products.product(turned, 1, kRows, p.packed, wide * p.batch, c, columns, rows, columns, p.batch, false);
+    p.products.product(turned, 1, kRows, packed, wide * p.batch, c, columns, rows, columns, p.batch, false);
     for (int64_t k = 0; k < rows; ++k) {
       zeros(p.number(r + k));
       const float* from = c + k * columns;
@@ -209,18 +193,13 @@ void bias_part(const Pass& p, int64_t first, int64_t last) {
   }
 }
 
-void first_part(void* context, int part, int parts) {
+// Each thread packs what it needs: to wait for one another takes longer.
+void gradients_part(void* context, int part, int parts) {
   const Pass& p = *static_cast<const Pass*>(context);
   if (p.out) input_part(p, part, parts);
-  if (p.packed) pack_part(p, part, parts);
-}
-
-// Which needs all of x packed.
-void second_part(void* context, int part, int parts) {
-  const Pass& p = *static_cast<const Pass*>(context);
   const int64_t first = p.tall * part / parts, last = p.tall * (part + 1) / parts;
   if (first == last) return;
-  if (p.packed) weight_part(p, first, last);
+  if (p.of_weight) weight_part(p, first, last);
   if (p.of_bias) bias_part(p, first, last);
 }
 
@@ -238,9 +217,7 @@ const Products* products_for(const Kernels& kernels) {
 
 void linear(const Kernels& kernels, const Linear& what, int threads) {
   Pass pass(kernels, what.weight, what.batch);
-  std::vector<float> bias(what.bias ? size_t(pass.tall) : 0);
-  for (size_t r = 0; r < bias.size(); ++r) bias[r] = what.bias[pass.number(int64_t(r))];
-  pass.x = what.x, pass.bias = what.bias ? bias.data() : nullptr, pass.out = what.out;
+  pass.x = what.x, pass.bias = what.bias, pass.out = what.out;
   parallel(parts_of(pass, threads), forward_part, &pass);
 }
 
@@ -248,17 +225,12 @@ void linear_gradients(const Kernels& kernels, const LinearGradients& what, int t
   Pass pass(kernels, what.weight, what.batch);
   pass.x = what.x, pass.grad = what.grad;
   pass.out = what.of_input, pass.of_weight = what.of_weight, pass.of_bias = what.of_bias;
-  std::unique_ptr<float[]> packed;
-  if (what.of_weight && what.batch) {
-    packed.reset(new float[size_t(up(pass.wide, pass.products.wide) * what.batch)]);
-    pass.packed = packed.get();
-  } else if (what.of_weight) {
-    std::memset(what.of_weight, 0, size_t(what.weight.height * what.weight.width) * sizeof(float));
-  }
   if (what.of_bias) std::memset(what.of_bias, 0, size_t(what.weight.height) * sizeof(float));
-  const int parts = parts_of(pass, threads);
-  if (pass.out || pass.packed) parallel(parts, first_part, &pass);
-  if (pass.packed || pass.of_bias) parallel(parts, second_part, &pass);
+  if (what.of_weight && !what.batch) {
+    std::memset(what.of_weight, 0, size_t(what.weight.height * what.weight.width) * sizeof(float));
+    pass.of_weight = nullptr;
+  }
+  parallel(parts_of(pass, threads), gradients_part, &pass);
 }
 
 }  // namespace thinned

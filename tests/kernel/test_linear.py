@@ -31,6 +31,9 @@ SIZES = [
 ]
 
 
+NONE = np.zeros(0, np.int64)
+
+
 def numbers(random, kind, size):
     kept = KEPT[kind](random, size)
     if kept is None:
@@ -91,6 +94,51 @@ class Case:
         return [out for _, out in made]
 
 
+class Samples:
+    """Linear maps of many samples by parts of one weight, and what NumPy makes of them."""
+
+    def __init__(self, batch, height, width, whole):
+        random = np.random.default_rng(height + width * batch)
+        self.batch, self.whole = batch, whole
+        self.weight = random.standard_normal((height, width)).astype(np.float32)
+        self.bias = random.standard_normal(height).astype(np.float32)
+        kinds = [*KEPT, *KEPT]
+        self.rows = [*(numbers(random, one, height) for one in kinds), NONE, None]
+        self.columns = [*(numbers(random, one, width) for one in (*kinds[3:], *kinds[:3])), None, NONE]
+        shared = random.standard_normal((batch, width)).astype(np.float32)
+        self.x = [shared[:, kept] if kept is not None else shared for kept in self.columns]
+        self.plain = [
+            (one.astype(float) @ self.part(*kept).T)
+            for one, *kept in zip(self.x, self.rows, self.columns, strict=True)
+        ]
+        # With all inputs one x is that of all samples but one. What that drops is not read.
+        self.x = [np.ascontiguousarray(one) for one in self.x]
+        if whole:
+            own = np.full((batch, width), np.nan, np.float32)
+            own[:, self.columns[4]] = self.x[4]
+            self.x = [own if k == 4 else shared for k in range(len(self.x))]
+
+    def part(self, rows, columns):
+        part = self.weight if rows is None else self.weight[rows]
+        return np.float32(SCALE) * (part if columns is None else part[:, columns]).astype(float)
+
+    def run(self, bias, relu, threads):
+        """What the kernel writes."""
+        height, width = self.weight.shape
+        counts = [
+            [size if one is None else len(one) for one in kept]
+            for kept, size in ((self.rows, height), (self.columns, width))
+        ]
+        made = [guarded(self.batch, tall) for tall in counts[0]]
+        outs = [out for _, out in made]
+        at = [list(map(address, one)) for one in (self.rows, self.columns, self.x, outs)]
+        bias = address(self.bias) if bias else 0
+        how = address(self.weight), (height, width), bias, SCALE, relu, self.whole, self.batch
+        _kernel.linear_many(*how, at[0], counts[0], at[1], counts[1], *at[2:], threads)
+        assert all(untouched(room) for room, _ in made)
+        return outs
+
+
 def untouched(room):
     return (room[:32] == 77).all() and (room[-32:] == 77).all()
 
@@ -132,4 +180,30 @@ def test_no_bit_depends_on_the_number_of_threads(multiplying, kept):
     alone = [case.forward(True, 1), *case.gradients((True, True, True), 1)]
     for threads in (2, 3, 7):
         made = [case.forward(True, threads), *case.gradients((True, True, True), threads)]
+        assert all(a.tobytes() == b.tobytes() for a, b in zip(alone, made, strict=True))
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["kept inputs", "all inputs"])
+@pytest.mark.parametrize("sizes", SIZES)
+def test_maps_of_many_samples(multiplying, sizes, whole):
+    case = Samples(*sizes, whole)
+    few = [case.bias if rows is None else case.bias[rows] for rows in case.rows]
+    with_bias = [plain + bias for plain, bias in zip(case.plain, few, strict=True)]
+    assert all(map(close, case.run(False, False, 2), case.plain))
+    assert all(map(close, case.run(True, False, 2), with_bias))
+    assert all(map(close, case.run(True, True, 2), [np.maximum(one, 0) for one in with_bias]))
+
+
+def test_a_relu_keeps_nan(multiplying):
+    case = Samples(5, 20, 30, False)
+    case.x[0][2] = np.nan
+    assert np.isnan(case.run(True, True, 2)[0][2]).all()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_no_bit_of_a_sample_depends_on_the_number_of_threads(multiplying, whole):
+    case = Samples(300, 130, 600, whole)
+    alone = case.run(True, False, 1)
+    for threads in (2, 3, 7, 40):
+        made = case.run(True, False, threads)
         assert all(a.tobytes() == b.tobytes() for a, b in zip(alone, made, strict=True))

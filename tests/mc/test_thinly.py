@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from torch.nn import GELU, Conv2d, Dropout, Dropout2d, Flatten, LeakyReLU, Linear, ReLU, Sequential
+from torch.nn import GELU, Conv2d, Dropout, Dropout2d, Flatten, LeakyReLU, Linear, ReLU, Sequential, Softmax
 
 from thinned import Key, _kernel
 from thinned.mc.torch import Predictor, _thinly, predict
@@ -37,6 +37,17 @@ def convolutions(p=0.5):
     )
 
 
+class Turned(torch.nn.Module):
+    """A linear map whose weight stands as (in, out), or apart from what is beside it."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight)
+
+    def forward(self, x):
+        return x @ self.weight[:, :9]
+
+
 MODELS = {
     "units": (network, (5, 7)),
     "all or nothing": (
@@ -47,6 +58,14 @@ MODELS = {
     "few": (lambda: network(0.9), (5, 7)),
     "no bias": (lambda: Sequential(Linear(7, 9, bias=False), Dropout(0.5), Linear(9, 3, bias=False)), (5, 7)),
     "once for all samples": (lambda: Sequential(Linear(7, 9), ReLU(), Dropout(0.5), Linear(9, 3)), (5, 7)),
+    "turned": (lambda: Sequential(Turned(torch.randn(7, 9)), Dropout(0.5), Linear(9, 3)), (5, 7)),
+    "apart": (lambda: Sequential(Turned(torch.randn(10, 7).t()), Dropout(0.5), Linear(9, 3)), (5, 7)),
+    "after a mask": (
+        lambda: Sequential(
+            Linear(7, 9), Dropout(0.5), Softmax(-1), Dropout(0.3), Linear(9, 8), ReLU(), Linear(8, 3)
+        ),
+        (5, 7),
+    ),
     "channels": (convolutions, (5, 2, 6, 6)),
     "ours": (lambda: Sequential(Linear(7, 9), nn.Dropout(0.5, mode="classic"), Linear(9, 3)), (5, 7)),
     "a mask of its own": (lambda: Sequential(Linear(7, 9), Dropout(0.5), Linear(9, 9), Dropout(0.5)), (5, 7)),
@@ -79,6 +98,23 @@ def test_samples_are_those_of_masks(name, monkeypatch):
     assert calls > 0
     assert others == 0
     assert np.allclose(thinly, whole, rtol=1e-9, atol=1e-11)
+    assert np.array_equal(thinly == 0, whole == 0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["units", *(pytest.param(name, marks=full) for name in MODELS if name not in ("units", "channels"))],
+)
+def test_the_kernel_multiplies_in_float32(name, monkeypatch):
+    if not _kernel.multiplies():
+        pytest.skip("the kernel has no products here")
+    torch.manual_seed(1)
+    make, shape = MODELS[name]
+    maps, run = [], _kernel.linear_many
+    monkeypatch.setattr(_kernel, "linear_many", lambda *given: maps.append(given) or run(*given))
+    thinly, whole, calls, _ = both(make(), torch.randn(shape), monkeypatch)
+    assert len(maps) >= calls > 0
+    assert np.allclose(thinly, whole, rtol=1e-4, atol=1e-5)
     assert np.array_equal(thinly == 0, whole == 0)
 
 
@@ -125,9 +161,10 @@ def test_what_may_mix_inputs_is_not_thinned(mix, monkeypatch):
     assert np.array_equal(thinly, whole)
 
 
-def test_a_dropped_nan_stays_away(monkeypatch):
-    model = network().double()
-    x = torch.randn(5, 7).double()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_dropped_nan_stays_away(dtype, monkeypatch):
+    model = network().to(dtype)
+    x = torch.randn(5, 7).to(dtype)
     x[2, 3] = torch.nan
     thinly, whole, calls, _ = both(model, x, monkeypatch)
     assert calls

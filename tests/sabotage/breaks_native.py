@@ -60,6 +60,16 @@ sums of several groups of samples | convolution.cpp |
 -part[row * columns_ + k] += more[k];
 +part[row * columns_ + k] = more[k];
 
+which number of a weight's row a sample multiplies by | products_picked.h |
+    kernel/test_linear.py::test_maps_of_many_samples
+-S::set(row[m][column])
++S::set(row[m][k])
+
+what is written of a last vector of inputs | products_picked.h |
+    kernel/test_linear.py::test_maps_of_many_samples
+-i < std::min(j + L, p.inputs)
++i < j + L
+
 lane order of the portable path | isa_portable.cpp | kernel/test_paths.py::test_known_digests
 -static V counters(int chain) { return uint64_t(chain); }
 +static V counters(int chain) { return uint64_t(chain ^ 1); }

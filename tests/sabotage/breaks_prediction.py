@@ -19,7 +19,7 @@ the key of one sample of one input | torch/_batch.py |
 -key = key if settings.shared else key.fold(self._numbers[row])
 +key = key if settings.shared else key.fold(row)
 
-what a shared sample multiplies its kept units by | torch/_thinly.py |
+what a shared sample multiplies its kept units by | torch/_maps.py |
     mc/test_thinly.py::test_samples_are_those_of_masks
 -1.0 if inward is None else inward.scale
 +1.0

@@ -32,7 +32,8 @@ def test_sparse_gradients_are_the_dense_ones(groups):
     dense, sparse = backward(one, X), backward(other, X)
     assert sparse.is_sparse
     assert not one[3].weight.grad.is_sparse
-    assert torch.equal(sparse.to_dense(), dense)
+    assert torch.allclose(sparse.to_dense(), dense, rtol=0, atol=1e-5)  # one group: the same bits
+    assert groups > 1 or torch.equal(sparse.to_dense(), dense)
     sparse.coalesce().check_invariants = True
     assert groups > 1 or sparse.coalesce().indices().shape[1] < 300
 

@@ -129,12 +129,16 @@ def _multiplied(
     _native._borrow_team()
     _kernel.linear_many(  # type: ignore[misc]
         *(weight.data_ptr(), (height, width), 0 if bias is None else bias.data_ptr()),
-        *(1.0 if inward is None else inward.scale, relu, inward is not None and not inward.gathered),
+        *(_scale(inward), relu, inward is not None and not inward.gathered),
         *(inputs, rows, heights, columns, widths),
         *([one.data_ptr() for one in of_x], [part.data_ptr() for part in made.parts]),
         torch.get_num_threads(),
     )
     return made
+
+
+def _scale(inward: Kept | None) -> float:
+    return 1.0 if inward is None else inward.scale
 
 
 def _numbers(kept: Kept | None, size: int, samples: int) -> tuple[list[int], list[int]]:
@@ -161,7 +165,6 @@ def _gathered(
     if bias is not None and out is not None:
         wide = bias.expand(*bias.shape[:-1], width)  # of one number, or with the batch of one
         biases = wide.index_select(-1, torch.cat(out.parts)).split(widths, -1)
-    scale = 1.0 if inward is None else inward.scale
     if inward is not None and not inward.gathered:
         x = _columns(x, inward)
     rows = len(_many.of(x, 0))
@@ -175,7 +178,7 @@ def _gathered(
         some = range(begin, min(begin + _TOGETHER, samples))
         units = (inward, out) if linear else (out, inward)
         first, second = ([None if one is None else one.parts[k] for k in some] for one in units)
-        parts = gathered_many(weight, first, second, scale)
+        parts = gathered_many(weight, first, second, _scale(inward))
         each += map(one, some, parts)
     return Many(each) if room is None else room
 

@@ -10,14 +10,13 @@ from torch.nn import functional as F
 
 from thinned.torch import _compat
 from thinned.torch._site import traced
-from thinned.torch._thin import _linear
+from thinned.torch._thin import _linear, _whole
 from thinned.torch._thin._kept import Kept
 from thinned.torch._thin._submatrix import gathered, take
+from thinned.torch._thin._whole import bounds
 
-
-def bounds(rows: int, groups: int) -> list[int]:
-    """Where each group begins, and the last ends: row r is in group r · groups // rows."""
-    return [-(-group * rows // groups) for group in range(groups + 1)]
+# With so many rows a group or fewer whole products take less time.
+_FEW = 128
 
 
 def block(
@@ -97,6 +96,10 @@ def linear(
         columns = None if inward is None else inward.beside(weight)[0]
         scale = 1.0 if inward is None else inward.scale
         return _linear.linear(input, weight, bias, rows, columns, scale, sparse)
+    plain = not sparse and all(kept is None or kept.heads is None for kept in (out, inward))
+    if groups > 1 and plain and 0 < input.numel() <= _FEW * groups * input.shape[-1] and not traced():
+        check_sizes(weight, out, inward)
+        return _whole.linear(input, weight, bias, out, inward)
     if inward is not None:
         input = without_empty(input, inward)
     reuse = _linear.keeps_memory(input, weight)
@@ -137,6 +140,8 @@ def columns(input: Tensor, kept: Kept, axis: int) -> Tensor:
     numbers = kept.beside(input)
     if len(numbers) == 1 and not kept.empty and axis == -1 and input.dim() == 2 and input.is_contiguous():
         return _taken(input, numbers[0])
+    if len(numbers) > 1 and axis % input.dim() == input.dim() - 1 and input.numel() and not traced():
+        return _whole.taken(input, kept)
 
     def one(rows: Tensor, group: int) -> Tensor:
         if axis % rows.dim() == rows.dim() - 1 and rows.is_contiguous():
