@@ -41,18 +41,17 @@ class Kept:
 
     def __init__(self, keys: Tensor, p: float, inverted: bool, size: int, gathered: bool) -> None:
         drop, self.scale = effect(threshold(p), True, inverted)
-        self._rows = torch.empty((len(keys), size), dtype=torch.int64, device="cpu")
-        begin, words = self._rows.data_ptr(), keys.contiguous().numpy().view(np.uint64).tolist()
-        self.addresses = [begin + 8 * size * k for k in range(len(keys))]
-        self.counts: list[int] = []
-        for key, address in zip(words, self.addresses, strict=True):
-            self.counts += _kernel.kept(*key, drop, 1, size, address)
+        words = keys.contiguous().numpy().view(np.uint64).tolist()
+        found = [_kernel.kept(seed, stream, drop, 1, size)[0] for seed, stream in words]
+        self._rows = [np.frombuffer(numbers, np.int64) for numbers in found]
+        self.addresses = [_kernel.address(numbers) for numbers in self._rows]
+        self.counts = [len(numbers) for numbers in self._rows]
         self.gathered = gathered
 
     @functools.cached_property
     def parts(self) -> list[Tensor]:
         """Of each sample, ascending numbers."""
-        return [row[:count] for row, count in zip(self._rows, self.counts, strict=True)]
+        return [torch.from_numpy(numbers) for numbers in self._rows]
 
 
 def operands(node: fx.Node) -> tuple[Any, Any, Any]:
