@@ -98,7 +98,7 @@ def linear(
         return _linear.linear(input, weight, bias, rows, columns, scale, sparse)
     plain = not sparse and all(kept is None or kept.heads is None for kept in (out, inward))
     if groups > 1 and plain and 0 < input.numel() <= _FEW * groups * input.shape[-1] and not traced():
-        _check_sizes(weight, out, inward)
+        check_sizes(weight, out, inward)
         return _whole.linear(input, weight, bias, out, inward)
     if inward is not None:
         input = without_empty(input, inward)
