@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from thinned.mc.torch import (
 )
 from thinned.mc.torch._many import Many, Value
 from thinned.torch import _eager, _native
+from thinned.torch._thin._count import numbers
 from thinned.torch._thin._submatrix import gathered, gathered_many
 
 _aten = torch.ops.aten
@@ -37,21 +37,20 @@ class Kept:
         inverted: whether what is kept is scaled.
         size: the number of units.
         gathered: whether values behind the site are those of kept units alone, and not of all.
+
+    Attributes:
+        parts: of each sample, ascending numbers in int64.
+        counts: how many they are.
+        scale: of what is kept.
     """
 
     def __init__(self, keys: Tensor, p: float, inverted: bool, size: int, gathered: bool) -> None:
         drop, self.scale = effect(threshold(p), True, inverted)
         words = keys.contiguous().numpy().view(np.uint64).tolist()
-        found = [_kernel.kept(seed, stream, drop, 1, size)[0] for seed, stream in words]
-        self._rows = [np.frombuffer(numbers, np.int64) for numbers in found]
-        self.addresses = [_kernel.address(numbers) for numbers in self._rows]
-        self.counts = [len(numbers) for numbers in self._rows]
+        found = [one for key in words for one in _kernel.kept(*key, drop, 1, size)]
+        self.parts = list(map(numbers, found))
+        self.counts = [len(part) for part in self.parts]
         self.gathered = gathered
-
-    @functools.cached_property
-    def parts(self) -> list[Tensor]:
-        """Of each sample, ascending numbers."""
-        return [torch.from_numpy(numbers) for numbers in self._rows]
 
 
 def operands(node: fx.Node) -> tuple[Any, Any, Any]:
@@ -142,7 +141,9 @@ def _scale(inward: Kept | None) -> float:
 
 def _numbers(kept: Kept | None, size: int, samples: int) -> tuple[list[int], list[int]]:
     """Addresses of kept numbers, 0 for all, and how many they are."""
-    return ([0] * samples, [size] * samples) if kept is None else (kept.addresses, kept.counts)
+    if kept is None:
+        return [0] * samples, [size] * samples
+    return [part.data_ptr() for part in kept.parts], kept.counts
 
 
 def _gathered(
