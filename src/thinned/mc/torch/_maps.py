@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from thinned.mc.torch import (
 )
 from thinned.mc.torch._many import Many, Value
 from thinned.torch import _eager, _native
+from thinned.torch._thin._count import numbers
 from thinned.torch._thin._submatrix import gathered, gathered_many
 
 _aten = torch.ops.aten
@@ -37,22 +37,20 @@ class Kept:
         inverted: whether what is kept is scaled.
         size: the number of units.
         gathered: whether values behind the site are those of kept units alone, and not of all.
+
+    Attributes:
+        parts: of each sample, ascending numbers in int64.
+        counts: how many they are.
+        scale: of what is kept.
     """
 
     def __init__(self, keys: Tensor, p: float, inverted: bool, size: int, gathered: bool) -> None:
         drop, self.scale = effect(threshold(p), True, inverted)
-        self._rows = torch.empty((len(keys), size), dtype=torch.int64, device="cpu")
-        begin, words = self._rows.data_ptr(), keys.contiguous().numpy().view(np.uint64).tolist()
-        self.addresses = [begin + 8 * size * k for k in range(len(keys))]
-        self.counts: list[int] = []
-        for key, address in zip(words, self.addresses, strict=True):
-            self.counts += _kernel.kept(*key, drop, 1, size, address)
-        self.gathered = gathered
-
-    @functools.cached_property
-    def parts(self) -> list[Tensor]:
-        """Of each sample, ascending numbers."""
-        return [row[:count] for row, count in zip(self._rows, self.counts, strict=True)]
+        words = keys.contiguous().numpy().view(np.uint64).tolist()
+        found = [one for seed, stream in words for one in _kernel.kept(seed, stream, drop, 1, size)]
+        self.parts = list(map(numbers, found))
+        self.counts = [len(part) for part in self.parts]
+        self.size, self.gathered = size, gathered
 
 
 def operands(node: fx.Node) -> tuple[Any, Any, Any]:
@@ -143,7 +141,10 @@ def _scale(inward: Kept | None) -> float:
 
 def _numbers(kept: Kept | None, size: int, samples: int) -> tuple[list[int], list[int]]:
     """Addresses of kept numbers, 0 for all, and how many they are."""
-    return ([0] * samples, [size] * samples) if kept is None else (kept.addresses, kept.counts)
+    if kept is None:
+        return [0] * samples, [size] * samples
+    assert kept.size == size  # the kernel looks at no bounds
+    return [part.data_ptr() for part in kept.parts], kept.counts
 
 
 def _gathered(

@@ -23,7 +23,7 @@ def drawn(key: MaskKey, p: float, rows: int, size: int, inverted: bool) -> Kept:
     drop, factor = _effect(p, inverted) if type(p) is float else effect(threshold(p), True, inverted)
     words = (0, 0) if drop in (0, DROP_ALL) else _key.as_words(key)
     found = _kernel.kept(*words, drop, rows, size)
-    parts = tuple(map(_numbers, found))
+    parts = tuple(map(numbers, found))
     return Kept(parts, size, (factor if any(found) else 0.0) if size else 1.0)
 
 
@@ -32,7 +32,8 @@ def _effect(p: float, inverted: bool) -> tuple[int, float]:
     return effect(threshold(p), True, inverted)
 
 
-def _numbers(found: bytearray) -> Tensor:
+def numbers(found: bytearray) -> Tensor:
+    """What the kernel keeps of a row, int64."""
     if found:
         return torch.frombuffer(found, dtype=torch.int64)  # to fill a new tensor takes twice as long
     return torch.empty(0, dtype=torch.int64, device="cpu")
