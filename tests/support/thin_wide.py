@@ -5,7 +5,7 @@ from torch.nn import Dropout, Linear, ReLU
 
 from thinned.torch import keyed, thin
 
-X = torch.linspace(-1, 1, 600, dtype=torch.float64).reshape(20, 30)
+X = torch.linspace(-1, 1, 300, dtype=torch.float64).reshape(10, 30)
 
 
 def wide():

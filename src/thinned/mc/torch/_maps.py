@@ -47,8 +47,8 @@ class Kept:
     def __init__(self, keys: Tensor, p: float, inverted: bool, size: int, gathered: bool) -> None:
         drop, self.scale = effect(threshold(p), True, inverted)
         words = keys.contiguous().numpy().view(np.uint64).tolist()
-        found = (_kernel.kept(seed, stream, drop, 1, size) for seed, stream in words)
-        self.parts = [numbers(one) for (one,) in found]
+        found = [one for seed, stream in words for one in _kernel.kept(seed, stream, drop, 1, size)]
+        self.parts = list(map(numbers, found))
         self.counts = [len(part) for part in self.parts]
         self.size, self.gathered = size, gathered
 

@@ -35,9 +35,9 @@ _VIEWS = {_aten.view.default}
 # Rows of a product from which on a part of it is worth a gather of its weight, and multiplications of a map
 # from which on the 50 µs of a call for each sample are not most of what it takes.
 _ROWS, _PRODUCTS = 64, 1 << 22
-# The same where the kernel multiplies, by all samples in one call and by weights that stay where they are. The
-# dropout paper's network, 100 samples, against masks: 8 inputs 1.28 times as long, 16 0.64, 32 0.43; three maps
-# of 256 units with 16 inputs 0.90, of 128 units with 16 inputs 1.12 and with 64 0.63.
+# The same where the kernel multiplies, by all samples in one call and by weights that stay where they are.
+# The dropout paper's network, 100 samples, against masks: 8 inputs 1.28 times as long, 16 0.64, 32 0.43;
+# three maps of 256 units with 16 inputs 0.90, of 128 units with 16 inputs 1.12 and with 64 0.63.
 _FEW_ROWS, _FEW_PRODUCTS = 16, 1 << 19
 
 
