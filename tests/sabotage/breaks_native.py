@@ -65,10 +65,10 @@ which number of a weight's row a sample multiplies by | products_picked.h |
 -S::set(row[m][column])
 +S::set(row[m][k])
 
-what is written of a last vector of inputs | products_picked.h |
+whose bias a sample's kept unit has | products_picked.h |
     kernel/test_linear.py::test_maps_of_many_samples
--i < std::min(j + L, p.inputs)
-+i < j + L
+-S::set(p.bias[p.rows[r]])
++S::set(p.bias[r])
 
 lane order of the portable path | isa_portable.cpp | kernel/test_paths.py::test_known_digests
 -static V counters(int chain) { return uint64_t(chain); }
