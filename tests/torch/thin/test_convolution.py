@@ -268,7 +268,16 @@ def without_samples(case):
     case.x = case.x[:0]
 
 
+def set_since(**attributes):
+    return lambda case: vars(case.conv).update(attributes)
+
+
 OTHERS = {
+    "one number for all axes": (set_since(stride=2, dilation=1, padding=1), {}),
+    "a tuple of one number": (set_since(padding=(1,)), {}),
+    "fewer than no zeros": (set_since(padding=(-1, 0)), {}),
+    "a stride of 0": (set_since(stride=(1, 0)), {}),
+    "stride and padding that torch refuses": (set_since(stride=(2, 2)), {"padding": "same"}),
     "channels_last": (last, {}),
     "groups": (of_groups, {}),
     "nothing kept": (nothing_kept, {}),

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
-from thinned.torch._thin import _linear
+from thinned.torch._thin import _linear, _whole
+from thinned.torch._thin._kept import Kept
 
 ROWS, COLUMNS = torch.tensor([0, 2, 3, 6]), torch.tensor([1, 4, 5])
 
@@ -129,3 +130,50 @@ def test_a_weight_whose_data_was_exchanged_between_the_passes(given, exchanged):
     out.backward()
     ones = torch.ones(*x.shape[:-1], len(ROWS))
     assert close([x.grad], [ones @ (2 * new[ROWS][:, COLUMNS])])
+
+
+@pytest.mark.parametrize("thin", ["first", "second"])
+@pytest.mark.parametrize("shape", [(5, 16), (5, 4), (5, 7), (12,), (2, 3, 12), (3, 0)])
+def test_an_input_of_another_width_is_refused_as_torch_does(thin, shape):
+    """The kernel looks at no bounds: of twice the width it wrote twice the rows."""
+    columns = None if thin == "first" else COLUMNS
+    weight, bias = torch.zeros(7, 8 if thin == "first" else 6), torch.zeros(7)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied|size mismatch"):
+        _linear.linear(torch.zeros(shape), weight, bias, ROWS, columns, 2.0)
+
+
+@pytest.mark.parametrize("shape", [(7,), (7, 3, 1), (7, 4), (7, 2)])
+def test_a_weight_of_another_shape_is_refused_as_torch_does(shape):
+    with pytest.raises(RuntimeError):
+        _linear.linear(torch.zeros(4, 3), torch.zeros(shape), torch.zeros(7), ROWS, None, 2.0)
+
+
+def test_a_map_without_inputs_gives_its_bias():
+    weight, bias = torch.zeros(7, 0, requires_grad=True), torch.arange(7.0, requires_grad=True)
+    made = _linear.linear(torch.zeros(4, 0), weight, bias, ROWS, None, 1.0)
+    assert torch.equal(made, bias[ROWS].expand(4, -1))
+    made.sum().backward()
+    assert bias.grad.tolist() == [4.0 * (k in ROWS) for k in range(7)]
+
+
+@pytest.mark.parametrize("shape", [(4, 2), (4, 5), (3, 3), (2, 2, 3)])
+def test_an_input_whose_data_was_exchanged_for_another_shape_is_refused(shape):
+    x, weight = torch.zeros(4, 3, requires_grad=True), torch.zeros(7, 6, requires_grad=True)
+    out = _linear.linear(x, weight, None, ROWS, COLUMNS, 2.0).sum()
+    x.data = torch.zeros(shape)
+    with pytest.raises(RuntimeError):
+        out.backward()
+
+
+@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr", "to_mkldnn"])
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_a_weight_of_another_layout_has_no_address(layout):
+    weight = getattr(torch.zeros(7, 6), layout)()
+    assert not _linear._is_plain(weight)
+
+
+@pytest.mark.parametrize("width", [1, 5, 65])
+def test_groups_of_another_width_are_refused(width):
+    kept = Kept((torch.tensor([0, 63]), torch.tensor([1, 62])), 64, 2.0)
+    with pytest.raises(RuntimeError, match="of 64 units was given"):
+        _whole.taken(torch.zeros(4, width), kept)

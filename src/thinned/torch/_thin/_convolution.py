@@ -52,16 +52,26 @@ def convolution(conv: Any, input: Tensor, out: Kept | None, inward: Kept | None)
 
 
 def _how(conv: Any) -> tuple[Numbers, Numbers, Numbers] | None:
-    """Stride, padding and dilation; None where there are more zeros on one side than on the other."""
-    padding = conv.padding
+    """Stride, padding and dilation; None where there are more zeros on one side than on the other.
+
+    None too for what a caller has set since and torch reads otherwise, or refuses: one number for all axes,
+    or a negative one.
+    """
+    padding, axes = conv.padding, conv.weight.dim() - 2
+    if not (_are_numbers(conv.stride, axes, 1) and _are_numbers(conv.dilation, axes, 1)):
+        return None
     if padding == "valid":
-        padding = (0,) * len(conv.stride)
+        padding = (0,) * axes
     elif padding == "same":
-        around = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
-        if any(n % 2 for n in around):
+        around = [d * (k - 1) for d, k in zip(conv.dilation, conv.weight.shape[2:], strict=True)]
+        if any(n % 2 for n in around) or any(n > 1 for n in conv.stride):
             return None
         padding = tuple(n // 2 for n in around)
-    return conv.stride, padding, conv.dilation
+    return (conv.stride, padding, conv.dilation) if _are_numbers(padding, axes, 0) else None
+
+
+def _are_numbers(given: Any, axes: int, least: int) -> bool:
+    return type(given) in (tuple, list) and len(given) == axes and min(given, default=least) >= least
 
 
 def _is_served(conv: Any, input: Tensor, out: Kept | None, inward: Kept | None, padding: Numbers) -> bool:

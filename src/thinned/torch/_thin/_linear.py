@@ -43,7 +43,7 @@ def linear(
         sparse: the weight's gradient is a sparse tensor of the rows.
     """
     sparse = sparse and rows is not None
-    if _is_short(input, weight, bias):
+    if _fits(input, weight, bias, columns) and _is_short(input, weight, bias):
         made: Tensor = _apply(input, weight, bias, rows, columns, scale, sparse)
         return made
     part = take(weight, rows, columns, scale, sparse, keeps_memory(input, weight))
@@ -59,6 +59,16 @@ def keeps_memory(input: Tensor, weight: Tensor) -> bool:
     return 4 * input.numel() < weight.numel()
 
 
+def _fits(input: Tensor, weight: Tensor, bias: Tensor | None, columns: Index) -> bool:
+    """Whether shapes go together: the kernel looks at no bounds. Torch says what is wrong with others."""
+    shape = weight.shape
+    return (
+        len(shape) == 2
+        and input.shape[-1] == (shape[1] if columns is None else columns.shape[0]) > 0
+        and (bias is None or bias.shape == shape[:1])
+    )
+
+
 def _is_short(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return (
         _eager.applies(input)
@@ -66,9 +76,7 @@ def _is_short(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and input.numel() <= _ROWS * input.shape[-1]
         and _is_plain(input)
         and _is_plain(weight)
-        and (
-            bias is None or (_is_plain(bias) and bias.shape == weight.shape[:1])
-        )  # the kernel looks at no bounds
+        and (bias is None or _is_plain(bias))
         and not _compat.forward_derivatives()
         and not torch.is_autocast_enabled("cpu")
     )
@@ -78,6 +86,7 @@ def _is_plain(tensor: Tensor) -> bool:
     return (
         type(tensor) in (Tensor, torch.nn.Parameter)
         and tensor.dtype is torch.float32
+        and tensor.layout is torch.strided
         and tensor.is_cpu
         and tensor.is_contiguous()
         and not tensor.is_neg()
@@ -97,6 +106,7 @@ class _Linear(torch.autograd.Function):
         sparse: bool,
     ) -> Tensor:
         shape = ctx.shape = weight.shape
+        ctx.given = input.shape
         height, width = shape
         tall = height if rows is None else rows.shape[0]
         wide = width if columns is None else columns.shape[0]
@@ -129,10 +139,9 @@ class _Linear(torch.autograd.Function):
         short = not torch.is_grad_enabled() and _eager.applies(grad)
         # Hooks and `weight.data = …` may have put others in their place.
         short = short and grad.dtype is torch.float32 and all(map(_is_plain, saved))
-        short = short and all(one.shape == ctx.shape for one in saved[1:])
-        made = (_gradients if short and saved[0].shape[:-1] == grad.shape[:-1] else _derivable)(
-            ctx, grad, *saved
-        )
+        short = short and saved[0].shape == ctx.given and all(one.shape == ctx.shape for one in saved[1:])
+        short = short and grad.shape == (*ctx.given[:-1], ctx.kept[2])
+        made = (_gradients if short else _derivable)(ctx, grad, *saved)
         return (*made, None, None, None, None)
 
 

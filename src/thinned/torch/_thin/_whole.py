@@ -61,7 +61,12 @@ _apply = _compat.direct_apply(_Move)
 
 
 def _moved(input: Tensor, kept: Kept, scale: float, spread: bool) -> Tensor:
-    size = kept.size if spread else kept.width
+    given, size = (kept.width, kept.size) if spread else (kept.size, kept.width)
+    if input.shape[-1] != given:  # the kernel looks at no bounds
+        raise RuntimeError(
+            f"a thin site that keeps some of {kept.size} units was given {input.shape[-1]}, not {given}: "
+            "change sizes between unthin(model) and thin(model)"
+        )
     at = bounds(input.shape[0], len(kept.parts))
     parts = [(at[g], at[g + 1], numbers) for g, numbers in enumerate(kept.beside(input))]
     if not (_kernel.take is not None and _eager.applies(input) and input.dtype in _native.DTYPES):
@@ -77,8 +82,8 @@ def _moved(input: Tensor, kept: Kept, scale: float, spread: bool) -> Tensor:
         rows, count = (b - a) * each, numbers.numel()
         if not (rows and count):
             continue
-        given, to = input.data_ptr() + a * step * input.shape[-1], made.data_ptr() + a * step * size
-        whole, part = (to, given) if spread else (given, to)
+        source, to = input.data_ptr() + a * step * input.shape[-1], made.data_ptr() + a * step * size
+        whole, part = (to, source) if spread else (source, to)
         run, more = (_kernel.put, (False,)) if spread else (_kernel.take, ())
         run(  # type: ignore[misc]
             *(_native.DTYPES[input.dtype], whole, part, (rows, wide[0], 1), 0, rows),
