@@ -138,7 +138,7 @@ def test_an_input_of_another_width_is_refused_as_torch_does(thin, shape):
     """The kernel looks at no bounds: of twice the width it wrote twice the rows."""
     columns = None if thin == "first" else COLUMNS
     weight, bias = torch.zeros(7, 8 if thin == "first" else 6), torch.zeros(7)
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied|size mismatch"):
+    with pytest.raises(RuntimeError, match=r"shapes cannot be multiplied|size mismatch"):
         _linear.linear(torch.zeros(shape), weight, bias, ROWS, columns, 2.0)
 
 
