@@ -54,8 +54,8 @@ def keeps_memory(input: Tensor, weight: Tensor) -> bool:
     """Whether the memory of a weight's gradient is kept for the next one.
 
     It is memory beside the activations; where these are the larger part, a step would need more than without
-    dropout, and page faults are a smaller part of it. A first layer's gradient is made when no activations are
-    left.
+    dropout, and page faults are a smaller part of it. A first layer's gradient is made last, when activations
+    are gone.
     """
     return input.requires_grad and 4 * input.numel() < weight.numel()
 
