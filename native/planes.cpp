@@ -10,6 +10,13 @@ constexpr int64_t kBand = 128 * 1024;  // floats of a band: a quarter of the sec
 
 int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to; }
 
+// A stride's phases, up to the last that a tap reads.
+int64_t phases(const Axis& a) {
+  int64_t most = 0;
+  for (int64_t shift : a.shifts) most = std::max(most, shift % a.stride);
+  return most + 1;
+}
+
 int64_t reach(const Axis& a) {
   int64_t most = 0;
   for (int64_t shift : a.shifts) most = std::max(most, shift / a.stride);
@@ -21,17 +28,18 @@ int64_t reach(const Axis& a) {
 Layout::Layout(const PlaneKernels& run, Axis high, Axis wide, int64_t n, int64_t width)
     : y(std::move(high)), x(std::move(wide)), channels(n), out_width(width), run_(run) {
   wide_ = x.count + reach(x);
-  const int64_t halo = reach(y), row = channels * y.stride * x.stride * wide_;
+  down_ = phases(y), across_ = phases(x);
+  const int64_t halo = reach(y), row = channels * down_ * across_ * wide_;
   // Rows around a band are copied with the band before it too: it has at least four times as many.
   band_ = std::min(std::max({kBand / row - halo, 4 * halo, int64_t(1)}), y.count);
   band_ = up(y.count, up(y.count, band_));
   bands_ = up(y.count, band_);
   high_ = band_ + halo;
-  plane_ = y.stride * x.stride * high_ * wide_;
+  plane_ = down_ * across_ * high_ * wide_;
   for (int64_t c = 0; c < channels; ++c)
     for (int64_t i : y.shifts)
       for (int64_t j : x.shifts) {
-        const int64_t phase = i % y.stride * x.stride + j % x.stride;
+        const int64_t phase = i % y.stride * across_ + j % x.stride;
         offsets_.push_back(int32_t(c * plane_ + (phase * high_ + i / y.stride) * wide_ + j / x.stride));
       }
   full_ = vectors_of(band_);
@@ -88,9 +96,10 @@ bool Layout::pad(const float* source, int64_t band, float* to) const {
   std::memset(to, 0, size_t(plane_) * sizeof(float));
   float none = 0;  // NaN where one is not finite
   for (int64_t i = begin; i < end; ++i) {
+    if (i % y.stride >= down_) continue;
     const float* row = source + (above + i) * x.size;
-    float* first = to + (i % y.stride * x.stride * high_ + i / y.stride) * wide_;
-    for (int64_t phase = 0; phase < x.stride; ++phase, first += high_ * wide_) {
+    float* first = to + (i % y.stride * across_ * high_ + i / y.stride) * wide_;
+    for (int64_t phase = 0; phase < across_; ++phase, first += high_ * wide_) {
       // Of this phase: from the first position that is in the source to the last.
       const int64_t left = x.front > phase ? up(x.front - phase, x.stride) : 0;
       const int64_t right = std::min(wide_, up(std::max<int64_t>(x.size + x.front - phase, 0), x.stride));

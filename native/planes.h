@@ -109,7 +109,7 @@ class Layout {
   Vectors vectors_of(int64_t rows) const;
 
   const PlaneKernels& run_;
-  int64_t band_, bands_, high_, wide_, plane_;
+  int64_t band_, bands_, high_, wide_, down_, across_, plane_;  // down and across: phases of the strides
   std::vector<int32_t> offsets_;
   Vectors full_, last_;
 };

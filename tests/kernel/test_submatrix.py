@@ -99,6 +99,14 @@ def test_parts_are_taken_and_put(path, dtype, scale):
         assert whole.tobytes() == added.tobytes()
 
 
+@pytest.mark.parametrize(("rows", "columns"), [([0, 9], None), (None, [1, 2, 130]), ([-1, 3], None)])
+def test_numbers_beyond_a_matrix_are_refused(rows, columns):
+    whole, part = np.zeros((9, 130, 1), np.float32), np.zeros((9, 130, 1), np.float32)
+    kept = [one if one is None else np.array(one, np.int64) for one in (rows, columns)]
+    with pytest.raises(RuntimeError, match="a thin site keeps number"):
+        call(_kernel.take, whole, part, *kept, 1.0, 1)
+
+
 def test_many_parts_are_taken_as_each_is(path):
     random = np.random.default_rng(2)
     whole = values(random, (300, 200, 1), np.float32)

@@ -42,15 +42,33 @@ rows that are turned with AVX2 | products_avx2.cpp | kernel/test_linear.py
 -store(out + (4 + i) * out_row,
 +store(out + (4 + (i ^ 1)) * out_row,
 
+zeros beside a band's rows | planes_kernel.h | torch/thin/test_convolution.py::test_any_shape
+-S::between(int(std::clamp<int64_t>(-first, 0, L)),
++S::between(int(std::clamp<int64_t>(-first - 1, 0, L)),
+
+lanes without a result where something is not finite | convolution.cpp |
+    torch/thin/test_convolution.py::test_what_is_not_finite_stays_where_it_is_read
+-dots.masks = finite ? nullptr : masks.data() + u;
++dots.masks = nullptr;
+
+which taps reach a phase of the stride | convolution.cpp | torch/thin/test_convolution.py::test_any_shape
+-behind.push_back((k * c.dilation[a] - phase) / s);
++behind.push_back(k / s);
+
+sums of several groups of samples | convolution.cpp |
+    torch/thin/test_convolution.py::test_large_shapes_and_any_number_of_threads
+-part[row * columns_ + k] += more[k];
++part[row * columns_ + k] = more[k];
+
 which number of a weight's row a sample multiplies by | products_picked.h |
     kernel/test_linear.py::test_maps_of_many_samples
 -S::set(row[m][column])
 +S::set(row[m][k])
 
-what is written of a last vector of inputs | products_picked.h |
+whose bias a sample's kept unit has | products_picked.h |
     kernel/test_linear.py::test_maps_of_many_samples
--i < std::min(j + L, p.inputs)
-+i < j + L
+-S::set(p.bias[p.rows[r]])
++S::set(p.bias[r])
 
 lane order of the portable path | isa_portable.cpp | kernel/test_paths.py::test_known_digests
 -static V counters(int chain) { return uint64_t(chain); }

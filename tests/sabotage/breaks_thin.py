@@ -14,6 +14,10 @@ the scale of a thin linear map | _thin/_linear.py | torch/thin/test_linear.py
 -columns.data_ptr(), wide, scale, input.numel() // wide)
 +columns.data_ptr(), wide, 1.0, input.numel() // wide)
 
+the scale of a thin convolution | _thin/_convolution.py | torch/thin/test_convolution.py::test_any_shape
+-first, tall, second, wide, scale)
++first, tall, second, wide, 1.0)
+
 the layout in which a chain of convolutions ends | _thin/_channels.py | torch/thin/test_layouts.py
 -return made.contiguous() if as_it_would_be else made
 +return made

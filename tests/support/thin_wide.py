@@ -5,7 +5,8 @@ from torch.nn import Dropout, Linear, ReLU
 
 from thinned.torch import keyed, thin
 
-X = torch.linspace(-1, 1, 300, dtype=torch.float64).reshape(10, 30)
+# With a gradient: a first layer keeps no memory.
+X = torch.linspace(-1, 1, 300, dtype=torch.float64).reshape(10, 30).requires_grad_()
 
 
 def wide():

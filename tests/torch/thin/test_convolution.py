@@ -84,7 +84,7 @@ pairs = st.tuples(few, few)
 
 
 @served
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     path=st.sampled_from(PATHS or [""]),
     axes=st.sampled_from([1, 2, 2, 2]),
@@ -120,6 +120,8 @@ LARGE = {
     "tall taps": {"shape": (300, 20), "channels": (60, 60), "taps": (9, 3), "padding": (4, 0), "batch": 1},
     "many channels": {"shape": (8, 7), "channels": (130, 150), "made": (67, 70), "padding": 1},
     "one tap": {"shape": (6, 7), "channels": (130, 150), "made": (20, 30), "taps": (1, 1), "batch": 90},
+    "strides beyond taps": {"shape": (4000, 70), "stride": (1000, 7), "dilation": 2, "padding": 2},
+    "strides beyond the image": {"stride": 1 << 20, "batch": 40},
     "one axis": {"axes": 1, "shape": (3000,), "channels": (40, 41), "made": (5, 9), "padding": 1},
 }
 

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import thinned
 from thinned.torch import keys, masked, set_step, thin, unthin
+from thinned.torch._thin import _groups
 from thinned.torch._thin._attention import HeadLink
 from thinned.torch._thin._kept import Kept
 from thinned.torch._thin._units import ThinSite
@@ -44,6 +45,19 @@ def test_thinned_is_masked(name, p, key):
 @with_groups
 def test_groups_are_masked_alike(name, p, groups):
     model, x = made(name, p, groups=groups)
+    assert close(step(model, x), step(model, x, masks=True))
+
+
+@pytest.mark.covering
+@pytest.mark.parametrize("key", [None, 1])
+@pytest.mark.parametrize("p", [0.5, 0.9])
+@with_groups
+def test_groups_of_many_rows_are_masked_alike(name, p, key, monkeypatch):
+    """Groups of few rows are one product; these have a part of each weight, as large ones do."""
+    monkeypatch.setattr(_groups, "_FEW", 0)
+    model, x = made(name, p, key, groups=2)
+    assert close(step(model, x), step(model, x, masks=True))
+    model, x = made(name, p, key, groups=3)
     assert close(step(model, x), step(model, x, masks=True))
 
 

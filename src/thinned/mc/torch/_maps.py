@@ -47,10 +47,10 @@ class Kept:
     def __init__(self, keys: Tensor, p: float, inverted: bool, size: int, gathered: bool) -> None:
         drop, self.scale = effect(threshold(p), True, inverted)
         words = keys.contiguous().numpy().view(np.uint64).tolist()
-        found = [one for key in words for one in _kernel.kept(*key, drop, 1, size)]
+        found = [one for seed, stream in words for one in _kernel.kept(seed, stream, drop, 1, size)]
         self.parts = list(map(numbers, found))
         self.counts = [len(part) for part in self.parts]
-        self.gathered = gathered
+        self.size, self.gathered = size, gathered
 
 
 def operands(node: fx.Node) -> tuple[Any, Any, Any]:
@@ -143,6 +143,7 @@ def _numbers(kept: Kept | None, size: int, samples: int) -> tuple[list[int], lis
     """Addresses of kept numbers, 0 for all, and how many they are."""
     if kept is None:
         return [0] * samples, [size] * samples
+    assert kept.size == size  # the kernel looks at no bounds
     return [part.data_ptr() for part in kept.parts], kept.counts
 
 

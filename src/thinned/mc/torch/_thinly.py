@@ -1,9 +1,8 @@
 """Samples that all inputs share are computed here as smaller networks, one for each.
 
 Where a mask has one decision for a unit, the maps in front and behind need what it keeps alone. `of` reads
-the traced forward pass of one input for that, and `Thinly` runs it for all inputs at once, map by map: one
-sample after the other gathers its part of a weight, which stays in the processor's cache meanwhile. Only what
-computes each input from itself is run so.
+the traced forward pass of one input for that, and `Thinly` runs it for all inputs at once, map by map, of
+all samples while a weight is in the processor's cache. Only what computes each input from itself is run so.
 """
 
 from __future__ import annotations
@@ -37,6 +36,8 @@ _VIEWS = {_aten.view.default}
 # from which on the 50 µs of a call for each sample are not most of what it takes.
 _ROWS, _PRODUCTS = 64, 1 << 22
 # The same where the kernel multiplies, by all samples in one call and by weights that stay where they are.
+# The dropout paper's network, 100 samples, against masks: 8 inputs 1.28 times as long, 16 0.64, 32 0.43;
+# three maps of 256 units with 16 inputs 0.90, of 128 units with 16 inputs 1.12 and with 64 0.63.
 _FEW_ROWS, _FEW_PRODUCTS = 16, 1 << 19
 
 

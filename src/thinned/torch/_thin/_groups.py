@@ -12,11 +12,11 @@ from thinned.torch import _compat
 from thinned.torch._site import traced
 from thinned.torch._thin import _linear, _whole
 from thinned.torch._thin._kept import Kept
-from thinned.torch._thin._submatrix import gathered, take
+from thinned.torch._thin._submatrix import gathered, take, take_many
 from thinned.torch._thin._whole import bounds
 
 # With so many rows a group or fewer whole products take less time.
-_FEW = 128
+_FEW = 64
 
 
 def block(
@@ -32,13 +32,28 @@ def block(
     rows = None if out is None else out.on(weight.device)[group]
     columns = None if inward is None else inward.on(weight.device)[group]
     part = take(weight, rows, columns, 1.0 if inward is None else inward.scale, sparse, reuse)
+    return _filled(part, out, inward)
+
+
+def blocks(weight: Tensor, out: Kept | None, inward: Kept | None, sparse: bool, reuse: bool) -> list[Tensor]:
+    """The same in all groups."""
+    groups = groups_of(out, inward)
+    if sparse:
+        return [block(weight, out, inward, group, True, reuse) for group in range(groups)]
+    check_sizes(weight, out, inward)
+    rows, columns = ((None,) * groups if kept is None else kept.beside(weight) for kept in (out, inward))
+    parts = take_many(weight, rows, columns, 1.0 if inward is None else inward.scale, reuse)
+    return [_filled(part, out, inward) for part in parts]
+
+
+def _filled(part: Tensor, out: Kept | None, inward: Kept | None) -> Tensor:
     below = 0 if out is None else out.width - part.shape[0]
     right = 0 if inward is None else inward.width - part.shape[1]
     if right:
-        part = F.pad(part, (*(0, 0) * (weight.dim() - 2), 0, right))
+        part = F.pad(part, (*(0, 0) * (part.dim() - 2), 0, right))
     if below and out is not None:
         wide = part.unflatten(0, (out.outer, part.shape[0] // out.outer))
-        part = F.pad(wide, (*(0, 0) * (weight.dim() - 1), 0, below // out.outer)).flatten(0, 1)
+        part = F.pad(wide, (*(0, 0) * (part.dim() - 1), 0, below // out.outer)).flatten(0, 1)
     return part
 
 
@@ -108,14 +123,9 @@ def linear(
         return None if bias is None else block(bias, out, None, group)
 
     if groups == 1 or input.shape[0] % groups or not input.numel():
-        return each(
-            input,
-            groups,
-            lambda rows, group: F.linear(
-                rows, block(weight, out, inward, group, sparse, reuse), bias_of(group)
-            ),
-        )
-    weights = torch.stack([block(weight, out, inward, group, sparse, reuse) for group in range(groups)])
+        each_has = blocks(weight, out, inward, sparse, reuse)
+        return each(input, groups, lambda rows, group: F.linear(rows, each_has[group], bias_of(group)))
+    weights = torch.stack(blocks(weight, out, inward, sparse, reuse))
     parts = input.reshape(groups, -1, input.shape[-1])
     if bias is None:
         made = parts @ weights.mT

@@ -54,9 +54,10 @@ def keeps_memory(input: Tensor, weight: Tensor) -> bool:
     """Whether the memory of a weight's gradient is kept for the next one.
 
     It is memory beside the activations; where these are the larger part, a step would need more than without
-    dropout, and page faults are a smaller part of it.
+    dropout, and page faults are a smaller part of it. A first layer's gradient is made last, when activations
+    are gone.
     """
-    return 4 * input.numel() < weight.numel()
+    return input.requires_grad and 4 * input.numel() < weight.numel()
 
 
 def _fits(input: Tensor, weight: Tensor, bias: Tensor | None, columns: Index) -> bool:
@@ -114,12 +115,8 @@ class _Linear(torch.autograd.Function):
             *(shape, 0 if rows is None else rows.data_ptr(), tall),
             *(0 if columns is None else columns.data_ptr(), wide, scale, input.numel() // wide),
         )
-        ctx.rows, ctx.columns, ctx.scale, ctx.sparse = (
-            rows,
-            columns,
-            scale,
-            sparse,
-        )  # which keeps their memory
+        ctx.rows, ctx.columns = rows, columns  # which keeps their memory too
+        ctx.scale, ctx.sparse = scale, sparse
         ctx.weight = weakref.ref(weight) if weight.is_leaf and keeps_memory(input, weight) else nothing
         out = torch.empty((*input.shape[:-1], tall), dtype=torch.float32, device="cpu")
         _native._borrow_team()

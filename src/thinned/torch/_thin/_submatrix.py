@@ -97,6 +97,43 @@ class _Take(torch.autograd.Function):
         return _scaled(_select(whole, rows, columns), scale, own=False)
 
 
+def take_many(
+    whole: Tensor, rows: Sequence[Index], columns: Sequence[Index], scale: float, reuse: bool
+) -> tuple[Tensor, ...]:
+    """`take` of several parts in one reading; they have one gradient, to which each adds."""
+    if traced():
+        return tuple(take(whole, *one, scale, False, reuse) for one in zip(rows, columns, strict=True))
+    made: tuple[Tensor, ...] = _apply_many(whole, rows, columns, scale, reuse)
+    return made
+
+
+class _TakeMany(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, whole: Tensor, rows: Sequence[Index], columns: Sequence[Index], scale: float, reuse: bool
+    ) -> tuple[Tensor, ...]:
+        ctx.parts, ctx.scale, ctx.shape = list(zip(rows, columns, strict=True)), scale, tuple(whole.shape)
+        ctx.weight = weakref.ref(whole) if reuse and whole.is_leaf else nothing
+        return tuple(gathered_many(whole, rows, columns, scale))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        again = torch.is_grad_enabled() or not all(map(_is_native, grads))
+        whole: Any = None
+        for grad, (rows, columns) in zip(grads, ctx.parts, strict=True):
+            if whole is None:
+                whole = spread(grad, rows, columns, ctx.scale, ctx.shape, None if again else ctx.weight())
+            elif again:
+                whole = whole + spread(grad, rows, columns, ctx.scale, ctx.shape)
+            elif grad.numel():
+                _move(_kernel.put, whole, grad.contiguous(), rows, columns, ctx.scale, add=True)
+        return whole, None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, whole: Tensor, *_: Any) -> tuple[Tensor, ...]:
+        return tuple(_scaled(_select(whole, *kept), ctx.scale, own=False) for kept in ctx.parts)
+
+
 class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -130,6 +167,7 @@ class _Spread(torch.autograd.Function):
 
 
 _apply = _compat.direct_apply(_Take)
+_apply_many = _compat.direct_apply(_TakeMany)
 _apply_spread = _compat.direct_apply(_Spread)
 
 
@@ -207,21 +245,13 @@ def as_sparse(part: Tensor, rows: Any, columns: Index, scale: float, shape: tupl
 
 
 def _numbers(kept: Index, size: int) -> tuple[int, int]:
-    """The address of kept numbers, 0 for all, and how many they are."""
-    if kept is None:
-        return 0, size
-    count = kept.shape[0]
-    # An index without entries has the address of none.
-    last = int(kept[-1]) if count else -1
-    if last >= size:  # the kernel looks at no bounds
-        raise RuntimeError(
-            f"a thin site keeps number {last} of {size} units: change sizes between unthin(model) and "
-            "thin(model)"
-        )
-    return kept.data_ptr(), count
+    """The address of kept numbers, 0 for all, and how many they are; the kernel refuses others."""
+    return (0, size) if kept is None else (kept.data_ptr(), kept.shape[0])
 
 
-def _move(run: Any, whole: Tensor, part: Tensor, rows: Index, columns: Index, scale: float) -> None:
+def _move(
+    run: Any, whole: Tensor, part: Tensor, rows: Index, columns: Index, scale: float, add: bool = False
+) -> None:
     """One pass of the kernel between a tensor and a part of it."""
     _native._borrow_team()
     if not part.numel():
@@ -237,6 +267,6 @@ def _move(run: Any, whole: Tensor, part: Tensor, rows: Index, columns: Index, sc
     run(
         *(_native.DTYPES[whole.dtype], whole.data_ptr(), part.detach().data_ptr(), (height, width, inner)),
         *(*_numbers(rows, height), wide, count, count * inner, scale),
-        *(() if run is _kernel.take else (False,)),
+        *(() if run is _kernel.take else (add,)),
         torch.get_num_threads(),
     )

@@ -12,7 +12,7 @@ from thinned.torch import _compat, _native, functional, nn
 from thinned.torch._draws._mode import THREAD
 from thinned.torch._fixed import fixed_dropout
 from thinned.torch._site import MaskKey, Site
-from thinned.torch._thin import _count, _groups
+from thinned.torch._thin import _count, _groups, _whole
 from thinned.torch._thin._kept import Kept, kept_of
 from thinned.torch._thin._link import Link, is_on, unwatched
 from thinned.torch._tools import Seen
@@ -108,7 +108,7 @@ class ThinSite(Site):
         wide = torch.promote_types(input.dtype, torch.float32)
         factor = self._values(p, size, key).to(wide).to(input.device)
         if self.groups > 1:
-            ends = torch.tensor(_groups.bounds(input.shape[0], self.groups), device="cpu")
+            ends = torch.tensor(_whole.bounds(input.shape[0], self.groups), device="cpu")
             group = torch.repeat_interleave(ends[1:] - ends[:-1])
             factor = factor[group.to(input.device)]
         factor = factor.reshape(-1, *(size if at == axis else 1 for at in range(1, input.dim())))
