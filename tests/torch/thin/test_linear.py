@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
-from thinned.torch._thin import _linear, _whole
+from thinned.torch._thin import _linear, _submatrix, _whole
 from thinned.torch._thin._kept import Kept
 
 ROWS, COLUMNS = torch.tensor([0, 2, 3, 6]), torch.tensor([1, 4, 5])
@@ -177,3 +177,12 @@ def test_groups_of_another_width_are_refused(width):
     kept = Kept((torch.tensor([0, 63]), torch.tensor([1, 62])), 64, 2.0)
     with pytest.raises(RuntimeError, match="of 64 units was given"):
         _whole.taken(torch.zeros(4, width), kept)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (5, 2, 3)])
+def test_a_sparse_gradient_of_one_row_adds_to_a_dense_one(shape):
+    """torch reads the first stride of such values, which a product's transpose has as 1."""
+    part = torch.randn(*shape[1:], 1).movedim(-1, 0)
+    found = torch.zeros(shape) + _submatrix.as_sparse(part, torch.tensor([2]), None, 1.0, shape)
+    assert torch.equal(found[2], part[0])
+    assert not found[[0, 1, 3, 4]].any()

@@ -237,6 +237,10 @@ def as_sparse(part: Tensor, rows: Any, columns: Index, scale: float, shape: tupl
     """A sparse gradient, of the rows alone."""
     whole = columns is None and scale == 1.0
     values = part if whole else spread(part, None, columns, scale, (len(rows), *shape[1:]))
+    if (
+        len(rows) == 1
+    ):  # where it adds one row to a dense tensor torch reads its first stride, which may be any
+        values = values.reshape(-1).view(1, *shape[1:])
     return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
 
 
