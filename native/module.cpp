@@ -182,14 +182,22 @@ thinned::Submatrix weight_of(uintptr_t whole, const std::vector<int64_t>& shape,
                    width, scale);
 }
 
+// A code path may have been chosen since that has none.
+const Kernels& multiplying() {
+  const Kernels& kernels = thinned::selected_kernels();
+  if (!thinned::products_for(kernels)) throw std::runtime_error(std::string("no products on the code path ") + kernels.name);
+  return kernels;
+}
+
 void linear(uintptr_t weight, const std::vector<int64_t>& shape, uintptr_t kept_rows, int64_t height,
             uintptr_t kept_columns, int64_t width, double scale, int64_t batch, uintptr_t x, uintptr_t bias,
             uintptr_t out, int threads) {
   const thinned::Linear what{weight_of(weight, shape, kept_rows, height, kept_columns, width, scale), batch,
                              reinterpret_cast<const float*>(x), reinterpret_cast<const float*>(bias),
                              reinterpret_cast<float*>(out)};
+  const Kernels& kernels = multiplying();
   nb::gil_scoped_release release;
-  thinned::linear(thinned::selected_kernels(), what, threads);
+  thinned::linear(kernels, what, threads);
 }
 
 // Of each sample: addresses and numbers of its kept rows and columns, and addresses of x and out.
@@ -206,8 +214,9 @@ void linear_many(uintptr_t weight, const std::vector<int64_t>& shape, uintptr_t 
                             heights.at(k), widths.at(k), reinterpret_cast<const float*>(x.at(k)),
                             reinterpret_cast<float*>(out[k])});
   }
+  const Kernels& kernels = multiplying();
   nb::gil_scoped_release release;
-  thinned::linear_many(thinned::selected_kernels(), what, threads);
+  thinned::linear_many(kernels, what, threads);
 }
 
 // The gradients whose address is not 0.
@@ -221,8 +230,9 @@ void linear_gradients(uintptr_t weight, const std::vector<int64_t>& shape, uintp
                                       reinterpret_cast<float*>(of_input),
                                       reinterpret_cast<float*>(of_weight),
                                       reinterpret_cast<float*>(of_bias)};
+  const Kernels& kernels = multiplying();
   nb::gil_scoped_release release;
-  thinned::linear_gradients(thinned::selected_kernels(), what, threads);
+  thinned::linear_gradients(kernels, what, threads);
 }
 
 // Sizes: the batch, then height and width of the input, the output, the taps, stride, padding and dilation.

@@ -207,3 +207,12 @@ def test_no_bit_of_a_sample_depends_on_the_number_of_threads(multiplying, whole)
     for threads in (2, 3, 7, 40):
         made = case.run(True, False, threads)
         assert all(a.tobytes() == b.tobytes() for a, b in zip(alone, made, strict=True))
+
+
+def test_a_path_without_products_says_so(path):
+    if _kernel.multiplies():
+        pytest.skip(f"{path} has products")
+    case = Case(2, 3, 4, "all", "all")
+    for run in (lambda: case.forward(True, 1), lambda: case.gradients((True, True, True), 1)):
+        with pytest.raises(RuntimeError, match="no products on the code path"):
+            run()

@@ -67,9 +67,9 @@ def row(count: int, width: float = 7.0, height: float = 3.6) -> tuple[Figure, li
 def to_svg(figure: Figure, name: str) -> str:
     """The figure as an SVG element whose ids begin with `name`, so that many fit into one page."""
     for text in figure.findobj(Text):
-        if (
-            text.get_color() == "black"
-        ):  # of a legend, which was made after the canvas with the ordinary style
+        colour = text.get_color()
+        # Of a legend, which was made after the canvas with the ordinary style; others may be numbers.
+        if isinstance(colour, str) and colour == "black":
             text.set_color(INK)
     file = io.StringIO()
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name, "svg.fonttype": "path"}):
