@@ -1,5 +1,5 @@
-// A linear map of what is kept, and its gradients: a weight's kept rows and columns are gathered as they are packed for
-// a product, and its gradient is spread over its rows as it leaves another. float32.
+// A linear map of what is kept, and its gradients: a weight is read where it stands, or some rows of it are packed for a
+// product; its gradient is spread over its rows as it leaves another. Nothing else of it is stored. float32.
 #pragma once
 
 #include <cstdint>
