@@ -169,11 +169,7 @@ def _gradients(ctx: Any, grad: Tensor, input: Tensor, _weight: Any, part: Tensor
     if ctx.needs_input_grad[0]:
         of_input = torch.empty_like(input, memory_format=torch.contiguous_format)
     if ctx.needs_input_grad[1]:
-        weight = ctx.weight()
-        if weight is None:
-            of_weight = torch.empty(ctx.shape, dtype=torch.float32, device="cpu")
-        else:
-            of_weight = _spare.memory_for(weight, ctx.shape, torch.float32)
+        of_weight = _spare.memory_for(ctx.weight(), ctx.shape, torch.float32)
     if ctx.needs_input_grad[2]:
         of_bias = torch.empty(ctx.shape[:1], dtype=torch.float32, device="cpu")
     _native._borrow_team()

@@ -151,11 +151,7 @@ def _gradients(ctx: Any, grad: Tensor, input: Tensor, weight: Tensor | None = No
     if weight is not None:
         of_input = torch.empty(input.shape, dtype=torch.float32, device="cpu")
     if ctx.needs_input_grad[1] and not ctx.sparse:
-        holder = ctx.weight()
-        if holder is None:
-            of_weight = torch.empty(ctx.shape, dtype=torch.float32, device="cpu")
-        else:
-            of_weight = _spare.memory_for(holder, ctx.shape, torch.float32)
+        of_weight = _spare.memory_for(ctx.weight(), ctx.shape, torch.float32)
     if ctx.needs_input_grad[2]:
         of_bias = torch.empty(ctx.shape[0], dtype=torch.float32, device="cpu")
     _kernel.linear_gradients(  # type: ignore[misc]

@@ -58,19 +58,20 @@ def _owners(tensor: Tensor) -> tuple[float, int]:
     return _compat.owners_of_memory(_compat.storage_number(storage)), sys.getrefcount(storage)
 
 
-def memory_for(weight: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def memory_for(weight: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Memory on the CPU for a gradient: that of the weight's last one where nobody has it any more.
 
     While somebody has it, as where gradients add up, memory comes from the allocator and is not kept: a
     weight has one gradient's memory beside that which its user holds, and never two.
 
     Args:
-        weight: holds the memory.
+        weight: holds the memory; None where none is kept.
         shape: of the gradient: that which the weight had in the forward pass.
         dtype: likewise.
     """
     if (
-        not weight.is_leaf
+        weight is None
+        or not weight.is_leaf
         or math.prod(shape) * dtype.itemsize < _LEAST
         or torch.is_inference_mode_enabled()  # what is made in it can not be written outside
     ):

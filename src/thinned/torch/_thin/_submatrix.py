@@ -149,10 +149,7 @@ class _Spread(torch.autograd.Function):
         if not _is_native(part):
             placed = _placed(part, rows, columns, shape)
             return _scaled(placed, scale, own=placed is not part)
-        if weight is not None:
-            whole = _spare.memory_for(weight, shape, part.dtype)
-        else:
-            whole = torch.empty(shape, dtype=part.dtype, device="cpu")
+        whole = _spare.memory_for(weight, shape, part.dtype)
         _move(_kernel.put, whole, part.contiguous(), rows, columns, scale)
         return whole
 
