@@ -5,20 +5,18 @@
 #include <cstring>
 #include <memory>
 
+#include "beside.h"
 #include "pool.h"
 
 namespace thinned {
 namespace {
 
-// By name before anything else: even what only returns a table is compiled for its instruction set.
+const AttentionKernels* none() { return nullptr; }
+
 const AttentionKernels& kernels_for(const Kernels& kernels, Dtype dtype) {
   const AttentionKernels* found = nullptr;
-  if (!std::strcmp(kernels.name, "avx512")) {
-    if (dtype == kBfloat16) found = amx_attention();
-    if (!found) found = avx512_attention();
-  } else if (!std::strcmp(kernels.name, "avx2")) {
-    found = avx2_attention();
-  }
+  if (dtype == kBfloat16) found = beside(kernels, amx_attention, none);
+  if (!found) found = beside(kernels, avx512_attention, avx2_attention);
   return found ? *found : *portable_attention();
 }
 

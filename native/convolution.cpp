@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "beside.h"
 #include "planes.h"
 #include "pool.h"
 #include "scratch.h"
@@ -19,11 +20,7 @@ constexpr int64_t kAlone = 1 << 18;
 
 int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to; }
 
-// By name before anything else: even what only returns a table is compiled for its instruction set.
-const PlaneKernels* planes_for(const Kernels& kernels) {
-  if (!std::strcmp(kernels.name, "avx512")) return avx512_planes();
-  return std::strcmp(kernels.name, "avx2") ? nullptr : avx2_planes();
-}
+const PlaneKernels* planes_for(const Kernels& kernels) { return beside(kernels, avx512_planes, avx2_planes); }
 
 // Tasks one by one to whichever thread is free: run(next) calls next() until it gives `tasks` or more.
 template <class Run>

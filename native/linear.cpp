@@ -5,6 +5,7 @@
 #include <numeric>
 #include <vector>
 
+#include "beside.h"
 #include "kept_columns.h"
 #include "pool.h"
 #include "products.h"
@@ -209,11 +210,7 @@ int parts_of(const Pass& p, int threads) {
 
 }  // namespace
 
-// By name before anything else: even what only returns a table is compiled for its instruction set.
-const Products* products_for(const Kernels& kernels) {
-  if (!std::strcmp(kernels.name, "avx512")) return avx512_products();
-  return std::strcmp(kernels.name, "avx2") ? nullptr : avx2_products();
-}
+const Products* products_for(const Kernels& kernels) { return beside(kernels, avx512_products, avx2_products); }
 
 void linear(const Kernels& kernels, const Linear& what, int threads) {
   Pass pass(kernels, what.weight, what.batch);

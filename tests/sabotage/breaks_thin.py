@@ -11,8 +11,8 @@ the scale in the gradient of a thinned weight | _thin/_submatrix.py |
 +ctx.how = rows, columns, 1.0, tuple(whole.shape)
 
 the scale of a thin linear map | _thin/_linear.py | torch/thin/test_linear.py
--columns.data_ptr(), wide, scale, input.numel() // wide)
-+columns.data_ptr(), wide, 1.0, input.numel() // wide)
+-second, wide, scale, input.numel() // wide
++second, wide, 1.0, input.numel() // wide
 
 the scale of a thin convolution | _thin/_convolution.py | torch/thin/test_convolution.py::test_any_shape
 -first, tall, second, wide, scale)

@@ -169,7 +169,7 @@ def test_an_input_whose_data_was_exchanged_for_another_shape_is_refused(shape):
 @pytest.mark.filterwarnings("ignore:Sparse CSR")
 def test_a_weight_of_another_layout_has_no_address(layout):
     weight = getattr(torch.zeros(7, 6), layout)()
-    assert not _linear._is_plain(weight)
+    assert not _linear.is_plain(weight)
 
 
 @pytest.mark.parametrize("width", [1, 5, 65])

@@ -17,7 +17,7 @@ from thinned import _kernel
 from thinned.torch import _compat, _eager, _native
 from thinned.torch._thin import _groups, _linear, _spare
 from thinned.torch._thin._kept import Kept
-from thinned.torch._thin._submatrix import Index, nothing, spread, take
+from thinned.torch._thin._submatrix import Index, addressed, nothing, spread, take
 
 Numbers = tuple[int, ...]  # of each axis
 _MOST = 1 << 30  # elements of an image with its padding: the kernel counts them in 32 bits
@@ -86,7 +86,7 @@ def _is_served(conv: Any, input: Tensor, out: Kept | None, inward: Kept | None, 
         and input.is_contiguous()
         and conv.padding_mode == "zeros"
         and all(kept is None or (len(kept.parts) == 1 and kept.parts[0].shape[0]) for kept in (out, inward))
-        and all(one is None or _linear._is_plain(one) for one in (weight, bias))
+        and all(one is None or _linear.is_plain(one) for one in (weight, bias))
         and (bias is None or bias.shape == weight.shape[:1])  # the kernel looks at no bounds
         and input.shape[1] == (weight.shape[1] if inward is None else inward.parts[0].shape[0])
         and not _compat.forward_derivatives()
@@ -123,9 +123,7 @@ class _Convolution(torch.autograd.Function):
     ) -> Tensor:
         taps: Any = (1, *weight.shape[2:])[-2:]
         height, width = weight.shape[:2]
-        tall = height if rows is None else rows.shape[0]
-        wide = width if columns is None else columns.shape[0]
-        first, second = 0 if rows is None else rows.data_ptr(), 0 if columns is None else columns.data_ptr()
+        (first, tall), (second, wide) = addressed(rows, height), addressed(columns, width)
         kept = ctx.kept = (height, width, first, tall, second, wide, scale)
         made = [
             (n + 2 * p - d * (k - 1) - 1) // s + 1
@@ -153,8 +151,8 @@ class _Convolution(torch.autograd.Function):
         batch, tall, wide = ctx.sizes[0], ctx.kept[3], ctx.kept[5]
         ours = not torch.is_grad_enabled() and _eager.applies(grad) and grad.dtype is torch.float32
         # Hooks may have put others in their place.
-        ours = ours and _linear._is_plain(input) and input.shape == (batch, wide, *ctx.sizes[1:3])
-        ours = ours and _linear._is_plain(part) and part.shape == (tall, wide, *ctx.sizes[5:7])
+        ours = ours and _linear.is_plain(input) and input.shape == (batch, wide, *ctx.sizes[1:3])
+        ours = ours and _linear.is_plain(part) and part.shape == (tall, wide, *ctx.sizes[5:7])
         ours = ours and grad.shape == (batch, tall, *ctx.sizes[3:5])
         made = (_gradients if ours else _derivable)(ctx, grad, input, weight, part)
         return (*made, None, None, None, None)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from thinned import _kernel
 from thinned.torch import _compat, _eager, _native
 from thinned.torch._thin import _spare
-from thinned.torch._thin._submatrix import Index, as_sparse, nothing, spread, take
+from thinned.torch._thin._submatrix import Index, addressed, as_sparse, nothing, spread, take
 
 # With more rows BLAS is faster: products of 1,024 by 512 by 512 take 0.85 of the time, of 128 as long.
 _ROWS = 256
@@ -75,15 +75,16 @@ def _is_short(input: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         _eager.applies(input)
         and _kernel.multiplies()
         and input.numel() <= _ROWS * input.shape[-1]
-        and _is_plain(input)
-        and _is_plain(weight)
-        and (bias is None or _is_plain(bias))
+        and is_plain(input)
+        and is_plain(weight)
+        and (bias is None or is_plain(bias))
         and not _compat.forward_derivatives()
         and not torch.is_autocast_enabled("cpu")
     )
 
 
-def _is_plain(tensor: Tensor) -> bool:
+def is_plain(tensor: Tensor) -> bool:
+    """Whether the kernel may go by its address: float32, in memory of its own order."""
     return (
         type(tensor) in (Tensor, torch.nn.Parameter)
         and tensor.dtype is torch.float32
@@ -109,12 +110,8 @@ class _Linear(torch.autograd.Function):
         shape = ctx.shape = weight.shape
         ctx.given = input.shape
         height, width = shape
-        tall = height if rows is None else rows.shape[0]
-        wide = width if columns is None else columns.shape[0]
-        kept = ctx.kept = (
-            *(shape, 0 if rows is None else rows.data_ptr(), tall),
-            *(0 if columns is None else columns.data_ptr(), wide, scale, input.numel() // wide),
-        )
+        (first, tall), (second, wide) = addressed(rows, height), addressed(columns, width)
+        kept = ctx.kept = shape, first, tall, second, wide, scale, input.numel() // wide
         ctx.rows, ctx.columns = rows, columns  # which keeps their memory too
         ctx.scale, ctx.sparse = scale, sparse
         ctx.weight = weakref.ref(weight) if weight.is_leaf and keeps_memory(input, weight) else nothing
@@ -135,7 +132,7 @@ class _Linear(torch.autograd.Function):
         saved = ctx.saved_tensors
         short = not torch.is_grad_enabled() and _eager.applies(grad)
         # Hooks and `weight.data = …` may have put others in their place.
-        short = short and grad.dtype is torch.float32 and all(map(_is_plain, saved))
+        short = short and grad.dtype is torch.float32 and all(map(is_plain, saved))
         short = short and saved[0].shape == ctx.given and all(one.shape == ctx.shape for one in saved[1:])
         short = short and grad.shape == (*ctx.given[:-1], ctx.kept[2])
         made = (_gradients if short else _derivable)(ctx, grad, *saved)

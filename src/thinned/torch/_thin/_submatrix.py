@@ -216,8 +216,8 @@ def gathered_many(
     _native._borrow_team()
     whole = whole.detach().contiguous()
     height, width = whole.shape[:2]
-    along = [_numbers(one, height) for one in rows]
-    across = [_numbers(one, width) for one in columns]
+    along = [addressed(one, height) for one in rows]
+    across = [addressed(one, width) for one in columns]
     sizes = [(tall, wide) for (_, tall), (_, wide) in zip(along, across, strict=True)]
     parts = [torch.empty((*size, *whole.shape[2:]), dtype=whole.dtype, device="cpu") for size in sizes]
     some = [k for k, size in enumerate(sizes) if all(size)]  # the address of no numbers is that of all
@@ -234,14 +234,12 @@ def as_sparse(part: Tensor, rows: Any, columns: Index, scale: float, shape: tupl
     """A sparse gradient, of the rows alone."""
     whole = columns is None and scale == 1.0
     values = part if whole else spread(part, None, columns, scale, (len(rows), *shape[1:]))
-    if (
-        len(rows) == 1
-    ):  # where it adds one row to a dense tensor torch reads its first stride, which may be any
+    if len(rows) == 1:  # to add one row to a dense tensor torch reads its first stride, which may be any
         values = values.reshape(-1).view(1, *shape[1:])
     return torch.sparse_coo_tensor(rows[None], values, shape, is_coalesced=True, check_invariants=False)
 
 
-def _numbers(kept: Index, size: int) -> tuple[int, int]:
+def addressed(kept: Index, size: int) -> tuple[int, int]:
     """The address of kept numbers, 0 for all, and how many they are; the kernel refuses others."""
     return (0, size) if kept is None else (kept.data_ptr(), kept.shape[0])
 
@@ -260,10 +258,10 @@ def _move(
         whole, rows, columns = whole[None], None, rows
     height, width = whole.shape[:2]
     inner = math.prod(whole.shape[2:])
-    wide, count = _numbers(columns, width)
+    wide, count = addressed(columns, width)
     run(
         *(_native.DTYPES[whole.dtype], whole.data_ptr(), part.detach().data_ptr(), (height, width, inner)),
-        *(*_numbers(rows, height), wide, count, count * inner, scale),
+        *(*addressed(rows, height), wide, count, count * inner, scale),
         *(() if run is _kernel.take else (add,)),
         torch.get_num_threads(),
     )
